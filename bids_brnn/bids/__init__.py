@@ -1,0 +1,1 @@
+"""Files, names and sidecars: the BIDS side of the program; NumPy only."""

@@ -1,0 +1,107 @@
+"""Fisher information and Cramer-Rao bounds for real parameters and a complex scale M0.
+
+Noise convention: independent Gaussian noise of standard deviation ``sigma`` in each of the real
+and the imaginary channel. Parameters are real, so the real part is taken *before* the inverse and
+M0 enters as two real columns ``s`` and ``i s`` (projected out analytically).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from bids_brnn.signals.base import SignalModel
+
+
+def project_out_scale(signal: Tensor, derivatives: Tensor) -> Tensor:
+    """Remove from ``derivatives`` ``(..., N, P)`` what a complex change of M0 explains."""
+    energy = (signal.abs() ** 2).sum(-1)[..., None]
+    overlap = (signal.conj()[..., None, :] @ derivatives)[..., 0, :]
+    return derivatives - signal[..., None] * (overlap / energy)[..., None, :]
+
+
+def fisher_information(signal: Tensor, derivatives: Tensor) -> Tensor:
+    """Fisher information of the parameters at M0 = 1 and ``sigma`` = 1, M0 being unknown.
+
+    Parameters
+    ----------
+    signal
+        ``(..., N)`` complex at M0 = 1.
+    derivatives
+        ``(..., N, P)`` with respect to real parameters.
+
+    Returns
+    -------
+    Tensor
+        ``(..., P, P)``, real: ``Re(Jp^H Jp)`` with ``Jp`` orthogonal to ``s`` and ``i s``. This is
+        the Schur complement of the M0 block, so its inverse is the parameter block of the inverse
+        of the full matrix.
+    """
+    orthogonal = project_out_scale(signal, derivatives)
+    information: Tensor = (orthogonal.mH @ orthogonal).real
+    return information
+
+
+def inverse_information(information: Tensor) -> Tensor:
+    """Inverse of ``(..., P, P)`` after scaling to unit diagonal; infinite where singular."""
+    wide = information.to(torch.float64)
+    scale = wide.diagonal(dim1=-2, dim2=-1).clamp_min(torch.finfo(torch.float64).tiny).sqrt()
+    outer = scale[..., :, None] * scale[..., None, :]
+    eye = torch.eye(wide.shape[-1], dtype=wide.dtype, device=wide.device)
+    unit = wide / outer
+    finite = torch.isfinite(unit).all(-1).all(-1)
+    inverse, info = torch.linalg.inv_ex(torch.where(finite[..., None, None], unit, eye))
+    broken = ((info != 0) | ~finite)[..., None, None]
+    return torch.where(broken, torch.inf, inverse / outer).to(information.dtype)
+
+
+def covariance(signal: Tensor, derivatives: Tensor) -> Tensor:
+    """Cramer-Rao covariance ``(..., P, P)`` at M0 = 1, ``sigma`` = 1; scale by (sigma/|M0|)^2."""
+    return inverse_information(fisher_information(signal, derivatives))
+
+
+def complex_gram_bound(signal: Tensor, derivatives: Tensor) -> Tensor:
+    """Bound of the published scripts: complex Gram matrix of [s, J], real part after the inverse.
+
+    Looser than :func:`covariance` (it treats the parameters as complex); only for comparison with
+    numbers of arXiv 2312.11468. Returns ``(..., P)``.
+    """
+    columns = torch.cat([signal[..., None], derivatives], dim=-1).to(torch.complex128)
+    norm = columns.abs().square().sum(-2, keepdim=True).sqrt()
+    gram = (columns / norm).mH @ (columns / norm)
+    variance = torch.linalg.inv(gram).diagonal(dim1=-2, dim2=-1).real / norm[..., 0, :] ** 2
+    return variance[..., 1:].to(signal.real.dtype)
+
+
+def cramer_rao_bound(
+    model: SignalModel,
+    theta: Tensor,
+    *,
+    over: Literal["free", "all"] = "free",
+) -> Tensor:
+    """Cramer-Rao bound (variance) of each parameter at M0 = 1, noise sd 1 per channel.
+
+    Parameters
+    ----------
+    model
+        Signal model, compressed or not.
+    theta
+        ``(..., P)``.
+    over
+        ``"free"``: parameters whose role is *supplied* are known, their bound is 0; ``"all"``:
+        every parameter is unknown.
+
+    Returns
+    -------
+    Tensor
+        ``(..., P)``; multiply by ``(sigma / |M0|)^2``.
+    """
+    signal, derivatives = model.linearize(theta)
+    if over == "all":
+        return covariance(signal, derivatives).diagonal(dim1=-2, dim2=-1)
+    free = model.parameters.columns("estimated", "nuisance")
+    bound = torch.zeros_like(theta)
+    bound[..., free] = covariance(signal, derivatives[..., free]).diagonal(dim1=-2, dim2=-1)
+    return bound

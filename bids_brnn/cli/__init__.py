@@ -1,0 +1,1 @@
+"""The two commands: ``bids_brnn`` (BIDS App) and ``brnn`` (toolbox)."""

@@ -1,0 +1,90 @@
+"""Errors that a user can cure, and the exit code that goes with each.
+
+Codes follow the BIDS Apps execution specification and ``sysexits.h``; the command line turns
+a :class:`BidsBrnnError` into one sentence on stderr and this code, never into a traceback.
+"""
+
+EXIT_OK = 0
+EXIT_NODE_CRASHED = 1
+EXIT_USAGE = 2
+EXIT_INVALID_BIDS = 16
+EXIT_UNKNOWN_LEVEL = 17
+EXIT_NOTHING_SELECTED = 18
+EXIT_BAD_DATA = 65
+EXIT_NO_SERIES = 66
+EXIT_NOT_WRITABLE = 73
+EXIT_READ_ERROR = 74
+EXIT_TEMPORARY = 75
+
+
+class BidsBrnnError(Exception):
+    """A problem the user can cure; the message says what, where and what to do."""
+
+    exit_code = EXIT_BAD_DATA
+
+    def __init__(self, message: str, *, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        if exit_code is not None:
+            self.exit_code = exit_code
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions cross process borders in Nipype workers; keyword arguments would be lost.
+        return (_rebuild, (type(self), str(self), self.exit_code))
+
+
+def _rebuild(kind: type[BidsBrnnError], message: str, exit_code: int) -> BidsBrnnError:
+    return kind(message, exit_code=exit_code)
+
+
+class UsageError(BidsBrnnError):
+    """The command line asks for something impossible."""
+
+    exit_code = EXIT_USAGE
+
+
+class InvalidBidsError(BidsBrnnError):
+    """A file that is needed breaks the BIDS rules."""
+
+    exit_code = EXIT_INVALID_BIDS
+
+
+class NothingSelectedError(BidsBrnnError):
+    """The participant, session or filter selects nothing."""
+
+    exit_code = EXIT_NOTHING_SELECTED
+
+
+class NoSeriesError(BidsBrnnError):
+    """The data set is fine, but holds no series that this program handles."""
+
+    exit_code = EXIT_NO_SERIES
+
+
+class DataError(BidsBrnnError):
+    """Shapes, units, values, basis or pulse train are wrong."""
+
+
+class SequenceError(DataError):
+    """A pulse train is incomplete or physically impossible."""
+
+
+class ParameterError(DataError):
+    """A parameter value lies outside what the model accepts."""
+
+
+class OutputError(BidsBrnnError):
+    """The output or work folder cannot be written."""
+
+    exit_code = EXIT_NOT_WRITABLE
+
+
+class ReadError(BidsBrnnError):
+    """A file cannot be read (truncated, corrupt, not downloaded)."""
+
+    exit_code = EXIT_READ_ERROR
+
+
+class TemporaryError(BidsBrnnError):
+    """Worth a retry: the device is busy or its memory is taken."""
+
+    exit_code = EXIT_TEMPORARY

@@ -1,0 +1,1 @@
+"""Inversion of voxels: reference fits and networks behind one contract."""

@@ -1,0 +1,1 @@
+"""Losses, training sets, trainer and evaluation of networks."""

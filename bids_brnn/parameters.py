@@ -1,0 +1,201 @@
+"""The one table of parameters: names, units, bounds, BIDS names and words.
+
+Network heads, NLLS bounds, dictionary grids, file names, sidecars, figures and ROI columns are
+derived from here. All values are SI (s, 1/s, rad/s); see :mod:`bids_brnn.sequences` for angles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from bids_brnn.errors import ParameterError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Role = Literal["estimated", "nuisance", "supplied"]
+
+
+@dataclass(frozen=True)
+class MapItem:
+    """Anything that becomes a file: a parameter, a derived quantity or a quality measure."""
+
+    name: str
+    unit: str
+    """CMIXF unit as written to the sidecar: ``s``, ``1/s``, ``rad/s``, ``1``, ``arbitrary``."""
+    suffix: str
+    """BIDS suffix; ``QMTmap`` and ``MRFmap`` carry the name in ``param-``."""
+    description: str
+    display: tuple[float, float] | None = None
+    """Colour range of figures, in ``unit`` (arXiv 2312.11468, figures 4 and 5)."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One column of ``theta``: a map item with its bounds and its role in the estimation."""
+
+    item: MapItem
+    lower: float
+    upper: float
+    start: float
+    role: Role
+
+    def __post_init__(self) -> None:
+        if not self.lower < self.upper or not self.lower <= self.start <= self.upper:
+            msg = f"{self.item.name}: need lower <= start <= upper, got {self}"
+            raise ParameterError(msg)
+
+    @property
+    def name(self) -> str:
+        """Name in the field's standard notation, for example ``R1f``."""
+        return self.item.name
+
+
+@dataclass(frozen=True)
+class ParameterSet:
+    """An ordered set of parameters; its order is the order of the last axis of ``theta``."""
+
+    items: tuple[Parameter, ...]
+
+    def __post_init__(self) -> None:
+        if len(set(self.names)) != len(self.items):
+            raise ParameterError(f"parameter names repeat: {', '.join(self.names)}")
+
+    def __iter__(self) -> Iterator[Parameter]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, name: str) -> Parameter:
+        return self.items[self.index((name,))[0]]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names in the order of ``theta``."""
+        return tuple(parameter.name for parameter in self.items)
+
+    def index(self, names: Iterable[str]) -> list[int]:
+        """Columns of ``theta`` that hold ``names``.
+
+        Raises
+        ------
+        ParameterError
+            If a name is not in this set.
+        """
+        position = {name: column for column, name in enumerate(self.names)}
+        wanted = list(names)
+        unknown = [name for name in wanted if name not in position]
+        if unknown:
+            raise ParameterError(
+                f"unknown parameter {', '.join(unknown)}; this model has {', '.join(self.names)}"
+            )
+        return [position[name] for name in wanted]
+
+    def columns(self, *roles: Role) -> list[int]:
+        """Columns of ``theta`` whose role is one of ``roles``."""
+        return [column for column, item in enumerate(self.items) if item.role in roles]
+
+    def select(self, *roles: Role) -> ParameterSet:
+        """The subset with one of ``roles``, in the same order."""
+        return ParameterSet(tuple(item for item in self.items if item.role in roles))
+
+    def with_role(self, name: str, role: Role) -> ParameterSet:
+        """A copy in which ``name`` has another role."""
+        return self.replace(name, role=role)
+
+    def replace(self, name: str, **changes: object) -> ParameterSet:
+        """A copy in which fields of one parameter (bounds, start, role) are changed."""
+        column = self.index((name,))[0]
+        items = list(self.items)
+        items[column] = replace(items[column], **changes)  # type: ignore[arg-type]
+        return ParameterSet(tuple(items))
+
+    def bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Lower and upper bounds, each of shape ``(P,)``, in dtype and on device of ``like``."""
+        lower = like.new_tensor([item.lower for item in self.items])
+        return lower, like.new_tensor([item.upper for item in self.items])
+
+    def start(self, like: Tensor) -> Tensor:
+        """Start values of shape ``(P,)``, in dtype and on device of ``like``."""
+        return like.new_tensor([item.start for item in self.items])
+
+    def to_unit(self, theta: Tensor) -> Tensor:
+        """Map ``theta`` ``(..., P)`` linearly so that the bounds become 0 and 1."""
+        lower, upper = self.bounds(theta)
+        return (theta - lower) / (upper - lower)
+
+    def from_unit(self, unit: Tensor) -> Tensor:
+        """Inverse of :meth:`to_unit`."""
+        lower, upper = self.bounds(unit)
+        return lower + unit * (upper - lower)
+
+    def theta(self, values: Mapping[str, Tensor | float], like: Tensor) -> Tensor:
+        """Build ``theta`` ``(..., P)`` from named values; absent names take their start value."""
+        self.index(values)
+        shape = np.broadcast_shapes(*(np.shape(value) for value in values.values()))
+        theta = like.new_empty((*shape, len(self)))
+        for column, item in enumerate(self.items):
+            theta[..., column] = values.get(item.name, item.start)
+        return theta
+
+
+def _qmt(name: str, unit: str, words: str, display: tuple[float, float] | None = None) -> MapItem:
+    return MapItem(name, unit, "QMTmap", words, display)
+
+
+B1 = MapItem("B1", "1", "TB1map", "Actual over nominal flip angle", (0.6, 1.4))
+W0 = MapItem("w0", "rad/s", "QMTmap", "Off-resonance angular frequency", (-450.0, 450.0))
+
+QMT = ParameterSet(
+    (
+        Parameter(
+            _qmt("m0s", "1", "Fractional size of the semi-solid spin pool", (0.0, 0.3)),
+            0.0, 0.6, 0.15, "estimated",
+        ),
+        Parameter(
+            _qmt("R1f", "1/s", "Longitudinal relaxation rate of the free pool", (0.1, 0.7)),
+            0.05, 10.0, 0.5, "estimated",
+        ),
+        Parameter(
+            _qmt("R2f", "1/s", "Transverse relaxation rate of the free pool", (8.0, 18.0)),
+            0.1, 100.0, 12.5, "estimated",
+        ),
+        Parameter(
+            _qmt("Rx", "1/s", "Exchange rate between the pools", (8.0, 25.0)),
+            0.5, 80.0, 15.0, "estimated",
+        ),
+        Parameter(
+            _qmt("R1s", "1/s", "Longitudinal relaxation rate of the semi-solid pool", (1.0, 5.0)),
+            0.5, 12.0, 3.0, "estimated",
+        ),
+        Parameter(
+            _qmt("T2s", "s", "Transverse time constant of the semi-solid pool", (8e-6, 20e-6)),
+            4e-6, 26e-6, 12e-6, "estimated",
+        ),
+        # The model narrows these bounds to +-pi/TR of its sequence.
+        Parameter(W0, -2 * math.pi * 500, 2 * math.pi * 500, 0.0, "nuisance"),
+        Parameter(B1, 0.5, 1.35, 1.0, "nuisance"),
+    )
+)  # fmt: skip
+"""Generalized Bloch model, order (m0s, R1f, R2f, Rx, R1s, T2s, w0, B1)."""
+
+RELAXATION = ParameterSet(
+    (
+        Parameter(
+            MapItem("R1", "1/s", "R1map", "Longitudinal relaxation rate", (0.0, 2.0)),
+            0.1, 20.0, 1.0, "estimated",
+        ),
+        Parameter(
+            MapItem("R2", "1/s", "R2map", "Transverse relaxation rate", (0.0, 30.0)),
+            0.2, 200.0, 13.0, "estimated",
+        ),
+        Parameter(B1, 0.4, 1.6, 1.0, "supplied"),
+    )
+)  # fmt: skip
+"""Single-pool relaxometry (MR fingerprinting with FISP), order (R1, R2, B1)."""

@@ -1,0 +1,1 @@
+"""Signal models: physics as functions of tissue parameters."""

@@ -1,0 +1,92 @@
+"""What every signal model offers, and generic forward-mode derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from bids_brnn.errors import ParameterError
+from bids_brnn.parameters import ParameterSet
+
+
+@runtime_checkable
+class SignalModel(Protocol):
+    """A signal at M0 = 1 as a function of tissue parameters.
+
+    Shapes: ``theta`` is ``(..., P)`` real, in the order and units of ``parameters``; signals are
+    complex ``(..., N)``. With ``basis`` ``(N, R)`` the signal is projected (``s @ conj(basis)``)
+    to ``(..., R)`` while it is simulated, so that ``N`` samples need never be stored.
+    dtype and device follow ``theta``.
+    """
+
+    @property
+    def parameters(self) -> ParameterSet:
+        """Names, bounds and roles of the last axis of ``theta``."""
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples ``N`` (of coefficients for a compressed model)."""
+
+    def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
+        """Signal ``(..., N)`` or, with ``basis``, coefficients ``(..., R)``."""
+
+    def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Signal ``(..., N)`` and its derivatives ``(..., N, P)`` with respect to ``theta``."""
+
+
+def forward_derivatives(
+    function: Callable[[Tensor], Tensor], theta: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Value and Jacobian of a batched function by forward-mode differentiation.
+
+    Parameters
+    ----------
+    function
+        Maps ``(..., P)`` to ``(..., N)``; rows must be independent.
+    theta
+        Shape ``(..., P)``.
+
+    Returns
+    -------
+    value, derivatives
+        Shapes ``(..., N)`` and ``(..., N, P)``; one pass per column, nothing is stored per pulse.
+    """
+    value = None
+    columns = []
+    for column in range(theta.shape[-1]):
+        tangent = torch.zeros_like(theta)
+        tangent[..., column] = 1
+        value, derivative = torch.func.jvp(function, (theta,), (tangent,))
+        columns.append(derivative)
+    assert value is not None, "theta needs at least one parameter"
+    return value, torch.stack(columns, dim=-1)
+
+
+def check_parameters(theta: Tensor, parameters: ParameterSet) -> None:
+    """Refuse parameter values no tissue can have.
+
+    Raises
+    ------
+    ParameterError
+        Naming parameter, row (counted from 1) and value, for NaN, infinite, non-positive rates
+        or times, a pool fraction outside [0, 1], and any value outside the model's bounds.
+    """
+    if theta.shape[-1] != len(parameters):
+        raise ParameterError(
+            f"theta has {theta.shape[-1]} columns; the model needs {len(parameters)}: "
+            + ", ".join(parameters.names)
+        )
+    flat = theta.detach().reshape(-1, theta.shape[-1])
+    lower, upper = parameters.bounds(flat)
+    slack = 1e-6 * (upper - lower)  # float32 round-off at the bound itself is not an error
+    bad = ~((flat >= lower - slack) & (flat <= upper + slack))
+    if bool(bad.any()):
+        row, column = torch.nonzero(bad)[0].tolist()
+        item = parameters.items[column]
+        raise ParameterError(
+            f"{item.name} = {float(flat[row, column]):g} in row {row + 1} is outside "
+            f"[{item.lower:g}, {item.upper:g}] {item.item.unit}; values are SI units"
+        )
