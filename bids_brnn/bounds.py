@@ -54,7 +54,8 @@ def inverse_information(information: Tensor) -> Tensor:
     finite = torch.isfinite(unit).all(-1).all(-1)
     inverse, info = torch.linalg.inv_ex(torch.where(finite[..., None, None], unit, eye))
     broken = ((info != 0) | ~finite)[..., None, None]
-    return torch.where(broken, torch.inf, inverse / outer).to(information.dtype)
+    result: Tensor = torch.where(broken, torch.inf, inverse / outer)
+    return result.to(information.dtype)
 
 
 def covariance(signal: Tensor, derivatives: Tensor) -> Tensor:
@@ -72,7 +73,8 @@ def complex_gram_bound(signal: Tensor, derivatives: Tensor) -> Tensor:
     norm = columns.abs().square().sum(-2, keepdim=True).sqrt()
     gram = (columns / norm).mH @ (columns / norm)
     variance = torch.linalg.inv(gram).diagonal(dim1=-2, dim2=-1).real / norm[..., 0, :] ** 2
-    return variance[..., 1:].to(signal.real.dtype)
+    result: Tensor = variance[..., 1:]
+    return result.to(signal.real.dtype)
 
 
 def cramer_rao_bound(

@@ -115,9 +115,7 @@ class PulseSequence:
             unsorted = np.any(np.diff(echo, axis=-1) <= 0, axis=-1)
         shown = np.nan_to_num(echo, nan=0.0).max(-1)
         self._refuse(early, "echo_time", shown, "a sample lies within the RF pulse")
-        self._refuse(
-            late, "echo_time", shown, "the sample lies beyond the start of the next pulse"
-        )
+        self._refuse(late, "echo_time", shown, "the sample lies after the start of the next pulse")
         self._refuse(unsorted, "echo_time", shown, "echo times of one pulse must increase")
 
     @property

@@ -59,7 +59,7 @@ def forward_derivatives(
     for column in range(theta.shape[-1]):
         tangent = torch.zeros_like(theta)
         tangent[..., column] = 1
-        value, derivative = torch.func.jvp(function, (theta,), (tangent,))
+        value, derivative = torch.func.jvp(function, (theta,), (tangent,))[:2]
         columns.append(derivative)
     assert value is not None, "theta needs at least one parameter"
     return value, torch.stack(columns, dim=-1)
