@@ -27,17 +27,20 @@ class Columns:
         self.n_rows = lengths.pop()
 
     def require(self, column: str) -> None:
+        """Refuse a table without ``column``."""
         if column not in self.table:
             raise SequenceError(
                 f'the pulse table has no column "{column}"; it has {", ".join(self.table)}'
             )
 
     def text(self, column: str, default: str) -> list[str]:
+        """Cells as stripped text; ``default`` where absent or n/a."""
         cells = self.table.get(column, [default] * self.n_rows)
         texts = [str(cell).strip() for cell in cells]
         return [default if text.lower() in ("n/a", "nan", "") else text for text in texts]
 
     def numbers(self, column: str, default: float | None = None) -> NDArray[np.float64]:
+        """Cells as finite numbers; n/a is ``default``, or refused without one."""
         values = np.empty(self.n_rows)
         for row, text in enumerate(self.text(column, "n/a")):
             if text == "n/a" and default is not None:
@@ -47,6 +50,7 @@ class Columns:
         return values
 
     def number(self, column: str, row: int, text: str) -> float:
+        """One finite number, or a sentence that names column, row and text."""
         try:
             value = float(text)
         except ValueError:
@@ -56,6 +60,7 @@ class Columns:
         return value
 
     def echo_times(self) -> list[list[float]]:
+        """Echo times of each row, s; empty where ``readout`` is 0."""
         readout = self.numbers("readout", 0.0)
         times: list[list[float]] = []
         for row, text in enumerate(self.text("echo_time", "n/a")):

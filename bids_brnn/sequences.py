@@ -101,7 +101,8 @@ class PulseSequence:
     @property
     def padding(self) -> NDArray[np.bool_]:
         """Rows that last no time and do nothing; they end trains shorter than the longest."""
-        return (self.repetition_time == 0) & (self.flip_angle == 0) & (self.rf_duration == 0)
+        total = self.repetition_time + self.flip_angle + self.rf_duration  # none is negative
+        return np.asarray(total == 0)
 
     def _half_of_next_pulse(self) -> NDArray[np.float64]:
         ahead = np.zeros(self.flip_angle.shape)
