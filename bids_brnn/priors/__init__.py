@@ -1,0 +1,23 @@
+"""What tissues may look like: mixtures of tissue classes for training, dictionaries and bases.
+
+The classes of :func:`qmt_prior` follow the training distributions of arXiv 2312.11468; those of
+:func:`relaxation_prior` are ours. A user writes others in TOML, see :meth:`Prior.from_toml`.
+"""
+
+from bids_brnn.priors.distributions import Distribution, constant, loguniform, normal, uniform
+from bids_brnn.priors.mixture import Prior, TissueClass
+from bids_brnn.priors.tissues import TISSUES, qmt_prior, relaxation_prior, tissue_values
+
+__all__ = [
+    "TISSUES",
+    "Distribution",
+    "Prior",
+    "TissueClass",
+    "constant",
+    "loguniform",
+    "normal",
+    "qmt_prior",
+    "relaxation_prior",
+    "tissue_values",
+    "uniform",
+]

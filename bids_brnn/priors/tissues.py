@@ -1,0 +1,124 @@
+"""Canonical tissue values and the priors made from published ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from bids_brnn.errors import ParameterError
+from bids_brnn.parameters import QMT, RELAXATION, ParameterSet
+from bids_brnn.priors.distributions import Distribution, constant, loguniform, normal, uniform
+from bids_brnn.priors.mixture import Prior, TissueClass
+
+# White and grey matter: Wansapura 1999 (T1, T2) and the values of arXiv 2312.11468 (qMT, white
+# matter); qMT of grey matter and fluids are round typical values of our own choice.
+TISSUES: Mapping[str, Mapping[str, float]] = {
+    "WM": {
+        "m0s": 0.2, "R1f": 1 / 1.92, "R2f": 1 / 0.0776, "Rx": 16.5, "R1s": 1 / 0.337,
+        "T2s": 12.4e-6, "R1": 1 / 0.832, "R2": 1 / 0.0796,
+    },
+    "GM": {
+        "m0s": 0.1, "R1f": 0.42, "R2f": 12.0, "Rx": 14.0, "R1s": 2.6, "T2s": 13.5e-6,
+        "R1": 1 / 1.331, "R2": 1 / 0.110,
+    },
+    "CSF": {
+        "m0s": 1e-3, "R1f": 0.24, "R2f": 0.6, "Rx": 10.0, "R1s": 3.0, "T2s": 12e-6,
+        "R1": 1 / 4.16, "R2": 1 / 1.65,
+    },
+}  # fmt: skip
+"""Canonical values at 3 T by tissue and parameter name, SI units."""
+
+
+def tissue_values(parameters: ParameterSet, tissue: str, like: Tensor) -> Tensor:
+    """Canonical ``theta`` ``(P,)`` of ``"WM"``, ``"GM"`` or ``"CSF"``; w0 = 0 and B1 = 1.
+
+    Raises
+    ------
+    ParameterError
+        If the tissue is unknown.
+    """
+    if tissue not in TISSUES:
+        raise ParameterError(f'unknown tissue "{tissue}"; known: {", ".join(TISSUES)}')
+    known = TISSUES[tissue]
+    return parameters.theta({n: known[n] for n in parameters.names if n in known}, like)
+
+
+def _bounds(parameters: ParameterSet, name: str) -> Distribution:
+    return uniform(parameters[name].lower, parameters[name].upper)
+
+
+def qmt_prior(parameters: ParameterSet = QMT) -> Prior:
+    """Parenchyma, CSF and fat (72 : 9 : 9) as in arXiv 2312.11468.
+
+    ``parameters`` should be those of the model: off-resonance is uniform over its bounds, which
+    a :class:`~bids_brnn.signals.GeneralizedBloch` narrows to +-pi/TR of its pulse train.
+    """
+    fixed = {"Rx": constant(10), "R1s": constant(3), "T2s": constant(12e-6), "m0s": constant(1e-3)}
+    w0 = _bounds(parameters, "w0")
+    parenchyma = {
+        "m0s": normal(0.15, 0.15, 0, 0.35),
+        "R1f": normal(0.45, 0.2, 0.1, 1),
+        "R2f": normal(12.5, 4, 1, 20),
+        "Rx": normal(10, 5, 2, 30),
+        "R1s": normal(3, 0.75, 1, 6),
+        "T2s": normal(14e-6, 4e-6, 5e-6, 25e-6),
+        "w0": w0,
+        "B1": normal(0.9, 0.2, 0.6, 1.3),
+    }
+    csf = fixed | {
+        "R1f": normal(4, 0.75, 1, 7, reciprocal=True),
+        "R2f": normal(2, 1, 0.5, 5, reciprocal=True),
+        "w0": w0,
+        "B1": normal(0.9, 0.3, 0.6, 1.3),
+    }
+    fat = fixed | {
+        "R1f": normal(0.4, 0.075, 0.1, 0.7, reciprocal=True),
+        "R2f": normal(0.1, 0.02, 0.05, 0.2, reciprocal=True),
+        "w0": w0,
+        "B1": normal(0.75, 0.125, 0.6, 1.3),
+    }
+    return Prior(
+        parameters,
+        (
+            TissueClass("parenchyma", 72, parenchyma, (("R2f", "R1f"),)),
+            TissueClass("CSF", 9, csf),
+            TissueClass("fat", 9, fat),
+        ),
+        name="qmt",
+    )
+
+
+def relaxation_prior(parameters: ParameterSet = RELAXATION) -> Prior:
+    """Parenchyma, CSF, fat-like and log-uniform filler (70 : 10 : 10 : 10) for fingerprinting.
+
+    The filler leaves no hole between the tissues; T2 <= T1 everywhere.
+    """
+    b1 = normal(1, 0.15, 0.6, 1.4)
+    ordered = (("R2", "R1"),)
+    parenchyma = {"R1": normal(1, 0.35, 0.3, 3), "R2": normal(13, 4.5, 3, 50), "B1": b1}
+    csf = {
+        "R1": normal(4, 0.75, 1, 7, reciprocal=True),
+        "R2": normal(2, 1, 0.5, 5, reciprocal=True),
+        "B1": b1,
+    }
+    fat = {
+        "R1": normal(0.4, 0.075, 0.1, 0.7, reciprocal=True),
+        "R2": normal(0.1, 0.02, 0.05, 0.2, reciprocal=True),
+        "B1": b1,
+    }
+    filler = {
+        "R1": loguniform(0.1, 5, reciprocal=True),
+        "R2": loguniform(0.01, 2.5, reciprocal=True),
+        "B1": b1,
+    }
+    return Prior(
+        parameters,
+        (
+            TissueClass("parenchyma", 70, parenchyma, ordered),
+            TissueClass("CSF", 10, csf, ordered),
+            TissueClass("fat", 10, fat, ordered),
+            TissueClass("filler", 10, filler, ordered),
+        ),
+        name="relaxation",
+    )
