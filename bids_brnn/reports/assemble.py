@@ -1,0 +1,171 @@
+"""Subject and group pages: figures to SVG files, text through an escaping template.
+
+Pages are plain HTML with inline style: no script, no network, no fonts from elsewhere, so they
+open from a cluster's file system as from a web server.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import combinations
+from pathlib import Path
+
+import jinja2
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from bids_brnn.reports import figures
+from bids_brnn.reports.content import EstimatorView, SeriesView, SubjectView
+
+WriteText = Callable[[Path, str], None]
+"""Writes text to a path so that readers see the old or the new file, never half of one."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A titled figure of a page."""
+
+    title: str
+    caption: str
+    image: str
+    """Path relative to the page."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One series of a page, ready for the template."""
+
+    series: SeriesView
+    panels: Sequence[Panel]
+    tables: Sequence[tuple[str, Sequence[str], Sequence[Sequence[str]]]]
+    """Title, header and rows of each table."""
+
+
+def render_subject(view: SubjectView, page: Path, write_text: WriteText) -> None:
+    """Write ``page`` (``OUT/sub-01.html``) and its figures (``OUT/sub-01/figures/*.svg``)."""
+    folder = page.parent / f"sub-{view.label}" / "figures"
+    sections = []
+    for series in view.series:
+        panels = []
+        for name, title, caption, figure in _figures(series):
+            path = folder / f"{series.name}_desc-{name}_figure.svg"
+            write_text(path, to_svg(figure))
+            panels.append(Panel(title, caption, path.relative_to(page.parent).as_posix()))
+        tables = [_region_table(estimator) for estimator in series.estimators]
+        sections.append(Section(series, panels, [table for table in tables if table[2]]))
+    write_text(page, _template("subject.html").render(view=view, sections=sections))
+
+
+def to_svg(figure: Figure) -> str:
+    """SVG text without time stamp and with stable ids, so that reruns are byte-identical."""
+    buffer = io.StringIO()
+    # No DPI above 100: the raster inside is the voxel grid, more only makes pages heavy.
+    with rc_context({"svg.hashsalt": "bids_brnn", "svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", dpi=100, metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def _template(name: str) -> jinja2.Template:
+    loader = jinja2.FunctionLoader(
+        lambda wanted: files("bids_brnn.reports").joinpath(wanted).read_text(encoding="utf-8")
+    )
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template(name)
+
+
+def _figures(series: SeriesView) -> list[tuple[str, str, str, Figure]]:
+    """File name part, title, caption and figure of everything to show for a series."""
+    found: list[tuple[str, str, str, Figure]] = []
+    mask = series.mask
+    if series.reference is not None:
+        found.append(
+            ("mask", "Mask", "Outline of the mask on the root-mean-square of the series.",
+             figures.mask_outline(series.reference, mask))
+        )  # fmt: skip
+    if series.supplied:
+        found.append(
+            ("supplied", "Supplied maps", "Known maps, on the grid of the series.",
+             figures.mosaic(series.supplied, mask, colours="RdBu_r"))
+        )  # fmt: skip
+    for estimator in series.estimators:
+        for suffix, title, views, colours in (
+            ("", "", estimator.estimates, "viridis"),
+            ("Std", ": standard deviation", estimator.uncertainties, "magma"),
+            ("Quality", ": quality", estimator.quality, "cividis"),
+        ):
+            if views:
+                caption = "; ".join(f"{view.name}: {view.description}" for view in views) + "."
+                found.append(
+                    (f"{estimator.key}{suffix}", f"{estimator.title}{title}", caption,
+                     figures.mosaic(views, mask, colours=colours))
+                )  # fmt: skip
+        if estimator.estimates:
+            found.append(
+                (f"{estimator.key}Hist", f"{estimator.title}: distributions",
+                 "Values inside the mask, by tissue; dotted: literature values at 3 T.",
+                 figures.histograms(estimator.estimates, mask, series.labels, series.label_names))
+            )  # fmt: skip
+    return found + _agreement_figures(series)
+
+
+def _agreement_figures(series: SeriesView) -> list[tuple[str, str, str, Figure]]:
+    found = []
+    for first, second in combinations(series.estimators, 2):
+        others = {view.name: view for view in second.estimates}
+        for view in first.estimates:
+            if view.name in others:
+                figure = figures.agreement(
+                    view, others[view.name], series.mask, (first.key, second.key)
+                )
+                found.append(
+                    (f"{first.key}{second.key}{view.name}",
+                     f"{view.name}: {first.title} against {second.title}",
+                     "Left: voxels, identity line. Right: Bland-Altman, bias and limits.", figure)
+                )  # fmt: skip
+    return found
+
+
+COLUMNS = (
+    ("name", "region"), ("param", "parameter"), ("units", "unit"), ("n_valid", "voxels"),
+    ("mean", "mean"), ("std", "sd"), ("median", "median"), ("p25", "25 %"), ("p75", "75 %"),
+)  # fmt: skip
+
+
+def _region_table(
+    estimator: EstimatorView,
+) -> tuple[str, Sequence[str], Sequence[Sequence[str]]]:
+    rows = [[_cell(row.get(key)) for key, _ in COLUMNS] for row in estimator.statistics]
+    return f"Regions: {estimator.title}", [title for _, title in COLUMNS], rows
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def render_group(
+    title: str,
+    version: str,
+    plots: Sequence[tuple[str, str, Figure]],
+    subjects: Sequence[Mapping[str, str]],
+    page: Path,
+    write_text: WriteText,
+) -> None:
+    """Write the group page: one figure per parameter and a table that links the subjects.
+
+    ``plots`` holds file name part, caption and figure; each row of ``subjects`` has ``label``,
+    ``page`` (relative link) and ``note``.
+    """
+    panels = []
+    for name, caption, figure in plots:
+        path = page.parent / "figures" / f"group_desc-{name}_figure.svg"
+        write_text(path, to_svg(figure))
+        panels.append(Panel(name, caption, path.relative_to(page.parent).as_posix()))
+    text = _template("group.html").render(
+        title=title, version=version, panels=panels, subjects=subjects
+    )
+    write_text(page, text)

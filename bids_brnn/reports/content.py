@@ -1,0 +1,100 @@
+"""What a report shows, as plain values; gathered elsewhere, drawn and written here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class MapView:
+    """One map with what is needed to draw it."""
+
+    name: str
+    """Field name with estimator, for example ``m0s``."""
+    unit: str
+    description: str
+    values: Array
+    """``(X, Y, Z)`` in closest-canonical (RAS) orientation, in ``unit``."""
+    display: tuple[float, float] | None
+    """Colour range in ``unit``; 2nd to 98th percentile inside the mask where absent."""
+    file: str
+    """Path relative to the output folder."""
+
+
+@dataclass(frozen=True)
+class EstimatorView:
+    """All maps of one estimator of one series."""
+
+    key: str
+    """Value of ``desc-``: ``brnn``, ``nlls``, ``dict``."""
+    title: str
+    estimates: Sequence[MapView]
+    uncertainties: Sequence[MapView] = ()
+    quality: Sequence[MapView] = ()
+    statistics: Sequence[Mapping[str, object]] = ()
+    """Rows of the region table (``scalarstats.tsv``)."""
+    facts: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True)
+class SeriesView:
+    """One acquisition: its images, estimators and what was done to it."""
+
+    name: str
+    kind: str
+    reference: Array | None
+    """``(X, Y, Z)`` image on which the mask is drawn."""
+    mask: NDArray[np.bool_]
+    estimators: Sequence[EstimatorView]
+    labels: NDArray[np.int_] | None = None
+    label_names: Mapping[int, str] = field(default_factory=dict)
+    supplied: Sequence[MapView] = ()
+    facts: Sequence[tuple[str, str]] = ()
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class SubjectView:
+    """One report page."""
+
+    label: str
+    version: str
+    series: Sequence[SeriesView]
+    methods: Sequence[str]
+    """Paragraphs of the methods boilerplate."""
+    citations: Sequence[tuple[str, str]]
+    """Text and DOI or URL."""
+    configuration: str = ""
+    errors: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+
+LITERATURE: Mapping[str, Sequence[tuple[str, float, str]]] = {
+    "m0s": [("WM", 0.20, "qMT, arXiv 2207.08259")],
+    "R1f": [("WM", 0.521, "qMT, arXiv 2207.08259")],
+    "R2f": [("WM", 12.9, "qMT, arXiv 2207.08259")],
+    "Rx": [("WM", 16.5, "qMT, arXiv 2207.08259")],
+    "R1s": [("WM", 2.97, "qMT, arXiv 2207.08259")],
+    "T2s": [("WM", 12.4e-6, "qMT, arXiv 2207.08259")],
+    "T1": [
+        ("WM", 0.832, "Wansapura 1999"),
+        ("GM", 1.331, "Wansapura 1999"),
+        ("WM", 1.084, "Stanisz 2005"),
+        ("GM", 1.820, "Stanisz 2005"),
+    ],
+    "T2": [
+        ("WM", 0.0796, "Wansapura 1999"),
+        ("GM", 0.110, "Wansapura 1999"),
+        ("WM", 0.069, "Stanisz 2005"),
+        ("GM", 0.099, "Stanisz 2005"),
+    ],
+}
+"""Values at 3 T drawn as lines in the histograms: doi 10.1002/mrm.20605 (Stanisz) and
+10.1002/(SICI)1522-2586(199904)9:4<531::AID-JMRI4>3.0.CO;2-L (Wansapura)."""

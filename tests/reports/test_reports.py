@@ -1,0 +1,148 @@
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from bids_brnn.reports import assemble, figures
+from bids_brnn.reports.content import EstimatorView, MapView, SeriesView, SubjectView
+
+
+def sphere(shape):
+    grid = np.indices(shape) - (np.array(shape)[:, None, None, None] - 1) / 2
+    return (grid[:2] ** 2).sum(0) < (min(shape[:2]) / 2.5) ** 2
+
+
+def view(name, values, unit="1/s", display=None):
+    return MapView(name, unit, f"{name} & more", values, display, f"sub-01/anat/{name}.nii.gz")
+
+
+def make_series(shape=(20, 24, 3), name="sub-01_acq-x_QMT"):
+    rng = np.random.default_rng(0)
+    mask = sphere(shape)
+    first = [view(n, rng.normal(m, 0.1 * m, shape)) for n, m in (("R1f", 0.5), ("Rx", 15.0))]
+    second = [view(n, rng.normal(m, 0.1 * m, shape)) for n, m in (("R1f", 0.5), ("Rx", 15.0))]
+    row = {"name": "WM", "param": "R1f", "units": "1/s", "n_valid": 7, "mean": 0.5, "median": 0.5}
+    return SeriesView(
+        name=name,
+        kind="qmt",
+        reference=rng.random(shape),
+        mask=mask,
+        estimators=[
+            EstimatorView("brnn", "Network", first, uncertainties=first, statistics=[row]),
+            EstimatorView("nlls", "NLLS", second, quality=second),
+        ],
+        labels=np.where(np.arange(shape[0])[:, None, None] < 10, 1, 2) * mask,
+        label_names={1: "GM", 2: "WM"},
+        facts=[("Mask", "from the data set")],
+    )
+
+
+def render(tmp_path, series, **changes):
+    fields = {
+        "label": "01", "version": "1.0", "series": series, "methods": ["Maps were estimated."],
+        "citations": [("Author. Title.", "https://doi.org/10.1002/mrm.29071")],
+    }  # fmt: skip
+    page = tmp_path / "sub-01.html"
+    written = {}
+
+    def write_text(path, text):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        written[path] = text
+
+    assemble.render_subject(SubjectView(**(fields | changes)), page, write_text)
+    return page.read_text(encoding="utf-8"), written
+
+
+def test_every_figure_of_the_page_exists_and_is_well_formed(tmp_path):
+    html, _ = render(tmp_path, [make_series()])
+    images = re.findall(r'<img src="([^"]+)"', html)
+    # mask; maps, std, histogram; maps, quality, histogram; agreement of two parameters
+    assert len(images) == 1 + 3 + 3 + 2
+    for image in images:
+        ElementTree.parse(tmp_path / image)
+
+
+def test_page_needs_no_network_and_no_script(tmp_path):
+    html, _ = render(tmp_path, [make_series()])
+    assert "<script" not in html
+    sources = re.findall(r'(?:src|href)="([^"]+)"', html)
+    loaded = [s for s in sources if s.startswith("http") and "doi.org" not in s]
+    assert loaded == []
+
+
+def test_text_from_the_data_set_cannot_become_markup(tmp_path):
+    attack = '<img src=x onerror="alert(1)">'
+    html, _ = render(tmp_path, [make_series()], errors=[attack], notes=[attack])
+    assert attack not in html
+    assert "&lt;img src=x" in html
+
+
+def test_same_content_gives_the_same_bytes(tmp_path):
+    _, first = render(tmp_path, [make_series()])
+    _, second = render(tmp_path, [make_series()])
+    assert first == second
+
+
+def test_region_table_shows_values_and_leaves_absent_cells_empty(tmp_path):
+    html, _ = render(tmp_path, [make_series()])
+    assert "<td>WM</td><td>R1f</td><td>1/s</td>" in html
+    assert "nan" not in re.sub(r"<[^>]+>", "", html).lower()
+
+
+def test_errors_of_the_run_are_shown(tmp_path):
+    html, _ = render(tmp_path, [], errors=["Node estimate failed: out of memory"])
+    assert 'id="errors"' in html
+    assert "out of memory" in html
+
+
+@pytest.mark.parametrize("shape", [(20, 24, 1), (20, 24, 30)])
+def test_mosaic_has_a_panel_per_map_and_slice(shape):
+    series = make_series(shape)
+    figure = figures.mosaic(series.estimators[0].estimates, series.mask)
+    drawn = [axis for axis in figure.axes if axis.images]
+    n_slices = 1 if shape[2] == 1 else figures.MAX_SLICES
+    assert len(drawn) == 2 * n_slices
+
+
+def test_slices_stay_inside_the_mask():
+    mask = np.zeros((4, 4, 20), dtype=bool)
+    mask[:, :, 5:15] = True
+    picks = figures.pick_slices(mask)
+    assert len(picks) == len(set(picks)) == figures.MAX_SLICES
+    assert min(picks) == 5
+    assert max(picks) == 14
+
+
+def test_empty_mask_and_all_nan_maps_still_draw():
+    shape = (8, 8, 2)
+    mask = np.zeros(shape, dtype=bool)
+    empty = view("R1f", np.full(shape, np.nan))
+    assert figures.mosaic([empty], mask).axes
+    assert figures.histograms([empty], mask, None, {}).axes
+    assert figures.agreement(empty, empty, mask, ("a", "b")).axes
+
+
+def test_own_colour_range_wins_over_percentiles():
+    values = np.linspace(0, 1, 1000).reshape(10, 10, 10)
+    mask = np.ones(values.shape, dtype=bool)
+    assert figures.display_range(view("m0s", values, display=(0.0, 0.3)), mask) == (0.0, 0.3)
+    assert figures.display_range(view("m0s", values), mask) == pytest.approx((0.02, 0.98))
+
+
+def test_group_page_links_subjects(tmp_path):
+    series = make_series()
+    plot = figures.histograms(series.estimators[0].estimates, series.mask, None, {})
+    page = tmp_path / "group.html"
+
+    def write_text(path: Path, text: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    rows = [{"label": "sub-01", "page": "sub-01.html", "note": "outlier: m0s"}]
+    assemble.render_group("My study", "1.0", [("m0s", "caption", plot)], rows, page, write_text)
+    html = page.read_text(encoding="utf-8")
+    assert '<a href="sub-01.html">sub-01</a>' in html
+    assert (tmp_path / "figures" / "group_desc-m0s_figure.svg").is_file()
