@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +13,20 @@ from torch import Tensor
 from bids_brnn.errors import DataError
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import SignalModel
+
+_EXACT_LIMIT = 1500  # smaller side of a matrix up to which a full SVD takes seconds at most
+_SAME_SPAN = 1e-3  # fraction of energy; text tables and float32 stay 1000 times below
+
+
+class SpanComparison(NamedTuple):
+    """How the coefficients of one subspace relate to another; see :meth:`Subspace.compare`."""
+
+    rotation: Tensor
+    """``(R2, R1)``: ``rotation @ c``: coefficients of the same signal in the other basis."""
+    lost_energy: float
+    """Mean fraction of energy, over directions of this subspace, that the other one misses."""
+    largest_angle: float
+    """Largest principal angle between the two spans, rad."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +61,123 @@ class Subspace:
         wide = torch.view_as_real(self.basis.to(torch.complex128).contiguous())
         rounded = torch.round(wide * 1e6).to(torch.int64).cpu().numpy()
         return hashlib.sha256(repr(rounded.shape).encode() + rounded.tobytes()).hexdigest()[:16]
+
+    @classmethod
+    def from_signals(cls, signals: Tensor, rank: int) -> Subspace:
+        """The real subspace that holds most energy of ``signals`` ``(n, N)``.
+
+        Parameters
+        ----------
+        signals
+            Real or complex; a real basis for complex signals treats a signal and its conjugate
+            (opposite off-resonance) alike.
+        rank
+            Number of coefficients to keep.
+
+        Raises
+        ------
+        DataError
+            If there are fewer signals or samples than ``rank``, or values are not finite.
+        """
+        return cls(_leading_directions(_as_real_rows(signals), rank))
+
+    @classmethod
+    def from_derivatives(
+        cls,
+        signals: Tensor,
+        derivatives: Tensor,
+        rank: int,
+        weight: float = 0.5,
+        *,
+        columns: list[int] | None = None,
+    ) -> Subspace:
+        """A real subspace that keeps Cramer-Rao bounds low (Mao, arXiv 2305.00326).
+
+        For each fingerprint and parameter the direction that an efficient estimator reads, the
+        derivative made orthogonal to the signal (any complex M0) and to all other derivatives,
+        is added to the signal before the singular value decomposition.
+
+        Parameters
+        ----------
+        signals, derivatives
+            ``(n, N)`` and ``(n, N, P)``, with derivatives of *all* unknown parameters.
+        rank
+            Number of coefficients to keep.
+        weight
+            0: signals only, 1: derivatives only. All vectors have unit length before weighting.
+        columns
+            Parameters of interest; all by default. The others are nuisances: their derivatives
+            are projected out but not added.
+
+        Raises
+        ------
+        DataError
+            If ``weight`` is outside [0, 1], or as :meth:`from_signals`.
+        """
+        if not 0 <= weight <= 1:
+            raise DataError(f"weight = {weight} of the derivatives is outside [0, 1]")
+        directions = efficient_directions(signals, derivatives)
+        kept = directions if columns is None else directions[..., columns]
+        stacked = torch.cat(
+            [
+                (1 - weight) * _as_real_rows(_unit(signals)),
+                weight * _as_real_rows(kept.mT.reshape(-1, signals.shape[-1])),
+            ]
+        )
+        return cls(_leading_directions(stacked, rank))
+
+    def truncate(self, rank: int) -> Subspace:
+        """The subspace of the first ``rank`` columns."""
+        if not 1 <= rank <= self.rank:
+            raise DataError(f"rank = {rank} is outside 1 ... {self.rank}")
+        return Subspace(self.basis[:, :rank])
+
+    def lost_energy(self, signals: Tensor) -> Tensor:
+        """Fraction of the energy of each signal ``(..., N)`` outside the subspace, ``(...)``."""
+        total = (signals.abs() ** 2).sum(-1)
+        # The remainder itself, not 1 - kept / total, which cannot resolve small fractions.
+        outside = signals - self.expand(self.compress(signals))
+        lost: Tensor = (outside.abs() ** 2).sum(-1) / total
+        return lost
+
+    def compare(self, other: Subspace) -> SpanComparison:
+        """Compare by value: equal spans may have rotated columns, or columns of other sign.
+
+        Raises
+        ------
+        DataError
+            If the two live on different numbers of samples.
+        """
+        if self.n_samples != other.n_samples:
+            raise DataError(
+                f"bases of {self.n_samples} and {other.n_samples} samples cannot be compared"
+            )
+        dtype = torch.float64
+        if self.basis.is_complex() or other.basis.is_complex():
+            dtype = torch.complex128
+        ours, theirs = self.basis.to(dtype), other.basis.to(dtype)
+        rotation = theirs.mH @ ours
+        outside = ours - theirs @ rotation
+        sine = min(1.0, float(torch.linalg.matrix_norm(outside, 2)))
+        lost = float((outside.abs() ** 2).sum()) / self.rank
+        return SpanComparison(rotation, lost, math.asin(sine))
+
+    def rotation_to(self, other: Subspace, *, limit: float = _SAME_SPAN) -> Tensor:
+        """Matrix ``(R2, R1)`` that turns our coefficients into those of ``other``.
+
+        Raises
+        ------
+        DataError
+            If more than ``limit`` of the energy of our span lies outside the other one.
+        """
+        comparison = self.compare(other)
+        if comparison.lost_energy > limit:
+            raise DataError(
+                f"another subspace is expected: {100 * comparison.lost_energy:.2g} % of the "
+                f"coefficient energy lies outside it (limit {100 * limit:g} %); reconstruct with "
+                f"basis {other.digest}, or use an estimator made for basis {self.digest}"
+            )
+        return comparison.rotation
 
     def like(self, tensor: Tensor) -> Tensor:
         """The basis in the precision and on the device of ``tensor``."""
@@ -100,3 +233,73 @@ class CompressedSignal:
     def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Coefficients ``(..., R)`` and derivatives ``(..., R, P)``."""
         return self.model.linearize(theta, self._basis(theta, basis))
+
+
+def _unit(rows: Tensor) -> Tensor:
+    norm = (rows.abs() ** 2).sum(-1, keepdim=True).sqrt()
+    return rows / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+
+
+def _as_real_rows(rows: Tensor) -> Tensor:
+    """Rows whose real span is that of ``rows`` and their conjugates."""
+    if rows.ndim != 2:
+        raise DataError(f"signals must be (sets, samples), got {tuple(rows.shape)}")
+    return torch.cat([rows.real, rows.imag]) if rows.is_complex() else rows
+
+
+def efficient_directions(signals: Tensor, derivatives: Tensor) -> Tensor:
+    """Unit vectors ``(n, N, P)``: each derivative minus what signal and others explain.
+
+    Parameters are real and M0 is complex: ``s``, ``i s`` and all derivatives are columns over
+    the reals; the dual basis of these columns is orthogonal to all but its own.
+    """
+    signals = signals.to(torch.complex128)
+    derivatives = derivatives.to(torch.complex128)
+    columns = torch.cat([signals[..., None], 1j * signals[..., None], derivatives], dim=-1)
+    real = torch.cat([columns.real, columns.imag], dim=-2)
+    real = real / real.norm(dim=-2, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+    q, r = torch.linalg.qr(real)
+    eye = torch.eye(r.shape[-1], dtype=r.dtype, device=r.device)
+    # Rows of the inverse of r; a parameter without effect (zero column) has no direction.
+    dead = r.diagonal(dim1=-2, dim2=-1).abs() < 1e-12
+    safe = torch.where(dead[..., None, :] & (eye > 0), eye, r)
+    inverse = torch.linalg.solve_triangular(safe, eye.expand_as(r), upper=True)
+    dual = (q @ inverse.mT)[..., 2:]
+    half = dual.shape[-2] // 2
+    directions = torch.complex(dual[..., :half, :], dual[..., half:, :])
+    norm = (directions.abs() ** 2).sum(-2, keepdim=True).sqrt()
+    unit = torch.where(dead[..., None, 2:], 0, directions / norm.clamp_min(1e-300))
+    return unit
+
+
+def _leading_directions(rows: Tensor, rank: int) -> Tensor:
+    """Leading right singular vectors ``(N, rank)`` of real ``rows`` ``(n, N)``."""
+    rows = rows.to(torch.float64)
+    if not 1 <= rank <= min(rows.shape):
+        raise DataError(
+            f"rank {rank} needs as many signals and samples; there are {tuple(rows.shape)}"
+        )
+    if not bool(torch.isfinite(rows).all()):
+        raise DataError("signals contain values that are not finite")
+    if min(rows.shape) <= _EXACT_LIMIT:
+        basis = torch.linalg.svd(rows, full_matrices=False).Vh[:rank].mT
+    else:
+        basis = _subspace_iteration(rows, rank)
+    # The sign of a singular vector is arbitrary: make the largest entry positive.
+    largest = basis.gather(0, basis.abs().argmax(0, keepdim=True))
+    signed: Tensor = basis * torch.sgn(largest)
+    return signed.contiguous()
+
+
+def _subspace_iteration(rows: Tensor, rank: int, n_iterations: int = 12) -> Tensor:
+    """Block power iteration with oversampling: each pass damps the unwanted by (s_m/s_rank)^2."""
+    width = min(*rows.shape, 2 * rank + 20)
+    rng = torch.Generator().manual_seed(
+        0
+    )  # the start block only; the result does not depend on it
+    block = torch.randn(rows.shape[1], width, generator=rng, dtype=rows.dtype).to(rows.device)
+    for _ in range(n_iterations):
+        block = torch.linalg.qr(rows.mT @ (rows @ torch.linalg.qr(block).Q)).Q
+    vectors = torch.linalg.svd(rows @ block, full_matrices=False).Vh
+    leading: Tensor = block @ vectors[:rank].mT
+    return leading
