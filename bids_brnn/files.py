@@ -1,0 +1,73 @@
+"""Writing files so that nothing is ever half-written, on shared disks and with many writers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+from bids_brnn.errors import OutputError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; on success it becomes ``path`` in one step.
+
+    Readers see the old file or the new one. When anything goes wrong the temporary file is
+    removed and ``path`` is as it was. The temporary name keeps the suffix (image writers choose
+    the format by it), starts with a dot and is new for every call, so parallel writers of one
+    path cannot disturb each other: the last one wins.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be made or written, or the disk is full.
+    """
+    temporary = path.with_name(f".tmp-{uuid4().hex[:12]}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {path}: {error.strerror or error}. "
+            "Free space or choose a folder that you may write to."
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content`` in one step, unless the file already holds exactly that.
+
+    Raises
+    ------
+    OutputError
+        See :func:`replacing`.
+    """
+    # Leaving an equal file alone keeps its time stamp and spares readers on network disks.
+    with suppress(OSError):
+        if path.stat().st_size == len(content) and path.read_bytes() == content:
+            return
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 ``text`` in one step; see :func:`write_bytes`."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def _sync(path: Path) -> None:
+    """Ask the disk to keep what was written; folders too, where the system allows it."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems refuse to sync a folder
+            os.fsync(handle)
+    finally:
+        os.close(handle)
