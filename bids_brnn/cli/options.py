@@ -1,0 +1,94 @@
+"""Defaults and conversions of command-line options that need the machine or the file system."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_MEGABYTE = 1024 * 1024
+
+
+def label(prefix: str, text: str) -> str:
+    """A BIDS label without its ``prefix-``."""
+    return text.removeprefix(f"{prefix}-")
+
+
+def participant(text: str) -> str:
+    """A participant label; ``sub-`` is optional."""
+    return label("sub", text)
+
+
+def session(text: str) -> str:
+    """A session label; ``ses-`` is optional."""
+    return label("ses", text)
+
+
+def positive(text: str) -> int:
+    """A whole number above zero."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number above 0')
+    return number
+
+
+def existing_file(text: str) -> Path:
+    """A path to a file that exists."""
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text}")
+    return path
+
+
+def existing_folder(text: str) -> Path:
+    """A path to a folder that exists."""
+    path = Path(text).expanduser()
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {text}")
+    return path
+
+
+def derivative(text: str) -> tuple[str, Path]:
+    """``NAME=PATH``, or ``PATH`` whose folder gives the name."""
+    name, found, path = text.partition("=")
+    folder = existing_folder(path if found else text)
+    return (name if found else folder.absolute().name), folder
+
+
+def available_cpus(environment: Mapping[str, str]) -> int:
+    """CPUs this process may use: what Slurm granted, else the affinity mask."""
+    granted = environment.get("SLURM_CPUS_PER_TASK", "")
+    if granted.isdigit() and int(granted) > 0:
+        return int(granted)
+    return len(os.sched_getaffinity(0))
+
+
+def available_memory_mb(
+    environment: Mapping[str, str],
+    limits: Sequence[Path] = (
+        Path("/sys/fs/cgroup/memory.max"),
+        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+    ),
+) -> int:
+    """Memory this process may use, MB: Slurm, else the smaller of control group and machine."""
+    per_node = environment.get("SLURM_MEM_PER_NODE", "")
+    if per_node.isdigit() and int(per_node) > 0:
+        return int(per_node)
+    per_cpu = environment.get("SLURM_MEM_PER_CPU", "")
+    if per_cpu.isdigit() and int(per_cpu) > 0:
+        return int(per_cpu) * available_cpus(environment)
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    found = [machine]
+    for path in limits:
+        try:
+            text = path.read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        if text.isdigit():  # "max" means no limit
+            found.append(int(text))
+    # A tenth stays for the system and for this process itself.
+    return int(0.9 * min(found) / _MEGABYTE)

@@ -1,0 +1,188 @@
+"""The command line of the BIDS App. Nothing heavy is imported here: ``--help`` is instant."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from bids_brnn import __version__
+from bids_brnn.cli import options
+from bids_brnn.config import (
+    AnalysisLevel,
+    Detail,
+    Device,
+    Ignorable,
+    Modality,
+    Reference,
+    RunConfig,
+    read_options,
+)
+
+_NOT_A_VALUE = ("config_file", "notrack", "bids_exec_spec")
+_MOST_THREADS = 8  # per step; beyond it two series side by side use the machine better
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser; absent options are absent from the namespace, so that a file can give them."""
+    parser = argparse.ArgumentParser(
+        prog="bids_brnn",
+        description="Quantitative magnetization transfer and MR fingerprinting maps, with their "
+        "uncertainty, from a BIDS data set.",
+        argument_default=argparse.SUPPRESS,
+        epilog="Exit codes: 0 done, 1 a step crashed, 2 usage, 16 invalid BIDS, 18 nothing "
+        "selected, 65 wrong data, 66 no QMT or MRF series, 73 not writable, 74 not readable, "
+        "75 try again.",
+    )
+    parser.add_argument("bids_dir", type=options.existing_folder, help="the BIDS data set")
+    parser.add_argument("output_dir", type=Path, help="folder of the derivative data set")
+    parser.add_argument(
+        "analysis_level",
+        choices=get_args(AnalysisLevel),
+        help="participant: maps of each series; group: gather the tables of all participants",
+    )
+    parser.add_argument("--version", action="version", version=f"bids_brnn v{__version__}")
+    parser.add_argument(
+        "--bids-exec-spec", action=_PrintDescriptor, help="print the Boutiques descriptor"
+    )
+    _add_selection(parser.add_argument_group("what is processed"))
+    _add_method(parser.add_argument_group("how"))
+    _add_resources(parser.add_argument_group("resources"))
+    _add_control(parser.add_argument_group("run control"))
+    return parser
+
+
+class _PrintDescriptor(argparse.Action):
+    def __init__(self, option_strings: Sequence[str], dest: str, **kwargs: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **kwargs)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        from bids_brnn.cli.boutiques import descriptor_text
+
+        print(descriptor_text(), end="")
+        parser.exit()
+
+
+def _add(group: Any, *names: str, **keywords: Any) -> None:
+    """Add an option under its names and, for each, the spelling with underscores."""
+    spellings = list(names)
+    for name in names:
+        other = "--" + name.removeprefix("--").replace("-", "_")
+        if name.startswith("--") and other not in spellings:
+            spellings.append(other)
+    group.add_argument(*spellings, **keywords)
+
+
+def _add_selection(group: Any) -> None:
+    _add(
+        group, "--participant-label", nargs="+", type=options.participant, metavar="LABEL",
+        help="participants, with or without sub-; default: all",
+    )  # fmt: skip
+    _add(
+        group, "--session-label", nargs="+", type=options.session, metavar="LABEL",
+        help="sessions, with or without ses-; default: all",
+    )  # fmt: skip
+    _add(
+        group, "--modality", choices=get_args(Modality),
+        help="kind of series; default: auto, every kind found",
+    )  # fmt: skip
+    _add(
+        group, "-d", "--derivatives", nargs="+", type=options.derivative, metavar="NAME=PATH",
+        help="derivative data sets to read: recon (series), fmriprep (T1w, masks, labels)",
+    )  # fmt: skip
+    _add(
+        group, "--bids-filter-file", type=options.existing_file, metavar="FILE",
+        help='JSON with PyBIDS entities by kind, for example {"qmt": {"acquisition": "hsfp"}}',
+    )  # fmt: skip
+    _add(
+        group, "--bids-database-dir", type=Path, metavar="PATH",
+        help="PyBIDS database to use if it fits the data set, else one is made there",
+    )  # fmt: skip
+    _add(
+        group, "--ignore", nargs="+", choices=get_args(Ignorable),
+        help="inputs to leave aside although they exist",
+    )  # fmt: skip
+    _add(
+        group, "--skip-bids-validation", action="store_true",
+        help="do not run the BIDS validator first",
+    )  # fmt: skip
+
+
+def _add_method(group: Any) -> None:
+    _add(
+        group, "--reference", choices=get_args(Reference),
+        help="reference estimator; default: auto, which is nlls for qMT and dict for MRF",
+    )  # fmt: skip
+    _add(
+        group, "--mask", type=options.existing_file, metavar="FILE",
+        help="NIfTI mask on the grid of the series; only its voxels are estimated",
+    )  # fmt: skip
+    _add(
+        group, "--level", choices=get_args(Detail),
+        help="minimal: maps; full (default): maps and region tables",
+    )  # fmt: skip
+    _add(
+        group, "--device", choices=get_args(Device),
+        help="auto (default) takes a CUDA device where there is one, and says so",
+    )  # fmt: skip
+
+
+def _add_resources(group: Any) -> None:
+    _add(
+        group, "--nprocs", "--nthreads", "--n-cpus", dest="nprocs", type=options.positive,
+        metavar="N", help="CPUs to use; default: what Slurm or the system grants",
+    )  # fmt: skip
+    _add(
+        group, "--omp-nthreads", type=options.positive, metavar="N",
+        help=f"threads of one step; default: nprocs, at most {_MOST_THREADS}",
+    )  # fmt: skip
+    _add(
+        group, "--mem-mb", "--mem", dest="mem_mb", type=options.positive, metavar="MB",
+        help="memory to use, MB; default: what Slurm or the system grants",
+    )  # fmt: skip
+
+
+def _add_control(group: Any) -> None:
+    _add(
+        group, "-w", "--work-dir", type=Path, metavar="PATH",
+        help="intermediate files, may be deleted after the run; default: ./work",
+    )  # fmt: skip
+    _add(group, "--clean-workdir", action="store_true", help="delete earlier work files first")
+    _add(
+        group, "--config-file", type=options.existing_file, metavar="FILE",
+        help="TOML file with options; the command line wins",
+    )  # fmt: skip
+    _add(
+        group, "--stop-on-first-crash", action="store_true",
+        help="stop when one step fails instead of finishing the others",
+    )  # fmt: skip
+    _add(group, "--write-graph", action="store_true", help="write the workflow graph as dot file")
+    _add(group, "--notrack", action="store_true", help="accepted; nothing is ever sent anywhere")
+    group.add_argument(
+        "-v", "--verbose", dest="verbosity", action="count", help="-v: steps, -vv: everything"
+    )
+
+
+def parse(
+    arguments: Sequence[str] | None = None, environment: Mapping[str, str] | None = None
+) -> RunConfig:
+    """Command line to configuration; options of ``--config-file`` come under it.
+
+    Raises
+    ------
+    BidsBrnnError
+        If the options contradict each other (argparse itself exits with 2).
+    """
+    environment = os.environ if environment is None else environment
+    given = vars(build_parser().parse_args(arguments))
+    chosen = read_options(given["config_file"]) if "config_file" in given else {}
+    chosen.update((name, value) for name, value in given.items() if name not in _NOT_A_VALUE)
+    if isinstance(chosen.get("derivatives"), list):
+        chosen["derivatives"] = dict(chosen["derivatives"])
+    chosen.setdefault("work_dir", Path("work"))
+    chosen.setdefault("nprocs", options.available_cpus(environment))
+    chosen.setdefault("omp_nthreads", min(chosen["nprocs"], _MOST_THREADS))
+    chosen.setdefault("mem_mb", options.available_memory_mb(environment))
+    return RunConfig.from_values(chosen)

@@ -1,0 +1,254 @@
+"""One run of the BIDS App as a frozen value, and its TOML file."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from bids_brnn.errors import OutputError, ReadError, UsageError
+
+AnalysisLevel = Literal["participant", "group"]
+Modality = Literal["auto", "qmt", "mrf"]
+Reference = Literal["auto", "none", "nlls", "dict"]
+Detail = Literal["minimal", "full"]
+Device = Literal["auto", "cpu", "cuda"]
+Ignorable = Literal["b1map", "b0map", "t1w", "mask", "dseg"]
+
+RUN_TABLE = "bids_brnn"
+"""Table of the TOML file that holds the options."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything a run was asked to do; paths are absolute.
+
+    Raises
+    ------
+    UsageError
+        If a value is impossible or two of them contradict each other.
+    OutputError
+        If the output or the work folder cannot be written.
+    """
+
+    bids_dir: Path
+    output_dir: Path
+    work_dir: Path
+    analysis_level: AnalysisLevel = "participant"
+    participant_label: tuple[str, ...] = ()
+    """Labels without ``sub-``; empty means all."""
+    session_label: tuple[str, ...] = ()
+    """Labels without ``ses-``; empty means all."""
+    modality: Modality = "auto"
+    reference: Reference = "auto"
+    level: Detail = "full"
+    """``minimal``: maps; ``full``: maps and region tables."""
+    device: Device = "auto"
+    mask: Path | None = None
+    """NIfTI mask on the grid of the series; wins over every mask found."""
+    derivatives: Mapping[str, Path] = field(default_factory=dict)
+    bids_filter_file: Path | None = None
+    bids_database_dir: Path | None = None
+    ignore: tuple[Ignorable, ...] = ()
+    skip_bids_validation: bool = False
+    nprocs: int = 1
+    omp_nthreads: int = 1
+    mem_mb: int = 4000
+    stop_on_first_crash: bool = False
+    clean_workdir: bool = False
+    write_graph: bool = False
+    verbosity: int = 0
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise UsageError(f'{name} is "{value}"; use one of {", ".join(choices)}.')
+        for name in self.ignore:
+            if name not in get_args(Ignorable):
+                raise UsageError(
+                    f'ignore holds "{name}"; use one of {", ".join(get_args(Ignorable))}.'
+                )
+        for entity, labels in (("sub", self.participant_label), ("ses", self.session_label)):
+            for label in labels:
+                # A label reaches file and node names: nothing but letters and digits.
+                if not (label.isascii() and label.isalnum()):
+                    raise UsageError(
+                        f'"{label}" is no BIDS label; {entity}- is followed by letters and '
+                        "digits only."
+                    )
+        for name, least in (("nprocs", 1), ("omp_nthreads", 1), ("mem_mb", 100), ("verbosity", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+        if self.omp_nthreads > self.nprocs:
+            raise UsageError(
+                f"omp_nthreads ({self.omp_nthreads}) is above nprocs ({self.nprocs}); "
+                "one step cannot use more threads than the run may use."
+            )
+        self._check_folders()
+
+    def _check_folders(self) -> None:
+        for name in ("bids_dir", "output_dir", "work_dir"):
+            if not getattr(self, name).is_absolute():
+                raise UsageError(f"{name} must be an absolute path, got {getattr(self, name)}.")
+        source, target = self.bids_dir.resolve(), self.output_dir.resolve()
+        if source == target:
+            raise UsageError(
+                "Output folder is the input folder. "
+                f"Suggestion: {self.bids_dir / 'derivatives' / 'bids_brnn'}."
+            )
+        if source.is_relative_to(target):
+            raise UsageError(
+                f"Output folder {self.output_dir} holds the input folder. "
+                f"Suggestion: {self.bids_dir / 'derivatives' / 'bids_brnn'}."
+            )
+        if self.work_dir.resolve().is_relative_to(source):
+            raise UsageError(
+                f"Work folder {self.work_dir} lies inside the data set {self.bids_dir}. "
+                "Choose another one with -w."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by option name; options that are not set are left out."""
+        values: dict[str, Any] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, Mapping):
+                value = {str(key): str(path) for key, path in value.items()}
+            elif isinstance(value, tuple):
+                value = list(value)
+            elif isinstance(value, Path):
+                value = str(value)
+            if value is not None:
+                values[item.name] = value
+        return values
+
+    def to_file(self, path: Path) -> None:
+        """Write as TOML; the file is there whole or not at all."""
+        lines = [f"[{RUN_TABLE}]", *(_toml_line(*item) for item in self.to_dict().items())]
+        temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            temporary.replace(path)
+        except OSError as error:
+            raise OutputError(f"Cannot write {path}: {error.strerror}.") from error
+
+    @classmethod
+    def from_file(cls, path: Path, **overrides: Any) -> RunConfig:
+        """Read what :meth:`to_file` wrote; keyword arguments win over the file."""
+        return cls.from_values({**read_options(path), **overrides})
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> RunConfig:
+        """Build from plain values (text for paths, lists for tuples)."""
+        missing = [name for name in ("bids_dir", "output_dir", "work_dir") if name not in values]
+        if missing:
+            raise UsageError(f"{', '.join(missing)} must be given.")
+        return cls(**{name: _typed(name, value) for name, value in values.items()})
+
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "analysis_level": get_args(AnalysisLevel),
+    "modality": get_args(Modality),
+    "reference": get_args(Reference),
+    "level": get_args(Detail),
+    "device": get_args(Device),
+}
+_PATHS = ("bids_dir", "output_dir", "work_dir", "mask", "bids_filter_file", "bids_database_dir")
+_LISTS = ("participant_label", "session_label", "ignore")
+_NUMBERS = ("nprocs", "omp_nthreads", "mem_mb", "verbosity")
+_SWITCHES = ("skip_bids_validation", "stop_on_first_crash", "clean_workdir", "write_graph")
+
+
+def read_options(path: Path) -> dict[str, Any]:
+    """The options of a TOML file, checked for unknown names and wrong types.
+
+    Relative paths count from the folder of the file.
+
+    Raises
+    ------
+    ReadError
+        If the file is absent or is not TOML.
+    UsageError
+        Naming the option that is unknown or has the wrong type.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ReadError(f"Cannot read the configuration {path}: {error}.") from error
+    table = content.get(RUN_TABLE)
+    if not isinstance(table, dict) or set(content) != {RUN_TABLE}:
+        raise UsageError(f"{path}: options belong into one table [{RUN_TABLE}].")
+    known = [item.name for item in fields(RunConfig)]
+    options = {}
+    for name, value in table.items():
+        if name not in known:
+            raise UsageError(
+                f'{path}: unknown option "{name}"; known are {", ".join(known)}. '
+                "What belongs to the data (pulse train, basis) stays in its sidecar."
+            )
+        _check_type(path, name, value)
+        options[name] = _typed(name, value, base=path.parent)
+    return options
+
+
+def _check_type(path: Path, name: str, value: object) -> None:
+    if name in _LISTS:
+        right = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        kind = "a list of texts"
+    elif name == "derivatives":
+        right = isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
+        kind = "a table of folders by name"
+    elif name in _NUMBERS:
+        right, kind = isinstance(value, int) and not isinstance(value, bool), "a whole number"
+    elif name in _SWITCHES:
+        right, kind = isinstance(value, bool), "true or false"
+    else:
+        right, kind = isinstance(value, str), "a text"
+    if not right:
+        raise UsageError(f"{path}: {name} must be {kind}, got {value!r}.")
+
+
+def _typed(name: str, value: Any, base: Path | None = None) -> Any:
+    def absolute(text: str | Path) -> Path:
+        expanded = Path(text).expanduser()
+        return Path(os.path.normpath((base or Path.cwd()).absolute() / expanded))
+
+    if value is None:
+        return None
+    if name in _PATHS:
+        return absolute(value)
+    if name in _LISTS:
+        return tuple(value)
+    if name == "derivatives":
+        return {key: absolute(path) for key, path in value.items()}
+    return value
+
+
+def _toml_line(name: str, value: object) -> str:
+    return f"{name} = {_toml_value(value)}"
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, dict):
+        pairs = (f"{_toml_text(key)} = {_toml_value(item)}" for key, item in value.items())
+        return "{" + ", ".join(pairs) + "}"
+    return _toml_text(str(value))
+
+
+def _toml_text(text: str) -> str:
+    """A basic string; control characters escaped as TOML 1.0 asks."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return (
+        '"' + "".join(c if c >= " " and c != "\x7f" else f"\\u{ord(c):04x}" for c in escaped) + '"'
+    )
