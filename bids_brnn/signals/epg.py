@@ -1,0 +1,193 @@
+"""MR fingerprinting with FISP: extended phase graph with unbalanced gradients.
+
+The sequence is gradient-spoiled, not RF-spoiled: one fixed moment per repetition advances every
+configuration by one order. Off-resonance does not change the magnitude of the signal and its
+phase is constant for a constant echo time, so that the complex M0 takes it up.
+Weigel 2015, 10.1002/jmri.24619; Jiang 2015, 10.1002/mrm.25559. Theory: ``docs/theory/mrf.md``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from bids_brnn.errors import ParameterError
+from bids_brnn.parameters import RELAXATION, ParameterSet
+from bids_brnn.sequences import PulseSequence
+from bids_brnn.signals import epg_recursion
+from bids_brnn.signals.epg_orders import OrderTable
+from bids_brnn.signals.epg_train import FispTrain, fisp_trains
+
+_STATE_NUMBERS = 2**22
+"""Numbers in one component of the state: bounds the memory of the readable path (~200 MB)."""
+_BLOCK_SAMPLES = 64
+"""Samples that are collected before they are projected on a basis."""
+
+
+@dataclass(frozen=True, eq=False)
+class EpgFisp:
+    """FISP signal at M0 = 1 as a function of R1, R2 and B1; a ``SignalModel``.
+
+    Parameters
+    ----------
+    sequence
+        ``gradient`` is ``dephasing`` for every excitation; a leading ``inversion`` pulse without
+        readout prepares, its time to the next pulse being the inversion time; ``start`` is
+        ``thermal`` or ``inversion``. Pulses act instantaneously.
+    n_states
+        Configuration orders that are kept: a number, ``"all"`` (exact), or ``"auto"``: as many as
+        the T2 of each row needs, so that the relative L2 error of the signal stays below 1e-5
+        (:class:`~bids_brnn.signals.epg_orders.OrderTable`).
+    inversion_efficiency
+        ``Mz`` after over before an inversion pulse, times -1. Inversion pulses are taken as
+        adiabatic: B1 scales excitations only.
+    slice_profile
+        Flip angle over nominal in sub-slices of equal thickness; their signals are averaged.
+
+    The phase of the receiver follows that of each RF pulse. For constant RF phase the signal is
+    purely imaginary, negative where the magnetization before the pulse is positive.
+    """
+
+    sequence: PulseSequence
+    n_states: int | Literal["auto", "all"] = "auto"
+    inversion_efficiency: float = 1.0
+    slice_profile: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        states = self.n_states
+        if states not in ("auto", "all") and (not isinstance(states, int) or states < 1):
+            raise ParameterError(f'n_states = {states}: use "auto", "all" or a number above 0')
+        if not 0 <= self.inversion_efficiency <= 1:
+            raise ParameterError(
+                f"inversion_efficiency = {self.inversion_efficiency:g} is outside [0, 1]"
+            )
+        if self.slice_profile is not None and (
+            not len(self.slice_profile)
+            or not all(math.isfinite(factor) and factor >= 0 for factor in self.slice_profile)
+        ):
+            raise ParameterError("slice_profile needs one finite factor >= 0 per sub-slice")
+        self._trains  # noqa: B018  # an unfit sequence is refused here, not at the first voxel
+
+    @property
+    def parameters(self) -> ParameterSet:
+        """R1, R2 and B1."""
+        return RELAXATION
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples of all trains."""
+        return self.sequence.n_samples
+
+    def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
+        """Signal ``(..., N)`` or, with ``basis``, coefficients ``(..., R)``."""
+        return self._run(theta, basis, derivatives=False)[0]
+
+    def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Signal ``(..., N)`` and derivatives ``(..., N, 3)`` with respect to R1, R2, B1."""
+        result = self._run(theta, basis, derivatives=True)
+        return result[0], torch.movedim(result[1:], 0, -1)
+
+    @cached_property
+    def _trains(self) -> tuple[FispTrain, ...]:
+        return fisp_trains(self.sequence)
+
+    @cached_property
+    def _order_table(self) -> OrderTable:
+        return OrderTable.measure(self._trains, self.inversion_efficiency, self._factors)
+
+    @property
+    def _factors(self) -> tuple[float, ...]:
+        return (1.0,) if self.slice_profile is None else tuple(map(float, self.slice_profile))
+
+    def _run(self, theta: Tensor, basis: Tensor | None, *, derivatives: bool) -> Tensor:
+        """``(1 or 1 + P, ..., N or R)``."""
+        rows = theta.reshape(-1, theta.shape[-1])
+        parts = [
+            (index, self._simulate(rows[index], n_states, basis, derivatives))
+            for n_states, index in self._groups(rows, derivatives)
+        ]
+        if not parts:
+            width = self.n_samples if basis is None else basis.shape[1]
+            empty = torch.zeros((4 if derivatives else 1, 0, width), dtype=theta.dtype)
+            return (empty * 1j).reshape(len(empty), *theta.shape[:-1], width).to(theta.device)
+        if len(parts) == 1:
+            result = parts[0][1]
+        else:
+            order = torch.cat([index for index, _ in parts])
+            result = torch.cat([part for _, part in parts], dim=1)[:, torch.argsort(order)]
+        return result.reshape(len(result), *theta.shape[:-1], -1)
+
+    def _groups(self, rows: Tensor, derivatives: bool) -> Iterator[tuple[int, Tensor]]:
+        """Rows that share a number of orders, cut to bounded size; depends on each row alone."""
+        exact = max(train.n_orders for train in self._trains)
+        if self.n_states == "auto":
+            needed = self._order_table.lookup(rows[:, epg_recursion.R2].detach())
+        else:
+            wanted = exact if self.n_states == "all" else min(self.n_states, exact)
+            needed = torch.full((len(rows),), wanted, dtype=torch.int64, device=rows.device)
+        for n_states in torch.unique(needed).tolist():
+            index = torch.nonzero(needed == n_states)[:, 0]
+            size = _STATE_NUMBERS // (n_states * (4 if derivatives else 1) * len(self._factors))
+            for block in torch.split(index, max(1, size)):
+                yield n_states, block
+
+    def _simulate(
+        self, rows: Tensor, n_states: int, basis: Tensor | None, derivatives: bool
+    ) -> Tensor:
+        """``(1 or 1 + P, rows, N or R)``: mean over sub-slices."""
+        factors = rows.new_tensor(self._factors)
+        scale = torch.ones_like(rows[0]).expand(len(factors), 1, -1).clone()
+        scale[:, 0, epg_recursion.B1] = factors
+        fine = (rows * scale).reshape(-1, rows.shape[-1])
+        total = _simulate_trains(
+            self._trains, fine, n_states, self.inversion_efficiency, basis, derivatives
+        )
+        total = total.reshape(len(total), len(factors), len(rows), -1)
+        if derivatives:
+            chain = torch.ones((4, len(factors), 1, 1), dtype=rows.dtype, device=rows.device)
+            chain[epg_recursion.B1 + 1, :, 0, 0] = factors
+            total = total * chain
+        return total.mean(1)
+
+
+def _simulate_trains(
+    trains: Sequence[FispTrain],
+    rows: Tensor,
+    n_states: int,
+    inversion_efficiency: float,
+    basis: Tensor | None,
+    derivatives: bool,
+) -> Tensor:
+    """All trains one after the other; projected in blocks, so that N samples are never stored."""
+    stream = (
+        sample
+        for train in trains
+        for sample in epg_recursion.samples(
+            train,
+            rows,
+            n_states,
+            inversion_efficiency=inversion_efficiency,
+            derivatives=derivatives,
+        )
+    )
+    if basis is None:
+        return torch.stack(list(stream), dim=-1)
+    total: Tensor | None = None
+    block: list[Tensor] = []
+    start = 0
+    count = sum(train.sample_time.size for train in trains)
+    for position, sample in enumerate(stream, start=1):
+        block.append(sample)
+        if len(block) == _BLOCK_SAMPLES or position == count:
+            stacked = torch.stack(block, dim=-1)
+            weights = basis[start:position].conj().to(stacked.dtype)
+            total = stacked @ weights if total is None else total + stacked @ weights
+            start, block = position, []
+    assert total is not None, "a sequence without samples is refused when it is built"
+    return total

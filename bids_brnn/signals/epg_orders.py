@@ -1,0 +1,99 @@
+"""How many configuration orders a row needs: measured on the train itself, by T2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bids_brnn.signals import epg_recursion
+from bids_brnn.signals.epg_train import FispTrain
+
+TOLERANCE = 1e-5
+"""Relative L2 error of the signal that ``n_states="auto"`` stays below."""
+_EDGES = tuple(0.0125 * 2.0**step for step in range(9))  # s; up to 3.2 s, exact beyond
+_LONG_T1 = 5.0
+_TEST_B1 = (0.9, 1.3)
+_GROWTH = 1.25
+
+
+@dataclass(frozen=True)
+class OrderTable:
+    """Orders that suffice for T2 up to each edge; all orders above the last edge.
+
+    The contribution of orders above ``K`` must climb and descend ``K`` repetitions as transverse
+    magnetization, so it falls at least like ``exp(-2 K TR / T2)``; how much smaller it is depends
+    on the flip angles. Therefore the error is measured with this train, against all orders, at
+    the upper edge of each T2 range, for long and short T1 and for two values of B1; the largest
+    counts. Longer T2, longer T1 and larger flip angles need more orders.
+    """
+
+    edges: tuple[float, ...]
+    """T2, s, increasing."""
+    orders: tuple[int, ...]
+    """One more than ``edges``; the last is exact."""
+
+    @classmethod
+    def measure(
+        cls,
+        trains: Sequence[FispTrain],
+        inversion_efficiency: float,
+        slice_factors: Sequence[float],
+        tolerance: float = TOLERANCE,
+    ) -> OrderTable:
+        """Find the smallest numbers of orders with an error below ``tolerance``."""
+        exact = max(train.n_orders for train in trains)
+        largest = max(slice_factors)
+        theta = _test_rows(largest)
+        truth = _signals(trains, theta, exact, inversion_efficiency)
+        norm = truth.norm(dim=0)
+        needed = torch.full((len(_EDGES),), exact)
+        open_edges = torch.ones(len(_EDGES), dtype=torch.bool)
+        candidate = 4
+        while candidate < exact and bool(open_edges.any()):
+            rows = open_edges.repeat_interleave(len(theta) // len(_EDGES))
+            signals = _signals(trains, theta[rows], candidate, inversion_efficiency)
+            error = (signals - truth[:, rows]).norm(dim=0) / norm[rows].clamp_min(1e-300)
+            worst = error.reshape(int(open_edges.sum()), -1).amax(1)
+            reached = torch.nonzero(open_edges)[:, 0][worst < tolerance]
+            needed[reached] = candidate
+            open_edges[reached] = False
+            candidate = max(candidate + 2, int(candidate * _GROWTH))
+        orders = torch.cummax(needed, dim=0).values.tolist()
+        return cls(_EDGES, (*orders, exact))
+
+    def lookup(self, r2: Tensor) -> Tensor:
+        """Orders for each R2 (1/s); anything that is not a decay gets all orders."""
+        t2 = torch.where(r2 > 0, 1 / r2, torch.inf).to(torch.float64)
+        edges = torch.tensor(self.edges, dtype=torch.float64, device=r2.device)
+        orders = torch.tensor(self.orders, dtype=torch.int64, device=r2.device)
+        return orders[torch.bucketize(t2, edges)]
+
+
+def _test_rows(largest_factor: float) -> Tensor:
+    rows = [
+        (1 / t1, 1 / t2, b1 * largest_factor)
+        for t2 in _EDGES
+        for t1 in (t2, max(t2, _LONG_T1))
+        for b1 in _TEST_B1
+    ]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def _signals(
+    trains: Sequence[FispTrain], theta: Tensor, n_states: int, inversion_efficiency: float
+) -> Tensor:
+    stream = (
+        sample[0]
+        for train in trains
+        for sample in epg_recursion.samples(
+            train,
+            theta,
+            n_states,
+            inversion_efficiency=inversion_efficiency,
+            derivatives=False,
+        )
+    )
+    return torch.stack(list(stream))
