@@ -1,0 +1,117 @@
+"""What estimators share: which voxels can be estimated, what is known, and how to go in blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bids_brnn.errors import DataError
+from bids_brnn.estimators.base import Estimate
+from bids_brnn.parameters import ParameterSet
+
+Progress = Callable[[int, int], None]
+"""Called with (voxels done, voxels in all) after every block."""
+
+_SCAN = 65536
+"""Voxels looked at together where only a flag per voxel is kept."""
+
+
+def real_dtype(data: Tensor) -> torch.dtype:
+    """Real counterpart of the dtype of complex ``data``."""
+    return torch.float64 if data.dtype == torch.complex128 else torch.float32
+
+
+def check_data(data: Tensor, n_samples: int) -> None:
+    """Refuse anything but complex ``(V, n_samples)``.
+
+    Raises
+    ------
+    DataError
+        Naming what is given and what is needed.
+    """
+    if data.ndim != 2 or data.shape[-1] != n_samples or not data.is_complex():
+        raise DataError(
+            f"data are {tuple(data.shape)} {data.dtype}; the model needs complex values of shape "
+            f"(voxels, {n_samples})"
+        )
+
+
+def blocks(n: int, size: int) -> Iterator[slice]:
+    """Consecutive slices of at most ``size`` that cover ``range(n)``."""
+    return (slice(first, min(first + size, n)) for first in range(0, n, size))
+
+
+def usable_voxels(data: Tensor) -> Tensor:
+    """``(V,)`` bool: every sample is finite and not all are zero.
+
+    Looks at blocks, so that flags of a whole brain cost no copy of the data.
+    """
+    usable = torch.empty(data.shape[0], dtype=torch.bool, device=data.device)
+    for rows in blocks(data.shape[0], _SCAN):
+        energy = torch.view_as_real(data[rows].resolve_conj()).abs().amax((-1, -2))
+        usable[rows] = torch.isfinite(energy) & (energy > 0)
+    return usable
+
+
+def known_values(
+    parameters: ParameterSet, supplied: Mapping[str, Tensor] | None, like: Tensor
+) -> dict[int, Tensor]:
+    """What is known of each voxel before estimation, by column of ``theta``.
+
+    Parameters
+    ----------
+    parameters
+        Of the model.
+    supplied
+        Maps ``(V,)`` by parameter name. Any parameter may be supplied; it is then not estimated.
+    like
+        Data ``(V, R)``; results are on its device, in float64.
+
+    Returns
+    -------
+    dict
+        Column to ``(V,)`` map, or to a single value ``(1,)``: the start value of a parameter whose
+        role is *supplied* and for which there is no map.
+
+    Raises
+    ------
+    ParameterError
+        If a map belongs to no parameter.
+    DataError
+        If a map has another number of voxels than the data.
+    """
+    known: dict[int, Tensor] = {}
+    wide: dict[str, Any] = {"dtype": torch.float64, "device": like.device}
+    for column in parameters.columns("supplied"):
+        known[column] = torch.tensor([parameters.items[column].start], **wide)
+    for name, values in (supplied or {}).items():
+        column = parameters.index((name,))[0]
+        if values.shape != like.shape[:1]:
+            raise DataError(
+                f"the supplied {name} has shape {tuple(values.shape)}; "
+                f"{like.shape[0]} voxels are to be estimated"
+            )
+        known[column] = values.to(**wide)
+    return known
+
+
+def within_bounds(parameters: ParameterSet, known: Mapping[int, Tensor], like: Tensor) -> Tensor:
+    """``(V,)`` bool: every known value is finite and inside the bounds of its parameter."""
+    inside = torch.ones(like.shape[0], dtype=torch.bool, device=like.device)
+    for column, values in known.items():
+        item = parameters.items[column]
+        inside &= (values >= item.lower) & (values <= item.upper)
+    return inside
+
+
+def take(values: Tensor, rows: Tensor) -> Tensor:
+    """Rows of a map ``(V,)``, or of a single value ``(1,)`` that holds for all voxels."""
+    return values.expand(len(rows)) if values.shape[0] == 1 else values[rows]
+
+
+def count_invalid(estimate: Estimate) -> int:
+    """Number of voxels without an estimate (NaN or zero data, unusable supplied value)."""
+    return int(torch.isnan(estimate.residual).sum())
