@@ -1,0 +1,99 @@
+"""State of a training in one safetensors file; nothing in it can run code when it is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from bids_brnn.errors import ReadError
+from bids_brnn.learning.simulate import save_atomic
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` as they come back from JSON (tuples become lists)."""
+    content: dict[str, Any] = json.loads(json.dumps(values))
+    return content
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was read."""
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    note: Mapping[str, Any]
+
+    def fill(self, name: str, module: nn.Module) -> None:
+        """Load the weights stored under ``name`` into ``module``."""
+        prefix = f"{name}."
+        state = {k[len(prefix) :]: v for k, v in self.tensors.items() if k.startswith(prefix)}
+        try:
+            module.load_state_dict(state)
+        except RuntimeError as error:
+            raise ReadError(
+                f"{self.path} holds a network of another shape; delete it to start again"
+            ) from error
+
+    def rng_state(self) -> Tensor:
+        """State of the random generator."""
+        return self.tensors["rng"].to(torch.uint8).cpu()
+
+    def fill_optimisers(self, optimisers: Sequence[torch.optim.Optimizer]) -> None:
+        """Load moments and counters into freshly built ``optimisers``."""
+        for number, optimiser in enumerate(optimisers):
+            state = optimiser.state_dict()
+            prefix = f"optimiser.{number}."
+            entries: dict[int, dict[str, Tensor]] = {}
+            for key, value in self.tensors.items():
+                if key.startswith(prefix):
+                    index, field = key[len(prefix) :].split(".", 1)
+                    entries.setdefault(int(index), {})[field] = value
+            optimiser.load_state_dict({**state, "state": entries})
+
+
+def save(
+    path: Path,
+    *,
+    modules: Mapping[str, nn.Module],
+    optimisers: Sequence[torch.optim.Optimizer],
+    rng: torch.Generator,
+    note: Mapping[str, Any],
+) -> None:
+    """Write weights, optimiser states, random state and ``note`` whole or not at all."""
+    tensors: dict[str, Tensor] = {"rng": rng.get_state().clone()}
+    for name, module in modules.items():
+        for key, value in module.state_dict().items():
+            tensors[f"{name}.{key}"] = value.detach().clone().contiguous()
+    for number, optimiser in enumerate(optimisers):
+        for index, entry in optimiser.state_dict()["state"].items():
+            for field, value in entry.items():
+                tensor = torch.as_tensor(value).detach().clone().contiguous()
+                tensors[f"optimiser.{number}.{index}.{field}"] = tensor
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_atomic(path, tensors, {"note": json.dumps(plain(note))})
+
+
+def load(path: Path) -> Checkpoint:
+    """Read what :func:`save` wrote.
+
+    Raises
+    ------
+    ReadError
+        If the file is truncated or not a checkpoint.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            note = json.loads((file.metadata() or {})["note"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return Checkpoint(path, tensors, note)
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise ReadError(
+            f"{path} is not a checkpoint of this program; delete it to start again"
+        ) from error

@@ -1,0 +1,237 @@
+"""Losses that weigh errors by the Cramer-Rao bound, and the statistics they are made of.
+
+Shapes: ``K`` noise realisations of each of ``B`` fingerprints, ``P`` parameters. Estimates are
+``(K, B, P)``, the truth and the bound (a variance) ``(B, P)``.
+
+With ``mirrored`` draws, realisation ``k + K/2`` has the negative noise of realisation ``k``. The
+part of the estimator that is odd in the noise then drops out of the mean of each pair, so that the
+mean over few pairs is known as well as the mean over hundreds of independent draws, and the odd
+part alone gives the variance without subtracting a mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from bids_brnn.errors import DataError
+
+LossName = Literal["mse", "mse-crb", "bias-constrained", "bias-reduced"]
+Gate = Literal["critic", "halves"]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss and its options, as written in a training configuration."""
+
+    name: LossName = "bias-reduced"
+    weight: float = 1.0
+    """``lambda``: of the squared bias (bias-constrained) or of the variance (bias-reduced)."""
+    slack: float = 1.0
+    """``delta``: variance over bound that costs nothing (bias-reduced)."""
+    unbiased: bool = True
+    """Remove from the squared bias what the finite number of realisations adds to it."""
+    mirrored: bool = True
+    """Draw noise in pairs of opposite sign."""
+    gate: Gate = "critic"
+    """What opens the hinge of the unbiased Bias-Reduced loss: :mod:`bids_brnn.learning.critic`,
+    or the sample variance of the other half of the realisations."""
+
+    def __post_init__(self) -> None:
+        for value, known in ((self.name, LossName), (self.gate, Gate)):
+            if value not in get_args(known):
+                raise DataError(f'loss "{value}" is unknown; use {", ".join(get_args(known))}')
+
+    @property
+    def needs_critic(self) -> bool:
+        """Whether ``expected_variance`` is an input of this loss."""
+        return self.name == "bias-reduced" and self.unbiased and self.gate == "critic"
+
+    @property
+    def fewest_realisations(self) -> int:
+        """The smallest ``K`` for which this loss is defined."""
+        if self.name in ("mse", "mse-crb"):
+            return 2 if self.mirrored else 1
+        return 4 if self.mirrored or self.name == "bias-reduced" else 2
+
+    def __call__(
+        self,
+        estimates: Tensor,
+        truth: Tensor,
+        bound: Tensor,
+        expected_variance: Tensor | None = None,
+    ) -> Tensor:
+        """Loss ``(P,)`` per parameter, averaged over fingerprints."""
+        if self.name == "mse":
+            return mean_squared_error(estimates, truth)
+        if self.name == "mse-crb":
+            return weighted_mse(estimates, truth, bound)
+        if self.name == "bias-constrained":
+            return bias_constrained(
+                estimates,
+                truth,
+                bound,
+                weight=self.weight,
+                unbiased=self.unbiased,
+                mirrored=self.mirrored,
+            )
+        return bias_reduced(
+            estimates,
+            truth,
+            bound,
+            weight=self.weight,
+            slack=self.slack,
+            unbiased=self.unbiased,
+            mirrored=self.mirrored,
+            expected_variance=expected_variance,
+        )
+
+
+def mean_squared_error(estimates: Tensor, truth: Tensor) -> Tensor:
+    """Plain mean squared error ``(P,)``, in squared units of each parameter."""
+    return (estimates - truth).square().mean((0, 1))
+
+
+def weighted_mse(estimates: Tensor, truth: Tensor, bound: Tensor) -> Tensor:
+    """MSE-CRB ``(P,)``: squared error over the bound (Zhang 2022, doi 10.1002/mrm.29206).
+
+    An efficient unbiased estimator scores 1; estimators biased towards the mean score less.
+    """
+    return ((estimates - truth).square() / bound).mean((0, 1))
+
+
+def bias_constrained(
+    estimates: Tensor,
+    truth: Tensor,
+    bound: Tensor,
+    *,
+    weight: float = 1.0,
+    unbiased: bool = True,
+    mirrored: bool = False,
+) -> Tensor:
+    """Squared error plus ``weight`` times squared bias, over the bound (arXiv 2110.12403)."""
+    bias = squared_bias(estimates, truth, unbiased=unbiased, mirrored=mirrored)
+    return weighted_mse(estimates, truth, bound) + weight * (bias / bound).mean(0)
+
+
+def bias_reduced(
+    estimates: Tensor,
+    truth: Tensor,
+    bound: Tensor,
+    *,
+    weight: float = 1.0,
+    slack: float = 1.0,
+    unbiased: bool = True,
+    mirrored: bool = False,
+    expected_variance: Tensor | None = None,
+) -> Tensor:
+    """Squared bias plus ``weight`` times the variance above ``slack`` (arXiv 2312.11468).
+
+    Both are divided by the bound. As published (``unbiased=False``) the bias has a floor of the
+    variance over ``K`` and the variance is not corrected, so hundreds of realisations are needed.
+
+    With ``unbiased=True`` the squared bias has no floor. The hinge opens where
+    ``expected_variance`` exceeds the slack, or, without it, by the variance of one half of the
+    realisations while that of the other is charged: a hinge on the noisy variance that it charges
+    would also cost estimators that keep below the slack.
+
+    Parameters
+    ----------
+    estimates, truth, bound
+        ``(K, B, P)``, ``(B, P)``, ``(B, P)``.
+    weight, slack
+        ``lambda`` and ``delta`` of the paper.
+    unbiased, mirrored
+        See the text of this module and function.
+    expected_variance
+        ``(B, P)``: variance over bound by :class:`~bids_brnn.learning.critic.VarianceCritic`.
+
+    Returns
+    -------
+    Tensor
+        ``(P,)``.
+    """
+    bias = squared_bias(estimates, truth, unbiased=unbiased, mirrored=mirrored) / bound
+    if not unbiased:
+        spread = estimates.var(0, correction=0) / bound
+        return (bias + weight * (spread - slack).clamp_min(0)).mean(0)
+    if expected_variance is not None:
+        excess = variance(estimates, mirrored=mirrored) / bound - slack
+        return (bias + weight * (expected_variance > slack) * excess).mean(0)
+    first, second = (part / bound for part in _half_variances(estimates, mirrored=mirrored))
+    hinge = 0.5 * (
+        (first.detach() > slack) * (second - slack) + (second.detach() > slack) * (first - slack)
+    )
+    return (bias + weight * hinge).mean(0)
+
+
+def squared_bias(
+    estimates: Tensor, truth: Tensor, *, unbiased: bool = True, mirrored: bool = False
+) -> Tensor:
+    """Squared bias ``(B, P)``; single values of the unbiased estimate may be negative.
+
+    ``unbiased``: the mean over all pairs of *different* realisations of the product of their
+    errors, whose expectation is the squared bias; equal to (mean error)^2 - s^2 / K.
+    """
+    errors = estimates - truth
+    if mirrored:
+        errors = _pairs(errors)[0]
+    if not unbiased:
+        return errors.mean(0).square()
+    return _unbiased_square(errors)
+
+
+def variance(estimates: Tensor, *, mirrored: bool = False) -> Tensor:
+    """Unbiased variance ``(B, P)`` over realisations."""
+    if not mirrored:
+        return estimates.var(0)
+    even, odd = _pairs(estimates)
+    return odd.square().mean(0) + even.var(0)
+
+
+def _unbiased_square(values: Tensor) -> Tensor:
+    n = values.shape[0]
+    if n < 2:
+        raise DataError(
+            "the unbiased squared bias needs two independent draws per fingerprint "
+            "(four realisations when they are mirrored); raise realisations in the stage"
+        )
+    return (values.sum(0).square() - values.square().sum(0)) / (n * (n - 1))
+
+
+def _pairs(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Even and odd part in the noise, ``(K/2, B, P)`` each."""
+    if values.shape[0] % 2:
+        raise DataError("mirrored draws come in pairs; use an even number of realisations")
+    plus, minus = values.chunk(2)
+    return (plus + minus) / 2, (plus - minus) / 2
+
+
+def _half_variances(estimates: Tensor, *, mirrored: bool) -> tuple[Tensor, Tensor]:
+    if not mirrored:
+        if estimates.shape[0] < 4:
+            raise DataError("the unbiased Bias-Reduced loss needs at least four realisations")
+        first, second = estimates.tensor_split(2)
+        return first.var(0), second.var(0)
+    even, odd = _pairs(estimates)
+    if even.shape[0] < 2:
+        raise DataError("mirrored draws need at least four realisations (two pairs)")
+    halves = zip(even.tensor_split(2), odd.tensor_split(2), strict=True)
+    first, second = (
+        # One pair shows only its odd part, which carries nearly all of the variance.
+        odd_half.square().mean(0) + (even_half.var(0) if even_half.shape[0] > 1 else 0)
+        for even_half, odd_half in halves
+    )
+    return first, second
+
+
+def mirrored_noise(draw: Callable[[int], Tensor], realisations: int, *, mirrored: bool) -> Tensor:
+    """Noise of ``realisations`` draws; ``draw(k)`` returns ``k`` independent ones."""
+    if not mirrored or realisations == 1:
+        return draw(realisations)
+    half = draw(realisations // 2)
+    return torch.cat([half, -half])

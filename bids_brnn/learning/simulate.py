@@ -1,0 +1,174 @@
+"""Training sets: coefficients without noise, parameters and Cramer-Rao bounds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from bids_brnn.bounds import covariance
+from bids_brnn.errors import DataError, ReadError
+from bids_brnn.parameters import ParameterSet
+from bids_brnn.priors import Prior
+from bids_brnn.signals.base import SignalModel
+
+Progress = Callable[[int, int], None]
+"""Called with (fingerprints done, fingerprints in all)."""
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """``n`` fingerprints at M0 = 1."""
+
+    coefficients: Tensor
+    """``(n, R)`` complex64."""
+    theta: Tensor
+    """``(n, P)`` float32, all parameters of the model."""
+    bound: Tensor
+    """``(n, P)`` float32: Cramer-Rao bound (variance) at M0 = 1 and noise of sd 1 per channel,
+    supplied parameters being known (0 there); infinite where a parameter cannot be seen."""
+
+    def __post_init__(self) -> None:
+        n = self.coefficients.shape[0]
+        if self.theta.shape != self.bound.shape or self.theta.shape[0] != n:
+            raise DataError("coefficients, theta and bound of a training set differ in length")
+
+    def __len__(self) -> int:
+        return int(self.theta.shape[0])
+
+    def __getitem__(self, rows: Tensor | slice) -> TrainingSet:
+        return TrainingSet(self.coefficients[rows], self.theta[rows], self.bound[rows])
+
+    def split(self, n_held_out: int) -> tuple[TrainingSet, TrainingSet]:
+        """The first fingerprints to train with, and the last ``n_held_out`` never seen then."""
+        if not 0 < n_held_out < len(self):
+            raise DataError(f"cannot hold out {n_held_out} of {len(self)} fingerprints")
+        return self[: len(self) - n_held_out], self[len(self) - n_held_out :]
+
+    def conjugated(self, rows: Tensor, parameters: ParameterSet) -> TrainingSet:
+        """The same set with the fingerprints where ``rows`` ``(n,)`` is true at the opposite w0.
+
+        For real RF phases and a real basis the signal at ``-w0`` is the complex conjugate of that
+        at ``w0``, and the bounds are the same: twice the fingerprints for free.
+        """
+        column = parameters.index(("w0",))[0]
+        theta = self.theta.clone()
+        theta[rows, column] *= -1
+        flipped = torch.where(rows[:, None], self.coefficients.conj(), self.coefficients)
+        return replace(self, coefficients=flipped.resolve_conj(), theta=theta)
+
+
+def simulate_training_set(
+    model: SignalModel,
+    prior: Prior,
+    n: int,
+    *,
+    rng: torch.Generator,
+    chunk: int = 2048,
+    progress: Progress | None = None,
+) -> TrainingSet:
+    """Draw ``n`` parameter sets and simulate their coefficients and bounds in float64.
+
+    Parameters
+    ----------
+    model
+        Usually a :class:`~bids_brnn.subspace.CompressedSignal`.
+    prior
+        Over the parameters of ``model``.
+    n
+        Number of fingerprints.
+    rng
+        Source of randomness.
+    chunk
+        Fingerprints simulated together; bounds the memory.
+    progress
+        Called after every chunk.
+
+    Raises
+    ------
+    DataError
+        If prior and model disagree about the parameters, or the model returns NaN.
+    """
+    if prior.parameters.names != model.parameters.names:
+        raise DataError(
+            f"the prior is over {', '.join(prior.parameters.names)}; "
+            f"the model has {', '.join(model.parameters.names)}"
+        )
+    theta = prior.sample(n, rng=rng, dtype=torch.float64)
+    free = model.parameters.columns("estimated", "nuisance")
+    parts: list[tuple[Tensor, Tensor]] = []
+    for first in range(0, n, chunk):
+        rows = theta[first : first + chunk]
+        signal, derivatives = model.linearize(rows)
+        bound = torch.zeros_like(rows)
+        bound[:, free] = covariance(signal, derivatives[..., free]).diagonal(dim1=-2, dim2=-1)
+        parts.append((signal.to(torch.complex64), bound))
+        if progress is not None:
+            progress(min(first + chunk, n), n)
+    coefficients, bounds = (torch.cat(columns) for columns in zip(*parts, strict=True))
+    if not bool(torch.isfinite(torch.view_as_real(coefficients)).all()):
+        raise DataError("the signal model returned NaN or infinite coefficients for this prior")
+    # Round-off can make a bound of an invisible parameter negative; it carries no information.
+    bounds = torch.where(bounds >= 0, bounds, torch.inf)
+    return TrainingSet(coefficients, theta.to(torch.float32), bounds.to(torch.float32))
+
+
+def content_key(description: Mapping[str, object]) -> str:
+    """Key of a cached set: a hash of everything that it was made from."""
+    text = json.dumps(description, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def save_training_set(path: Path, data: TrainingSet, *, key: str) -> None:
+    """Write ``data`` whole or not at all; several jobs may write the same file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        "coefficients": torch.view_as_real(data.coefficients.resolve_conj()).contiguous(),
+        "theta": data.theta.contiguous(),
+        "bound": data.bound.contiguous(),
+    }
+    save_atomic(path, tensors, {"key": key})
+
+
+def load_training_set(path: Path, *, key: str) -> TrainingSet | None:
+    """The cached set, or None where there is none or it was made from something else.
+
+    Raises
+    ------
+    ReadError
+        If the file is not a training set.
+    """
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            if (file.metadata() or {}).get("key") != key:
+                return None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        coefficients = torch.view_as_complex(tensors["coefficients"])
+        return TrainingSet(coefficients, tensors["theta"], tensors["bound"])
+    except (SafetensorError, KeyError, RuntimeError) as error:
+        raise ReadError(f"{path} is not a training set ({error}); delete it") from error
+
+
+def save_atomic(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file under a temporary name, flush it, then rename it."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        save_file(dict(tensors), name, metadata=dict(metadata))
+        with Path(name).open("rb") as file:
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
