@@ -1,1 +1,23 @@
-"""Files, names and sidecars: the BIDS side of the program; NumPy only."""
+"""BIDS in and out: finding series, reading images, writing derivatives. NumPy only."""
+
+from bids_brnn.bids.acquisition import Acquisition, Companions, Discovery
+from bids_brnn.bids.discovery import find_acquisitions
+from bids_brnn.bids.images import (
+    Volume,
+    read_coefficients,
+    read_mask,
+    to_volume,
+    to_voxels,
+)
+
+__all__ = [
+    "Acquisition",
+    "Companions",
+    "Discovery",
+    "Volume",
+    "find_acquisitions",
+    "read_coefficients",
+    "read_mask",
+    "to_volume",
+    "to_voxels",
+]

@@ -1,0 +1,210 @@
+"""Images that go with a series: field maps, mask, anatomy, labels, transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bids_brnn.bids.acquisition import Companions
+from bids_brnn.bids.dataset import Dataset
+from bids_brnn.bids.grammar import FileName, parse_name, series_entities
+from bids_brnn.bids.inheritance import metadata_of
+from bids_brnn.bids.safe import resolve_uri
+from bids_brnn.bids.series import Series
+from bids_brnn.errors import DataError, InvalidBidsError
+
+FIELDS = {"b1map": ("B1", "B1"), "b0map": ("w0", "B0")}
+"""Filter key to parameter name and the words of messages."""
+_SEGMENTATION_ORDER = ("aparcaseg", "aseg", "tissue")
+
+
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """Where companions of a series are looked for."""
+
+    datasets: Sequence[Dataset]
+    """The raw data set first."""
+    filters: Mapping[str, Mapping[str, Any]]
+    links: Mapping[str, Path]
+    skip: frozenset[str]
+    """Keys of ``--ignore``: ``b1map``, ``b0map``, ``t1w``, ``mask``, ``dseg``."""
+
+
+def find_companions(series: Series, around: Surroundings, notes: list[str]) -> Companions:
+    """All images that go with ``series``.
+
+    Raises
+    ------
+    DataError
+        If two field maps could be meant.
+    """
+    supplied = {}
+    for key, (parameter, words) in FIELDS.items():
+        if key not in around.skip and (path := _field(series, around, key, words)) is not None:
+            supplied[parameter] = path
+    segmentations = _segmentations(series, around)
+    default = next((k for k in _SEGMENTATION_ORDER if k in segmentations), None)
+    default = default or next(iter(segmentations), None)
+    return Companions(
+        supplied=supplied,
+        mask=_best(series, around, "mask", notes),
+        t1w=_best(series, around, "t1w", notes),
+        dseg=segmentations[default] if default else None,
+        segmentations=segmentations,
+        tissue_probabilities=_labelled(series, around, "probseg", "label"),
+        transforms=_transforms(series, around),
+    )
+
+
+def _candidates(
+    series: Series, around: Surroundings, filters: Mapping[str, Any]
+) -> list[tuple[Dataset, Path, FileName]]:
+    """Files of the same participant, and of the same session or of none."""
+    own = parse_name(series.files[0]).entities
+    found = []
+    for dataset in around.datasets:
+        for path in dataset.query({**filters, "subject": own["sub"]}):
+            try:
+                name = parse_name(path)
+            except InvalidBidsError:
+                continue
+            if name.entities.get("ses") in (None, own.get("ses")):
+                found.append((dataset, path, name))
+    return found
+
+
+def _field(series: Series, around: Surroundings, key: str, words: str) -> Path | None:
+    """IntendedFor naming the series, else B0FieldSource, else the only one of the session."""
+    found = _candidates(series, around, around.filters[key])
+    read = {path: metadata_of(path, dataset.root) for dataset, path, _ in found}
+    intended = [
+        path
+        for dataset, path, _ in found
+        if _is_intended(read[path].get("IntendedFor"), series, dataset, around.links)
+    ]
+    source = metadata_of(series.files[0], series.dataset.root).get("B0FieldSource")
+    if not intended and source is not None:
+        wanted = set(_listed(source))
+        intended = [
+            p for _, p, _ in found if wanted & set(_listed(read[p].get("B0FieldIdentifier")))
+        ]
+    unbound = [path for _, path, _ in found if not _listed(read[path].get("IntendedFor"))]
+    session = parse_name(series.files[0]).entities.get("ses")
+    nearer = [path for path in unbound if parse_name(path).entities.get("ses") == session]
+    choice = intended or nearer or unbound
+    if len(choice) > 1:
+        names = ", ".join(path.name for path in choice)
+        raise DataError(
+            f"Two {words} maps for {series.name}: {names}. Name the series in IntendedFor of one, "
+            "or filter with --bids-filter-file."
+        )
+    return choice[0] if choice else None
+
+
+def _listed(value: object) -> list[str]:
+    items = value if isinstance(value, list) else [value]
+    return [item for item in items if isinstance(item, str)]
+
+
+def _is_intended(
+    value: object, series: Series, dataset: Dataset, links: Mapping[str, Path]
+) -> bool:
+    subject = parse_name(series.files[0]).entities["sub"]
+    for text in _listed(value):
+        if text.startswith("bids:"):
+            try:
+                target = resolve_uri(text, root=dataset.root, links=links)
+            except InvalidBidsError:
+                continue
+        else:  # deprecated form: relative to the folder of the participant
+            target = dataset.root / f"sub-{subject}" / text
+        if target in series.files:
+            return True
+    return False
+
+
+def _best(series: Series, around: Surroundings, key: str, notes: list[str]) -> Path | None:
+    """The mask or T1w that fits best; derivatives before raw data."""
+    if key in around.skip:
+        return None
+    found = [
+        (dataset, path, name)
+        for dataset, path, name in _candidates(series, around, around.filters[key])
+        if _fits(series, name)
+    ]
+    if not found:
+        return None
+    ranked = sorted(found, key=_rank(series))
+    first = ranked[0]
+    tied = [
+        path.name
+        for d, path, n in ranked
+        if _rank(series)((d, path, n))[:-1] == _rank(series)(first)[:-1]
+    ]
+    if len(tied) > 1:
+        notes.append(f"{series.name}: {first[1].name} is used, {', '.join(tied[1:])} not.")
+    return first[1]
+
+
+def _fits(series: Series, name: FileName) -> bool:
+    """No template space, and not made for another series."""
+    own = parse_name(series.files[0]).entities
+    if name.entities.get("space") not in (None, "T1w", "orig"):
+        return False
+    return name.suffix != "mask" or all(
+        own.get(short) == label for short, label in name.entities.items() if short == "acq"
+    )
+
+
+def _rank(series: Series) -> Callable[[tuple[Dataset, Path, FileName]], tuple[Any, ...]]:
+    """Of this very series; same session; derivative; preprocessed; then by name."""
+    own = parse_name(series.files[0]).entities
+
+    def rank(item: tuple[Dataset, Path, FileName]) -> tuple[Any, ...]:
+        dataset, path, name = item
+        keys = [k for k in series_entities() if k not in ("sub", "ses")]
+        same = any(k in own for k in keys) and all(
+            name.entities.get(k) == own.get(k) for k in keys
+        )
+        return (
+            not same,
+            name.entities.get("ses") != own.get("ses"),
+            dataset.is_raw,
+            name.entities.get("desc") != "preproc",
+            "space" in name.entities,
+            path.name,
+        )
+
+    return rank
+
+
+def _segmentations(series: Series, around: Surroundings) -> dict[str, Path]:
+    if "dseg" in around.skip:
+        return {}
+    found: dict[str, Path] = {}
+    for _, path, name in sorted(
+        _candidates(series, around, around.filters["dseg"]), key=_rank(series)
+    ):
+        label = name.entities.get("seg") or name.entities.get("desc") or "tissue"
+        if _fits(series, name):
+            found.setdefault(label, path)
+    return found
+
+
+def _labelled(series: Series, around: Surroundings, suffix: str, entity: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    filters = {"suffix": suffix, "extension": [".nii", ".nii.gz"]}
+    for _, path, name in sorted(_candidates(series, around, filters), key=_rank(series)):
+        if entity in name.entities and _fits(series, name):
+            found.setdefault(name.entities[entity], path)
+    return found
+
+
+def _transforms(series: Series, around: Surroundings) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for _, path, name in _candidates(series, around, {"suffix": "xfm"}):
+        if name.entities.get("from") == "T1w" and "to" in name.entities:
+            found.setdefault(name.entities["to"], path)
+    return found

@@ -1,0 +1,163 @@
+"""Opening a BIDS data set with PyBIDS, limited to the participants that are asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bids_brnn.bids.grammar import grammar, is_label, pybids_config
+from bids_brnn.bids.safe import read_json
+from bids_brnn.errors import InvalidBidsError, NothingSelectedError, UsageError
+
+if TYPE_CHECKING:
+    from bids.layout import BIDSLayout
+
+DESCRIPTION = "dataset_description.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """One indexed data set: the raw one, or a derivative."""
+
+    name: str
+    """Name in BIDS URIs: ``raw``, or the name given with ``--derivatives``."""
+    root: Path
+    description: Mapping[str, Any]
+    layout: BIDSLayout
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether this is the input data set itself."""
+        return self.name == "raw"
+
+    def query(self, filters: Mapping[str, Any], **entities: object) -> list[Path]:
+        """Files that match all ``filters`` and ``entities``, sorted.
+
+        Raises
+        ------
+        UsageError
+            If a filter names an entity that PyBIDS does not know.
+        """
+        wanted = {**filters, **entities}
+        unknown = sorted(set(wanted) - set(self.layout.get_entities()))
+        if unknown:
+            raise UsageError(
+                f"the filter uses {', '.join(unknown)}, which is no PyBIDS entity; see "
+                "--bids-filter-file in the documentation."
+            )
+        found = self.layout.get(return_type="filename", **wanted)
+        return sorted(Path(str(path)) for path in found)
+
+
+def describe(root: Path, *, derivative: bool = False) -> dict[str, Any]:
+    """The ``dataset_description.json`` of a folder.
+
+    Raises
+    ------
+    InvalidBidsError
+        If it is missing (the message holds a template) or broken.
+    """
+    path = root / DESCRIPTION
+    if not root.is_dir():
+        raise InvalidBidsError(f"{root} is not a folder.")
+    if not path.is_file():
+        template = grammar()["bids"]["example_derivative" if derivative else "example_description"]
+        raise InvalidBidsError(f"{path} is missing; write {template}")
+    description = read_json(path)
+    for key in ("Name", "BIDSVersion"):
+        if not isinstance(description.get(key), str):
+            raise InvalidBidsError(f'{path} has no "{key}"; add it as text.')
+    return description
+
+
+def strip_labels(labels: Iterable[str], prefix: str) -> list[str]:
+    """Labels without ``sub-`` or ``ses-``, each once.
+
+    Raises
+    ------
+    UsageError
+        If one holds anything but letters and digits.
+    """
+    stripped = []
+    for label in labels:
+        bare = label.removeprefix(prefix)
+        if not is_label(bare):
+            raise UsageError(
+                f"{label!r} is not a label; letters and digits only, such as {prefix}01."
+            )
+        stripped.append(bare)
+    return list(dict.fromkeys(stripped))
+
+
+def list_labels(folder: Path, prefix: str) -> list[str]:
+    """Labels of the folders ``<prefix><label>`` in ``folder``, in natural order."""
+    names = [path.name.removeprefix(prefix) for path in folder.glob(f"{prefix}*") if path.is_dir()]
+    return sorted(
+        (name for name in names if is_label(name)),
+        key=lambda name: [
+            (0, int(piece), "") if piece.isdigit() else (1, 0, piece)
+            for piece in re.findall(r"\d+|\D+", name)
+        ],
+    )
+
+
+def select_participants(root: Path, participants: Sequence[str] | None) -> list[str]:
+    """The participants to work on, checked against the data set.
+
+    Raises
+    ------
+    NothingSelectedError
+        If one that was asked for is not there, or the data set has none; lists what exists.
+    """
+    present = list_labels(root, "sub-")
+    if not present:
+        raise NothingSelectedError(f"{root} has no sub-<label> folder with a valid label.")
+    if not participants:
+        return present
+    wanted = strip_labels(participants, "sub-")
+    absent = [label for label in wanted if label not in present]
+    if absent:
+        verb = "is" if len(absent) == 1 else "are"
+        raise NothingSelectedError(
+            f"participant {', '.join(absent)} {verb} not in {root} "
+            f"(there are {len(present)}: {abridged(present)})."
+        )
+    return wanted
+
+
+def abridged(labels: Sequence[str]) -> str:
+    """``01 ... 42``, or all of up to five labels."""
+    return ", ".join(labels) if len(labels) <= 5 else f"{labels[0]} ... {labels[-1]}"
+
+
+def ignored(
+    participants: Sequence[str] | None, sessions: Sequence[str] | None, keep: Iterable[str] = ()
+) -> list[re.Pattern[str]]:
+    """Patterns of paths (relative to the root, with a leading slash) that are not indexed."""
+    rules = grammar()["bids"]
+    patterns = [rf"^/(?:{'|'.join(rules['root_folders'])})(?:/|$)", r"/\."]
+    skipped = [name for name in rules["skipped_folders"] if name not in set(keep)]
+    patterns.append(rf"^/sub-[^/]+/(?:ses-[^/]+/)?(?:{'|'.join(skipped)})(?:/|$)")
+    if participants is not None:
+        patterns.append(rf"^/sub-(?!(?:{'|'.join(participants)})(?:/|$))")
+    if sessions:
+        patterns.append(rf"^/sub-[^/]+/ses-(?!(?:{'|'.join(sessions)})(?:/|$))")
+    return [re.compile(pattern) for pattern in patterns]
+
+
+def index(
+    root: Path, patterns: Sequence[re.Pattern[str]], database: Path | None = None
+) -> BIDSLayout:
+    """Index the names of files; sidecars are read later, for the images that are used."""
+    from bids.layout import BIDSLayout, BIDSLayoutIndexer  # costs half a second
+
+    return BIDSLayout(
+        root,
+        validate=False,
+        config=["bids", "derivatives", pybids_config()],
+        database_path=database,
+        indexer=BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=list(patterns)),
+    )

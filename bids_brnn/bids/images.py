@@ -1,0 +1,278 @@
+"""NIfTI files to arrays: headers checked first, every byte read, checksums verified."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+from numpy.typing import NDArray
+
+from bids_brnn.bids.acquisition import Acquisition
+from bids_brnn.bids.safe import unreadable
+from bids_brnn.errors import DataError, ReadError
+
+_CHUNK = 16 * 2**20
+_SLACK = 2**20  # bytes after the image that are read for the checksum; more is an attack
+_BAD_FILE = (
+    ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, zlib.error, ValueError,
+    OverflowError, MemoryError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Shape and position of an image, from its header alone."""
+
+    path: Path
+    shape: tuple[int, ...]
+    affine: NDArray[np.float64]
+    dtype: np.dtype[Any]
+    header: nib.Nifti1Header
+    """Also of NIfTI-2 files, whose header class derives from this one."""
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether voxels are complex numbers."""
+        return self.dtype.kind == "c"
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Coefficients or frames of a series."""
+
+    data: NDArray[np.complex64]
+    """``(X, Y, Z, R)``."""
+    affine: NDArray[np.float64]
+    header: nib.Nifti1Header
+    n_invalid: int = 0
+    """Voxels with a value that is not finite."""
+
+
+def memory_limit() -> int:
+    """Bytes one image may need: the memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def read_grid(path: Path, *, max_bytes: int | None = None) -> Grid:
+    """Read and check the header of an image, before anything is allocated for its data.
+
+    Raises
+    ------
+    ReadError
+        If the file is missing, not downloaded, or not NIfTI.
+    DataError
+        If dimensions, size or affine cannot be those of an image.
+    """
+    try:
+        image: Any = nib.load(path)
+        header, affine = image.header, image.affine
+        raw_dims = [int(n) for n in header["dim"]]
+        shape = tuple(int(n) for n in image.shape)
+        dtype = header.get_data_dtype()
+    except _BAD_FILE as error:
+        raise _no_image(path, error) from error
+    if not isinstance(header, nib.Nifti1Header) or not str(path).endswith((".nii", ".nii.gz")):
+        raise ReadError(f"{path} is not a NIfTI file (.nii or .nii.gz).")
+    if not 1 <= raw_dims[0] <= 7 or not shape or min(shape) < 1:
+        raise DataError(f"{path.name}: dim is {raw_dims} in the header; every size must be > 0.")
+    if dtype.kind not in "iufc":
+        raise DataError(f"{path.name}: voxels of type {dtype} are not numbers.")
+    limit = memory_limit() if max_bytes is None else max_bytes
+    needed = math.prod(shape) * max(dtype.itemsize, 4)
+    if needed > limit:
+        raise DataError(
+            f"{path.name}: {'x'.join(map(str, shape))} needs {needed / 1e9:.1f} GB, more than the "
+            f"{limit / 1e9:.1f} GB that are there; is the header right?"
+        )
+    if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
+        raise DataError(f"{path.name}: the affine (qform, sform) is not finite and invertible.")
+    return Grid(path, shape, np.asarray(affine, dtype=np.float64), dtype, header)
+
+
+def _no_image(path: Path, error: BaseException) -> ReadError:
+    system = isinstance(error, OSError) and error.errno is not None
+    if system or not path.exists():
+        return unreadable(path, error)
+    hint = "empty; not downloaded?" if path.stat().st_size == 0 else str(error).rstrip(".")
+    with path.open("rb") as stream:
+        start = stream.read(64)
+    if b"annex/objects" in start or start.startswith(b"version https://git-lfs"):
+        hint = "a pointer to a file that is not here; not downloaded? Get it first"
+    return ReadError(f"{path} is not a NIfTI image: {hint}.")
+
+
+def read_array(grid: Grid) -> NDArray[Any]:
+    """All voxels of an image, scaled as the header says.
+
+    The file is read to its end, so that a truncated or damaged ``.nii.gz`` is found by its
+    checksum; nibabel alone stops after the last voxel and returns wrong numbers.
+
+    Raises
+    ------
+    ReadError
+        If the file is truncated or damaged, or much longer than its header says.
+    """
+    offset = int(grid.header.get_data_offset())
+    count = math.prod(grid.shape)
+    buffer = bytearray(offset + count * grid.dtype.itemsize)
+    opened = gzip.open if str(grid.path).endswith(".gz") else open
+    try:
+        with opened(grid.path, "rb") as stream:
+            filled = _fill(stream, buffer)
+            rest = _drain(stream)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ReadError(
+            f"{grid.path} is damaged or incomplete: {error}; copy it again."
+        ) from error
+    if filled < len(buffer):
+        raise ReadError(f"{grid.path} ends after {filled} of {len(buffer)} bytes; copy it again.")
+    if rest > _SLACK:
+        raise ReadError(f"{grid.path} goes on after its last voxel; its header is wrong.")
+    array = np.ndarray(grid.shape, grid.dtype, buffer=buffer, offset=offset, order="F")
+    slope, intercept = grid.header.get_slope_inter()
+    if slope is None or (slope == 1 and intercept == 0):
+        return array
+    small = grid.dtype.itemsize <= (8 if grid.is_complex else 4)
+    wide = np.result_type(grid.dtype, np.float32 if small else np.float64)
+    return np.asarray(array.astype(wide) * slope + intercept, dtype=wide)
+
+
+def _fill(stream: Any, buffer: bytearray) -> int:
+    view = memoryview(buffer)
+    filled = 0
+    while filled < len(view):
+        got = stream.readinto(view[filled : filled + _CHUNK])
+        if not got:
+            break
+        filled += got
+    return filled
+
+
+def _drain(stream: Any) -> int:
+    rest = 0
+    while rest <= _SLACK and (piece := stream.read(65536)):
+        rest += len(piece)
+    return rest
+
+
+def same_grid(first: Grid, second: Grid) -> bool:
+    """Whether the first three axes agree and no corner is off by 1 % of a voxel."""
+    if _space(first) != _space(second):
+        return False
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in _space(first)])).reshape(3, -1)
+    moved = (first.affine - second.affine) @ np.vstack([corners, np.ones(corners.shape[1])])
+    voxel = np.linalg.norm(first.affine[:3, :3], axis=0).min()
+    return bool(np.abs(moved).max() < 0.01 * voxel)
+
+
+def _space(grid: Grid) -> tuple[int, ...]:
+    return (*grid.shape[:3], 1, 1, 1)[:3]
+
+
+def read_coefficients(acquisition: Acquisition) -> Volume:
+    """Coefficients or frames of a series, complex, one pass over each file.
+
+    Magnitude-only series come back with zero imaginary part.
+
+    Raises
+    ------
+    ReadError, DataError
+        See :func:`read_grid` and :func:`read_array`; also if a phase is not in radians.
+    """
+    grids = {part: read_grid(path) for part, path in acquisition.parts.items()}
+    first = next(iter(grids.values()))
+    data = np.zeros(acquisition.shape, dtype=np.complex64, order="F")
+    if "complex" in grids:
+        data[...] = read_array(first).reshape(acquisition.shape)
+    elif "real" in grids:
+        data.real = read_array(grids["real"])
+        data.imag = read_array(grids["imag"])
+    else:
+        data.real = read_array(grids["mag"])
+        if "phase" in grids:
+            _turn(data, read_array(grids["phase"]), grids["phase"].path)
+    finite = np.ones(acquisition.shape[:3], dtype=bool)
+    for frame in range(acquisition.shape[3]):
+        finite &= np.isfinite(data[..., frame])
+    return Volume(data, first.affine, first.header.copy(), int(finite.size - finite.sum()))
+
+
+def _turn(data: NDArray[np.complex64], phase: NDArray[Any], path: Path) -> None:
+    largest = float(np.nanmax(np.abs(phase), initial=0.0))
+    if largest > 2 * np.pi * 1.01:
+        raise DataError(f"{path.name}: phase reaches {largest:.4g}; radians are needed.")
+    for frame in range(data.shape[3]):
+        data[..., frame] *= np.exp(1j * phase[..., frame]).astype(np.complex64)
+
+
+def read_map(path: Path, like: Grid | Volume) -> NDArray[np.float64]:
+    """A real 3D image on the grid of a series, shape (X, Y, Z).
+
+    Raises
+    ------
+    DataError
+        If it lies on another grid or has several volumes.
+    """
+    grid = read_grid(path)
+    target = (
+        like
+        if isinstance(like, Grid)
+        else Grid(path, like.data.shape, like.affine, like.data.dtype, like.header)
+    )
+    if math.prod(grid.shape[3:]) != 1:
+        raise DataError(f"{path.name} has {math.prod(grid.shape[3:])} volumes; one is needed.")
+    if not same_grid(grid, target):
+        raise DataError(
+            f"{path.name} ({_times(_space(grid))}) does not lie on the grid of the series "
+            f"({_times(_space(target))}); resample it to the series first."
+        )
+    array = read_array(grid).reshape(_space(grid))
+    return np.asarray(array.real if grid.is_complex else array, dtype=np.float64)
+
+
+def read_mask(path: Path, like: Grid | Volume) -> NDArray[np.bool_]:
+    """A mask on the grid of a series; fractions count from one half on.
+
+    Raises
+    ------
+    DataError
+        If it lies on another grid or selects nothing.
+    """
+    values = read_map(path, like)
+    mask = np.asarray(values >= 0.5, dtype=bool)
+    if not mask.any():
+        raise DataError(f"{path.name} selects no voxel.")
+    return mask
+
+
+def to_voxels(data: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
+    """Voxels inside ``mask`` ``(X, Y, Z)``: ``(V, R)`` of ``(X, Y, Z, R)``, or ``(V,)``."""
+    if data.shape[:3] != mask.shape:
+        raise DataError(
+            f"image {_times(data.shape[:3])} and mask {_times(mask.shape)} differ in shape."
+        )
+    return np.ascontiguousarray(data[mask])
+
+
+def to_volume(values: NDArray[Any], mask: NDArray[np.bool_], fill: float = 0.0) -> NDArray[Any]:
+    """Inverse of :func:`to_voxels`: ``(V, ...)`` to ``(X, Y, Z, ...)``, ``fill`` outside."""
+    if values.shape[0] != int(mask.sum()):
+        raise DataError(f"{values.shape[0]} values do not fill {int(mask.sum())} voxels.")
+    volume = np.full((*mask.shape, *values.shape[1:]), fill, dtype=values.dtype)
+    volume[mask] = values
+    return volume
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "x".join(str(n) for n in shape)

@@ -1,0 +1,145 @@
+"""Reading what others wrote: JSON within limits, paths that stay inside, BIDS URIs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bids_brnn.errors import DataError, InvalidBidsError, ReadError
+
+MAX_JSON_BYTES = 16 * 2**20
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one JSON object.
+
+    Raises
+    ------
+    InvalidBidsError
+        If the file is not UTF-8 JSON, not an object, too large or too deeply nested, or holds a
+        number that is not finite.
+    ReadError
+        If it cannot be read at all.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_JSON_BYTES:
+            _refuse(path, f"it has {size} bytes, more than {MAX_JSON_BYTES}")
+        content = json.loads(
+            path.read_bytes().decode("utf-8"),
+            parse_float=_finite,
+            parse_constant=_finite,
+        )
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except RecursionError:
+        _refuse(path, "it is nested too deeply")
+    except ValueError as error:  # also JSONDecodeError and UnicodeDecodeError
+        _refuse(path, str(error))
+    if not isinstance(content, dict):
+        _refuse(path, f"it holds a {type(content).__name__}, not an object in braces")
+    return content
+
+
+def _refuse(path: Path, reason: str) -> NoReturn:
+    raise InvalidBidsError(f"{path} is not usable JSON: {reason}.")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a finite number")
+    return number
+
+
+def unreadable(path: Path, error: BaseException) -> ReadError:
+    """The error for a file that cannot be opened, with the likely cure."""
+    if path.is_symlink() and not path.exists():
+        return ReadError(
+            f"{path} is a link to a file that is not here; not downloaded? "
+            "Get it first (git annex get, datalad get)."
+        )
+    if isinstance(error, FileNotFoundError):
+        return ReadError(f"{path} does not exist.")
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return ReadError(f"{path} cannot be read: {reason}.")
+
+
+def check_inside(path: Path, root: Path, allowed: Sequence[Path] = ()) -> Path:
+    """Refuse a path that leads out of its data set.
+
+    Links into a git-annex object store and below ``allowed`` are fine.
+
+    Raises
+    ------
+    InvalidBidsError
+        If the path, with all links followed, lies elsewhere.
+    """
+    target = path.resolve()
+    inside = any(target.is_relative_to(Path(folder).resolve()) for folder in (root, *allowed))
+    parts = target.parts
+    annexed = path.is_symlink() and ("annex", "objects") in pairwise(parts)
+    if not inside and not annexed:
+        raise InvalidBidsError(
+            f"{path} leads out of the data set, to {target}; copy the file into {root}, or allow "
+            "its folder with --allow-links-to."
+        )
+    return path
+
+
+def resolve_uri(
+    uri: object, *, root: Path, links: Mapping[str, Path], allowed: Sequence[Path] = ()
+) -> Path:
+    """The file that a BIDS URI names.
+
+    Parameters
+    ----------
+    uri
+        ``bids::path`` (relative to ``root``) or ``bids:name:path``.
+    links
+        Folders of other data sets by name.
+    allowed
+        Further folders that links may lead to.
+
+    Raises
+    ------
+    InvalidBidsError
+        If this is no BIDS URI, its data set is unknown, or the path leaves the data set.
+    """
+    text = uri if isinstance(uri, str) else ""
+    scheme, _, rest = text.partition(":")
+    name, colon, relative = rest.partition(":")
+    if scheme != "bids" or not colon or not relative:
+        raise InvalidBidsError(
+            f"{uri!r} is not a BIDS URI; write bids::path/from/the/data/set/root."
+        )
+    if name and name not in links:
+        known = ", ".join(sorted(links)) or "none"
+        raise InvalidBidsError(
+            f'{uri}: no data set is called "{name}" (known: {known}); add it to DatasetLinks '
+            f"and give its folder with --derivatives {name}=FOLDER."
+        )
+    folder = links[name] if name else root
+    if Path(relative).is_absolute() or ".." in Path(relative).parts:
+        raise InvalidBidsError(f"{uri} leads out of the data set {folder}.")
+    return check_inside(folder / relative, folder, allowed)
+
+
+def number(metadata: Mapping[str, Any], key: str, where: str) -> float | None:
+    """A finite number of a sidecar, or None where the key is absent.
+
+    Raises
+    ------
+    DataError
+        If the value is not a finite number.
+    """
+    value = metadata.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise DataError(f"{key} of {where} is {value!r}; one finite number is needed.")
+    return float(value)
