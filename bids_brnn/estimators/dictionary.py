@@ -1,0 +1,304 @@
+"""Dictionary matching: the atom most parallel to each voxel, refined between atoms."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from bids_brnn.errors import DataError
+from bids_brnn.estimators.base import Estimate
+from bids_brnn.estimators.common import (
+    Progress,
+    blocks,
+    check_data,
+    known_values,
+    real_dtype,
+    take,
+    usable_voxels,
+    within_bounds,
+)
+from bids_brnn.estimators.dictionary_atoms import Dictionary, default_atoms, simulate
+from bids_brnn.estimators.dictionary_match import best_atoms
+from bids_brnn.estimators.dictionary_refine import (
+    Explained,
+    better_of,
+    explain,
+    standard_deviation,
+    step,
+)
+from bids_brnn.parameters import ParameterSet
+from bids_brnn.signals.base import SignalModel
+
+_log = logging.getLogger(__name__)
+
+_B1_STEP = 0.05
+"""Width of automatic B1 bins; what is left is corrected by the refinement."""
+
+
+@dataclass(frozen=True, eq=False)
+class DictionaryEstimator:
+    """Largest complex inner product with simulated atoms.
+
+    Time frames are compressed to the leading singular vectors of the atoms; coefficients of a
+    compressed model are matched as they are. ``quality`` holds ``match``, ``|<s, y>|/(|s| |y|)``
+    of the estimate. Standard deviations are Cramer-Rao bounds at the estimate, for the given
+    noise level or that of the residual (McGivney 2014, 10.1109/TMI.2014.2337321).
+    """
+
+    model: SignalModel
+    atoms: Tensor | None = None
+    """``(A, P)``; by default a logarithmic grid of R1 and R2 (10,000 atoms), or low-discrepancy
+    points between the bounds for a model with other parameters."""
+    rank: int | None = None
+    """Coefficients that are matched; by default as many as leave out 1e-5 of the atoms' energy,
+    and all coefficients of a model that is compressed already."""
+    b1_bins: Sequence[float] | None = None
+    """B1 values that get a dictionary of their own; each voxel is matched in the nearest. By
+    default steps of 0.05 between the bounds. Used where B1 is supplied or has the role."""
+    refine: int = 1
+    """Damped Gauss-Newton steps from the best atom; 0 leaves the values on the grid."""
+    with_std: bool = True
+    """Whether to give standard deviations (needs derivatives of the model)."""
+    block_size: int = 4096
+    """Voxels estimated together; does not change the result."""
+    progress: Progress | None = None
+    """Called with the voxels done and their number where ``estimate`` gets nothing else."""
+    name: str = field(default="dict", init=False)
+
+    def __post_init__(self) -> None:
+        if self.block_size < 1 or self.refine < 0 or (self.rank is not None and self.rank < 1):
+            raise DataError("block_size and rank must be at least 1, refine at least 0")
+        atoms = self.atoms
+        if atoms is not None and (
+            atoms.ndim != 2 or atoms.shape[0] < 1 or atoms.shape[1] != len(self.parameters)
+        ):
+            raise DataError(
+                f"atoms have shape {tuple(atoms.shape)}; (atoms, {len(self.parameters)}) is needed"
+            )
+        if self.b1_bins is not None and (
+            not len(self.b1_bins) or "B1" not in self.parameters.names
+        ):
+            raise DataError("b1_bins need at least one value and a model with the parameter B1")
+
+    @property
+    def parameters(self) -> ParameterSet:
+        """Parameters of the model, in the order of ``Estimate.theta``."""
+        return self.model.parameters
+
+    def estimate(
+        self,
+        data: Tensor,
+        supplied: Mapping[str, Tensor] | None = None,
+        *,
+        sigma: float | Tensor | None = None,
+        progress: Progress | None = None,
+    ) -> Estimate:
+        """Estimate parameters of ``data`` ``(V, R)`` complex.
+
+        Parameters
+        ----------
+        data
+            Coefficients or time frames, whatever the model produces.
+        supplied
+            Known values ``(V,)`` by parameter name. B1 selects the bin; any other only enters the
+            refinement.
+        sigma
+            Noise standard deviation per channel, scalar or ``(V,)``; by default, and where it is
+            not positive, taken from the residual of each voxel.
+        progress
+            Called after every block with the voxels done and their number.
+
+        Raises
+        ------
+        DataError
+            If a shape or dtype does not fit the model.
+        ParameterError
+            If a supplied name is no parameter of the model.
+        """
+        check_data(data, self.model.n_samples)
+        known = known_values(self.parameters, supplied, data)
+        noise = torch.as_tensor(0.0 if sigma is None else sigma, device=data.device).reshape(-1)
+        if noise.shape[0] not in (1, len(data)):
+            raise DataError(f"sigma has {noise.shape[0]} values for {len(data)} voxels")
+        usable = usable_voxels(data) & within_bounds(self.parameters, known, data)
+        voxels = torch.nonzero(usable)[:, 0]
+        if len(voxels) < len(data):
+            _log.warning("%d of %d voxels cannot be estimated", len(data) - len(voxels), len(data))
+        maps = _empty(data, len(self.parameters))
+        report = progress or self.progress
+        done = 0
+        for value, members in self._bins(voxels, known):
+            for rows in blocks(len(members), self.block_size):
+                block = members[rows]
+                here = {column: take(values, block) for column, values in known.items()}
+                found = self._estimate_block(data[block], here, take(noise, block), value)
+                for name, values in found.items():
+                    maps[name][block] = values.to(maps[name].dtype)
+                done += len(block)
+                if report is not None:
+                    report(done, len(voxels))
+        std = maps.pop("std")
+        match = {"match": maps.pop("match")}
+        return Estimate(
+            maps["theta"], maps["m0"], maps["residual"], std if self.with_std else None, match
+        )
+
+    @cached_property
+    def _atoms(self) -> Tensor:
+        atoms = default_atoms(self.parameters) if self.atoms is None else self.atoms
+        return atoms.detach().to("cpu", torch.float64)
+
+    @cached_property
+    def _dictionaries(self) -> dict[object, Dictionary]:
+        return {}
+
+    def _bins(
+        self, voxels: Tensor, known: Mapping[int, Tensor]
+    ) -> Iterator[tuple[float | None, Tensor]]:
+        """Voxels that share a dictionary, with its B1 (None: the atoms are used as they are)."""
+        column = self.parameters.names.index("B1") if "B1" in self.parameters.names else -1
+        if column not in known:
+            yield None, voxels
+            return
+        values = take(known[column], voxels)
+        if known[column].shape[0] == 1 and self.b1_bins is None:
+            yield float(known[column]), voxels
+            return
+        bins = torch.tensor(self._b1_values(column), dtype=torch.float64, device=voxels.device)
+        nearest = torch.bucketize(values, (bins[1:] + bins[:-1]) / 2)
+        for index in torch.unique(nearest).tolist():
+            yield float(bins[index]), voxels[nearest == index]
+
+    def _b1_values(self, column: int) -> list[float]:
+        if self.b1_bins is not None:
+            return sorted(float(value) for value in self.b1_bins)
+        item = self.parameters.items[column]
+        first, last = round(item.lower / _B1_STEP), round(item.upper / _B1_STEP)
+        return [round(step * _B1_STEP, 10) for step in range(first, last + 1)]
+
+    def _dictionary(self, b1: float | None, like: Tensor) -> Dictionary:
+        """Simulated on first use; kept for all further voxels."""
+        dtype = real_dtype(like)
+        key = (b1, dtype, like.device)
+        if key not in self._dictionaries:
+            atoms = self._atoms
+            if b1 is not None:
+                atoms = atoms.clone()
+                atoms[:, self.parameters.names.index("B1")] = b1
+                if self.atoms is not None:
+                    atoms = torch.unique(atoms, dim=0)
+            self._dictionaries[key] = simulate(
+                self.model,
+                atoms.to(like.device),
+                rank=self.rank,
+                derivatives=self.refine > 0,
+                dtype=dtype,
+                device=like.device,
+            )
+        return self._dictionaries[key]
+
+    def _estimate_block(
+        self, data: Tensor, known: dict[int, Tensor], sigma: Tensor, b1: float | None
+    ) -> dict[str, Tensor]:
+        """Maps of the voxels ``data`` ``(B, N)``."""
+        dictionary = self._dictionary(b1, data)
+        data, outside, size = _normalise(data, dictionary.basis)
+        index, match = best_atoms(data, dictionary.unit)
+        atoms = dictionary.theta[index]
+        target = atoms.clone()
+        for column, values in known.items():
+            target[:, column] = values
+        theta, signal, derivatives, explained = self._refined(
+            dictionary, index, match, target.to(match.dtype), data, outside, list(known)
+        )
+        maps = {
+            "theta": theta,
+            "m0": explained.m0 * size,
+            "residual": explained.residual,
+            "match": explained.match,
+        }
+        if self.with_std:
+            free = [column for column in range(len(self.parameters)) if column not in known]
+            noise = torch.nan_to_num(sigma, posinf=0.0).clamp_min(0) / size
+            spare = 2 * self.model.n_samples - 2 - len(free)
+            from_residual = explained.residual / max(spare, 1) ** 0.5
+            noise = torch.where(noise > 0, noise, from_residual if spare > 0 else torch.nan)
+            maps["std"] = standard_deviation(signal, derivatives, free, noise / explained.m0.abs())
+        return maps
+
+    def _refined(
+        self,
+        dictionary: Dictionary,
+        index: Tensor,
+        match: Tensor,
+        target: Tensor,
+        data: Tensor,
+        outside: Tensor,
+        known: list[int],
+    ) -> tuple[Tensor, Tensor, Tensor, Explained]:
+        """Estimate, its signal and derivatives (empty without need), and what it explains."""
+        model = dictionary.model(self.model)
+        if self.refine == 0:
+            if not self.with_std:
+                signal = dictionary.coefficients[index]
+                return target, signal, signal[..., None], explain(data, outside, signal)
+            used, inverse = torch.unique(index, return_inverse=True)
+            signal, derivatives = model.linearize(dictionary.theta[used].to(match.dtype))
+            signal, derivatives = signal[inverse], derivatives[inverse]
+            return target, signal, derivatives, explain(data, outside, signal)
+        assert dictionary.derivatives is not None
+        free = [column for column in range(len(self.parameters)) if column not in known]
+        theta = dictionary.theta[index].to(match.dtype)
+        signal, derivatives = dictionary.coefficients[index], dictionary.derivatives[index]
+        for turn in range(self.refine):
+            moved = step(self.parameters, free, theta, target, data, signal, derivatives)
+            signal, derivatives = model.linearize(moved)
+            explained = explain(data, outside, signal)
+            worse = torch.nonzero(~(explained.match >= match))[:, 0]
+            if turn == 0:
+                back = target
+            if len(worse):
+                moved[worse], signal[worse], derivatives[worse], _ = better_of(
+                    model,
+                    (moved[worse], signal[worse], derivatives[worse]),
+                    data[worse],
+                    outside[worse],
+                    back[worse],
+                )
+                explained = explain(data, outside, signal)
+            theta, back, match = moved, moved, explained.match
+        return theta, signal, derivatives, explained
+
+
+def _normalise(data: Tensor, basis: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Coefficients of data of norm 1, squared norm outside the subspace, and the norm."""
+    # Two steps, so that neither the squares nor the ratio leave the range of numbers.
+    largest = torch.view_as_real(data).abs().amax((-1, -2))[:, None]
+    data = data / largest
+    norm = data.norm(dim=-1, keepdim=True)
+    data = data / norm
+    size = (largest * norm)[:, 0]
+    if basis is None:
+        return data, torch.zeros_like(size), size
+    compressed = data @ basis.conj().to(data.dtype)
+    inside = compressed.abs().double().square().sum(-1)
+    return compressed, (1 - inside).clamp_min(0).to(size.dtype), size
+
+
+def _empty(data: Tensor, n_parameters: int) -> dict[str, Tensor]:
+    """Maps of voxels that are not estimated."""
+    n, device, real = len(data), data.device, real_dtype(data)
+    shapes = {
+        "theta": (n, n_parameters), "std": (n, n_parameters), "residual": (n,), "match": (n,)
+    }  # fmt: skip
+    maps = {
+        name: torch.full(shape, torch.nan, dtype=real, device=device)
+        for name, shape in shapes.items()
+    }
+    maps["m0"] = torch.full((n,), torch.nan, dtype=data.dtype, device=device)
+    return maps
