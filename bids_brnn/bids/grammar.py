@@ -26,7 +26,6 @@ class KindRule:
     title: str
     suffix: str
     model: str
-    model_label: str
     map_suffix: str
     reference_suffix: str
     gradient: Literal["balanced", "dephasing"]
@@ -53,6 +52,11 @@ def grammar() -> dict[str, Any]:
 def kind_rule(kind: str) -> KindRule:
     """The rule of ``qmt`` or ``mrf``."""
     return KindRule(**grammar()["kinds"][kind])
+
+
+def model_label(model: str) -> str:
+    """Value of ``model-`` in file names."""
+    return str(grammar()["models"][model]["label"])
 
 
 def pybids_config() -> str:

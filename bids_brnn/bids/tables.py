@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.bids.atomic import write_bytes
 from bids_brnn.bids.safe import unreadable
 from bids_brnn.errors import DataError
+from bids_brnn.files import write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,4 +87,5 @@ def write_table(path: Path, table: pd.DataFrame, *, float_format: str = "%.9g") 
     table.to_csv(
         stream, sep="\t", index=False, na_rep="n/a", float_format=float_format, lineterminator="\n"
     )
-    return write_bytes(path, stream.getvalue().encode())
+    write_text(path, stream.getvalue())
+    return path

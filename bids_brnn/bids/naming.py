@@ -1,0 +1,180 @@
+"""Names of output files, from the patterns of ``grammar.toml``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from bids_brnn.bids.grammar import grammar, is_label, kind_rule, model_label, series_entities
+from bids_brnn.errors import OutputError
+from bids_brnn.parameters import MapItem
+
+IN_PARAM = ("QMTmap", "MRFmap")
+"""Suffixes that carry the quantity in ``param-``."""
+
+
+class Origin(Protocol):
+    """What names and sidecars need to know of a series; an ``Acquisition`` is one."""
+
+    @property
+    def kind(self) -> str:
+        """``qmt`` or ``mrf``."""
+
+    @property
+    def model(self) -> str:
+        """Signal model: ``gbloch``, ``fisp`` or ``bssfp``."""
+
+    @property
+    def entities(self) -> Mapping[str, str]:
+        """Of the series, by PyBIDS names."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Of the series."""
+
+    @property
+    def sources(self) -> list[str]:
+        """BIDS URIs of its images."""
+
+
+def output_path(output_dir: Path, pattern: str, origin: Origin | None, **entities: str) -> Path:
+    """Path of an output file.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the derivative.
+    pattern
+        Name of a pattern in ``[output.patterns]``.
+    origin
+        The series whose entities are kept; None at the group level.
+    **entities
+        Further PyBIDS entities, ``suffix`` and ``extension``; empty ones are left out.
+
+    Raises
+    ------
+    OutputError
+        If the entities do not fit the pattern, or the path would leave ``output_dir``.
+    """
+    from bids.layout.writing import build_path  # costs half a second
+
+    given = {**(origin.entities if origin else {}), **{k: v for k, v in entities.items() if v}}
+    bad = [f"{key}={value}" for key, value in given.items() if not _is_value(key, value)]
+    relative = None if bad else build_path(given, [_expanded(pattern)], strict=True)
+    if not isinstance(relative, str):
+        raise OutputError(f"No {pattern} file can be named from {given}; labels are alphanumeric.")
+    path = output_dir / relative
+    if not path.parent.resolve().is_relative_to(output_dir.resolve()):
+        raise OutputError(f"{path.parent} is a link out of {output_dir}; remove it.")
+    return path
+
+
+def _is_value(key: str, value: str) -> bool:
+    return key == "extension" or is_label(value)
+
+
+def _expanded(pattern: str) -> str:
+    """A pattern with the entities of the series written out."""
+    series = "sub-{subject}" + "".join(
+        f"[_{short}-{{{long}}}]" for short, long in series_entities().items() if short != "sub"
+    )
+    text: str = grammar()["output"]["patterns"][pattern]
+    return text.replace("{head}", "sub-{subject}[/ses-{session}]").replace("{series}", series)
+
+
+def map_path(
+    output_dir: Path,
+    origin: Origin,
+    item: MapItem,
+    desc: str,
+    *,
+    space: str = "",
+    extension: str = ".nii.gz",
+) -> Path:
+    """Path of a map; ``desc`` is the estimator, ``<estimator>Std`` its standard deviation.
+
+    >>> from types import SimpleNamespace
+    >>> from bids_brnn.parameters import QMT
+    >>> series = SimpleNamespace(entities={"subject": "01"}, kind="qmt", model="gbloch")
+    >>> map_path(Path("out"), series, QMT["m0s"].item, "nlls").name
+    'sub-01_model-genbloch_param-m0s_desc-nlls_QMTmap.nii.gz'
+    """
+    extra = {"suffix": item.suffix, "desc": desc, "space": space, "extension": extension}
+    if item.suffix in IN_PARAM:
+        extra |= {"model": model_label(origin.model), "param": item.name}
+        return output_path(output_dir, "compartment", origin, **extra)
+    pattern = "field" if item.suffix in ("TB1map", "fieldmap") else "standard"
+    return output_path(output_dir, pattern, origin, **extra)
+
+
+def mask_path(output_dir: Path, origin: Origin, *, extension: str = ".nii.gz") -> Path:
+    """Path of the brain mask on the grid of the series."""
+    return output_path(
+        output_dir, "mask", origin, suffix="mask", desc="brain", extension=extension
+    )
+
+
+def reference_path(output_dir: Path, origin: Origin, *, extension: str = ".nii.gz") -> Path:
+    """Path of the 3D magnitude image for registration."""
+    suffix = kind_rule(origin.kind).reference_suffix
+    return output_path(
+        output_dir, "reference", origin, suffix=suffix, desc="mean", extension=extension
+    )
+
+
+def segmentation_path(
+    output_dir: Path, origin: Origin, segmentation: str, *, extension: str = ".nii.gz"
+) -> Path:
+    """Path of a label image on the grid of the series, or of its table (``.tsv``)."""
+    return output_path(
+        output_dir,
+        "segmentation",
+        origin,
+        suffix="dseg",
+        segmentation=segmentation,
+        extension=extension,
+    )
+
+
+def statistics_path(
+    output_dir: Path,
+    origin: Origin | None,
+    segmentation: str,
+    desc: str,
+    *,
+    extension: str = ".tsv",
+) -> Path:
+    """Path of the region table of one series, or with None of the whole group."""
+    return output_path(
+        output_dir,
+        "statistics" if origin else "group",
+        origin,
+        suffix="scalarstats",
+        segmentation=segmentation,
+        desc=desc,
+        extension=extension,
+    )
+
+
+def field_path(
+    output_dir: Path, origin: Origin, suffix: str, *, extension: str = ".nii.gz"
+) -> Path:
+    """Path of a supplied ``TB1map`` or ``fieldmap`` on the grid of the series."""
+    return output_path(
+        output_dir, "field", origin, suffix=suffix, desc="resampled", extension=extension
+    )
+
+
+def transform_path(
+    output_dir: Path, origin: Origin, source: str, target: str, *, extension: str = ".txt"
+) -> Path:
+    """Path of a rigid transform, for example from ``QMT`` to ``T1w``."""
+    return output_path(
+        output_dir,
+        "transform",
+        origin,
+        suffix="xfm",
+        extension=extension,
+        **{"from": source, "to": target, "mode": "image"},
+    )
