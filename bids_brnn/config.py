@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from bids_brnn.errors import OutputError, ReadError, UsageError
+from bids_brnn.errors import ReadError, UsageError
+from bids_brnn.files import write_text
 
 AnalysisLevel = Literal["participant", "group"]
 Modality = Literal["auto", "qmt", "mrf"]
@@ -129,13 +130,7 @@ class RunConfig:
     def to_file(self, path: Path) -> None:
         """Write as TOML; the file is there whole or not at all."""
         lines = [f"[{RUN_TABLE}]", *(_toml_line(*item) for item in self.to_dict().items())]
-        temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-            temporary.replace(path)
-        except OSError as error:
-            raise OutputError(f"Cannot write {path}: {error.strerror}.") from error
+        write_text(path, "\n".join(lines) + "\n")
 
     @classmethod
     def from_file(cls, path: Path, **overrides: Any) -> RunConfig:

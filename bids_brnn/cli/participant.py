@@ -1,0 +1,205 @@
+"""The participant level: find, build, run, and say what happened."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bids_brnn import __version__
+from bids_brnn.cli import workplace
+from bids_brnn.config import RunConfig
+from bids_brnn.errors import EXIT_NODE_CRASHED, EXIT_OK, BidsBrnnError, DataError, ReadError
+
+if TYPE_CHECKING:
+    from bids_brnn.bids.acquisition import Discovery
+
+_LOG = logging.getLogger("bids_brnn.run")
+
+
+@dataclass(frozen=True)
+class Failures:
+    """What went wrong while the workflow ran."""
+
+    errors: tuple[BidsBrnnError, ...] = ()
+    """What the user can cure."""
+    crash_files: tuple[Path, ...] = ()
+    """Everything else."""
+
+
+def run_participants(config: RunConfig) -> int:
+    """Run the participant level; the exit code.
+
+    Raises
+    ------
+    BidsBrnnError
+        If nothing can be done at all.
+    """
+    started = time.monotonic()
+    workplace.check_output(config.output_dir)
+    base = workplace.base_folder(config)
+    workplace.make_private(base)
+    run = workplace.run_id()
+    with workplace.inside(base):
+        # Imported here: Nipype looks for settings in the current folder when it is imported.
+        from bids_brnn.workflows.execution import set_verbosity
+
+        set_verbosity(config.verbosity, config.output_dir / "logs" / f"{run}.log")
+        discovery = find(config)
+        with workplace.locked(base, discovery.participants):
+            failures = _work(config, discovery, base, run)
+    return conclude(config, discovery, failures, time.monotonic() - started)
+
+
+def find(config: RunConfig) -> Discovery:
+    """Series of the data set; what was decided on the way is logged."""
+    from bids_brnn.bids import find_acquisitions
+
+    discovery = find_acquisitions(
+        config.bids_dir,
+        participants=config.participant_label or None,
+        sessions=config.session_label or None,
+        kinds=("qmt", "mrf") if config.modality == "auto" else (config.modality,),
+        filters=read_filters(config.bids_filter_file),
+        derivatives=config.derivatives,
+        database_dir=config.bids_database_dir,
+        ignore=config.ignore,
+    )
+    for note in discovery.notes:
+        _LOG.info("%s", note)
+    check_names(discovery)
+    if not config.skip_bids_validation:
+        from bids_brnn.cli.validation import validate
+
+        validate(config.bids_dir, discovery)
+    return discovery
+
+
+def check_names(discovery: Discovery) -> None:
+    """Refuse series whose outputs would have the same names.
+
+    Raises
+    ------
+    DataError
+        Naming the two series.
+    """
+    seen: dict[frozenset[tuple[str, str]], str] = {}
+    for item in discovery.acquisitions:
+        key = frozenset((name, str(label)) for name, label in item.entities.items())
+        if key in seen:
+            raise DataError(
+                f"{seen[key]} and {item.name} differ in their suffix only, so their maps would "
+                "overwrite each other; give them acq- labels, or choose with --modality."
+            )
+        seen[key] = item.name
+
+
+def read_filters(path: Path | None) -> Mapping[str, Any] | None:
+    """Content of ``--bids-filter-file``.
+
+    Raises
+    ------
+    ReadError
+        If it is no JSON object of objects.
+    """
+    if path is None:
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ReadError(f"Cannot read the filter file {path}: {error}.") from error
+    if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
+        raise ReadError(f'{path} must look like {{"qmt": {{"acquisition": "hsfp"}}}}.')
+    return content
+
+
+def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Failures:
+    from bids_brnn.bids.outputs import earlier_version, write_dataset_files
+    from bids_brnn.interfaces.base import discard_broken
+    from bids_brnn.workflows.participant import TOP, init_participant_wf, participant_name
+
+    if (warning := earlier_version(config.output_dir, __version__)) is not None:
+        _LOG.warning("%s", warning)
+    links = discovery.acquisitions[0].links
+    write_dataset_files(config.output_dir, links=links, version=__version__)
+    records = {
+        participant: config.output_dir / f"sub-{participant}" / "log" / run
+        for participant in discovery.participants
+    }
+    folders = [f"{TOP}/{participant_name(participant)}" for participant in records]
+    for folder in folders:
+        if config.clean_workdir:
+            workplace.clean(config, folder)
+        for broken in discard_broken(base / folder):
+            _LOG.info("redone, its output was lost or changed: %s", broken.name)
+    for record in records.values():
+        config.to_file(record / "bids_brnn.toml")
+    workflow = init_participant_wf(
+        config, discovery.acquisitions, base_dir=base, crash_dirs=records
+    )
+    if config.write_graph:
+        graph = config.output_dir / "logs" / f"{run}_graph.dot"
+        workflow.write_graph(dotfilename=str(graph), graph2use="colored", format="dot")
+    return execute(config, workflow, [base / folder for folder in folders], records, run)
+
+
+def execute(
+    config: RunConfig,
+    workflow: Any,
+    folders: Sequence[Path],
+    records: Mapping[str, Path],
+    run: str,
+) -> Failures:
+    """Run the workflow in this process or in workers."""
+    from nipype.pipeline.plugins import LinearPlugin
+
+    from bids_brnn.interfaces.base import user_errors
+    from bids_brnn.workflows.execution import PatientPlugin, apply_settings, execution_settings
+
+    apply_settings(execution_settings(stop_on_first_crash=config.stop_on_first_crash))
+    pool = None
+    if config.nprocs // config.omp_nthreads > 1:
+        pool = PatientPlugin(
+            n_procs=config.nprocs,
+            memory_gb=config.mem_mb / 1000,
+            verbosity=config.verbosity,
+            log_file=config.output_dir / "logs" / f"{run}.log",
+        )
+    try:
+        workflow.run(plugin=pool or LinearPlugin())
+    except Exception as error:
+        _LOG.debug("the workflow stopped", exc_info=True)
+        errors = tuple(found for folder in folders for found in user_errors(folder))
+        crashes = sorted(path for record in records.values() for path in record.glob("crash-*"))
+        if not crashes:
+            raise RuntimeError("the workflow failed before its first step") from error
+        # The user reads the sentence of an error of ours, and the file of any other.
+        unknown = [path for path in crashes if "bids_brnn.errors." not in path.read_text()]
+        return Failures(errors, tuple(unknown))
+    finally:
+        if pool is not None:
+            pool.close()
+    return Failures()
+
+
+def conclude(config: RunConfig, discovery: Discovery, failures: Failures, seconds: float) -> int:
+    """Say what happened; the exit code."""
+    errors = [*discovery.problems, *failures.errors]
+    for error in errors:
+        print(f"bids_brnn: {error}", file=sys.stderr)
+    for path in failures.crash_files:
+        print(f"bids_brnn: a step crashed, see {path}", file=sys.stderr)
+    if not errors and not failures.crash_files:
+        n = len(discovery.acquisitions)
+        series = "1 series" if n == 1 else f"{n} series"
+        _LOG.info("%s done in %.0f s: %s", series, seconds, config.output_dir)
+        return EXIT_OK
+    codes = {error.exit_code for error in errors}
+    if failures.crash_files or len(codes) > 1:
+        return EXIT_NODE_CRASHED
+    return codes.pop()

@@ -1,0 +1,74 @@
+"""The BIDS App: parse, then one analysis level, then an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from bids_brnn.errors import BidsBrnnError
+
+if TYPE_CHECKING:
+    from bids_brnn.config import RunConfig
+
+_KEPT = "finished steps are kept in the work folder"
+
+
+class Terminated(BaseException):
+    """The process was asked to end (SIGTERM); not an Exception, so that nothing swallows it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the BIDS App; the exit code (see ``docs/usage.md``)."""
+    from bids_brnn.cli.parser import parse
+
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return run(parse(arguments))
+    except BidsBrnnError as error:
+        print(f"bids_brnn: {error}", file=sys.stderr)
+        return error.exit_code
+    except Terminated:
+        print(f"bids_brnn: terminated; {_KEPT}", file=sys.stderr)
+        return 128 + signal.SIGTERM
+    except KeyboardInterrupt:
+        print(f"bids_brnn: interrupted; {_KEPT}", file=sys.stderr)
+        return 128 + signal.SIGINT
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    # A second signal must not interrupt the cleaning up after the first.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Terminated
+
+
+def run(config: RunConfig) -> int:
+    """Run one analysis level.
+
+    Raises
+    ------
+    BidsBrnnError
+        For everything the user can cure.
+    """
+    prepare_environment(config)
+    if config.analysis_level == "group":
+        from bids_brnn.cli.group import gather
+
+        return gather(config)
+    from bids_brnn.cli.participant import run_participants
+
+    return run_participants(config)
+
+
+def prepare_environment(config: RunConfig) -> None:
+    """Set switches that libraries read when they are imported."""
+    for name in ("NO_ET", "NIPYPE_NO_ET"):  # Nipype's telemetry
+        os.environ[name] = "1"
+    # Numerical libraries otherwise take every CPU of the machine, in every process.
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(config.omp_nthreads)

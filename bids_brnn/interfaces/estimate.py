@@ -1,0 +1,254 @@
+"""From coefficients to maps."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    InputMultiPath,
+    OutputMultiPath,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+
+from bids_brnn.errors import DataError, TemporaryError, UsageError
+from bids_brnn.interfaces.base import Node
+from bids_brnn.interfaces.nifti import load, save
+from bids_brnn.recipes import EstimatorRecipe
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from bids_brnn.estimators.base import Estimate, Estimator
+    from bids_brnn.interfaces.maps import NamedMap
+
+MAPS_FILE = "maps.json"
+_LOG = logging.getLogger("bids_brnn.estimate")
+_QUIET = 10.0  # s between two lines of progress
+
+
+class EstimateMapsInputSpec(BaseInterfaceInputSpec):
+    """Inputs of :class:`EstimateMaps`."""
+
+    coefficients = File(exists=True, mandatory=True, desc="complex NIfTI (x, y, z, values)")
+    mask = File(exists=True, mandatory=True, desc="mask on the same grid")
+    recipe = File(exists=True, mandatory=True, desc="JSON of an EstimatorRecipe")
+    suffix = traits.Enum("QMTmap", "MRFmap", usedefault=True, desc="suffix of quality maps")
+    supplied = InputMultiPath(File(exists=True), desc="known maps on the same grid")
+    supplied_names = traits.List(traits.Str, desc="their parameter names, in the same order")
+    noise_std = traits.Float(desc="noise standard deviation per channel")
+    device = traits.Enum("auto", "cpu", "cuda", usedefault=True, desc="where to compute")
+    use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="read by the scheduler")
+    num_threads = traits.Range(low=1, value=1, usedefault=True, nohash=True, desc="CPU threads")
+    label = traits.Str("", usedefault=True, nohash=True, desc="name for messages")
+
+
+class EstimateMapsOutputSpec(TraitedSpec):
+    """Outputs of :class:`EstimateMaps`."""
+
+    maps_file = File(exists=True, desc="JSON: name, unit, file ... of every map")
+    maps = OutputMultiPath(File(exists=True), desc="one NIfTI per map; NaN where none")
+    name = traits.Str(desc="name of the estimator, for desc-")
+
+
+class EstimateMaps(Node):
+    """Estimate parameters in every voxel of a mask, with any estimator.
+
+    >>> node = EstimateMaps(num_threads=2)
+    >>> node.inputs.device
+    'auto'
+    """
+
+    input_spec = EstimateMapsInputSpec
+    output_spec = EstimateMapsOutputSpec
+    # A killed estimation goes on from its checkpoint instead of an emptied folder.
+    _can_resume = True
+
+    def work(self, folder: Path) -> Mapping[str, Any]:
+        """Load, estimate, save."""
+        from bids_brnn.interfaces.maps import named_maps
+
+        inputs = self.inputs
+        grid = load(inputs.coefficients)
+        mask = np.asanyarray(load(inputs.mask).dataobj) > 0
+        recipe = EstimatorRecipe.from_file(Path(inputs.recipe))
+        voxels = masked_voxels(grid, mask, recipe, Path(inputs.coefficients))
+        data = to_device(voxels, inputs.device, inputs.num_threads)
+        estimator = recipe.build()
+        estimate = run_estimator(
+            estimator,
+            data,
+            self._supplied(mask, data),
+            inputs.noise_std if isdefined(inputs.noise_std) else None,
+            folder / "checkpoint.safetensors",
+            inputs.label or estimator.name,
+        )
+        rows = []
+        for item in named_maps(estimate, estimator.parameters, inputs.suffix):
+            rows.extend(save_map(folder, item, mask, grid.affine))
+        (folder / MAPS_FILE).write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+        return {
+            "maps_file": str(folder / MAPS_FILE),
+            "maps": [str(folder / row["file"]) for row in rows],
+            "name": estimator.name,
+        }
+
+    def _supplied(self, mask: NDArray[np.bool_], like: Tensor) -> dict[str, Tensor]:
+        if not isdefined(self.inputs.supplied):
+            return {}
+        files, names = self.inputs.supplied, self.inputs.supplied_names
+        values = {}
+        for name, path in zip(names, files, strict=True):
+            volume = load(path)
+            if volume.shape != mask.shape:
+                raise DataError(
+                    f"{path} has shape {volume.shape}, the series has {mask.shape}; "
+                    "bring the map to the grid of the series."
+                )
+            values[name] = like.real.new_tensor(np.asanyarray(volume.dataobj)[mask])
+        return values
+
+
+def masked_voxels(
+    grid: Any, mask: NDArray[np.bool_], recipe: EstimatorRecipe, path: Path
+) -> NDArray[np.complex64]:
+    """Complex values ``(V, R)`` inside the mask.
+
+    Raises
+    ------
+    DataError
+        If the shapes do not fit together or the mask is empty.
+    """
+    if grid.shape[:3] != mask.shape:
+        raise DataError(f"{path.name} is {grid.shape[:3]}, its mask is {mask.shape}.")
+    if len(grid.shape) != 4 or grid.shape[3] != recipe.n_values:
+        raise DataError(
+            f"{path.name} has {grid.shape[3:]} values per voxel; "
+            f"pulse train and basis make {recipe.n_values}."
+        )
+    if not mask.any():
+        raise DataError(f"The mask of {path.name} is empty; give another one with --mask.")
+    return np.asarray(np.asanyarray(grid.dataobj)[mask], dtype=np.complex64)
+
+
+def to_device(voxels: NDArray[np.complex64], device: str, num_threads: int) -> Tensor:
+    """Voxels as a tensor where they are to be processed.
+
+    Raises
+    ------
+    UsageError
+        If a CUDA device is asked for and there is none.
+    """
+    import torch
+
+    torch.set_num_threads(num_threads)
+    available = device != "cpu" and torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise UsageError("--device cuda was asked for, but no CUDA device is visible here.")
+    return torch.from_numpy(voxels).to("cuda" if available else "cpu")
+
+
+def run_estimator(
+    estimator: Estimator,
+    data: Tensor,
+    supplied: Mapping[str, Tensor],
+    sigma: float | None,
+    checkpoint_file: Path,
+    label: str,
+) -> Estimate:
+    """Estimate with progress, and with a checkpoint where the estimator keeps one.
+
+    Raises
+    ------
+    TemporaryError
+        If the memory of the device does not suffice.
+    """
+    import torch
+
+    from bids_brnn.estimators.checkpoint import Checkpoint
+
+    offered = inspect.signature(estimator.estimate).parameters
+    options: dict[str, Any] = {}
+    if "progress" in offered:
+        options["progress"] = progress_logger(label)
+    if "checkpoint" in offered:
+        options["checkpoint"] = Checkpoint(checkpoint_file)
+    _LOG.info("%s: %d voxels on %s", label, len(data), data.device.type)
+    started = time.monotonic()
+    try:
+        estimate = estimator.estimate(data, supplied or None, sigma=sigma, **options)
+    except torch.cuda.OutOfMemoryError as error:
+        raise TemporaryError(
+            "The memory of the CUDA device does not suffice; free it, or use --device cpu."
+        ) from error
+    seconds = time.monotonic() - started
+    _LOG.info("%s: done in %.1f s (%.0f voxels/s)", label, seconds, len(data) / max(seconds, 1e-9))
+    return estimate
+
+
+def progress_logger(label: str) -> Callable[[int, int], None]:
+    """A callback that logs rate and time left, at most every ten seconds."""
+    started = last = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < _QUIET or done >= total:
+            return
+        last = now
+        rate = done / (now - started)
+        left = (total - done) / rate
+        _LOG.info(
+            "%s: %d of %d voxels (%.0f %%), %.0f voxels/s, %s left",
+            label, done, total, 100 * done / total, rate, duration(left),
+        )  # fmt: skip
+
+    return report
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: ``50 s``, ``12 min``, ``3 h 05 min``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def save_map(
+    folder: Path, item: NamedMap, mask: NDArray[np.bool_], affine: NDArray[Any]
+) -> list[dict[str, Any]]:
+    """Write a map, and its standard deviation if there is one; a row of ``maps.json`` for each."""
+    rows = []
+    for kind, values in (("estimate", item.values), ("std", item.std)):
+        if values is None:
+            continue
+        inside = values.detach().cpu().numpy().astype(np.float32)
+        volume = np.full(mask.shape, np.nan, dtype=np.float32)
+        volume[mask] = inside
+        file = f"{item.item.name}_{kind}.nii"
+        save(folder / file, volume, affine)
+        row: dict[str, Any] = {
+            "name": item.item.name,
+            "unit": item.item.unit,
+            "suffix": item.item.suffix,
+            "description": item.item.description,
+            "display": item.item.display,
+            "kind": kind,
+            "file": file,
+        }
+        if item.bounds is not None and kind == "estimate":
+            row["valid_range"] = list(item.bounds)
+        rows.append(row)
+    return rows

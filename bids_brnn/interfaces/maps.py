@@ -1,0 +1,66 @@
+"""From an estimate to the maps that are written: names, units and derived quantities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bids_brnn.parameters import MapItem
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bids_brnn.estimators.base import Estimate
+    from bids_brnn.parameters import ParameterSet
+
+M0 = MapItem("M0", "arbitrary", "M0map", "Magnitude of the equilibrium magnetization")
+T1 = MapItem("T1", "s", "T1map", "Longitudinal relaxation time", (0.0, 2.5))
+T2 = MapItem("T2", "s", "T2map", "Transverse relaxation time", (0.0, 0.2))
+_RESIDUAL = "Norm of the difference between data and fit over the norm of the data"
+_MATCH = "Normalized inner product of the data and the best dictionary entry"
+
+INVERSES: Mapping[str, MapItem] = {"R1": T1, "R2": T2}
+"""Rates of a single-pool model that users also want as times."""
+
+
+@dataclass(frozen=True)
+class NamedMap:
+    """One map: ``(V,)`` values, and its standard deviation where it has one."""
+
+    item: MapItem
+    values: Tensor
+    std: Tensor | None = None
+    bounds: tuple[float, float] | None = None
+
+
+def named_maps(estimate: Estimate, parameters: ParameterSet, suffix: str) -> Iterator[NamedMap]:
+    """Maps of an estimate, in the order of the parameters.
+
+    Parameters
+    ----------
+    estimate
+        Result for ``V`` voxels.
+    parameters
+        Of the columns of ``estimate.theta``; those estimated become maps.
+    suffix
+        ``QMTmap`` or ``MRFmap``, for quality measures.
+    """
+    for column in parameters.columns("estimated"):
+        parameter = parameters.items[column]
+        values = estimate.theta[:, column]
+        std = None if estimate.std is None else estimate.std[:, column]
+        bounds = (parameter.lower, parameter.upper)
+        yield NamedMap(parameter.item, values, std, bounds)
+        if parameter.name in INVERSES and parameter.item.suffix != suffix:
+            # First-order propagation: sd(1/R) = sd(R) / R^2.
+            spread = None if std is None else std / values**2
+            turned = (1 / parameter.upper, 1 / parameter.lower)
+            yield NamedMap(INVERSES[parameter.name], 1 / values, spread, turned)
+    yield NamedMap(M0, estimate.m0.abs())
+    if "match" in estimate.quality:
+        item = MapItem("match", "1", suffix, _MATCH, (0.9, 1.0))
+        yield NamedMap(item, estimate.quality["match"])
+    else:
+        item = MapItem("relres", "1", suffix, _RESIDUAL, (0.0, 0.1))
+        yield NamedMap(item, estimate.residual)

@@ -1,0 +1,82 @@
+"""Small NIfTI helpers of the nodes: intermediate files are uncompressed and memory-mapped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from bids_brnn.bids.images import Grid, read_array, same_grid
+from bids_brnn.spatial import Interpolation, resample
+
+
+def load(path: str | Path) -> Any:
+    """An intermediate image, memory-mapped."""
+    return nibabel.load(path)
+
+
+def save(path: Path, values: NDArray[Any], affine: NDArray[Any], header: Any = None) -> Path:
+    """Write an intermediate image; booleans become bytes.
+
+    ``header`` is that of the series: what its qform and sform mean is kept.
+    """
+    array = values.astype(np.uint8) if values.dtype == bool else values
+    image: Any = nibabel.Nifti1Image(array, affine)
+    if header is not None:
+        image.set_qform(affine, int(header["qform_code"]) or 1)
+        image.set_sform(affine, int(header["sform_code"]) or 1)
+    image.header.set_xyzt_units("mm", "sec")
+    image.to_filename(path)
+    return path
+
+
+def on_grid(source: Grid, target: Grid, *, labels: bool) -> NDArray[Any]:
+    """A 3D image on the grid of a series, both taken to share scanner coordinates.
+
+    Parameters
+    ----------
+    source
+        The image.
+    target
+        Grid of the series.
+    labels
+        Nearest neighbour, for labels and masks; otherwise linear.
+
+    Returns
+    -------
+    ndarray
+        ``(X, Y, Z)``; 0 where the source does not reach.
+    """
+    values = read_array(source).reshape((*source.shape[:3], 1, 1, 1)[:3])
+    if same_grid(source, target):
+        return np.asarray(values)
+    x, y, z = target.shape[:3]
+    how: Interpolation = "nearest" if labels else "linear"
+    return resample(values, source.affine, (x, y, z), target.affine, interpolation=how)
+
+
+def threshold_mask(reference: NDArray[Any]) -> NDArray[np.bool_]:
+    """Voxels brighter than Otsu's threshold, holes filled, without the smaller islands.
+
+    Only for lack of a real brain mask: skull and scalp stay inside.
+    """
+    finite = np.where(np.isfinite(reference), reference, 0)
+    counts, edges = np.histogram(finite, bins=256)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)
+    above = below[-1] - below
+    sums = np.cumsum(counts * centres)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
+    mask = finite > edges[1:][int(np.nanargmax(np.nan_to_num(between)))]
+    pieces, n = ndimage.label(mask)
+    if n > 1:
+        mask = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
+    # Slice by slice: a single slice has no closed hole in three dimensions.
+    for k in range(mask.shape[2]):
+        mask[:, :, k] = ndimage.binary_fill_holes(mask[:, :, k])
+    return np.asarray(mask, dtype=bool)

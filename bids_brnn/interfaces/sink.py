@@ -1,0 +1,220 @@
+"""Nodes that write the derivative data set. Nothing else writes there during a workflow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    InputMultiPath,
+    OutputMultiPath,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+
+import bids_brnn
+from bids_brnn.bids.derivatives import (
+    json_bytes,
+    write_image,
+    write_map,
+    write_mask,
+    write_reference,
+)
+from bids_brnn.bids.images import Volume
+from bids_brnn.bids.naming import field_path, segmentation_path, statistics_path
+from bids_brnn.bids.sidecars import Provenance, image_sidecar
+from bids_brnn.files import write_bytes
+from bids_brnn.interfaces.base import Node
+from bids_brnn.interfaces.nifti import load
+from bids_brnn.interfaces.series import SeriesRecord
+from bids_brnn.parameters import MapItem
+from bids_brnn.recipes import EstimatorRecipe
+from bids_brnn.regions import COLUMNS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FIELD_SUFFIX = {"B1": ("TB1map", "1"), "w0": ("fieldmap", "rad/s")}
+
+
+class _SinkInputSpec(BaseInterfaceInputSpec):
+    series = File(exists=True, mandatory=True, desc="JSON of a SeriesRecord")
+    output_dir = traits.Str(mandatory=True, desc="root of the derivative data set")
+
+
+class SinkOutputSpec(TraitedSpec):
+    """Outputs of all sinks."""
+
+    out_files = OutputMultiPath(File(exists=True), desc="what was written")
+
+
+class WriteSeriesInputSpec(_SinkInputSpec):
+    """Inputs of :class:`WriteSeries`."""
+
+    mask = File(exists=True, mandatory=True, desc="mask on the grid of the series")
+    mask_source = traits.Str(mandatory=True, desc="where it comes from, in words")
+    reference = File(exists=True, mandatory=True, desc="mean magnitude")
+    supplied = InputMultiPath(File(exists=True), desc="field maps on the grid of the series")
+    decisions = traits.List(traits.Str, desc="how their units were read")
+
+
+class WriteSeries(Node):
+    """Write mask, reference image and resampled field maps of a series."""
+
+    input_spec = WriteSeriesInputSpec
+    output_spec = SinkOutputSpec
+
+    def work(self, folder: Path) -> Mapping[str, Any]:  # noqa: ARG002
+        """Load and write."""
+        inputs = self.inputs
+        series = SeriesRecord.from_file(Path(inputs.series))
+        root = Path(inputs.output_dir)
+        mask, like = grid_of(inputs.mask)
+        source = series.companions.get("mask", inputs.mask_source)
+        reference = np.asanyarray(load(inputs.reference).dataobj)
+        written = [
+            write_mask(root, series, mask, like=like, source=source),
+            write_reference(root, series, reference, like=like),
+        ]
+        for path in inputs.supplied if isdefined(inputs.supplied) else []:
+            suffix, units = FIELD_SUFFIX[Path(path).stem]
+            sources = [series.companions[Path(path).stem]]
+            words = "Supplied field map on the grid of the series"
+            sidecar = image_sidecar(series, words, units=units, sources=sources)
+            target = field_path(root, series, suffix)
+            values = np.asanyarray(load(path).dataobj)
+            written.append(write_image(target, values, like, sidecar))
+        return {"out_files": with_sidecars(written)}
+
+
+class WriteMapsInputSpec(_SinkInputSpec):
+    """Inputs of :class:`WriteMaps`."""
+
+    recipe = File(exists=True, mandatory=True, desc="recipe of the estimator")
+    maps_file = File(exists=True, mandatory=True, desc="from EstimateMaps")
+    maps = InputMultiPath(File(exists=True), mandatory=True, desc="the files it lists")
+    mask = File(exists=True, mandatory=True, desc="mask on the grid of the series")
+    mask_source = traits.Str(mandatory=True, desc="where it comes from, in words")
+    decisions = traits.List(traits.Str, desc="how units of field maps were read")
+
+
+class WriteMaps(Node):
+    """Write the maps of one estimator, each with its sidecar before it."""
+
+    input_spec = WriteMapsInputSpec
+    output_spec = SinkOutputSpec
+
+    def work(self, folder: Path) -> Mapping[str, Any]:  # noqa: ARG002
+        """Load and write."""
+        inputs = self.inputs
+        series = SeriesRecord.from_file(Path(inputs.series))
+        recipe = EstimatorRecipe.from_file(Path(inputs.recipe))
+        mask, like = grid_of(inputs.mask)
+        decisions = inputs.decisions if isdefined(inputs.decisions) else []
+        written = []
+        for row in json.loads(Path(inputs.maps_file).read_text(encoding="utf-8")):
+            values = np.asanyarray(load(Path(inputs.maps_file).parent / row["file"]).dataobj)
+            desc = recipe.estimator + ("Std" if row["kind"] == "std" else "")
+            valid = row.get("valid_range")
+            provenance = Provenance(
+                sources=list(series.companions.values()),
+                b1_source=b1_source(recipe, decisions),
+                valid_range=None if valid is None else (valid[0], valid[1]),
+                extra=method_keys(recipe, inputs.mask_source, decisions),
+            )
+            item = MapItem(row["name"], row["unit"], row["suffix"], row["description"])
+            written.append(
+                write_map(
+                    Path(inputs.output_dir),
+                    series,
+                    item,
+                    desc,
+                    values,
+                    mask=mask,
+                    like=like,
+                    provenance=provenance,
+                )
+            )
+        return {"out_files": with_sidecars(written)}
+
+
+class WriteRegionsInputSpec(_SinkInputSpec):
+    """Inputs of :class:`WriteRegions`."""
+
+    estimator = traits.Str(mandatory=True, desc="value of desc-")
+    segmentation = traits.Str(mandatory=True, desc="value of seg-")
+    table = File(exists=True, mandatory=True, desc="from SummariseRegions")
+    labels = File(exists=True, desc="label image on the grid of the series, to be written too")
+    lookup = File(exists=True, desc="its TSV")
+
+
+class WriteRegions(Node):
+    """Write a region table, and the labels it was made with."""
+
+    input_spec = WriteRegionsInputSpec
+    output_spec = SinkOutputSpec
+
+    def work(self, folder: Path) -> Mapping[str, Any]:  # noqa: ARG002
+        """Load and write."""
+        inputs = self.inputs
+        series = SeriesRecord.from_file(Path(inputs.series))
+        root, label = Path(inputs.output_dir), inputs.segmentation
+        written = []
+        if isdefined(inputs.labels):
+            values, like = grid_of(inputs.labels, binary=False)
+            sources = [series.companions[f"dseg_{label}"]]
+            words = f"Labels of {label} on the grid of the series, inside the mask"
+            sidecar = image_sidecar(series, words, sources=sources, extra={"Manual": False})
+            target = segmentation_path(root, series, label)
+            written.append(write_image(target, values, like, sidecar))
+            if isdefined(inputs.lookup):
+                table = segmentation_path(root, series, label, extension=".tsv")
+                write_bytes(table, Path(inputs.lookup).read_bytes())
+                written.append(table)
+        columns = {name: {"Description": words} for name, words in COLUMNS.items()}
+        path = statistics_path(root, series, label, inputs.estimator)
+        write_bytes(path.with_suffix(".json"), json_bytes(columns))
+        write_bytes(path, Path(inputs.table).read_bytes())
+        return {"out_files": with_sidecars([*written, path])}
+
+
+def grid_of(path: str, *, binary: bool = True) -> tuple[NDArray[Any], Volume]:
+    """Values of an intermediate image, and its grid as writers want it."""
+    image = load(path)
+    values = np.asanyarray(image.dataobj)
+    like = Volume(np.zeros((*values.shape, 0), np.complex64), image.affine, image.header)
+    return (values > 0 if binary else values), like
+
+
+def with_sidecars(paths: list[Path]) -> list[str]:
+    """Paths and those of their sidecars, so that a lost sidecar is noticed too."""
+    sidecars = [path.with_name(path.name.partition(".")[0] + ".json") for path in paths]
+    return [str(path) for path in dict.fromkeys([*paths, *sidecars]) if path.is_file()]
+
+
+def b1_source(recipe: EstimatorRecipe, decisions: list[str]) -> str:
+    """Where the flip angle scale comes from, for the sidecar."""
+    if "B1" in recipe.supplied:
+        return decisions[recipe.supplied.index("B1")]
+    return "estimated" if recipe.model == "gbloch" else "none, flip angles taken as nominal"
+
+
+def method_keys(
+    recipe: EstimatorRecipe, mask_source: str, decisions: list[str]
+) -> dict[str, object]:
+    """Sidecar keys that tell how a map was made."""
+    return {
+        "Estimator": recipe.estimator,
+        "EstimatorOptions": dict(recipe.estimator_options),
+        "SequenceDigest": recipe.sequence.digest,
+        "RecipeDigest": recipe.digest,
+        "MaskSource": mask_source,
+        "FieldMaps": list(decisions),
+        "SoftwareVersion": bids_brnn.__version__,
+    }

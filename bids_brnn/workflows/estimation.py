@@ -1,0 +1,72 @@
+"""From coefficients to the maps of one estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline.engine import Node, Workflow
+
+from bids_brnn.interfaces.estimate import EstimateMaps
+from bids_brnn.workflows.fields import ESTIMATED
+
+
+def init_estimation_wf(
+    *,
+    recipe: Path,
+    suffix: str,
+    supplied: Sequence[str] = (),
+    noise_std: float | None = None,
+    device: str = "auto",
+    use_gpu: bool = False,
+    num_threads: int = 1,
+    label: str = "",
+    mem_gb: float = 2.0,
+    name: str = "estimation_wf",
+) -> Workflow:
+    """One :class:`EstimateMaps` node.
+
+    Parameters
+    ----------
+    recipe
+        File of an :class:`~bids_brnn.recipes.EstimatorRecipe`.
+    suffix
+        ``QMTmap`` or ``MRFmap``, for quality maps.
+    supplied
+        Parameters whose maps come through ``inputnode.supplied``, in this order.
+    noise_std
+        Noise standard deviation per channel, if known.
+    device, use_gpu, num_threads
+        Where to compute; ``use_gpu`` is what Nipype's scheduler reads.
+    label
+        Name of the series for messages.
+    mem_gb
+        Memory that the step needs.
+
+    Returns
+    -------
+    Workflow
+        ``inputnode``: ``coefficients``, ``mask`` and, with supplied parameters, ``supplied``;
+        ``outputnode``: :data:`~bids_brnn.workflows.fields.ESTIMATED`.
+    """
+    workflow = Workflow(name=name)
+    fields = ["coefficients", "mask", *(["supplied"] if supplied else [])]
+    inputnode = Node(IdentityInterface(fields=fields), name="inputnode")
+    outputnode = Node(IdentityInterface(fields=list(ESTIMATED)), name="outputnode")
+    interface = EstimateMaps(
+        recipe=str(recipe),
+        suffix=suffix,
+        device=device,
+        use_gpu=use_gpu,
+        num_threads=num_threads,
+        label=label,
+    )
+    if supplied:
+        interface.inputs.supplied_names = list(supplied)
+    if noise_std is not None:
+        interface.inputs.noise_std = noise_std
+    estimate = Node(interface, name="estimate", n_procs=num_threads, mem_gb=mem_gb)
+    workflow.connect([(inputnode, estimate, [(field, field) for field in fields])])
+    workflow.connect([(estimate, outputnode, [(field, field) for field in ESTIMATED])])
+    return workflow

@@ -1,0 +1,73 @@
+"""From maps to a derivative data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline.engine import Node, Workflow
+
+from bids_brnn.interfaces.regions import SummariseRegions
+from bids_brnn.interfaces.sink import WriteMaps, WriteRegions, WriteSeries
+from bids_brnn.workflows.fields import ESTIMATED, PREPARED
+
+_SERIES = tuple(field for field in PREPARED if field != "coefficients")
+
+
+def init_outputs_wf(
+    *,
+    series: Path,
+    recipes: Mapping[str, Path],
+    output_dir: Path,
+    segmentations: Mapping[str, tuple[Path | None, Path | None]],
+    has_fields: bool = False,
+    name: str = "outputs_wf",
+) -> Workflow:
+    """Write what belongs to one series.
+
+    Parameters
+    ----------
+    series
+        Description of the series (``write_series``).
+    recipes
+        Files of the recipes by name of the estimator.
+    output_dir
+        Root of the derivative data set.
+    segmentations
+        Label image and lookup table by the label for ``seg-``; no image stands for the mask.
+    has_fields
+        Whether supplied field maps come through ``inputnode.supplied``.
+
+    Returns
+    -------
+    Workflow
+        ``inputnode``: mask, mask_source and reference; for each estimator ``E`` the fields
+        ``E_maps_file`` and ``E_maps``.
+    """
+    workflow = Workflow(name=name)
+    fields = [*_SERIES, *(["supplied", "decisions"] if has_fields else [])]
+    estimated = [f"{estimator}_{field}" for estimator in recipes for field in ESTIMATED]
+    inputnode = Node(IdentityInterface(fields=[*fields, *estimated]), name="inputnode")
+    shared = {"series": str(series), "output_dir": str(output_dir)}
+    write = Node(WriteSeries(**shared), name="write_series")
+    workflow.connect([(inputnode, write, [(field, field) for field in fields])])
+    for estimator, recipe in recipes.items():
+        ours = [(f"{estimator}_{field}", field) for field in ESTIMATED]
+        maps = Node(WriteMaps(recipe=str(recipe), **shared), name=f"write_{estimator}")
+        sidecar = ["mask", "mask_source", *(["decisions"] if has_fields else [])]
+        workflow.connect([(inputnode, maps, [*ours, *((item, item) for item in sidecar)])])
+        for label, (image, lookup) in segmentations.items():
+            regions = Node(SummariseRegions(), name=f"regions_{estimator}_{label}")
+            sink = Node(
+                WriteRegions(estimator=estimator, segmentation=label, **shared),
+                name=f"write_regions_{estimator}_{label}",
+            )
+            if image is not None:
+                regions.inputs.labels = str(image)
+            if lookup is not None:
+                regions.inputs.lookup = sink.inputs.lookup = str(lookup)
+            workflow.connect([(inputnode, regions, [*ours, ("mask", "mask")])])
+            passed = ["table"] if image is None else ["table", "labels"]
+            workflow.connect([(regions, sink, [(field, field) for field in passed])])
+    return workflow

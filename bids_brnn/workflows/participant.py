@@ -1,0 +1,211 @@
+"""The whole workflow: one branch per series, no other logic."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from math import prod
+from pathlib import Path
+
+from nipype.pipeline.engine import Workflow
+
+from bids_brnn.bids.acquisition import Acquisition
+from bids_brnn.bids.inheritance import metadata_of
+from bids_brnn.bids.safe import number
+from bids_brnn.config import RunConfig
+from bids_brnn.errors import UsageError
+from bids_brnn.interfaces.regions import WHOLE_MASK
+from bids_brnn.interfaces.series import SeriesRecord
+from bids_brnn.recipes import DEFAULT_REFERENCE, EstimatorRecipe
+from bids_brnn.workflows.estimation import init_estimation_wf
+from bids_brnn.workflows.execution import execution_settings, gpu_visible
+from bids_brnn.workflows.fields import ESTIMATED, PREPARED
+from bids_brnn.workflows.outputs import init_outputs_wf
+from bids_brnn.workflows.preparation import init_preparation_wf
+
+TOP = "bids_brnn"
+"""Name of the workflow; its folder in the work folder."""
+
+
+SUPPLIABLE: Mapping[str, tuple[str, ...]] = {
+    "gbloch": ("B1", "w0"),
+    "fisp": ("B1",),
+    "bssfp": ("B1", "w0"),
+}
+"""Parameters that a field map can supply, by signal model."""
+
+
+def participant_name(participant: str) -> str:
+    """Name of the sub-workflow of a participant."""
+    return f"sub_{participant}_wf"
+
+
+def init_participant_wf(
+    config: RunConfig,
+    acquisitions: Sequence[Acquisition],
+    *,
+    base_dir: Path,
+    crash_dirs: Mapping[str, Path] | None = None,
+) -> Workflow:
+    """Workflow of a run.
+
+    Parameters
+    ----------
+    config
+        What was asked for.
+    acquisitions
+        What was found; see :func:`bids_brnn.bids.find_acquisitions`.
+    base_dir
+        Work folder; the descriptions of series and estimators are written into it.
+    crash_dirs
+        Folder for crash files by participant; ``base_dir`` by default.
+
+    Raises
+    ------
+    UsageError
+        If an estimator asked for does not fit a series.
+    """
+    top = Workflow(name=TOP, base_dir=str(base_dir))
+    for participant in dict.fromkeys(item.entities["subject"] for item in acquisitions):
+        workflow = Workflow(name=participant_name(participant))
+        own = [item for item in acquisitions if item.entities["subject"] == participant]
+        workflow.add_nodes([init_series_wf(config, item, base_dir=base_dir) for item in own])
+        top.add_nodes([workflow])
+        settings = execution_settings(stop_on_first_crash=config.stop_on_first_crash)
+        crash_dir = (crash_dirs or {}).get(participant, base_dir)
+        settings["execution"]["crashdump_dir"] = str(crash_dir)
+        for node in workflow._get_all_nodes():
+            node.config = deepcopy(settings)
+    return top
+
+
+def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Path) -> Workflow:
+    """Preparation, estimation and outputs of one series, connected."""
+    label = acquisition.name
+    workflow = Workflow(name=f"{re.sub('[^A-Za-z0-9]', '_', label)}_wf")
+    folder = base_dir / "inputs" / label
+    recipes = write_recipes(config, acquisition, folder)
+    gigabytes = 8 * prod(acquisition.shape) / 1e9
+    supplied = supplied_fields(acquisition)
+    preparation = init_preparation_wf(
+        parts=acquisition.parts,
+        masks=masks(config, acquisition),
+        supplied=supplied,
+        label=label,
+        mem_gb=0.5 + 2.5 * gigabytes,
+    )
+    labels = segmentations(acquisition) if config.level == "full" else {}
+    outputs = init_outputs_wf(
+        series=series_record(config, acquisition, labels).to_file(folder / "series.json"),
+        recipes=recipes,
+        output_dir=config.output_dir,
+        segmentations=labels,
+        has_fields=bool(supplied),
+    )
+    noise = number(acquisition.metadata, "NoiseStandardDeviation", label)
+    for name, recipe in recipes.items():
+        estimation = init_estimation_wf(
+            recipe=recipe,
+            suffix=acquisition.rule.map_suffix,
+            supplied=list(supplied),
+            noise_std=noise,
+            device=config.device,
+            use_gpu=config.device != "cpu" and gpu_visible(),
+            num_threads=config.omp_nthreads,
+            label=f"{label} {name}",
+            mem_gb=1.5 + 3 * gigabytes,
+            name=f"estimation_{name}_wf",
+        )
+        passed = ["coefficients", "mask", *(["supplied"] if supplied else [])]
+        _link(workflow, preparation, estimation, {field: field for field in passed})
+        _link(workflow, estimation, outputs, {field: f"{name}_{field}" for field in ESTIMATED})
+    fields = [field for field in PREPARED if field != "coefficients"]
+    fields += ["supplied", "decisions"] if supplied else []
+    _link(workflow, preparation, outputs, {field: field for field in fields})
+    return workflow
+
+
+def _link(workflow: Workflow, source: Workflow, target: Workflow, fields: dict[str, str]) -> None:
+    pairs = [(f"outputnode.{old}", f"inputnode.{new}") for old, new in fields.items()]
+    workflow.connect([(source, target, pairs)])
+
+
+def write_recipes(config: RunConfig, acquisition: Acquisition, folder: Path) -> dict[str, Path]:
+    """Recipe files by name of the estimator.
+
+    Raises
+    ------
+    UsageError
+        If the estimator does not fit the series, or there is none.
+    """
+    names: list[str] = [config.reference]
+    if config.reference == "auto":
+        names = [DEFAULT_REFERENCE[acquisition.kind]]
+    if config.reference == "none":
+        raise UsageError(
+            f"--reference none leaves nothing to estimate for {acquisition.name}: no network "
+            "for its pulse train is installed. Use --reference auto."
+        )
+    if config.reference == "dict" and acquisition.kind == "qmt":
+        raise UsageError(
+            f"--reference dict cannot serve {acquisition.name}: a dictionary over the eight "
+            "parameters of qMT is too large. Use --reference nlls, or --modality mrf."
+        )
+    if acquisition.magnitude_only:
+        raise UsageError(
+            f"{acquisition.name} holds magnitudes only; reference estimators need complex data. "
+            "Give the phase (part-phase) or real and imaginary parts."
+        )
+    files: dict[str, Path] = {}
+    for name in names:
+        recipe = EstimatorRecipe(
+            estimator=name,
+            model=acquisition.model,
+            sequence=acquisition.sequence,
+            basis=acquisition.basis,
+            supplied=tuple(supplied_fields(acquisition)),
+        )
+        files[name] = recipe.to_file(folder / f"{name}.json")
+    return files
+
+
+def masks(config: RunConfig, acquisition: Acquisition) -> dict[str, Path]:
+    """The mask of the user, else the one that was found, else none."""
+    if config.mask is not None:
+        return {"user_mask": config.mask}
+    return {} if acquisition.mask is None else {"mask": acquisition.mask}
+
+
+def series_record(
+    config: RunConfig, acquisition: Acquisition, labels: Mapping[str, tuple[Path | None, object]]
+) -> SeriesRecord:
+    """The record of a series with the companions that this run uses."""
+    used = {name: path for name, (path, _) in supplied_fields(acquisition).items()}
+    for path in masks(config, acquisition).values():
+        used["mask"] = path
+    used |= {f"dseg_{name}": image for name, (image, _) in labels.items() if image is not None}
+    return SeriesRecord.of(acquisition, used)
+
+
+def supplied_fields(acquisition: Acquisition) -> dict[str, tuple[Path, str]]:
+    """Files and units of the field maps by parameter."""
+    found = {}
+    for parameter, path in acquisition.supplied.items():
+        if parameter not in SUPPLIABLE[acquisition.model]:
+            continue
+        root = next(
+            (root for root in acquisition.links.values() if path.is_relative_to(root)),
+            acquisition.root,
+        )
+        found[parameter] = (path, str(metadata_of(path, root).get("Units", "")))
+    return found
+
+
+def segmentations(acquisition: Acquisition) -> dict[str, tuple[Path | None, Path | None]]:
+    """Label images and lookup tables by label; the mask as one region where there is none."""
+    found: dict[str, tuple[Path | None, Path | None]] = {}
+    for label, image in acquisition.companions.segmentations.items():
+        lookup = image.with_name(f"{image.name.split('.')[0]}.tsv")
+        found[label] = (image, lookup if lookup.is_file() else None)
+    return found or {WHOLE_MASK: (None, None)}

@@ -1,0 +1,123 @@
+"""The command line becomes a configuration, quickly and without surprises."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bids_brnn import __version__
+from bids_brnn.cli import options
+from bids_brnn.cli.parser import build_parser, parse
+from bids_brnn.errors import UsageError
+
+
+@pytest.fixture
+def base(tmp_path):
+    (tmp_path / "ds").mkdir()
+    return [str(tmp_path / "ds"), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "w")]
+
+
+def test_both_spellings_of_every_option_are_accepted():
+    for action in build_parser()._actions:
+        for name in action.option_strings:
+            if name.startswith("--") and "-" in name[2:] and action.dest != "bids_exec_spec":
+                assert "--" + name[2:].replace("-", "_") in action.option_strings
+
+
+def test_labels_lose_their_prefix(base):
+    config = parse([*base, "--participant_label", "sub-01", "02", "--session-label", "ses-a"])
+    assert config.participant_label == ("01", "02")
+    assert config.session_label == ("a",)
+
+
+@pytest.mark.parametrize("label", ["a;touch x", "../x", "$(id)", "0.", ""])
+def test_a_label_that_is_no_label_is_refused(base, label):
+    with pytest.raises(UsageError, match="no BIDS label"):
+        parse([*base, "--participant-label", label])
+
+
+def test_derivatives_take_a_name_or_that_of_their_folder(base, tmp_path):
+    (tmp_path / "fmriprep").mkdir()
+    config = parse([*base, "-d", f"recon={tmp_path}", str(tmp_path / "fmriprep")])
+    assert config.derivatives == {"recon": tmp_path, "fmriprep": tmp_path / "fmriprep"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--no-such-option"], ["--nprocs", "0"], ["--mask", "/does/not/exist.nii"], ["--level", "x"]],
+)
+def test_argparse_refuses_with_2(base, arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse([*base, *arguments])
+    assert stop.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_a_missing_data_set_is_refused_with_2(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse([str(tmp_path / "absent"), str(tmp_path / "o"), "participant"])
+    assert stop.value.code == 2
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_the_command_line_wins_over_the_file(base, tmp_path):
+    file = tmp_path / "options.toml"
+    file.write_text('[bids_brnn]\nreference = "dict"\nlevel = "minimal"\nmem_mb = 500\n')
+    config = parse([*base, "--config-file", str(file), "--level", "full"])
+    assert (config.reference, config.level, config.mem_mb) == ("dict", "full", 500)
+
+
+def test_threads_follow_slurm_and_never_exceed_it(base):
+    config = parse(base, {"SLURM_CPUS_PER_TASK": "3", "SLURM_MEM_PER_NODE": "2000"})
+    assert (config.nprocs, config.omp_nthreads, config.mem_mb) == (3, 3, 2000)
+    assert parse(base, {"SLURM_CPUS_PER_TASK": "64"}).omp_nthreads == 8
+
+
+def test_memory_is_that_of_the_control_group(tmp_path):
+    limit = tmp_path / "memory.max"
+    limit.write_text("1073741824\n")
+    assert options.available_memory_mb({}, [limit]) == 921  # nine tenths of 1024
+    limit.write_text("max\n")
+    assert options.available_memory_mb({}, [limit]) > 921
+    assert (
+        options.available_memory_mb({"SLURM_MEM_PER_CPU": "100", "SLURM_CPUS_PER_TASK": "4"})
+        == 400
+    )
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_load_nothing_heavy(option):
+    code = (
+        "import sys\n"
+        "from bids_brnn.cli.run import main\n"
+        "try:\n"
+        f"    main([{option!r}])\n"
+        "except SystemExit as stop:\n"
+        "    assert stop.code == 0\n"
+        "heavy = {'torch', 'nipype', 'bids', 'pandas', 'numpy', 'nibabel', 'numba'}\n"
+        "print('LOADED', sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "LOADED []" in done.stdout
+    assert f"v{__version__}" in done.stdout or "usage:" in done.stdout
+
+
+def test_module_and_command_are_the_same_program():
+    done = subprocess.run(
+        [sys.executable, "-m", "bids_brnn", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"bids_brnn v{__version__}\n"
+
+
+def test_relative_paths_become_absolute(tmp_path, monkeypatch):
+    (tmp_path / "ds").mkdir()
+    monkeypatch.chdir(tmp_path)
+    config = parse(["ds", "ds/derivatives/bids_brnn", "group"])
+    assert config.bids_dir == tmp_path / "ds"
+    assert config.work_dir == Path.cwd() / "work"
