@@ -11,7 +11,7 @@ from bids_brnn.bids.acquisition import Companions
 from bids_brnn.bids.dataset import Dataset
 from bids_brnn.bids.grammar import FileName, parse_name, series_entities
 from bids_brnn.bids.inheritance import metadata_of
-from bids_brnn.bids.safe import resolve_uri
+from bids_brnn.bids.safe import check_inside
 from bids_brnn.bids.series import Series
 from bids_brnn.errors import DataError, InvalidBidsError
 
@@ -30,9 +30,13 @@ class Surroundings:
     links: Mapping[str, Path]
     skip: frozenset[str]
     """Keys of ``--ignore``: ``b1map``, ``b0map``, ``t1w``, ``mask``, ``dseg``."""
+    allowed: Sequence[Path]
+    """Folders outside of the data sets that links may lead to."""
+    notes: list[str]
+    """Decisions and warnings; grows."""
 
 
-def find_companions(series: Series, around: Surroundings, notes: list[str]) -> Companions:
+def find_companions(series: Series, around: Surroundings) -> Companions:
     """All images that go with ``series``.
 
     Raises
@@ -49,8 +53,8 @@ def find_companions(series: Series, around: Surroundings, notes: list[str]) -> C
     default = default or next(iter(segmentations), None)
     return Companions(
         supplied=supplied,
-        mask=_best(series, around, "mask", notes),
-        t1w=_best(series, around, "t1w", notes),
+        mask=_best(series, around, "mask"),
+        t1w=_best(series, around, "t1w"),
         dseg=segmentations[default] if default else None,
         segmentations=segmentations,
         tissue_probabilities=_labelled(series, around, "probseg", "label"),
@@ -65,10 +69,12 @@ def _candidates(
     own = parse_name(series.files[0]).entities
     found = []
     for dataset in around.datasets:
-        for path in dataset.query({**filters, "subject": own["sub"]}):
+        for path in dataset.query(filters, own["sub"]):
             try:
                 name = parse_name(path)
-            except InvalidBidsError:
+                check_inside(path, dataset.root, around.allowed)
+            except InvalidBidsError as error:
+                around.notes.append(f"Not used: {error}")
                 continue
             if name.entities.get("ses") in (None, own.get("ses")):
                 found.append((dataset, path, name))
@@ -111,28 +117,28 @@ def _listed(value: object) -> list[str]:
 def _is_intended(
     value: object, series: Series, dataset: Dataset, links: Mapping[str, Path]
 ) -> bool:
+    """Whether ``IntendedFor`` names a file of the series, in whichever data set it lies."""
     subject = parse_name(series.files[0]).entities["sub"]
+    wanted = {path.relative_to(series.dataset.root) for path in series.files}
     for text in _listed(value):
         if text.startswith("bids:"):
-            try:
-                target = resolve_uri(text, root=dataset.root, links=links)
-            except InvalidBidsError:
-                continue
+            name, _, relative = text.removeprefix("bids:").partition(":")
+            known = not name or name in dataset.linked(links)
         else:  # deprecated form: relative to the folder of the participant
-            target = dataset.root / f"sub-{subject}" / text
-        if target in series.files:
+            relative, known = f"sub-{subject}/{text}", True
+        if known and Path(relative) in wanted:
             return True
     return False
 
 
-def _best(series: Series, around: Surroundings, key: str, notes: list[str]) -> Path | None:
+def _best(series: Series, around: Surroundings, key: str) -> Path | None:
     """The mask or T1w that fits best; derivatives before raw data."""
     if key in around.skip:
         return None
     found = [
         (dataset, path, name)
         for dataset, path, name in _candidates(series, around, around.filters[key])
-        if _fits(series, name)
+        if _fits(series, around, name)
     ]
     if not found:
         return None
@@ -144,18 +150,20 @@ def _best(series: Series, around: Surroundings, key: str, notes: list[str]) -> P
         if _rank(series)((d, path, n))[:-1] == _rank(series)(first)[:-1]
     ]
     if len(tied) > 1:
-        notes.append(f"{series.name}: {first[1].name} is used, {', '.join(tied[1:])} not.")
+        around.notes.append(f"{series.name}: {first[1].name} is used, {', '.join(tied[1:])} not.")
     return first[1]
 
 
-def _fits(series: Series, name: FileName) -> bool:
-    """No template space, and not made for another series."""
-    own = parse_name(series.files[0]).entities
+def _fits(series: Series, around: Surroundings, name: FileName) -> bool:
+    """No template space, and made for this series or for a T1w image, not for another series."""
     if name.entities.get("space") not in (None, "T1w", "orig"):
         return False
-    return name.suffix != "mask" or all(
-        own.get(short) == label for short, label in name.entities.items() if short == "acq"
-    )
+    if name.suffix == "T1w" or "acq" not in name.entities:
+        return True
+    anatomical = _candidates(series, around, around.filters["t1w"])
+    labels = {other.entities.get("acq") for _, _, other in anatomical}
+    own = parse_name(series.files[0]).entities
+    return name.entities["acq"] in labels | {own.get("acq")}
 
 
 def _rank(series: Series) -> Callable[[tuple[Dataset, Path, FileName]], tuple[Any, ...]]:
@@ -188,7 +196,7 @@ def _segmentations(series: Series, around: Surroundings) -> dict[str, Path]:
         _candidates(series, around, around.filters["dseg"]), key=_rank(series)
     ):
         label = name.entities.get("seg") or name.entities.get("desc") or "tissue"
-        if _fits(series, name):
+        if _fits(series, around, name):
             found.setdefault(label, path)
     return found
 
@@ -197,7 +205,7 @@ def _labelled(series: Series, around: Surroundings, suffix: str, entity: str) ->
     found: dict[str, Path] = {}
     filters = {"suffix": suffix, "extension": [".nii", ".nii.gz"]}
     for _, path, name in sorted(_candidates(series, around, filters), key=_rank(series)):
-        if entity in name.entities and _fits(series, name):
+        if entity in name.entities and _fits(series, around, name):
             found.setdefault(name.entities[entity], path)
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,29 +27,51 @@ class Dataset:
     root: Path
     description: Mapping[str, Any]
     layout: BIDSLayout
+    _found: dict[str, dict[str, list[Path]]] = field(default_factory=dict)
 
     @property
     def is_raw(self) -> bool:
         """Whether this is the input data set itself."""
         return self.name == "raw"
 
-    def query(self, filters: Mapping[str, Any], **entities: object) -> list[Path]:
-        """Files that match all ``filters`` and ``entities``, sorted.
+    def query(self, filters: Mapping[str, Any], participant: str) -> list[Path]:
+        """Files of a participant that match all ``filters``, sorted.
 
         Raises
         ------
         UsageError
             If a filter names an entity that PyBIDS does not know.
         """
-        wanted = {**filters, **entities}
-        unknown = sorted(set(wanted) - set(self.layout.get_entities()))
+        # One query serves all participants: of hundreds, each would cost a scan of the index.
+        key = repr(sorted(filters.items(), key=str))
+        if key not in self._found:
+            self._found[key] = self._query(filters)
+        return self._found[key].get(participant, [])
+
+    def _query(self, filters: Mapping[str, Any]) -> dict[str, list[Path]]:
+        unknown = sorted(set(filters) - set(self.layout.get_entities()))
         if unknown:
             raise UsageError(
-                f"the filter uses {', '.join(unknown)}, which is no PyBIDS entity; see "
-                "--bids-filter-file in the documentation."
+                f"--bids-filter-file: {', '.join(unknown)} is no PyBIDS entity; names are long, "
+                'such as "acquisition" for acq-.'
             )
-        found = self.layout.get(return_type="filename", **wanted)
-        return sorted(Path(str(path)) for path in found)
+        found: dict[str, list[Path]] = {}
+        for item in self.layout.get(**filters):
+            subject = item.get_entities(metadata=False).get("subject")
+            if subject is not None:
+                found.setdefault(str(subject), []).append(Path(str(item.path)))
+        return {subject: sorted(paths) for subject, paths in found.items()}
+
+    def linked(self, known: Mapping[str, Path]) -> dict[str, Path]:
+        """Data sets by the names that URIs in this one use; only folders in ``known``."""
+        names = dict(known)
+        declared = self.description.get("DatasetLinks")
+        folders = {path.resolve(): path for path in known.values()}
+        for name, target in declared.items() if isinstance(declared, dict) else ():
+            folder = (self.root / target).resolve() if isinstance(target, str) else None
+            if folder in folders:
+                names[name] = folders[folder]
+        return names
 
 
 def describe(root: Path, *, derivative: bool = False) -> dict[str, Any]:
@@ -101,6 +123,15 @@ def list_labels(folder: Path, prefix: str) -> list[str]:
             (0, int(piece), "") if piece.isdigit() else (1, 0, piece)
             for piece in re.findall(r"\d+|\D+", name)
         ],
+    )
+
+
+def bad_labels(folder: Path, prefix: str) -> list[str]:
+    """Names of folders ``<prefix><label>`` whose label is not alphanumeric."""
+    return sorted(
+        repr(path.name)
+        for path in folder.glob(f"{prefix}*")
+        if path.is_dir() and not is_label(path.name.removeprefix(prefix))
     )
 
 

@@ -13,6 +13,7 @@ from bids_brnn.bids.database import open_layout
 from bids_brnn.bids.dataset import (
     Dataset,
     abridged,
+    bad_labels,
     describe,
     ignored,
     index,
@@ -21,7 +22,7 @@ from bids_brnn.bids.dataset import (
     strip_labels,
 )
 from bids_brnn.bids.filters import merge_filters
-from bids_brnn.bids.grammar import grammar, kind_rule
+from bids_brnn.bids.grammar import grammar, kind_rule, parse_name
 from bids_brnn.bids.safe import check_inside, number
 from bids_brnn.bids.series import (
     Key,
@@ -44,7 +45,6 @@ class _Request:
     explicit: bool
     filtered: frozenset[str]
     around: Surroundings
-    allowed: Sequence[Path]
 
 
 def find_acquisitions(
@@ -98,7 +98,10 @@ def find_acquisitions(
     unknown = set(ignore) - set(grammar()["filters"])
     if unknown:
         raise UsageError(f"--ignore {', '.join(sorted(unknown))}: nothing is called so.")
-    notes: list[str] = []
+    notes = [
+        f"{name} is no valid participant folder and is left out."
+        for name in bad_labels(root, "sub-")
+    ]
     subjects = select_participants(root, participants)
     ses = _select_sessions(root, subjects, sessions)
     merged = merge_filters(filters)
@@ -117,11 +120,15 @@ def find_acquisitions(
         explicit=bool(participants),
         filtered=frozenset(filters or {}),
         around=Surroundings(
-            datasets, merged, {item.name: item.root for item in datasets}, frozenset(ignore)
+            datasets=datasets,
+            filters=merged,
+            links={item.name: item.root for item in datasets},
+            skip=frozenset(ignore),
+            allowed=[Path(folder).absolute() for folder in allowed_links],
+            notes=notes,
         ),
-        allowed=[Path(folder).absolute() for folder in allowed_links],
     )
-    return _discover(request, notes)
+    return _discover(request)
 
 
 def _select_sessions(
@@ -147,31 +154,27 @@ def _datatypes(filters: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return kept
 
 
-def _discover(request: _Request, notes: list[str]) -> Discovery:
+def _discover(request: _Request) -> Discovery:
     acquisitions: list[Acquisition] = []
     problems: list[BidsBrnnError] = []
     for subject in request.participants:
-        try:
-            found = _series_of(subject, request, notes)
-            if not found:
-                raise _nothing(subject, request)
-        except NoSeriesError as error:
+        before = len(problems)
+        found = _series_of(subject, request, problems)
+        if not found and len(problems) == before:
+            nothing = _nothing(subject, request)
             if request.explicit or len(request.participants) == 1:
-                problems.append(error)
+                problems.append(nothing)
             else:
-                notes.append(str(error))
-            continue
-        except BidsBrnnError as error:
-            problems.append(error)
-            continue
+                request.around.notes.append(str(nothing))
         for _, series in sorted(found.items()):
             try:
-                acquisitions.append(_acquisition(series, request, notes))
+                acquisitions.append(_acquisition(series, request))
             except BidsBrnnError as error:
                 problems.append(error)
     if not acquisitions:
         _raise_all(problems, request)
-    return Discovery(tuple(acquisitions), tuple(dict.fromkeys(notes)), tuple(problems))
+    notes = tuple(dict.fromkeys(request.around.notes))
+    return Discovery(tuple(acquisitions), notes, tuple(problems))
 
 
 def _raise_all(problems: Sequence[BidsBrnnError], request: _Request) -> None:
@@ -200,17 +203,24 @@ def _nothing(subject: str, request: _Request) -> BidsBrnnError:
     )
 
 
-def _series_of(subject: str, request: _Request, notes: list[str]) -> dict[Key, Series]:
+def _series_of(
+    subject: str, request: _Request, problems: list[BidsBrnnError]
+) -> dict[Key, Series]:
     found: dict[Key, Series] = {}
     for dataset in request.around.datasets:
         for kind in request.kinds:
-            entities: dict[str, Any] = {"subject": subject}
-            if request.sessions:
-                entities["session"] = list(request.sessions)
-            paths = dataset.query(request.around.filters[kind], **entities)
+            paths = []
+            for path in dataset.query(request.around.filters[kind], subject):
+                try:
+                    session = parse_name(path).entities.get("ses")
+                except BidsBrnnError as error:
+                    problems.append(error)
+                    continue
+                if not request.sessions or session in request.sessions:
+                    paths.append(path)
             for key, series in group_series(kind, dataset, paths).items():
                 if key in found:
-                    notes.append(
+                    request.around.notes.append(
                         f"{series.name}: taken from {dataset.name} ({dataset.root}), not from "
                         f"{found[key].dataset.name}."
                     )
@@ -218,15 +228,19 @@ def _series_of(subject: str, request: _Request, notes: list[str]) -> dict[Key, S
     return found
 
 
-def _acquisition(series: Series, request: _Request, notes: list[str]) -> Acquisition:
-    around = request.around
+def _acquisition(series: Series, request: _Request) -> Acquisition:
+    around, notes = request.around, request.around.notes
     parts = choose_parts(series, notes)
     for path in parts.values():
         check_subject(path.relative_to(series.dataset.root))
-        check_inside(path, series.dataset.root, request.allowed)
+        check_inside(path, series.dataset.root, around.allowed)
     grid = check_grids(series, parts)
     metadata = series_metadata(series, parts)
-    encoding = read_encoding(series, metadata, grid.shape[3], around.links, notes)
+    links = series.dataset.linked(around.links)
+    encoding = read_encoding(series, metadata, grid.shape[3], links, notes)
+    for path in encoding.tables.values():
+        root = next((root for root in links.values() if path.is_relative_to(root)), path.parent)
+        check_inside(path, root, request.around.allowed)
     field = number(metadata, "MagneticFieldStrength", series.name)
     if field is None:
         notes.append(f"{series.name}: MagneticFieldStrength is missing; it cannot be checked.")
@@ -241,7 +255,7 @@ def _acquisition(series: Series, request: _Request, notes: list[str]) -> Acquisi
         basis=encoding.basis,
         tables=encoding.tables,
         shape=cast("Any", grid.shape),
-        companions=find_companions(series, around, notes),
+        companions=find_companions(series, around),
         root=series.dataset.root,
         dataset=series.dataset.name,
         links=around.links,

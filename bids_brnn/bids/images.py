@@ -24,6 +24,8 @@ from bids_brnn.errors import DataError, ReadError
 
 _CHUNK = 16 * 2**20
 _SLACK = 2**20  # bytes after the image that are read for the checksum; more is an attack
+_MAX_OFFSET = 2**28  # header extensions of 256 MB: none in practice
+_DEFLATE_RATIO = 1100  # zlib cannot compress better than 1032:1
 _BAD_FILE = (
     ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, zlib.error, ValueError,
     OverflowError, MemoryError,
@@ -88,16 +90,30 @@ def read_grid(path: Path, *, max_bytes: int | None = None) -> Grid:
         raise DataError(f"{path.name}: dim is {raw_dims} in the header; every size must be > 0.")
     if dtype.kind not in "iufc":
         raise DataError(f"{path.name}: voxels of type {dtype} are not numbers.")
-    limit = memory_limit() if max_bytes is None else max_bytes
-    needed = math.prod(shape) * max(dtype.itemsize, 4)
-    if needed > limit:
-        raise DataError(
-            f"{path.name}: {'x'.join(map(str, shape))} needs {needed / 1e9:.1f} GB, more than the "
-            f"{limit / 1e9:.1f} GB that are there; is the header right?"
-        )
+    _check_size(path, shape, dtype, header, memory_limit() if max_bytes is None else max_bytes)
     if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
         raise DataError(f"{path.name}: the affine (qform, sform) is not finite and invertible.")
     return Grid(path, shape, np.asarray(affine, dtype=np.float64), dtype, header)
+
+
+def _check_size(
+    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], header: Any, limit: int
+) -> None:
+    needed = math.prod(shape) * max(dtype.itemsize, 4)
+    if needed > limit:
+        raise DataError(
+            f"{path.name}: {_times(shape)} needs {needed / 1e9:.1f} GB, more than the "
+            f"{limit / 1e9:.1f} GB that are there; is the header right?"
+        )
+    offset = int(header.get_data_offset())
+    if not 0 <= offset <= _MAX_OFFSET:
+        raise DataError(f"{path.name}: vox_offset is {offset} in the header; it is wrong.")
+    stored = offset + math.prod(shape) * dtype.itemsize
+    ratio = _DEFLATE_RATIO if path.name.endswith(".gz") else 1
+    if path.stat().st_size * ratio < stored:
+        raise ReadError(
+            f"{path} is shorter than its header says ({_times(shape)}); copy it again."
+        )
 
 
 def _no_image(path: Path, error: BaseException) -> ReadError:
@@ -125,7 +141,7 @@ def read_array(grid: Grid) -> NDArray[Any]:
     """
     offset = int(grid.header.get_data_offset())
     count = math.prod(grid.shape)
-    buffer = bytearray(offset + count * grid.dtype.itemsize)
+    buffer = np.empty(offset + count * grid.dtype.itemsize, dtype=np.uint8)
     opened = gzip.open if str(grid.path).endswith(".gz") else open
     try:
         with opened(grid.path, "rb") as stream:
@@ -148,8 +164,8 @@ def read_array(grid: Grid) -> NDArray[Any]:
     return np.asarray(array.astype(wide) * slope + intercept, dtype=wide)
 
 
-def _fill(stream: Any, buffer: bytearray) -> int:
-    view = memoryview(buffer)
+def _fill(stream: Any, buffer: NDArray[np.uint8]) -> int:
+    view = buffer.data
     filled = 0
     while filled < len(view):
         got = stream.readinto(view[filled : filled + _CHUNK])
