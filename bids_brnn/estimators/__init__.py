@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _CLASSES = {
     "nlls": ("bids_brnn.estimators.nlls", "NllsEstimator"),
+    "dict": ("bids_brnn.estimators.dictionary", "DictionaryEstimator"),
 }
 
 __all__ = ["ESTIMATORS"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bids_brnn.errors import OutputError
 from bids_brnn.estimators.common import blocks
+from bids_brnn.files import replacing
 from bids_brnn.signals.base import SignalModel
 
 _log = logging.getLogger(__name__)
@@ -63,19 +62,12 @@ class Checkpoint:
         OutputError
             If the folder cannot be written or is full; the file is then as it was.
         """
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        try:
-            save_file(whole, temporary, {"key": key})
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            temporary.replace(self.path)
-        except (OSError, SafetensorError) as error:
-            temporary.unlink(missing_ok=True)
-            raise OutputError(
-                f"cannot write the checkpoint {self.path} ({error}); free space or choose "
-                "another work folder"
-            ) from error
+        with replacing(self.path) as temporary:
+            try:
+                save_file(whole, temporary, {"key": key})
+            except SafetensorError as error:
+                raise OSError(str(error)) from error
         self._written = time.monotonic()
 
 
