@@ -1,0 +1,100 @@
+"""Reports of participants, made from what lies in the output folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bids_brnn import __version__
+from bids_brnn.errors import NothingSelectedError
+
+_LOG = logging.getLogger("bids_brnn.report")
+
+
+def write_reports(
+    output_dir: Path,
+    participants: Sequence[str],
+    *,
+    records: Mapping[str, Path] | None = None,
+    errors: Sequence[str] = (),
+) -> list[Path]:
+    """Write ``sub-<label>.html`` and the citation page of every participant.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the derivative.
+    participants
+        Labels without ``sub-``.
+    records
+        Folder of this run's configuration and crash files, by participant; by default the
+        newest one on disk.
+    errors
+        Sentences to show on the page.
+
+    Returns
+    -------
+    list of Path
+        The pages.
+
+    Raises
+    ------
+    NothingSelectedError
+        If a participant has neither maps nor errors to show.
+    OutputError
+        If a page cannot be written.
+    """
+    from bids_brnn.files import write_text
+    from bids_brnn.gather import series_views
+    from bids_brnn.reports.assemble import render_subject
+    from bids_brnn.reports.content import SubjectView
+    from bids_brnn.reports.methods import citation_markdown, methods
+
+    pages = []
+    for label in participants:
+        series = series_views(output_dir, label)
+        if not series and not errors:
+            raise NothingSelectedError(
+                f"No maps of sub-{label} under {output_dir}; run the participant level first."
+            )
+        record = (records or {}).get(label) or newest_record(output_dir, label)
+        kinds = [view.kind for view in series]
+        estimators = [item.key for view in series for item in view.estimators]
+        paragraphs, citations = methods(kinds, estimators, __version__)
+        page = output_dir / f"sub-{label}.html"
+        view = SubjectView(
+            label=label,
+            version=__version__,
+            series=series,
+            methods=paragraphs,
+            citations=citations,
+            configuration=configuration(record),
+            errors=[*errors, *crashes(record)],
+        )
+        render_subject(view, page, write_text)
+        if record is not None:
+            text = citation_markdown(kinds, estimators, __version__)
+            write_text(record / "CITATION.md", text)
+            write_text(output_dir / "logs" / "CITATION.md", text)
+        _LOG.info("report: %s", page)
+        pages.append(page)
+    return pages
+
+
+def newest_record(output_dir: Path, participant: str) -> Path | None:
+    """Folder of the last run of a participant; run ids begin with the time of the run."""
+    folders = sorted((output_dir / f"sub-{participant}" / "log").glob("*/bids_brnn.toml"))
+    return folders[-1].parent if folders else None
+
+
+def configuration(record: Path | None) -> str:
+    """Text of the run configuration, if there is one."""
+    path = None if record is None else record / "bids_brnn.toml"
+    return path.read_text(encoding="utf-8") if path is not None and path.is_file() else ""
+
+
+def crashes(record: Path | None) -> list[str]:
+    """Text of the crash files of a run."""
+    found = [] if record is None else sorted(record.glob("crash-*.txt"))
+    return [path.read_text(encoding="utf-8", errors="replace") for path in found]

@@ -1,0 +1,225 @@
+"""From the files of an output data set to what its report shows.
+
+Everything is read back from disk: a report tells what *is* there, can be made again at any time,
+and finds maps of earlier runs too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_brnn.bids.grammar import FileName, parse_name, series_entities
+from bids_brnn.bids.images import read_array, read_grid
+from bids_brnn.bids.safe import read_json
+from bids_brnn.bids.tables import read_columns, read_table
+from bids_brnn.parameters import QMT, RELAXATION
+from bids_brnn.reports.content import EstimatorView, MapView, SeriesView
+
+_MAPS = ("QMTmap", "MRFmap", "T1map", "T2map", "R1map", "R2map", "M0map")
+_QUALITY = ("M0", "relres", "match")
+_TITLES = {"brnn": "Network", "nlls": "NLLS", "dict": "Dictionary matching"}
+_OWN_RANGE = {"T1": (0.0, 2.5), "T2": (0.0, 0.2), "relres": (0.0, 0.1), "match": (0.9, 1.0)}
+_MAX_NAMED = 12  # labels of a finer parcellation are no tissue classes
+
+
+def series_views(output_dir: Path, participant: str) -> list[SeriesView]:
+    """Every series of a participant (label without ``sub-``) that has a mask, in name order."""
+    found = sorted((output_dir / f"sub-{participant}").rglob("anat/*_desc-brain_mask.nii.gz"))
+    return [_series_view(output_dir, mask) for mask in found]
+
+
+def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
+    head = mask_path.name.removesuffix("_desc-brain_mask.nii.gz")
+    mask = _canonical(mask_path) > 0
+    files = list(_files_of(mask_path.parent, head))
+    labels, names = _tissues(files)
+    suffixes = {name.suffix for _, name in files}
+    kind = "QMT" if suffixes & {"QMTmap", "QMTref"} else "MRF"
+    references = [path for path, name in files if name.suffix in ("QMTref", "MRFref")]
+    return SeriesView(
+        name=f"{head}_{kind}",
+        kind=kind,
+        reference=_canonical(references[0]) if references else None,
+        mask=mask,
+        estimators=list(_estimators(output_dir, files, mask)),
+        labels=labels,
+        label_names=names,
+        supplied=_supplied(output_dir, mask_path.parent.parent / "fmap", head),
+        facts=_series_facts(mask_path, mask),
+    )
+
+
+def _files_of(folder: Path, head: str) -> Iterator[tuple[Path, FileName]]:
+    """Images of one series: equal in every entity that tells series apart, in its own space."""
+    telling = set(series_entities())
+    wanted = dict(parse_name(f"{head}_x.nii.gz").entities)
+    for path in sorted(folder.glob(f"{head}_*.nii.gz")):
+        if path.name.startswith("."):
+            continue
+        name = parse_name(path)
+        own = {key: value for key, value in name.entities.items() if key in telling}
+        if own == wanted and "space" not in name.entities:
+            yield path, name
+
+
+def _canonical(path: Path) -> NDArray[Any]:
+    """A 3D image with its axes turned to right, anterior, superior."""
+    grid = read_grid(path)
+    values = read_array(grid).reshape((*grid.shape[:3], 1, 1, 1)[:3])
+    orientation = nib.io_orientation(grid.affine)
+    return np.asarray(nib.apply_orientation(values, orientation))
+
+
+def _estimators(
+    output_dir: Path, files: Sequence[tuple[Path, FileName]], mask: NDArray[np.bool_]
+) -> Iterator[EstimatorView]:
+    by_desc: dict[str, list[MapView]] = {}
+    sidecars: dict[str, dict[str, Any]] = {}
+    for path, name in files:
+        if name.suffix not in _MAPS:
+            continue
+        sidecar = read_json(_json_of(path))
+        desc = name.entities["desc"]
+        quantity = name.entities.get("param", name.suffix.removesuffix("map"))
+        by_desc.setdefault(desc, []).append(_map_view(output_dir, path, quantity, sidecar, desc))
+        sidecars.setdefault(desc, sidecar)
+    order = [key for key in _TITLES if key in by_desc]
+    for desc in [*order, *sorted(set(by_desc) - set(order))]:
+        if desc.endswith("Std"):
+            continue
+        views = sorted(by_desc[desc], key=lambda view: _rank(view.name))
+        spread = sorted(by_desc.get(f"{desc}Std", []), key=lambda view: _rank(view.name))
+        yield EstimatorView(
+            key=desc,
+            title=_TITLES.get(desc, desc),
+            estimates=[view for view in views if view.name not in _QUALITY],
+            uncertainties=spread,
+            quality=[view for view in views if view.name in _QUALITY],
+            statistics=_statistics(files, desc),
+            facts=_estimator_facts(sidecars[desc], views, mask),
+        )
+
+
+@cache
+def _names() -> tuple[str, ...]:
+    rates = [name for name in RELAXATION.names if name != "B1"]
+    return (*QMT.names, "T1", "T2", *rates, *_QUALITY)
+
+
+def _rank(name: str) -> int:
+    names = _names()
+    return names.index(name) if name in names else len(names)
+
+
+def _map_view(
+    output_dir: Path, path: Path, quantity: str, sidecar: Mapping[str, Any], desc: str
+) -> MapView:
+    known = {item.name: item.item.display for item in (*QMT, *RELAXATION)} | _OWN_RANGE
+    return MapView(
+        name=quantity,
+        unit=str(sidecar.get("Units", "")),
+        description=str(sidecar.get("Description", quantity)),
+        values=_canonical(path),
+        display=None if desc.endswith("Std") else known.get(quantity),
+        file=path.relative_to(output_dir).as_posix(),
+    )
+
+
+def _json_of(path: Path) -> Path:
+    return path.with_name(path.name.partition(".")[0] + ".json")
+
+
+def _tissues(
+    files: Sequence[tuple[Path, FileName]],
+) -> tuple[NDArray[np.int_] | None, dict[int, str]]:
+    """The coarsest label image: classes few enough to be drawn apart."""
+    candidates = [path for path, name in files if name.suffix == "dseg"]
+    best: tuple[NDArray[np.int_], dict[int, str]] | None = None
+    for path in candidates:
+        values = np.rint(_canonical(path)).astype(np.int_)
+        found = [int(value) for value in np.unique(values) if value != 0]
+        if found and len(found) <= _MAX_NAMED and (best is None or len(found) < len(best[1])):
+            named = _lookup(path.with_name(path.name.replace(".nii.gz", ".tsv")))
+            best = (values, {index: named.get(index, str(index)) for index in found})
+    return (None, {}) if best is None else best
+
+
+def _lookup(path: Path) -> dict[int, str]:
+    if not path.is_file():
+        return {}
+    columns = read_columns(path)
+    return {
+        int(index): name
+        for index, name in zip(columns.get("index", []), columns.get("name", []), strict=True)
+    }
+
+
+def _statistics(files: Sequence[tuple[Path, FileName]], desc: str) -> list[dict[str, object]]:
+    """Rows of every region table of one estimator; missing numbers are left out."""
+    if not files:
+        return []
+    folder, head = files[0][0].parent, _head(files[0][1])
+    rows: list[dict[str, object]] = []
+    for path in sorted(folder.glob(f"{head}_seg-*_desc-{desc}_scalarstats.tsv")):
+        for record in read_table(path).to_dict("records"):
+            rows.append(
+                {
+                    str(key): value
+                    for key, value in record.items()
+                    if not (isinstance(value, float) and math.isnan(value))
+                }
+            )
+    return rows
+
+
+def _head(name: FileName) -> str:
+    telling = series_entities()
+    return "_".join(f"{key}-{value}" for key, value in name.entities.items() if key in telling)
+
+
+def _supplied(output_dir: Path, folder: Path, head: str) -> list[MapView]:
+    views = []
+    for path in sorted(folder.glob(f"{head}_desc-resampled_*.nii.gz")):
+        sidecar = read_json(_json_of(path))
+        quantity = "B1" if path.name.endswith("_TB1map.nii.gz") else "w0"
+        views.append(_map_view(output_dir, path, quantity, sidecar, "resampled"))
+    return views
+
+
+def _series_facts(mask_path: Path, mask: NDArray[np.bool_]) -> list[tuple[str, str]]:
+    sidecar = read_json(_json_of(mask_path))
+    grid = read_grid(mask_path)
+    size = np.linalg.norm(grid.affine[:3, :3], axis=0)
+    litres = mask.sum() * float(np.prod(size)) / 1e6
+    return [
+        ("mask", str(sidecar.get("MaskSource", "unknown"))),
+        ("voxels", f"{int(mask.sum())} of {' x '.join(str(n) for n in mask.shape)}"),
+        ("voxel size", f"{' x '.join(f'{edge:.3g}' for edge in size)} mm"),
+        ("mask volume", f"{litres:.3g} l"),
+    ]
+
+
+def _estimator_facts(
+    sidecar: Mapping[str, Any], views: Sequence[MapView], mask: NDArray[np.bool_]
+) -> list[tuple[str, str]]:
+    facts = [("Method", str(sidecar.get("EstimationAlgorithm", "unknown")))]
+    for key, title in (("B1Source", "Flip angle scale"), ("WeightsName", "Network weights")):
+        if sidecar.get(key, "n/a") not in ("n/a", ""):
+            facts.append((title, str(sidecar[key])))
+    if views:
+        failed = float(np.mean(~np.isfinite(views[0].values[mask]))) if mask.any() else 0.0
+        facts.append(("Voxels without an estimate", f"{100 * failed:.2g} %"))
+    for view in views:
+        if view.name in ("relres", "match") and mask.any():
+            middle = float(np.nanmedian(view.values[mask]))
+            words = "Median relative residual" if view.name == "relres" else "Median match"
+            facts.append((words, f"{middle:.4g}"))
+    return facts
