@@ -42,6 +42,10 @@ class Grid:
     dtype: np.dtype[Any]
     header: nib.Nifti1Header
     """Also of NIfTI-2 files, whose header class derives from this one."""
+    # nibabel clears these three in the header of an image it has loaded.
+    offset: int = 352
+    slope: float = 1.0
+    intercept: float = 0.0
 
     @property
     def is_complex(self) -> bool:
@@ -82,6 +86,7 @@ def read_grid(path: Path, *, max_bytes: int | None = None) -> Grid:
         raw_dims = [int(n) for n in header["dim"]]
         shape = tuple(int(n) for n in image.shape)
         dtype = header.get_data_dtype()
+        stored = image.dataobj
     except _BAD_FILE as error:
         raise _no_image(path, error) from error
     if not isinstance(header, nib.Nifti1Header) or not str(path).endswith((".nii", ".nii.gz")):
@@ -90,14 +95,17 @@ def read_grid(path: Path, *, max_bytes: int | None = None) -> Grid:
         raise DataError(f"{path.name}: dim is {raw_dims} in the header; every size must be > 0.")
     if dtype.kind not in "iufc":
         raise DataError(f"{path.name}: voxels of type {dtype} are not numbers.")
-    _check_size(path, shape, dtype, header, memory_limit() if max_bytes is None else max_bytes)
+    offset = int(stored.offset)
+    _check_size(path, shape, dtype, offset, memory_limit() if max_bytes is None else max_bytes)
     if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
         raise DataError(f"{path.name}: the affine (qform, sform) is not finite and invertible.")
-    return Grid(path, shape, np.asarray(affine, dtype=np.float64), dtype, header)
+    position = np.asarray(affine, dtype=np.float64)
+    scaling = float(stored.slope), float(stored.inter)
+    return Grid(path, shape, position, dtype, header, offset, *scaling)
 
 
 def _check_size(
-    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], header: Any, limit: int
+    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int, limit: int
 ) -> None:
     needed = math.prod(shape) * max(dtype.itemsize, 4)
     if needed > limit:
@@ -105,7 +113,6 @@ def _check_size(
             f"{path.name}: {_times(shape)} needs {needed / 1e9:.1f} GB, more than the "
             f"{limit / 1e9:.1f} GB that are there; is the header right?"
         )
-    offset = int(header.get_data_offset())
     if not 0 <= offset <= _MAX_OFFSET:
         raise DataError(f"{path.name}: vox_offset is {offset} in the header; it is wrong.")
     stored = offset + math.prod(shape) * dtype.itemsize
@@ -139,7 +146,7 @@ def read_array(grid: Grid) -> NDArray[Any]:
     ReadError
         If the file is truncated or damaged, or much longer than its header says.
     """
-    offset = int(grid.header.get_data_offset())
+    offset = grid.offset
     count = math.prod(grid.shape)
     buffer = np.empty(offset + count * grid.dtype.itemsize, dtype=np.uint8)
     opened = gzip.open if str(grid.path).endswith(".gz") else open
@@ -156,8 +163,8 @@ def read_array(grid: Grid) -> NDArray[Any]:
     if rest > _SLACK:
         raise ReadError(f"{grid.path} goes on after its last voxel; its header is wrong.")
     array = np.ndarray(grid.shape, grid.dtype, buffer=buffer, offset=offset, order="F")
-    slope, intercept = grid.header.get_slope_inter()
-    if slope is None or (slope == 1 and intercept == 0):
+    slope, intercept = grid.slope, grid.intercept
+    if slope == 1 and intercept == 0:
         return array
     small = grid.dtype.itemsize <= (8 if grid.is_complex else 4)
     wide = np.result_type(grid.dtype, np.float32 if small else np.float64)
