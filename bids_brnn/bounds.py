@@ -7,6 +7,7 @@ M0 enters as two real columns ``s`` and ``i s`` (projected out analytically).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -107,3 +108,33 @@ def cramer_rao_bound(
     bound = torch.zeros_like(theta)
     bound[..., free] = covariance(signal, derivatives[..., free]).diagonal(dim1=-2, dim2=-1)
     return bound
+
+
+def bound_by_rank(
+    signal: Tensor, derivatives: Tensor, basis: Tensor, ranks: Sequence[int]
+) -> Tensor:
+    """Cramer-Rao bounds (variances) when only the leading columns of a basis are kept.
+
+    Parameters
+    ----------
+    signal, derivatives
+        ``(..., N)`` and ``(..., N, P)`` at M0 = 1, with derivatives of all unknown parameters.
+    basis
+        ``(N, R)`` with orthonormal columns.
+    ranks
+        Numbers of columns.
+
+    Returns
+    -------
+    Tensor
+        ``(len(ranks), ..., P)``. The square root of its ratio to the diagonal of
+        :func:`covariance` is the inflation of the standard deviation, never below 1.
+    """
+    adjoint = basis.to(signal.dtype).mH
+    coefficients = (adjoint @ signal[..., None])[..., 0]
+    jacobian = adjoint @ derivatives
+    bounds = [
+        covariance(coefficients[..., :rank], jacobian[..., :rank, :]).diagonal(dim1=-2, dim2=-1)
+        for rank in ranks
+    ]
+    return torch.stack(bounds)

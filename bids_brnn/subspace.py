@@ -126,6 +126,20 @@ class Subspace:
         )
         return cls(_leading_directions(stacked, rank))
 
+    @classmethod
+    def from_model(
+        cls, model: SignalModel, theta: Tensor, rank: int, weight: float = 0.5
+    ) -> Subspace:
+        """:meth:`from_derivatives` for the fingerprints ``theta`` ``(n, P)`` of a model.
+
+        Estimated parameters are of interest, nuisances are projected out, supplied ones are known.
+        """
+        signals, derivatives = model.linearize(theta)
+        free = model.parameters.columns("estimated", "nuisance")
+        wanted = set(model.parameters.columns("estimated"))
+        columns = [position for position, column in enumerate(free) if column in wanted]
+        return cls.from_derivatives(signals, derivatives[..., free], rank, weight, columns=columns)
+
     def truncate(self, rank: int) -> Subspace:
         """The subspace of the first ``rank`` columns."""
         if not 1 <= rank <= self.rank:
