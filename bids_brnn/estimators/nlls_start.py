@@ -21,13 +21,17 @@ _STEP_DAMPING = 0.03
 """Atoms are coarse: a full Gauss-Newton step from one would leave the range of its tangent."""
 
 
-def spread_candidates(parameters: ParameterSet, n: int = 4096) -> Tensor:
+def spread_candidates(parameters: ParameterSet, n: int | None = None) -> Tensor:
     """Low-discrepancy points between the bounds, ``(n, P)`` float64.
+
+    By default ``n`` doubles with every parameter, up to 4096.
 
     Rates and times whose bounds are positive and span more than a factor 4 are spread
     logarithmically, all others evenly.
     """
     n_parameters = len(parameters)
+    if n is None:
+        n = min(64 * 2**n_parameters, 4096)
     unit = torch.quasirandom.SobolEngine(n_parameters, scramble=True, seed=1).draw(
         n, dtype=torch.float64
     )
