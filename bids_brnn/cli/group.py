@@ -42,7 +42,7 @@ def gather(config: RunConfig) -> int:
     from bids_brnn.bids.tables import write_table
     from bids_brnn.files import write_bytes
     from bids_brnn.regions import COLUMNS
-    from bids_brnn.workflows.execution import set_verbosity
+    from bids_brnn.workflows.execution import close_log, set_verbosity
 
     set_verbosity(config.verbosity)
     tables = find_tables(config)
@@ -59,6 +59,7 @@ def gather(config: RunConfig) -> int:
         write_bytes(target.with_suffix(".json"), json_bytes(columns))
         write_table(target, table)
         _LOG.info("%s: %d series, %d rows", target.name, len(paths), len(table))
+    close_log()
     return EXIT_OK
 
 

@@ -47,13 +47,23 @@ def run_participants(config: RunConfig) -> int:
     run = workplace.run_id()
     with workplace.inside(base):
         # Imported here: Nipype looks for settings in the current folder when it is imported.
-        from bids_brnn.workflows.execution import set_verbosity
+        from bids_brnn.workflows.execution import close_log, set_verbosity
 
-        set_verbosity(config.verbosity, config.output_dir / "logs" / f"{run}.log")
-        discovery = find(config)
-        with workplace.locked(base, discovery.participants):
-            failures = _work(config, discovery, base, run)
-    return conclude(config, discovery, failures, time.monotonic() - started)
+        set_verbosity(config.verbosity, log_file(config, run))
+        try:
+            discovery = find(config)
+            with workplace.locked(base, discovery.participants):
+                failures = _work(config, discovery, base, run)
+            return conclude(config, discovery, failures, time.monotonic() - started)
+        finally:
+            close_log()
+
+
+def log_file(config: RunConfig, run: str) -> Path:
+    """Where the messages of a run are kept; its folder exists."""
+    folder = config.output_dir / "logs"
+    folder.mkdir(exist_ok=True)
+    return folder / f"{run}.log"
 
 
 def find(config: RunConfig) -> Discovery:
@@ -168,7 +178,7 @@ def execute(
             n_procs=config.nprocs,
             memory_gb=config.mem_mb / 1000,
             verbosity=config.verbosity,
-            log_file=config.output_dir / "logs" / f"{run}.log",
+            log_file=log_file(config, run),
         )
     try:
         workflow.run(plugin=pool or LinearPlugin())

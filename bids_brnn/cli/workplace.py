@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -25,6 +26,7 @@ def run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}_{uuid4()}"
 
 
+@cache
 def code_digest() -> str:
     """Hash of the program text: work of another version is never reused."""
     root = Path(bids_brnn.__file__).parent

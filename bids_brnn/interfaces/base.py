@@ -85,15 +85,17 @@ def discard_broken(work_dir: Path) -> list[Path]:
     Returns
     -------
     list of Path
-        What was removed; those nodes run again.
+        What was removed although it had been finished; those nodes run again.
     """
     removed = []
     for result in sorted(work_dir.rglob("result_*.pklz")):
         folder = result.parent
-        # Identity nodes have no folder; every other node of ours leaves a manifest.
+        # Identity nodes have no folder; every other node here leaves a manifest.
         if folder.is_dir() and not is_intact(folder):
+            finished = (folder / MANIFEST_FILE).exists()
             shutil.rmtree(folder)
-            removed.append(folder)
+            if finished:
+                removed.append(folder)
     return removed
 
 

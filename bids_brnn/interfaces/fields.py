@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    InputMultiPath,
+    OutputMultiPath,
+    TraitedSpec,
+    traits,
+)
 
 from bids_brnn.bids.images import read_grid
 from bids_brnn.errors import DataError
@@ -25,47 +32,48 @@ _PERCENT = ("percent", "%")
 _UNKNOWN = ("", "arbitrary", "n/a")
 
 
-class PrepareFieldInputSpec(BaseInterfaceInputSpec):
-    """Inputs of :class:`PrepareField`."""
+class PrepareFieldsInputSpec(BaseInterfaceInputSpec):
+    """Inputs of :class:`PrepareFields`; the lists have one order."""
 
-    field = File(exists=True, mandatory=True, desc="B1 or B0 map, 3D")
-    name = traits.Enum("B1", "w0", mandatory=True, desc="parameter it supplies")
-    units = traits.Str("", usedefault=True, desc="Units of its sidecar")
+    fields = InputMultiPath(File(exists=True), mandatory=True, desc="B1 and B0 maps, 3D")
+    names = traits.List(traits.Enum("B1", "w0"), mandatory=True, desc="what each supplies")
+    units = traits.List(traits.Str, mandatory=True, desc="Units of each sidecar, or empty")
     mask = File(exists=True, mandatory=True, desc="mask on the grid of the series")
 
 
-class PrepareFieldOutputSpec(TraitedSpec):
-    """Outputs of :class:`PrepareField`."""
+class PrepareFieldsOutputSpec(TraitedSpec):
+    """Outputs of :class:`PrepareFields`."""
 
-    field = File(exists=True, desc="map on the grid of the series, in units of the model")
-    decision = traits.Str(desc="which units were read, for the sidecar")
+    supplied = OutputMultiPath(File(exists=True), desc="on the grid of the series, model units")
+    decisions = traits.List(traits.Str, desc="which units were read, for the sidecar")
 
 
-class PrepareField(Node):
-    """Bring a field map to a series: linear resampling, then scaling.
+class PrepareFields(Node):
+    """Bring field maps to a series: linear resampling, then scaling.
 
-    >>> PrepareField(name="B1").inputs.units
-    ''
+    >>> PrepareFields(names=["B1"]).inputs.names
+    ['B1']
     """
 
-    input_spec = PrepareFieldInputSpec
-    output_spec = PrepareFieldOutputSpec
+    input_spec = PrepareFieldsInputSpec
+    output_spec = PrepareFieldsOutputSpec
 
     def work(self, folder: Path) -> Mapping[str, Any]:
         """Load, resample, scale, save."""
-        path = Path(self.inputs.field)
-        target = read_grid(Path(self.inputs.mask))
-        mask = np.asanyarray(load(self.inputs.mask).dataobj) > 0
-        values = np.asarray(on_grid(read_grid(path), target, labels=False), dtype=np.float64)
-        scale, decision = field_scale(self.inputs.name, self.inputs.units, values[mask], path.name)
-        _LOG.info("%s: read as %s", path.name, decision)
-        scaled = (values * scale).astype(np.float32)
-        return {
-            "field": str(
-                save(folder / f"{self.inputs.name}.nii", scaled, target.affine, target.header)
-            ),
-            "decision": f"{path.name}, {decision}",
-        }
+        inputs = self.inputs
+        target = read_grid(Path(inputs.mask))
+        mask = np.asanyarray(load(inputs.mask).dataobj) > 0
+        files, decisions = [], []
+        for text, name, units in zip(inputs.fields, inputs.names, inputs.units, strict=True):
+            path = Path(text)
+            values = np.asarray(on_grid(read_grid(path), target, labels=False), dtype=np.float64)
+            scale, decision = field_scale(name, units, values[mask], path.name)
+            _LOG.info("%s: read as %s", path.name, decision)
+            scaled = (values * scale).astype(np.float32)
+            saved = save(folder / f"{name}.nii", scaled, target.affine, target.header)
+            files.append(str(saved))
+            decisions.append(f"{path.name}, {decision}")
+        return {"supplied": files, "decisions": decisions}
 
 
 def field_scale(

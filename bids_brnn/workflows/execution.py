@@ -56,12 +56,10 @@ def apply_settings(settings: Mapping[str, Any]) -> None:
 
 def set_verbosity(verbosity: int, log_file: Path | None = None) -> None:
     """Messages of this program always; those of Nipype from ``-v`` on."""
+    close_log()
     ours = logging.getLogger("bids_brnn")
     ours.setLevel(logging.DEBUG if verbosity > 1 else logging.INFO)
     ours.propagate = False
-    for handler in list(ours.handlers):
-        ours.removeHandler(handler)
-        handler.close()
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if log_file is not None:
         handlers.append(logging.FileHandler(log_file, delay=True, encoding="utf-8"))
@@ -77,6 +75,15 @@ def set_verbosity(verbosity: int, log_file: Path | None = None) -> None:
         "nipype.filemanip",
     ):
         logging.getLogger(name).setLevel(nipype)
+
+
+def close_log() -> None:
+    """Let go of the log file, and leave messages to the program around this one."""
+    ours = logging.getLogger("bids_brnn")
+    ours.propagate = True
+    for handler in list(ours.handlers):
+        ours.removeHandler(handler)
+        handler.close()
 
 
 class PatientPlugin(MultiProcPlugin):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-PARTS = ("real", "imag", "mag", "phase", "complex")
-"""Possible parts of a series."""
-
 PREPARED = ("coefficients", "mask", "mask_source", "reference")
 """What preparation makes of every series."""
+
+SUPPLIED = ("supplied", "decisions")
+"""What preparation makes of field maps, where there are any."""
 
 ESTIMATED = ("maps_file", "maps")
 """What an estimator makes."""

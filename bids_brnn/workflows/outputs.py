@@ -10,7 +10,7 @@ from nipype.pipeline.engine import Node, Workflow
 
 from bids_brnn.interfaces.regions import SummariseRegions
 from bids_brnn.interfaces.sink import WriteMaps, WriteRegions, WriteSeries
-from bids_brnn.workflows.fields import ESTIMATED, PREPARED
+from bids_brnn.workflows.fields import ESTIMATED, PREPARED, SUPPLIED
 
 _SERIES = tuple(field for field in PREPARED if field != "coefficients")
 
@@ -46,7 +46,7 @@ def init_outputs_wf(
         ``E_maps_file`` and ``E_maps``.
     """
     workflow = Workflow(name=name)
-    fields = [*_SERIES, *(["supplied", "decisions"] if has_fields else [])]
+    fields = [*_SERIES, *(SUPPLIED if has_fields else ())]
     estimated = [f"{estimator}_{field}" for estimator in recipes for field in ESTIMATED]
     inputnode = Node(IdentityInterface(fields=[*fields, *estimated]), name="inputnode")
     shared = {"series": str(series), "output_dir": str(output_dir)}

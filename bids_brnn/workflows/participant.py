@@ -11,7 +11,7 @@ from pathlib import Path
 from nipype.pipeline.engine import Workflow
 
 from bids_brnn.bids.acquisition import Acquisition
-from bids_brnn.bids.inheritance import metadata_of
+from bids_brnn.bids.inheritance import metadata_of, nearest_table
 from bids_brnn.bids.safe import number
 from bids_brnn.config import RunConfig
 from bids_brnn.errors import UsageError
@@ -20,7 +20,7 @@ from bids_brnn.interfaces.series import SeriesRecord
 from bids_brnn.recipes import DEFAULT_REFERENCE, EstimatorRecipe
 from bids_brnn.workflows.estimation import init_estimation_wf
 from bids_brnn.workflows.execution import execution_settings, gpu_visible
-from bids_brnn.workflows.fields import ESTIMATED, PREPARED
+from bids_brnn.workflows.fields import ESTIMATED, PREPARED, SUPPLIED
 from bids_brnn.workflows.outputs import init_outputs_wf
 from bids_brnn.workflows.preparation import init_preparation_wf
 
@@ -121,7 +121,7 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
         _link(workflow, preparation, estimation, {field: field for field in passed})
         _link(workflow, estimation, outputs, {field: f"{name}_{field}" for field in ESTIMATED})
     fields = [field for field in PREPARED if field != "coefficients"]
-    fields += ["supplied", "decisions"] if supplied else []
+    fields += SUPPLIED if supplied else ()
     _link(workflow, preparation, outputs, {field: field for field in fields})
     return workflow
 
@@ -194,18 +194,20 @@ def supplied_fields(acquisition: Acquisition) -> dict[str, tuple[Path, str]]:
     for parameter, path in acquisition.supplied.items():
         if parameter not in SUPPLIABLE[acquisition.model]:
             continue
-        root = next(
-            (root for root in acquisition.links.values() if path.is_relative_to(root)),
-            acquisition.root,
-        )
-        found[parameter] = (path, str(metadata_of(path, root).get("Units", "")))
+        metadata = metadata_of(path, root_of(acquisition, path))
+        found[parameter] = (path, str(metadata.get("Units", "")))
     return found
+
+
+def root_of(acquisition: Acquisition, path: Path) -> Path:
+    """The data set that holds ``path``: the innermost, as derivatives may lie in raw data."""
+    roots = [root for root in acquisition.links.values() if path.is_relative_to(root)]
+    return max(roots, key=lambda root: len(root.parts), default=acquisition.root)
 
 
 def segmentations(acquisition: Acquisition) -> dict[str, tuple[Path | None, Path | None]]:
     """Label images and lookup tables by label; the mask as one region where there is none."""
     found: dict[str, tuple[Path | None, Path | None]] = {}
     for label, image in acquisition.companions.segmentations.items():
-        lookup = image.with_name(f"{image.name.split('.')[0]}.tsv")
-        found[label] = (image, lookup if lookup.is_file() else None)
+        found[label] = (image, nearest_table(image, root_of(acquisition, image), "dseg"))
     return found or {WHOLE_MASK: (None, None)}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from nipype.interfaces.utility import IdentityInterface, Merge
+from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
 from bids_brnn.bids.acquisition import Part
-from bids_brnn.interfaces.fields import PrepareField
+from bids_brnn.interfaces.fields import PrepareFields
 from bids_brnn.interfaces.prepare import PrepareCoefficients
-from bids_brnn.workflows.fields import PREPARED
+from bids_brnn.workflows.fields import PREPARED, SUPPLIED
 
 
 def init_preparation_wf(
@@ -42,10 +42,10 @@ def init_preparation_wf(
     -------
     Workflow
         ``outputnode`` holds :data:`~bids_brnn.workflows.fields.PREPARED`, and with field maps
-        ``supplied`` and ``decisions`` (lists in the order of ``supplied``).
+        :data:`~bids_brnn.workflows.fields.SUPPLIED`, lists in the order of ``supplied``.
     """
     workflow = Workflow(name=name)
-    outputs = [*PREPARED, *(["supplied", "decisions"] if supplied else [])]
+    outputs = [*PREPARED, *(SUPPLIED if supplied else ())]
     inputnode = Node(IdentityInterface(fields=[*parts, *masks]), name="inputnode")
     for field, path in (*parts.items(), *masks.items()):
         setattr(inputnode.inputs, field, str(path))
@@ -54,25 +54,12 @@ def init_preparation_wf(
     workflow.connect([(inputnode, prepare, [(field, field) for field in (*parts, *masks)])])
     workflow.connect([(prepare, outputnode, [(field, field) for field in PREPARED])])
     if supplied:
-        _add_fields(workflow, supplied, list(supplied))
-    return workflow
-
-
-def _add_fields(
-    workflow: Workflow, supplied: Mapping[str, tuple[Path, str]], order: Sequence[str]
-) -> None:
-    outputnode, prepare = workflow.get_node("outputnode"), workflow.get_node("prepare")
-    merged = {
-        output: Node(Merge(len(order)), name=f"merge_{output}")
-        for output in ("supplied", "decisions")
-    }
-    for place, parameter in enumerate(order, start=1):
-        path, units = supplied[parameter]
-        field = Node(
-            PrepareField(name=parameter, field=str(path), units=units), name=f"field_{parameter}"
+        fields = PrepareFields(
+            names=list(supplied),
+            fields=[str(path) for path, _ in supplied.values()],
+            units=[units for _, units in supplied.values()],
         )
-        workflow.connect(prepare, "mask", field, "mask")
-        workflow.connect(field, "field", merged["supplied"], f"in{place}")
-        workflow.connect(field, "decision", merged["decisions"], f"in{place}")
-    for output, node in merged.items():
-        workflow.connect(node, "out", outputnode, output)
+        node = Node(fields, name="fields")
+        workflow.connect(prepare, "mask", node, "mask")
+        workflow.connect([(node, outputnode, [(field, field) for field in SUPPLIED])])
+    return workflow
