@@ -9,10 +9,10 @@ Weigel 2015, 10.1002/jmri.24619; Jiang 2015, 10.1002/mrm.25559. Theory: ``docs/t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,14 +20,12 @@ from torch import Tensor
 from bids_brnn.errors import ParameterError
 from bids_brnn.parameters import RELAXATION, ParameterSet
 from bids_brnn.sequences import PulseSequence
-from bids_brnn.signals import epg_recursion
+from bids_brnn.signals import epg_compiled, epg_recursion
 from bids_brnn.signals.epg_orders import OrderTable
 from bids_brnn.signals.epg_train import FispTrain, fisp_trains
 
 _STATE_NUMBERS = 2**22
 """Numbers in one component of the state: bounds the memory of the readable path (~200 MB)."""
-_BLOCK_SAMPLES = 64
-"""Samples that are collected before they are projected on a basis."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +47,9 @@ class EpgFisp:
         adiabatic: B1 scales excitations only.
     slice_profile
         Flip angle over nominal in sub-slices of equal thickness; their signals are averaged.
+    method
+        ``"compiled"``: CPU, RF phases that differ by multiples of pi, no autograd; ``"torch"``:
+        anything; ``"auto"``: compiled where that is possible.
 
     The phase of the receiver follows that of each RF pulse. For constant RF phase the signal is
     purely imaginary, negative where the magnetization before the pulse is positive.
@@ -58,11 +59,14 @@ class EpgFisp:
     n_states: int | Literal["auto", "all"] = "auto"
     inversion_efficiency: float = 1.0
     slice_profile: Sequence[float] | None = None
+    method: Literal["auto", "torch", "compiled"] = "auto"
 
     def __post_init__(self) -> None:
         states = self.n_states
         if states not in ("auto", "all") and (not isinstance(states, int) or states < 1):
             raise ParameterError(f'n_states = {states}: use "auto", "all" or a number above 0')
+        if self.method not in ("auto", "torch", "compiled"):
+            raise ParameterError(f'method = {self.method}: use "auto", "torch" or "compiled"')
         if not 0 <= self.inversion_efficiency <= 1:
             raise ParameterError(
                 f"inversion_efficiency = {self.inversion_efficiency:g} is outside [0, 1]"
@@ -106,88 +110,60 @@ class EpgFisp:
         return (1.0,) if self.slice_profile is None else tuple(map(float, self.slice_profile))
 
     def _run(self, theta: Tensor, basis: Tensor | None, *, derivatives: bool) -> Tensor:
-        """``(1 or 1 + P, ..., N or R)``."""
+        """``(1 or 4, ..., N or R)``."""
         rows = theta.reshape(-1, theta.shape[-1])
-        parts = [
-            (index, self._simulate(rows[index], n_states, basis, derivatives))
-            for n_states, index in self._groups(rows, derivatives)
-        ]
-        if not parts:
-            width = self.n_samples if basis is None else basis.shape[1]
-            empty = torch.zeros((4 if derivatives else 1, 0, width), dtype=theta.dtype)
-            return (empty * 1j).reshape(len(empty), *theta.shape[:-1], width).to(theta.device)
-        if len(parts) == 1:
-            result = parts[0][1]
+        needed = self._needed(rows)
+        options: dict[str, Any] = {
+            "inversion_efficiency": self.inversion_efficiency,
+            "basis": basis,
+            "derivatives": derivatives,
+        }
+        if self._compiles(rows):
+            result = epg_compiled.simulate(self._trains, rows, needed, self._factors, **options)
         else:
-            order = torch.cat([index for index, _ in parts])
-            result = torch.cat([part for _, part in parts], dim=1)[:, torch.argsort(order)]
+            result = self._readable(rows, needed, options)
         return result.reshape(len(result), *theta.shape[:-1], -1)
 
-    def _groups(self, rows: Tensor, derivatives: bool) -> Iterator[tuple[int, Tensor]]:
-        """Rows that share a number of orders, cut to bounded size; depends on each row alone."""
-        exact = max(train.n_orders for train in self._trains)
-        if self.n_states == "auto":
-            needed = self._order_table.lookup(rows[:, epg_recursion.R2].detach())
-        else:
-            wanted = exact if self.n_states == "all" else min(self.n_states, exact)
-            needed = torch.full((len(rows),), wanted, dtype=torch.int64, device=rows.device)
-        for n_states in torch.unique(needed).tolist():
-            index = torch.nonzero(needed == n_states)[:, 0]
-            size = _STATE_NUMBERS // (n_states * (4 if derivatives else 1) * len(self._factors))
-            for block in torch.split(index, max(1, size)):
-                yield n_states, block
+    def _compiles(self, rows: Tensor) -> bool:
+        possible = epg_compiled.usable(self._trains, rows)
+        if self.method == "compiled" and not possible:
+            raise ParameterError(
+                'method "compiled" needs float32 or float64 values on the CPU, without autograd, '
+                'and RF phases that differ by multiples of 180 degrees; use "auto"'
+            )
+        return possible and self.method != "torch"
 
-    def _simulate(
-        self, rows: Tensor, n_states: int, basis: Tensor | None, derivatives: bool
-    ) -> Tensor:
-        """``(1 or 1 + P, rows, N or R)``: mean over sub-slices."""
+    def _needed(self, rows: Tensor) -> Tensor:
+        """Orders of each row; they depend on that row alone."""
+        if self.n_states == "auto":
+            return self._order_table.lookup(rows[:, epg_recursion.R2].detach())
+        exact = max(train.n_orders for train in self._trains)
+        wanted = exact if self.n_states == "all" else min(self.n_states, exact)
+        return torch.full((len(rows),), wanted, dtype=torch.int64, device=rows.device)
+
+    def _readable(self, rows: Tensor, needed: Tensor, options: dict[str, Any]) -> Tensor:
+        """Rows that share a number of orders go together, in blocks of bounded size."""
+        order, parts = [], []
+        for n_states in torch.unique(needed).tolist() or [1]:
+            index = torch.nonzero(needed == n_states)[:, 0]
+            state = n_states * (4 if options["derivatives"] else 1) * len(self._factors)
+            for block in torch.split(index, max(1, _STATE_NUMBERS // state)):
+                order.append(block)
+                parts.append(self._average(rows[block], n_states, options))
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat(parts, dim=1)[:, torch.argsort(torch.cat(order))]
+
+    def _average(self, rows: Tensor, n_states: int, options: dict[str, Any]) -> Tensor:
+        """``(1 or 4, rows, N or R)``: mean over sub-slices."""
         factors = rows.new_tensor(self._factors)
-        scale = torch.ones_like(rows[0]).expand(len(factors), 1, -1).clone()
+        scale = torch.ones_like(factors)[:, None, None].repeat(1, 1, rows.shape[1])
         scale[:, 0, epg_recursion.B1] = factors
         fine = (rows * scale).reshape(-1, rows.shape[-1])
-        total = _simulate_trains(
-            self._trains, fine, n_states, self.inversion_efficiency, basis, derivatives
-        )
+        total = epg_recursion.simulate(self._trains, fine, n_states, **options)
         total = total.reshape(len(total), len(factors), len(rows), -1)
-        if derivatives:
-            chain = torch.ones((4, len(factors), 1, 1), dtype=rows.dtype, device=rows.device)
+        if options["derivatives"]:
+            chain = rows.new_ones((4, len(factors), 1, 1))
             chain[epg_recursion.B1 + 1, :, 0, 0] = factors
             total = total * chain
         return total.mean(1)
-
-
-def _simulate_trains(
-    trains: Sequence[FispTrain],
-    rows: Tensor,
-    n_states: int,
-    inversion_efficiency: float,
-    basis: Tensor | None,
-    derivatives: bool,
-) -> Tensor:
-    """All trains one after the other; projected in blocks, so that N samples are never stored."""
-    stream = (
-        sample
-        for train in trains
-        for sample in epg_recursion.samples(
-            train,
-            rows,
-            n_states,
-            inversion_efficiency=inversion_efficiency,
-            derivatives=derivatives,
-        )
-    )
-    if basis is None:
-        return torch.stack(list(stream), dim=-1)
-    total: Tensor | None = None
-    block: list[Tensor] = []
-    start = 0
-    count = sum(train.sample_time.size for train in trains)
-    for position, sample in enumerate(stream, start=1):
-        block.append(sample)
-        if len(block) == _BLOCK_SAMPLES or position == count:
-            stacked = torch.stack(block, dim=-1)
-            weights = basis[start:position].conj().to(stacked.dtype)
-            total = stacked @ weights if total is None else total + stacked @ weights
-            start, block = position, []
-    assert total is not None, "a sequence without samples is refused when it is built"
-    return total

@@ -16,8 +16,8 @@ Derivatives are tangents carried through the same recursion: nothing is stored p
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +27,9 @@ from bids_brnn.signals.epg_train import FispTrain
 R1, R2, B1 = 0, 1, 2
 """Columns of ``theta``; tangent ``p`` is row ``p + 1`` of the first axis of a state."""
 
+_BLOCK_SAMPLES = 64
+"""Samples that are collected before they are projected on a basis."""
+
 
 class States(NamedTuple):
     """``A``, ``B``, ``Z`` of shape ``(1 or 1 + P, orders, rows)``; row 0 is the value."""
@@ -34,6 +37,40 @@ class States(NamedTuple):
     a: Tensor
     b: Tensor
     z: Tensor
+
+
+def simulate(
+    trains: Sequence[FispTrain],
+    theta: Tensor,
+    n_states: int,
+    *,
+    inversion_efficiency: float,
+    basis: Tensor | None,
+    derivatives: bool,
+) -> Tensor:
+    """All trains one after the other, projected in blocks so that N samples are never stored.
+
+    Arguments as for :func:`samples`; ``basis`` is ``(N, R)``. Returns ``(1 or 4, rows, N or R)``.
+    """
+    options: dict[str, Any] = {
+        "inversion_efficiency": inversion_efficiency,
+        "derivatives": derivatives,
+    }
+    stream = (sample for train in trains for sample in samples(train, theta, n_states, **options))
+    if basis is None:
+        return torch.stack(list(stream), dim=-1)
+    total: Tensor | None = None
+    block: list[Tensor] = []
+    start = 0
+    for position, sample in enumerate(stream, start=1):
+        block.append(sample)
+        if len(block) == _BLOCK_SAMPLES or position == len(basis):
+            stacked = torch.stack(block, dim=-1)
+            part = stacked @ basis[start:position].conj().to(stacked.dtype)
+            total = part if total is None else total + part
+            start, block = position, []
+    assert total is not None, "a sequence without samples is refused when it is built"
+    return total
 
 
 def samples(
