@@ -16,11 +16,11 @@ from bids_brnn.errors import DataError
 from bids_brnn.learning import checkpoints
 from bids_brnn.learning.config import Stage, TrainingConfig
 from bids_brnn.learning.critic import VarianceCritic
-from bids_brnn.learning.losses import mirrored_noise, squared_bias, variance
+from bids_brnn.learning.draws import Draw, draw_noisy, network_inputs
+from bids_brnn.learning.losses import squared_bias, variance
 from bids_brnn.learning.optimisers import build_optimisers
 from bids_brnn.learning.simulate import TrainingSet
 from bids_brnn.networks import CoefficientNetwork
-from bids_brnn.noise import add_noise
 from bids_brnn.parameters import ParameterSet
 
 Row = Mapping[str, Any]
@@ -96,37 +96,6 @@ def train(
     return TrainingResult(run.finish(), tuple(run.history), run.seconds, run.draws)
 
 
-def network_inputs(
-    network: CoefficientNetwork,
-    coefficients: Tensor,
-    theta: Tensor,
-    parameters: ParameterSet,
-) -> Tensor:
-    """Inputs of noisy ``coefficients`` ``(..., R)``; ``theta`` holds what is supplied."""
-    columns = parameters.index(network.spec.supplied)
-    known = {
-        name: theta[..., column].expand(coefficients.shape[:-1])
-        for name, column in zip(network.spec.supplied, columns, strict=True)
-    }
-    return network.prepare(coefficients, known)
-
-
-@dataclass(frozen=True)
-class _Draw:
-    """Noisy fingerprints of one step."""
-
-    coefficients: Tensor
-    """``(K, B, R)``."""
-    truth: Tensor
-    """``(B, outputs)``."""
-    bound: Tensor
-    """``(B, outputs)``: at the SNR of the fingerprint, nuisances with their floor."""
-    theta: Tensor
-    """``(B, P)``."""
-    snr: Tensor
-    """``(B,)``."""
-
-
 class _Run:
     """The mutable state of one training; everything in it is part of a checkpoint."""
 
@@ -185,23 +154,17 @@ class _Run:
 
     def _noisy(
         self, data: TrainingSet, realisations: int, rng: torch.Generator, *, mirrored: bool
-    ) -> _Draw:
-        batch = len(data)
-        low, high = self.config.snr_range
-        snr = low + (high - low) * torch.rand(batch, generator=rng, device=self.device)
-        if self.config.conjugate:
-            mirror = torch.rand(batch, generator=rng, device=self.device) < 0.5
-            data = data.conjugated(mirror, self.parameters)
-        zeros = torch.zeros_like(data.coefficients)
-
-        def draw(n: int) -> Tensor:
-            return add_noise(zeros.expand(n, *zeros.shape), snr, rng=rng)
-
-        noise = mirrored_noise(draw, realisations, mirrored=mirrored)
-        bound = data.bound[:, self.columns] / snr[:, None] ** 2
-        bound = torch.maximum(bound, self.floor)
-        truth = data.theta[:, self.columns]
-        return _Draw(data.coefficients + noise, truth, bound, data.theta, snr)
+    ) -> Draw:
+        return draw_noisy(
+            data,
+            realisations,
+            self.config,
+            self.parameters,
+            self.columns,
+            rng=rng,
+            mirrored=mirrored,
+            floor=self.floor,
+        )
 
     def stage(self) -> tuple[int, Stage, int]:
         """Number of the present stage, the stage, and the step within it."""
@@ -243,7 +206,7 @@ class _Run:
         self.seconds += time.perf_counter() - started
         return self._report(number, stage.rate(step)) if due else None
 
-    def _consult_critic(self, draw: _Draw, seen: Tensor) -> Tensor:
+    def _consult_critic(self, draw: Draw, seen: Tensor) -> Tensor:
         """Expected variance over bound ``(B, outputs)``; the critic then learns from ``seen``."""
         expected: Tensor = self.critic(draw.theta, draw.snr)
         self.critic_optimiser.zero_grad(set_to_none=True)

@@ -1,0 +1,97 @@
+"""Figures of ``brnn evaluate``, after figures 1 to 3 of arXiv 2312.11468."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+
+def draw_figures(evaluation: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Write ``snr_<tissue>.png``, ``sweep.png`` and ``distribution.png``; returns their paths."""
+    paths = []
+    for tissue, curves in evaluation["tissues"].items():
+        paths.append(_save(snr_figure(tissue, curves), folder / f"snr_{tissue}.png"))
+    paths.append(_save(sweep_figure(evaluation["sweep"]), folder / "sweep.png"))
+    paths.append(_save(distribution_figure(evaluation["held_out"]), folder / "distribution.png"))
+    return paths
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def _parameters(table: Mapping[str, Any]) -> list[str]:
+    return [name for name, value in table.items() if isinstance(value, Mapping)]
+
+
+def snr_figure(tissue: str, estimators: Mapping[str, Any]) -> Figure:
+    """Bias and standard deviation against SNR, with the bound."""
+    names = _parameters(next(iter(estimators.values())))
+    figure = Figure(figsize=(2.4 * len(names) + 0.6, 4.6), layout="constrained")
+    axes = figure.subplots(2, len(names), squeeze=False, sharex=True)
+    for column, name in enumerate(names):
+        for estimator, table in estimators.items():
+            curve = table[name]
+            axes[0, column].plot(table["snr"], curve["bias_percent"], "o-", label=estimator, ms=3)
+            axes[1, column].plot(table["snr"], curve["std_percent"], "o-", label=estimator, ms=3)
+        axes[1, column].plot(table["snr"], curve["bound_percent"], "k--", label="bound")
+        axes[0, column].axhline(0, color="k", lw=0.8, ls="--")
+        axes[0, column].set_title(f"{tissue} {name}", fontsize=9)
+        axes[1, column].set_xlabel("|M0| / sigma")
+    axes[0, 0].set_ylabel("bias / %")
+    axes[1, 0].set_ylabel("std / %")
+    axes[1, 0].legend(fontsize=7)
+    return figure
+
+
+def sweep_figure(sweep: Mapping[str, Any]) -> Figure:
+    """Estimates at fixed SNR while one parameter changes; the band is one standard deviation."""
+    names = _parameters(sweep)
+    figure = Figure(figsize=(2.4 * len(names) + 0.6, 2.8), layout="constrained")
+    axes = figure.subplots(1, len(names), squeeze=False)[0]
+    for axis, name in zip(axes, names, strict=True):
+        rows = zip(*(sweep[name][key] for key in ("truth", "bias", "std", "bound")), strict=True)
+        truth, bias, std, bound = (list(column) for column in zip(*rows, strict=True))
+        mean = [t + b for t, b in zip(truth, bias, strict=True)]
+        axis.plot(sweep["swept"], truth, "k--", lw=1, label="truth")
+        axis.plot(sweep["swept"], mean, "C0-", label="mean")
+        for spread, style in ((std, {"color": "C0", "alpha": 0.3}), (bound, {"alpha": 0})):
+            low = [m - s for m, s in zip(mean, spread, strict=True)]
+            high = [m + s for m, s in zip(mean, spread, strict=True)]
+            if spread is bound:
+                axis.plot(sweep["swept"], low, "k:", lw=0.8, label="bound")
+                axis.plot(sweep["swept"], high, "k:", lw=0.8)
+            else:
+                axis.fill_between(sweep["swept"], low, high, **style)
+        axis.set_title(name, fontsize=9)
+        axis.set_xlabel(f"{sweep['parameter']} / (1/s)")
+    axes[0].legend(fontsize=7)
+    return figure
+
+
+def distribution_figure(summary: Mapping[str, Any]) -> Figure:
+    """Quantiles over held-out fingerprints of squared bias and variance over the bound."""
+    names = [name for name in summary if name != "all"]
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    axes = figure.subplots(1, 2)
+    for axis, key in zip(axes, ("squared_bias_over_crb", "variance_over_crb"), strict=True):
+        boxes = [
+            dict(
+                zip(
+                    ("whislo", "q1", "med", "q3", "whishi"),
+                    summary[name][f"{key}_quantiles"],
+                    strict=True,
+                ),
+                mean=summary[name][key],
+                label=name,
+            )
+            for name in names
+        ]
+        axis.bxp(boxes, showfliers=False, showmeans=True)
+        axis.axhline(1.0 if key.startswith("variance") else 0.0, color="k", ls="--", lw=0.8)
+        axis.set_title(key.replace("_", " "), fontsize=9)
+    return figure

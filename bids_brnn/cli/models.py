@@ -1,0 +1,45 @@
+"""``brnn models``: what trained models there are, and what is known about one of them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from bids_brnn.errors import EXIT_OK
+from bids_brnn.zoo.card import ModelCard
+from bids_brnn.zoo.store import FOLDER_VARIABLE, list_cards, load_model
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``brnn models``."""
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="show the card of this model")
+    parser.epilog = f"a further folder of models is taken from ${FOLDER_VARIABLE}"
+
+
+def run(options: argparse.Namespace) -> int:
+    """List all models, or check one (shape, checksum, finite values) and show its card."""
+    if options.model is not None:
+        sys.stdout.write(load_model(options.model).card.to_json())
+        return EXIT_OK
+    cards = [card for _, card in list_cards()]
+    if not cards:
+        sys.stdout.write("no models; train one with: brnn train CONFIG.toml OUT\n")
+        return EXIT_OK
+    width = max(len(card.name) for card in cards)
+    sys.stdout.write(
+        f"{'name':{width}}  {'model':7} {'rank':>4} {'loss':13} {'bias^2/CRB':>10} "
+        f"{'var/CRB':>8}  pulse train\n"
+    )
+    for card in cards:
+        sys.stdout.write(_line(card, width))
+    return EXIT_OK
+
+
+def _line(card: ModelCard, width: int) -> str:
+    overall = card.evaluation.get("held_out", {}).get("all", {})
+    bias = overall.get("squared_bias_over_crb", float("nan"))
+    spread = overall.get("variance_over_crb", float("nan"))
+    return (
+        f"{card.name:{width}}  {card.model:7} {card.subspace['rank']:4} {card.loss:13} "
+        f"{bias:10.4f} {spread:8.3f}  {card.sequence['name']} ({card.sequence['digest']})\n"
+    )

@@ -1,0 +1,79 @@
+"""Noisy fingerprints of one training step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bids_brnn.learning.config import TrainingConfig
+from bids_brnn.learning.losses import mirrored_noise
+from bids_brnn.learning.simulate import TrainingSet
+from bids_brnn.networks import CoefficientNetwork
+from bids_brnn.noise import add_noise
+from bids_brnn.parameters import ParameterSet
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Noisy fingerprints of one step."""
+
+    coefficients: Tensor
+    """``(K, B, R)``."""
+    truth: Tensor
+    """``(B, outputs)``."""
+    bound: Tensor
+    """``(B, outputs)``: at the SNR of the fingerprint, nuisances with their floor."""
+    theta: Tensor
+    """``(B, P)``."""
+    snr: Tensor
+    """``(B,)``."""
+
+
+def draw_noisy(
+    data: TrainingSet,
+    realisations: int,
+    config: TrainingConfig,
+    parameters: ParameterSet,
+    columns: Sequence[int],
+    *,
+    rng: torch.Generator,
+    mirrored: bool,
+    floor: Tensor,
+) -> Draw:
+    """Draw an SNR per fingerprint and ``realisations`` of noise at that SNR.
+
+    ``columns`` are the outputs of the network, ``floor`` ``(outputs,)`` their smallest bound.
+    """
+    batch, device = len(data), data.theta.device
+    low, high = config.snr_range
+    snr = low + (high - low) * torch.rand(batch, generator=rng, device=device)
+    if config.conjugate:
+        mirror = torch.rand(batch, generator=rng, device=device) < 0.5
+        data = data.conjugated(mirror, parameters)
+    zeros = torch.zeros_like(data.coefficients)
+
+    def draw(n: int) -> Tensor:
+        return add_noise(zeros.expand(n, *zeros.shape), snr, rng=rng)
+
+    noise = mirrored_noise(draw, realisations, mirrored=mirrored)
+    chosen = list(columns)
+    bound = torch.maximum(data.bound[:, chosen] / snr[:, None] ** 2, floor)
+    return Draw(data.coefficients + noise, data.theta[:, chosen], bound, data.theta, snr)
+
+
+def network_inputs(
+    network: CoefficientNetwork,
+    coefficients: Tensor,
+    theta: Tensor,
+    parameters: ParameterSet,
+) -> Tensor:
+    """Inputs of noisy ``coefficients`` ``(..., R)``; ``theta`` holds what is supplied."""
+    columns = parameters.index(network.spec.supplied)
+    known = {
+        name: theta[..., column].expand(coefficients.shape[:-1])
+        for name, column in zip(network.spec.supplied, columns, strict=True)
+    }
+    return network.prepare(coefficients, known)

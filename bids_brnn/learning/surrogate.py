@@ -1,0 +1,144 @@
+"""A network that imitates a signal model: signal, residual and bounds at the speed of a network.
+
+One evaluation of the generalized Bloch model costs about as much as a hundred of the estimating
+network. The surrogate gives the model signal at the estimate of every voxel, from which follow M0,
+the residual and, by differentiation, the Cramer-Rao bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bids_brnn.errors import DataError
+from bids_brnn.learning.config import Stage
+from bids_brnn.learning.losses import Loss
+from bids_brnn.learning.optimisers import build_optimisers
+from bids_brnn.learning.simulate import TrainingSet
+from bids_brnn.networks import ResidualBody
+from bids_brnn.parameters import ParameterSet
+from bids_brnn.signals.base import forward_derivatives
+
+
+class SurrogateNetwork(nn.Module):
+    """Real and imaginary parts of coefficients at M0 = 1 as a function of standardised theta."""
+
+    centre: Tensor
+    scale: Tensor
+    level: Tensor
+    spread: Tensor
+
+    def __init__(self, n_parameters: int, n_coefficients: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(n_parameters))
+        self.register_buffer("scale", torch.ones(n_parameters))
+        self.register_buffer("level", torch.zeros(2 * n_coefficients))
+        self.register_buffer("spread", torch.ones(2 * n_coefficients))
+        self.body = ResidualBody(n_parameters, 2 * n_coefficients, width, blocks)
+
+    def standardise(self, theta: Tensor, channels: Tensor) -> None:
+        """Set the scales at both ends from ``(n, P)`` and ``(n, 2R)``."""
+        for values, centre, scale in (
+            (theta, self.centre, self.scale),
+            (channels, self.level, self.spread),
+        ):
+            std = values.double().std(0)
+            centre.copy_(values.double().mean(0))
+            scale.copy_(torch.where(std > 0, std, torch.ones_like(std)))
+
+    def forward(self, theta: Tensor) -> Tensor:
+        """``(..., 2R)``."""
+        outputs: Tensor = self.body((theta - self.centre) / self.scale)
+        return self.level + self.spread * outputs
+
+
+@dataclass(frozen=True, eq=False)
+class SurrogateModel:
+    """A :class:`~bids_brnn.signals.base.SignalModel` made of a :class:`SurrogateNetwork`."""
+
+    network: SurrogateNetwork
+    parameters: ParameterSet
+    conjugate: bool = False
+    """The signal at ``-w0`` is the conjugate of that at ``w0``: then only ``|w0|`` is learnt."""
+
+    @property
+    def n_samples(self) -> int:
+        """Number of coefficients."""
+        return len(self.network.level) // 2
+
+    def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
+        """Coefficients ``(..., R)`` at M0 = 1."""
+        known = theta.to(torch.float32)
+        sign = known.new_ones(())
+        if self.conjugate:
+            column = self.parameters.index(("w0",))[0]
+            sign = torch.where(known[..., column] < 0, -1.0, 1.0)[..., None]
+            folded = [known[..., :column], known[..., column : column + 1] * sign]
+            known = torch.cat([*folded, known[..., column + 1 :]], dim=-1)
+        real, imaginary = self.network(known).chunk(2, dim=-1)
+        signal = torch.complex(real, imaginary * sign)
+        if theta.dtype == torch.float64:
+            signal = signal.to(torch.complex128)
+        return signal if basis is None else signal @ basis.conj().to(signal.dtype)
+
+    def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Coefficients and their derivatives ``(..., R, P)``."""
+        return forward_derivatives(lambda values: self(values, basis), theta)
+
+
+def train_surrogate(
+    data: TrainingSet,
+    parameters: ParameterSet,
+    *,
+    conjugate: bool = False,
+    width: int = 128,
+    blocks: int = 3,
+    steps: int = 3000,
+    batch: int = 1024,
+    learning_rate: float = 2e-3,
+    seed: int = 0,
+    log: Callable[[int, float], None] | None = None,
+) -> SurrogateModel:
+    """Fit a surrogate to the noise-free coefficients of ``data``.
+
+    The loss is the squared error over the energy of each fingerprint, so that its root is a
+    relative residual; Muon with a cosine schedule.
+
+    Raises
+    ------
+    DataError
+        If the loss becomes NaN.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = SurrogateNetwork(len(parameters), data.coefficients.shape[-1], width, blocks)
+    network.to(data.theta.device)
+    model = SurrogateModel(network, parameters, conjugate)
+    theta, coefficients = data.theta, data.coefficients
+    if conjugate:
+        folded = data.conjugated(theta[:, parameters.index(("w0",))[0]] < 0, parameters)
+        theta, coefficients = folded.theta, folded.coefficients
+    channels = torch.cat([coefficients.real, coefficients.imag], dim=-1)
+    network.standardise(theta, channels)
+    stage = Stage(Loss("mse"), steps, batch, learning_rate=learning_rate, warmup=min(100, steps))
+    optimisers = build_optimisers(network, stage)
+    rng = torch.Generator(theta.device).manual_seed(seed)
+    for step in range(steps):
+        rows = torch.randint(len(theta), (batch,), generator=rng, device=theta.device)
+        error = network(theta[rows]) - channels[rows]
+        loss = (error.square().sum(-1) / channels[rows].square().sum(-1)).mean()
+        network.zero_grad(set_to_none=True)
+        loss.backward()
+        for optimiser in optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = stage.rate(step)
+            optimiser.step()
+        if log is not None and (step + 1) % 200 == 0:
+            log(step + 1, float(loss.detach()) ** 0.5)
+    if not bool(torch.isfinite(loss)):
+        raise DataError("the training of the surrogate signal diverged; lower its learning_rate")
+    network.eval().requires_grad_(False)
+    return model
