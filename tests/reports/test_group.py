@@ -1,0 +1,53 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from bids_brnn.cli.group_report import outliers, regions_of, write_group_report
+from bids_brnn.reports.group import OUTLIER_Z, modified_z
+
+
+def table(n=8):
+    # Evenly spread subjects: by construction none of them lies apart.
+    rows = [
+        {
+            "participant_id": f"sub-{subject:02d}", "session_id": "ses-1", "acq": "x",
+            "index": index, "name": name, "param": "m0s", "units": "1",
+            "median": 0.1 * index + 0.002 * subject,
+        }
+        for subject in range(1, n + 1)
+        for index, name in ((1, "GM"), (2, "WM"))
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows)
+    return frame
+
+
+def test_modified_z_is_about_a_normal_z_score():
+    values = np.random.default_rng(0).normal(3.0, 2.0, 20_000)
+    # The MAD of 20,000 normal values is known to about 1 %.
+    assert np.nanstd(modified_z(values)) == pytest.approx(1.0, abs=0.05)
+
+
+def test_few_or_equal_values_are_never_outliers():
+    assert (modified_z(np.array([1.0, 2.0, 100.0])) == 0).all()
+    assert (modified_z(np.array([1.0] * 9 + [5.0])) == 0).all()
+    assert np.isnan(modified_z(np.array([np.nan, 1, 2, 3, 4, 5.0]))[0])
+
+
+def test_outlier_is_named_and_linked(tmp_path):
+    frame = table()
+    frame.loc[(frame["participant_id"] == "sub-03") & (frame["name"] == "WM"), "median"] = 0.35
+    found = outliers(frame)
+    assert [label for label, _ in found] == ["sub-03"]
+    assert "m0s in WM (ses-1 x, z = " in found[0][1]
+    page = write_group_report(tmp_path, {("tissue", "nlls"): frame})
+    html = page.read_text(encoding="utf-8")
+    assert '<a href="sub-03.html">sub-03</a></td><td>nlls: m0s in WM' in html
+    assert html.count("<tr>") == 1 + 8
+    assert (tmp_path / "figures" / "group_desc-tissuenlls_figure.svg").is_file()
+    assert OUTLIER_Z > 3
+
+
+def test_regions_come_in_the_order_of_their_labels():
+    frame = table().iloc[::-1]
+    assert [region.name for region in regions_of(frame)] == ["GM", "WM"]
+    assert [len(region.values) for region in regions_of(frame)] == [8, 8]
