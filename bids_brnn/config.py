@@ -60,6 +60,7 @@ class RunConfig:
     mem_mb: int = 4000
     stop_on_first_crash: bool = False
     clean_workdir: bool = False
+    reports_only: bool = False
     write_graph: bool = False
     verbosity: int = 0
 
@@ -156,7 +157,13 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 _PATHS = ("bids_dir", "output_dir", "work_dir", "mask", "bids_filter_file", "bids_database_dir")
 _LISTS = ("participant_label", "session_label", "ignore")
 _NUMBERS = ("nprocs", "omp_nthreads", "mem_mb", "verbosity")
-_SWITCHES = ("skip_bids_validation", "stop_on_first_crash", "clean_workdir", "write_graph")
+_SWITCHES = (
+    "skip_bids_validation",
+    "stop_on_first_crash",
+    "clean_workdir",
+    "write_graph",
+    "reports_only",
+)
 
 
 def read_options(path: Path) -> dict[str, Any]:

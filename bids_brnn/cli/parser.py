@@ -121,7 +121,7 @@ def _add_method(group: Any) -> None:
     )  # fmt: skip
     _add(
         group, "--level", choices=get_args(Detail),
-        help="minimal: maps; full (default): maps and region tables",
+        help="minimal: maps; full (default): maps, region tables and report",
     )  # fmt: skip
     _add(
         group, "--device", choices=get_args(Device),
@@ -157,6 +157,10 @@ def _add_control(group: Any) -> None:
     _add(
         group, "--stop-on-first-crash", action="store_true",
         help="stop when one step fails instead of finishing the others",
+    )  # fmt: skip
+    _add(
+        group, "--reports-only", action="store_true",
+        help="make the reports from the maps that are there, estimate nothing",
     )  # fmt: skip
     _add(group, "--write-graph", action="store_true", help="write the workflow graph as dot file")
     _add(group, "--notrack", action="store_true", help="accepted; nothing is ever sent anywhere")

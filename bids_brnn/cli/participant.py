@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,7 +130,7 @@ def read_filters(path: Path | None) -> Mapping[str, Any] | None:
 
 def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Failures:
     from bids_brnn.bids.outputs import earlier_version, write_dataset_files
-    from bids_brnn.interfaces.base import discard_broken
+    from bids_brnn.interfaces.base import finished_steps
     from bids_brnn.workflows.participant import TOP, init_participant_wf, participant_name
 
     if (warning := earlier_version(config.output_dir, __version__)) is not None:
@@ -141,21 +141,46 @@ def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Fail
         participant: config.output_dir / f"sub-{participant}" / "log" / run
         for participant in discovery.participants
     }
-    folders = [f"{TOP}/{participant_name(participant)}" for participant in records]
+    for record in records.values():
+        config.to_file(record / "bids_brnn.toml")
+    folders = {name: base / TOP / participant_name(name) for name in records}
+    failures, before = Failures(), {}
+    if not config.reports_only:
+        clear_work(config, folders.values())
+        before = {name: finished_steps(folder) for name, folder in folders.items()}
+        workflow = init_participant_wf(
+            config, discovery.acquisitions, base_dir=base, crash_dirs=records
+        )
+        if config.write_graph:
+            graph = log_file(config, run).with_suffix(".dot")
+            workflow.write_graph(dotfilename=str(graph), graph2use="colored", format="dot")
+        failures = execute(config, workflow, list(folders.values()), records, run)
+    errors = [str(error) for error in (*discovery.problems, *failures.errors)]
+    changed = [
+        name
+        for name, folder in folders.items()
+        if errors
+        or failures.crash_files
+        or before.get(name) != finished_steps(folder)
+        or not (config.output_dir / f"sub-{name}.html").is_file()
+    ]
+    if config.reports_only or (config.level == "full" and changed):
+        from bids_brnn.cli.report import write_reports
+
+        names = list(records) if config.reports_only else changed
+        write_reports(config.output_dir, names, records=records, errors=errors)
+    return failures
+
+
+def clear_work(config: RunConfig, folders: Iterable[Path]) -> None:
+    """Remove earlier work that is not wanted any more, or that cannot be trusted."""
+    from bids_brnn.interfaces.base import discard_broken
+
     for folder in folders:
         if config.clean_workdir:
             workplace.clean(config, folder)
-        for broken in discard_broken(base / folder):
+        for broken in discard_broken(folder):
             _LOG.info("redone, its output was lost or changed: %s", broken.name)
-    for record in records.values():
-        config.to_file(record / "bids_brnn.toml")
-    workflow = init_participant_wf(
-        config, discovery.acquisitions, base_dir=base, crash_dirs=records
-    )
-    if config.write_graph:
-        graph = config.output_dir / "logs" / f"{run}_graph.dot"
-        workflow.write_graph(dotfilename=str(graph), graph2use="colored", format="dot")
-    return execute(config, workflow, [base / folder for folder in folders], records, run)
 
 
 def execute(

@@ -122,7 +122,11 @@ def locked(base: Path, participants: Iterable[str]) -> Iterator[None]:
         yield
 
 
-def clean(config: RunConfig, folder_name: str) -> None:
-    """Delete earlier work of a participant, of every version of this program."""
+def clean(config: RunConfig, folder: Path) -> None:
+    """Delete earlier work of a participant, by every version of this program.
+
+    ``folder`` is that of the participant below the present :func:`base_folder`.
+    """
+    inner = folder.relative_to(base_folder(config))
     for base in config.work_dir.glob(f"{_PREFIX}*"):
-        shutil.rmtree(base / folder_name, ignore_errors=True)
+        shutil.rmtree(base / inner, ignore_errors=True)

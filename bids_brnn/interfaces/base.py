@@ -99,6 +99,11 @@ def discard_broken(work_dir: Path) -> list[Path]:
     return removed
 
 
+def finished_steps(work_dir: Path) -> dict[Path, int]:
+    """When each step below ``work_dir`` was finished; equal before and after an idle run."""
+    return {path: path.stat().st_mtime_ns for path in work_dir.rglob(MANIFEST_FILE)}
+
+
 def user_errors(work_dir: Path) -> list[BidsBrnnError]:
     """Errors the user can cure that nodes below ``work_dir`` stopped with."""
     found = []

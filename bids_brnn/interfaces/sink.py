@@ -123,7 +123,9 @@ class WriteMaps(Node):
             desc = recipe.estimator + ("Std" if row["kind"] == "std" else "")
             valid = row.get("valid_range")
             provenance = Provenance(
-                sources=list(series.companions.values()),
+                sources=[
+                    uri for role, uri in series.companions.items() if not role.startswith("dseg_")
+                ],
                 b1_source=b1_source(recipe, decisions),
                 valid_range=None if valid is None else (valid[0], valid[1]),
                 extra=method_keys(recipe, inputs.mask_source, decisions),
