@@ -22,7 +22,7 @@ from bids_brnn.parameters import RELAXATION, ParameterSet
 from bids_brnn.sequences import PulseSequence
 from bids_brnn.signals import epg_compiled, epg_recursion
 from bids_brnn.signals.epg_orders import OrderTable
-from bids_brnn.signals.epg_train import FispTrain, fisp_trains
+from bids_brnn.signals.epg_train import PulseTrain, cut_trains
 
 _STATE_NUMBERS = 2**22
 """Numbers in one component of the state: bounds the memory of the readable path (~200 MB)."""
@@ -98,8 +98,10 @@ class EpgFisp:
         return result[0], torch.movedim(result[1:], 0, -1)
 
     @cached_property
-    def _trains(self) -> tuple[FispTrain, ...]:
-        return fisp_trains(self.sequence)
+    def _trains(self) -> tuple[PulseTrain, ...]:
+        return cut_trains(
+            self.sequence, model="FISP", gradient="dephasing", starts=("thermal", "inversion")
+        )
 
     @cached_property
     def _order_table(self) -> OrderTable:
@@ -122,7 +124,7 @@ class EpgFisp:
             result = epg_compiled.simulate(self._trains, rows, needed, self._factors, **options)
         else:
             result = self._readable(rows, needed, options)
-        return result.reshape(len(result), *theta.shape[:-1], -1)
+        return result.reshape(len(result), *theta.shape[:-1], result.shape[-1])
 
     def _compiles(self, rows: Tensor) -> bool:
         possible = epg_compiled.usable(self._trains, rows)
@@ -161,7 +163,7 @@ class EpgFisp:
         scale[:, 0, epg_recursion.B1] = factors
         fine = (rows * scale).reshape(-1, rows.shape[-1])
         total = epg_recursion.simulate(self._trains, fine, n_states, **options)
-        total = total.reshape(len(total), len(factors), len(rows), -1)
+        total = total.reshape(len(total), len(factors), len(rows), total.shape[-1])
         if options["derivatives"]:
             chain = rows.new_ones((4, len(factors), 1, 1))
             chain[epg_recursion.B1 + 1, :, 0, 0] = factors

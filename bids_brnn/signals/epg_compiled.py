@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bids_brnn.signals import epg_kernel
 from bids_brnn.signals.epg_kernel import LANES, ROWS, UNROLL, UNROLL_TANGENTS
-from bids_brnn.signals.epg_train import FispTrain
+from bids_brnn.signals.epg_train import PulseTrain
 
 Array = NDArray[Any]
 
@@ -23,7 +23,7 @@ _CHUNK = 4 * LANES
 """Parameter sets whose tables are made together (a few MB)."""
 
 
-def usable(trains: Sequence[FispTrain], theta: Tensor) -> bool:
+def usable(trains: Sequence[PulseTrain], theta: Tensor) -> bool:
     """Whether the compiled path can serve: CPU, single or double, real states, no autograd."""
     if theta.device.type != "cpu" or theta.dtype not in (torch.float32, torch.float64):
         return False
@@ -37,7 +37,7 @@ def usable(trains: Sequence[FispTrain], theta: Tensor) -> bool:
 
 
 def simulate(
-    trains: Sequence[FispTrain],
+    trains: Sequence[PulseTrain],
     theta: Tensor,
     n_states: Tensor,
     factors: Sequence[float],
@@ -82,7 +82,7 @@ def simulate(
             stop = start + plan.n_samples
             weights = projection.rows(start, stop)
             real = plan.run(fine, orders, inversion_efficiency, weights, n_rows)
-            real = real.reshape(n_rows, len(index), len(scale), -1)
+            real = real.reshape(n_rows, len(index), len(scale), real.shape[-1])
             if n_rows > 1:
                 real[3] *= scale[:, None]
             projection.add(part if basis is not None else part[..., start:stop], real.mean(2))
@@ -137,7 +137,7 @@ class _Projection:
 class _Plan:
     """Arrays of one train in the form and precision of the kernel."""
 
-    def __init__(self, train: FispTrain, dtype: np.dtype[Any]) -> None:
+    def __init__(self, train: PulseTrain, dtype: np.dtype[Any]) -> None:
         self.train = train
         self.dtype = dtype
         self.n_samples = train.sample_time.size

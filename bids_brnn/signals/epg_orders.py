@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bids_brnn.signals import epg_compiled, epg_recursion
-from bids_brnn.signals.epg_train import FispTrain
+from bids_brnn.signals.epg_train import PulseTrain
 
 TOLERANCE = 1e-5
 """Relative L2 error of the signal that ``n_states="auto"`` stays below."""
@@ -39,7 +39,7 @@ class OrderTable:
     @classmethod
     def measure(
         cls,
-        trains: Sequence[FispTrain],
+        trains: Sequence[PulseTrain],
         inversion_efficiency: float,
         slice_factors: Sequence[float],
         tolerance: float = TOLERANCE,
@@ -84,7 +84,7 @@ def _test_rows(largest_factor: float) -> Tensor:
 
 
 def _signals(
-    trains: Sequence[FispTrain], theta: Tensor, n_states: int, inversion_efficiency: float
+    trains: Sequence[PulseTrain], theta: Tensor, n_states: int, inversion_efficiency: float
 ) -> Tensor:
     """``(rows, N)``."""
     options: dict[str, Any] = {

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from bids_brnn.signals.epg_train import FispTrain
+from bids_brnn.signals.epg_train import PulseTrain
 
 R1, R2, B1 = 0, 1, 2
 """Columns of ``theta``; tangent ``p`` is row ``p + 1`` of the first axis of a state."""
@@ -40,7 +40,7 @@ class States(NamedTuple):
 
 
 def simulate(
-    trains: Sequence[FispTrain],
+    trains: Sequence[PulseTrain],
     theta: Tensor,
     n_states: int,
     *,
@@ -57,6 +57,11 @@ def simulate(
         "derivatives": derivatives,
     }
     stream = (sample for train in trains for sample in samples(train, theta, n_states, **options))
+    return collect(stream, basis)
+
+
+def collect(stream: Iterator[Tensor], basis: Tensor | None) -> Tensor:
+    """Samples ``(...)`` side by side, ``(..., N)``, or projected on ``basis`` block by block."""
     if basis is None:
         return torch.stack(list(stream), dim=-1)
     total: Tensor | None = None
@@ -74,7 +79,7 @@ def simulate(
 
 
 def samples(
-    train: FispTrain,
+    train: PulseTrain,
     theta: Tensor,
     n_states: int,
     *,
@@ -121,7 +126,7 @@ def samples(
 
 
 def _equilibrium(
-    rates: Tensor, train: FispTrain, inversion_efficiency: float, derivatives: bool
+    rates: Tensor, train: PulseTrain, inversion_efficiency: float, derivatives: bool
 ) -> States:
     rows = 1 + len(rates) if derivatives else 1
     dtype = rates.dtype if train.is_real else rates.to(torch.complex64).dtype
@@ -148,7 +153,7 @@ def _turn(states: States, angle: float) -> States:
     return States(factor * states.a, factor.conjugate() * states.b, states.z)
 
 
-def _rotate(states: States, rates: Tensor, train: FispTrain, pulse: int) -> States:
+def _rotate(states: States, rates: Tensor, train: PulseTrain, pulse: int) -> States:
     nominal = float(train.flip_angle[pulse])
     if nominal == 0:
         return states
