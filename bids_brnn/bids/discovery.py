@@ -33,7 +33,7 @@ from bids_brnn.bids.series import (
     group_series,
     series_metadata,
 )
-from bids_brnn.bids.trains import read_encoding
+from bids_brnn.bids.trains import Shared, read_encoding
 from bids_brnn.errors import BidsBrnnError, NoSeriesError, NothingSelectedError, UsageError
 
 
@@ -45,6 +45,7 @@ class _Request:
     explicit: bool
     filtered: frozenset[str]
     around: Surroundings
+    shared: Shared
 
 
 def find_acquisitions(
@@ -127,6 +128,7 @@ def find_acquisitions(
             allowed=[Path(folder).absolute() for folder in allowed_links],
             notes=notes,
         ),
+        shared=Shared(),
     )
     return _discover(request)
 
@@ -237,7 +239,7 @@ def _acquisition(series: Series, request: _Request) -> Acquisition:
     grid = check_grids(series, parts)
     metadata = series_metadata(series, parts)
     links = series.dataset.linked(around.links)
-    encoding = read_encoding(series, metadata, grid.shape[3], links, notes)
+    encoding = read_encoding(series, metadata, grid.shape[3], links, request.shared, notes)
     for path in encoding.tables.values():
         root = next((root for root in links.values() if path.is_relative_to(root)), path.parent)
         check_inside(path, root, request.around.allowed)

@@ -94,4 +94,8 @@ def parse_name(path: Path | str) -> FileName:
                 "digits only, each key once."
             )
         entities[key] = label
+    if not is_label(suffix):
+        raise InvalidBidsError(
+            f'{name}: "{suffix}" is not a BIDS suffix; letters and digits only.'
+        )
     return FileName(entities, suffix, dot + extension)

@@ -83,14 +83,14 @@ def read_grid(path: Path, *, max_bytes: int | None = None) -> Grid:
     try:
         image: Any = nib.load(path)
         header, affine = image.header, image.affine
+        if not isinstance(header, nib.Nifti1Header):
+            raise ImageFileError(f"a file of type {type(image).__name__} was found")
         raw_dims = [int(n) for n in header["dim"]]
         shape = tuple(int(n) for n in image.shape)
         dtype = header.get_data_dtype()
         stored = image.dataobj
     except _BAD_FILE as error:
         raise _no_image(path, error) from error
-    if not isinstance(header, nib.Nifti1Header) or not str(path).endswith((".nii", ".nii.gz")):
-        raise ReadError(f"{path} is not a NIfTI file (.nii or .nii.gz).")
     if not 1 <= raw_dims[0] <= 7 or not shape or min(shape) < 1:
         raise DataError(f"{path.name}: dim is {raw_dims} in the header; every size must be > 0.")
     if dtype.kind not in "iufc":

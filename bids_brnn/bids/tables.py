@@ -29,8 +29,19 @@ def read_columns(path: Path) -> dict[str, list[str]]:
     DataError
         If it is no table.
     """
-    table = _read(path, dtype=str, keep_default_na=False)
-    return {str(name): [str(cell) for cell in table[name]] for name in table.columns}
+    lines = [line for line in _text(path).splitlines() if line.strip()]
+    if not lines:
+        raise DataError(f"{path} is an empty table.")
+    header, *rows = [line.split("\t") for line in lines]
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(header):
+            raise DataError(
+                f"{path}: row {number} has {len(row)} cells, the header has {len(header)}."
+            )
+    if len(set(header)) < len(header):
+        raise DataError(f"{path}: a column name repeats.")
+    columns = list(zip(*rows, strict=True)) or [()] * len(header)
+    return {name.strip(): list(cells) for name, cells in zip(header, columns, strict=True)}
 
 
 def read_numbers(path: Path) -> NDArray[np.float64]:
@@ -66,13 +77,20 @@ def _read(path: Path, **options: Any) -> pd.DataFrame:
     import pandas as pd
 
     try:
+        return pd.read_csv(io.StringIO(_text(path)), sep="\t", **options)
+    except ValueError as error:  # also ParserError, EmptyDataError
+        raise DataError(f"{path} is not a tab-separated table: {error}.") from error
+
+
+def _text(path: Path) -> str:
+    try:
         if path.stat().st_size > MAX_TABLE_BYTES:
             raise DataError(f"{path} is larger than {MAX_TABLE_BYTES >> 20} MB; is it a table?")
-        return pd.read_csv(path, sep="\t", encoding="utf-8-sig", **options)
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise unreadable(path, error) from error
-    except ValueError as error:  # also UnicodeDecodeError, ParserError, EmptyDataError
-        raise DataError(f"{path} is not a tab-separated table: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not a tab-separated table in UTF-8: {error}.") from error
 
 
 def write_table(path: Path, table: pd.DataFrame, *, float_format: str = "%.9g") -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -23,6 +23,21 @@ Representation = Literal["subspace", "time"]
 
 
 @dataclass(frozen=True, eq=False)
+class Shared:
+    """Tables that were read already: hundreds of participants have one train and basis."""
+
+    sequences: dict[tuple[object, ...], PulseSequence] = field(default_factory=dict)
+    bases: dict[Path, NDArray[np.float64]] = field(default_factory=dict)
+
+    def basis(self, path: Path) -> NDArray[np.float64]:
+        """The basis of a file."""
+        if path not in self.bases:
+            self.bases[path] = read_numbers(path)
+            self.bases[path].setflags(write=False)
+        return self.bases[path]
+
+
+@dataclass(frozen=True, eq=False)
 class Encoding:
     """How the volumes of a series came about."""
 
@@ -38,6 +53,7 @@ def read_encoding(
     metadata: Mapping[str, Any],
     n_volumes: int,
     links: Mapping[str, Path],
+    shared: Shared,
     notes: list[str],
 ) -> Encoding:
     """Pulse train, basis and model of a series, checked against its volumes.
@@ -56,7 +72,7 @@ def read_encoding(
             f"No pulse table for {series.name}: write {_expected(series, 'rfpulses')} beside it "
             'or at the data-set root, or name one in "PulseTrain".'
         )
-    sequence, model = read_sequence(pulses, series, metadata, notes)
+    sequence, model = read_sequence(pulses, series, metadata, shared, notes)
     tables, basis = {"rfpulses": pulses}, None
     if representation == "subspace":
         path = _table(series, metadata, "SubspaceBasis", "basis", links)
@@ -65,7 +81,7 @@ def read_encoding(
                 f"No basis for {series.name}: write {_expected(series, 'basis')} beside it or at "
                 'the data-set root, or name one in "SubspaceBasis".'
             )
-        tables["basis"], basis = path, read_numbers(path)
+        tables["basis"], basis = path, shared.basis(path)
         _check_basis(series, n_volumes, basis, path, sequence, pulses)
     elif sequence.n_samples != n_volumes:
         raise DataError(
@@ -129,7 +145,7 @@ def _check_basis(
 
 
 def read_sequence(
-    path: Path, series: Series, metadata: Mapping[str, Any], notes: list[str]
+    path: Path, series: Series, metadata: Mapping[str, Any], shared: Shared, notes: list[str]
 ) -> tuple[PulseSequence, Model]:
     """The pulse train of a table, and the signal model that goes with it.
 
@@ -139,48 +155,50 @@ def read_sequence(
         Naming table, column and row.
     """
     rule = kind_rule(series.kind)
-    table = read_columns(path)
     start = metadata.get("BoundaryCondition")
     if start is None:
         start = rule.boundary_condition
         notes.append(f'{series.name}: no BoundaryCondition, "{start}" is assumed.')
     repetition = number(metadata, "RepetitionTimeExcitation", series.name)
-    gradient = _default_gradient(series, table, metadata)
-    try:
-        sequence = PulseSequence.from_table(
-            table,
-            start=cast("Start", start),
-            default_gradient=gradient,
-            last_repetition_time=repetition,
-            needs_duration=rule.needs_duration,
-            name=path.name,
-        )
-    except SequenceError as error:
-        raise SequenceError(f"{path.name}: {str(error).rstrip('.')}.") from error
+    gradient, is_explicit = _default_gradient(series, metadata)
+    key = (path, str(start), repetition, gradient, is_explicit, rule)
+    if key not in shared.sequences:
+        table = read_columns(path)
+        if not is_explicit and "gradient" not in table:
+            raise DataError(
+                f'No "DephasingPerRepetition" for {series.name} (looked in: {looked_in(series)}) '
+                "and no gradient column in its pulse table. Set it in rad, such as 6.283185307."
+            )
+        try:
+            shared.sequences[key] = PulseSequence.from_table(
+                table,
+                start=cast("Start", start),
+                default_gradient=gradient,
+                last_repetition_time=repetition,
+                needs_duration=rule.needs_duration,
+                name=path.name,
+            )
+        except SequenceError as error:
+            raise SequenceError(f"{path.name}: {str(error).rstrip('.')}.") from error
+    sequence = shared.sequences[key]
     _check_repetition(sequence, repetition, path, series)
     return sequence, _model(rule.model, sequence)
 
 
-def _default_gradient(
-    series: Series, table: Mapping[str, object], metadata: Mapping[str, Any]
-) -> Gradient:
+def _default_gradient(series: Series, metadata: Mapping[str, Any]) -> tuple[Gradient, bool]:
+    """Gradients where the table has no such column, and whether metadata speak of them."""
     default: Gradient = kind_rule(series.kind).gradient
     if series.kind != "mrf":
-        return default
+        return default, True
     if metadata.get("SpoilingState") is False:
-        default = "balanced"
+        return "balanced", True
     moment = number(metadata, "DephasingPerRepetition", series.name)
     if moment is not None and abs(moment) < 2 * np.pi * 0.999:
         raise DataError(
             f"{series.name}: DephasingPerRepetition is {moment:g} rad; the FISP model needs a "
             "full turn (6.2832) across a voxel or more."
         )
-    if moment is None and default == "dephasing" and "gradient" not in table:
-        raise DataError(
-            f'No "DephasingPerRepetition" for {series.name} (looked in: {looked_in(series)}) and '
-            "no gradient column in its pulse table. Set it in rad, such as 6.283185307."
-        )
-    return default
+    return default, moment is not None
 
 
 def _check_repetition(

@@ -1,0 +1,198 @@
+"""Field maps, masks, anatomy and labels that go with a series."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bids_brnn.bids import find_acquisitions
+from bids_brnn.errors import BidsBrnnError
+
+ONES = np.ones((4, 5, 3), np.float32)
+
+
+@pytest.fixture
+def fmriprep(tmp_path, raw):
+    """What fMRIPrep writes for one participant."""
+    builder = type(raw)(tmp_path / "fmriprep", derivative=True)
+    anat = "sub-01/anat/sub-01"
+    for name in (
+        "desc-brain_mask",
+        "desc-preproc_T1w",
+        "dseg",
+        "desc-aseg_dseg",
+        "desc-aparcaseg_dseg",
+        "label-GM_probseg",
+        "label-WM_probseg",
+        "space-MNI152NLin2009cAsym_desc-brain_mask",
+        "space-MNI152NLin2009cAsym_desc-preproc_T1w",
+        "space-MNI152NLin2009cAsym_dseg",
+    ):
+        builder.image(f"{anat}_{name}.nii.gz", ONES)
+    builder.text(f"{anat}_from-T1w_to-MNI152NLin2009cAsym_mode-image_xfm.h5", "")
+    builder.text(f"{anat}_from-MNI152NLin2009cAsym_to-T1w_mode-image_xfm.h5", "")
+    return builder
+
+
+def series_of(raw, **options):
+    found = find_acquisitions(raw.root, **options)
+    assert found.problems == ()
+    return found.acquisitions[0]
+
+
+def test_nothing_around(raw):
+    raw.qmt()
+    companions = series_of(raw).companions
+    assert companions.supplied == {}
+    assert (companions.mask, companions.t1w, companions.dseg) == (None, None, None)
+
+
+def test_everything_of_fmriprep(raw, fmriprep):
+    raw.qmt()
+    raw.image("sub-01/anat/sub-01_T1w.nii.gz", ONES)
+    series = series_of(raw, derivatives={"fmriprep": fmriprep.root})
+    companions = series.companions
+    anat = fmriprep.root / "sub-01" / "anat"
+    assert companions.mask == anat / "sub-01_desc-brain_mask.nii.gz"
+    assert companions.t1w == anat / "sub-01_desc-preproc_T1w.nii.gz"
+    assert companions.dseg == anat / "sub-01_desc-aparcaseg_dseg.nii.gz"
+    assert set(companions.segmentations) == {"aparcaseg", "aseg", "tissue"}
+    assert set(companions.tissue_probabilities) == {"GM", "WM"}
+    assert set(companions.transforms) == {"MNI152NLin2009cAsym"}
+    assert companions.transforms["MNI152NLin2009cAsym"].name.startswith("sub-01_from-T1w_to-MNI")
+    assert series.uri(anat / "x.nii") == "bids:fmriprep:sub-01/anat/x.nii"
+
+
+def test_the_mask_of_the_series_comes_first(raw, recon, fmriprep):
+    stem = raw.qmt()
+    recon.image(f"{stem}_desc-brain_mask.nii.gz", ONES)
+    recon.image("sub-01/anat/sub-01_acq-other_desc-brain_mask.nii.gz", ONES)
+    found = {"fmriprep": fmriprep.root, "recon": recon.root}
+    assert series_of(raw, derivatives=found).mask == recon.root / f"{stem}_desc-brain_mask.nii.gz"
+
+
+def test_the_mask_of_another_series_is_never_used(raw, recon):
+    raw.qmt()
+    recon.image("sub-01/anat/sub-01_acq-other_desc-brain_mask.nii.gz", ONES)
+    assert series_of(raw, derivatives={"recon": recon.root}).mask is None
+
+
+def test_the_mask_of_a_labelled_t1w_is_used(raw, fmriprep):
+    raw.qmt()
+    for name in ("desc-brain_mask", "desc-preproc_T1w"):
+        plain = fmriprep.root / f"sub-01/anat/sub-01_{name}.nii.gz"
+        plain.rename(plain.with_name(f"sub-01_acq-mprage_{name}.nii.gz"))
+    mask = series_of(raw, derivatives={"fmriprep": fmriprep.root}).mask
+    assert mask is not None
+    assert mask.name == "sub-01_acq-mprage_desc-brain_mask.nii.gz"
+
+
+def test_the_raw_t1w_serves_without_fmriprep_and_ties_are_noted(raw):
+    raw.qmt()
+    for run in (1, 2):
+        raw.image(f"sub-01/anat/sub-01_run-{run}_T1w.nii.gz", ONES)
+    found = find_acquisitions(raw.root)
+    t1w = found.acquisitions[0].t1w
+    assert t1w is not None
+    assert t1w.name == "sub-01_run-1_T1w.nii.gz"
+    assert any("run-1_T1w" in note and "run-2_T1w" in note for note in found.notes)
+
+
+def test_anatomy_of_the_same_session_or_of_none(raw):
+    raw.qmt(session="1")
+    raw.image("sub-01/ses-2/anat/sub-01_ses-2_T1w.nii.gz", ONES)
+    assert series_of(raw).t1w is None
+    raw.image("sub-01/anat/sub-01_T1w.nii.gz", ONES)
+    assert series_of(raw).t1w == raw.root / "sub-01/anat/sub-01_T1w.nii.gz"
+    raw.image("sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz", ONES)
+    assert series_of(raw).t1w == raw.root / "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz"
+
+
+def test_the_only_field_maps_of_the_session(raw):
+    raw.qmt()
+    b1 = raw.image("sub-01/fmap/sub-01_TB1map.nii.gz", ONES)
+    b0 = raw.image("sub-01/fmap/sub-01_fieldmap.nii.gz", ONES)
+    assert series_of(raw).supplied == {"B1": b1, "w0": b0}
+    assert series_of(raw, ignore=["b1map"]).supplied == {"w0": b0}
+
+
+def test_two_field_maps_are_refused(raw):
+    raw.qmt()
+    for acq in ("x", "y"):
+        raw.image(f"sub-01/fmap/sub-01_acq-{acq}_TB1map.nii.gz", ONES)
+    with pytest.raises(BidsBrnnError) as caught:
+        find_acquisitions(raw.root)
+    assert str(caught.value) == (
+        "Two B1 maps for sub-01_acq-a_QMT: sub-01_acq-x_TB1map.nii.gz, "
+        "sub-01_acq-y_TB1map.nii.gz. Name the series in IntendedFor of one, or "
+        "filter with --bids-filter-file."
+    )
+    assert caught.value.exit_code == 65
+    chosen = series_of(raw, filters={"b1map": {"acquisition": "y"}}).supplied["B1"]
+    assert chosen.name == "sub-01_acq-y_TB1map.nii.gz"
+    assert series_of(raw, ignore=["b1map"]).supplied == {}
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "bids::sub-01/anat/sub-01_acq-a_part-real_QMT.nii.gz",
+        ["bids:raw:sub-01/anat/sub-01_acq-a_part-imag_QMT.nii.gz"],
+        "anat/sub-01_acq-a_part-real_QMT.nii.gz",
+    ],
+)
+def test_intended_for_decides(raw, target):
+    raw.qmt()
+    for acq in ("x", "y"):
+        raw.image(f"sub-01/fmap/sub-01_acq-{acq}_TB1map.nii.gz", ONES)
+    raw.json("sub-01/fmap/sub-01_acq-y_TB1map.json", {"IntendedFor": target})
+    assert series_of(raw).supplied["B1"].name == "sub-01_acq-y_TB1map.nii.gz"
+
+
+def test_intended_for_the_raw_file_holds_for_its_reconstruction(raw, recon):
+    stem = raw.qmt()
+    for part in ("real", "imag"):
+        recon.random(f"{stem}_part-{part}_QMT.nii.gz")
+    recon.json("acq-a_QMT.json", {"SignalRepresentation": "subspace"})
+    for acq in ("x", "y"):
+        raw.image(f"sub-01/fmap/sub-01_acq-{acq}_TB1map.nii.gz", ONES)
+    raw.json(
+        "sub-01/fmap/sub-01_acq-y_TB1map.json",
+        {"IntendedFor": f"bids::{stem}_part-real_QMT.nii.gz"},
+    )
+    supplied = series_of(raw, derivatives={"recon": recon.root}).supplied
+    assert supplied["B1"].name == "sub-01_acq-y_TB1map.nii.gz"
+
+
+def test_a_field_map_for_something_else_is_left_alone(raw):
+    raw.qmt()
+    raw.image("sub-01/fmap/sub-01_fieldmap.nii.gz", ONES)
+    raw.json(
+        "sub-01/fmap/sub-01_fieldmap.json",
+        {"IntendedFor": "bids::sub-01/func/sub-01_task-rest_bold.nii.gz"},
+    )
+    assert series_of(raw).supplied == {}
+
+
+def test_b0_field_source_decides(raw):
+    raw.qmt(B0FieldSource="second")
+    for acq, name in (("x", "first"), ("y", "second")):
+        raw.image(f"sub-01/fmap/sub-01_acq-{acq}_fieldmap.nii.gz", ONES)
+        raw.json(f"sub-01/fmap/sub-01_acq-{acq}_fieldmap.json", {"B0FieldIdentifier": name})
+    assert series_of(raw).supplied["w0"].name == "sub-01_acq-y_fieldmap.nii.gz"
+
+
+def test_a_companion_that_leads_out_of_the_data_set_is_left_alone(raw, tmp_path):
+    raw.qmt()
+    outside = tmp_path / "outside.nii.gz"
+    raw.image("sub-01/anat/sub-01_T1w.nii.gz", ONES).rename(outside)
+    (raw.root / "sub-01/anat/sub-01_T1w.nii.gz").symlink_to(outside)
+    found = find_acquisitions(raw.root)
+    assert found.acquisitions[0].t1w is None
+    assert any("leads out of the data set" in note for note in found.notes)
+
+
+def test_unknown_things_to_ignore(raw):
+    raw.qmt()
+    with pytest.raises(BidsBrnnError, match="--ignore b2map"):
+        find_acquisitions(raw.root, ignore=["b2map"])

@@ -1,0 +1,236 @@
+"""Reading images: damage, lies in headers, grids, masks; and the way to voxels and back."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_brnn.bids import find_acquisitions, read_coefficients, read_mask, to_volume, to_voxels
+from bids_brnn.bids.images import read_array, read_grid, read_map, same_grid
+from bids_brnn.errors import BidsBrnnError, DataError, ReadError
+
+RNG = np.random.default_rng(5)
+
+
+@pytest.fixture
+def image(tmp_path):
+    """A function that writes an image and gives its path."""
+
+    def write(values, name="x.nii.gz", affine=None, kind=nib.Nifti1Image):
+        path = tmp_path / name
+        kind(
+            np.asarray(values), np.diag([2.0, 2, 3, 1]) if affine is None else affine
+        ).to_filename(path)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("name", ["x.nii", "x.nii.gz"])
+@pytest.mark.parametrize("dtype", ["u1", "i2", ">i2", "f4", "f8", "c8", "c16"])
+def test_voxels_are_those_of_nibabel(image, name, dtype):
+    values = (RNG.normal(size=(3, 4, 2, 2)) * 50).astype(dtype)
+    path = image(values, name)
+    assert np.array_equal(read_array(read_grid(path)), np.asanyarray(nib.load(path).dataobj))
+
+
+def test_scale_factors_are_applied(tmp_path):
+    picture = nib.Nifti1Image(RNG.normal(size=(3, 4, 2)), np.eye(4))
+    picture.set_data_dtype(np.int16)
+    path = tmp_path / "x.nii.gz"
+    picture.to_filename(path)
+    expected = nib.load(path).get_fdata()
+    slope = nib.load(path).dataobj.slope
+    assert slope != 1
+    # float32 holds 16-bit integers exactly; the product is rounded once
+    assert np.allclose(read_array(read_grid(path)), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_flipped_bit_is_found(image):
+    path = image(RNG.normal(size=(8, 8, 8)).astype(np.float32))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ReadError, match=r"x\.nii\.gz is damaged or incomplete"):
+        read_array(read_grid(path))
+
+
+@pytest.mark.parametrize("cut", [4, 8, 200])
+def test_a_lost_end_is_found(image, cut):
+    path = image(RNG.normal(size=(8, 8, 8)).astype(np.float32))
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(ReadError, match=r"x\.nii\.gz is damaged or incomplete"):
+        read_array(read_grid(path))
+
+
+def test_a_short_plain_file_is_found(image):
+    path = image(RNG.normal(size=(8, 8, 8)).astype(np.float32), "x.nii")
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ReadError, match="shorter than its header says"):
+        read_grid(path)
+
+
+def test_an_image_with_a_bomb_behind_it_is_refused(image):
+    path = image(np.zeros((4, 4, 4), np.float32))
+    plain = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(plain + bytes(200 * 2**20)))
+    with pytest.raises(ReadError, match="goes on after its last voxel"):
+        read_array(read_grid(path))
+
+
+def test_a_header_that_claims_too_much_is_refused_before_reading(image):
+    path = image(np.zeros((4, 4, 4), np.float32))
+    plain = bytearray(gzip.decompress(path.read_bytes()))
+    struct.pack_into("<8h", plain, 40, 4, 32767, 32767, 32767, 32767, 1, 1, 1)
+    path.write_bytes(gzip.compress(bytes(plain)))
+    with pytest.raises(DataError, match="is the header right"):
+        read_grid(path)
+    struct.pack_into("<8h", plain, 40, 3, 600, 600, 600, 1, 1, 1, 1)
+    path.write_bytes(gzip.compress(bytes(plain)))
+    with pytest.raises(ReadError, match="shorter than its header says"):
+        read_grid(path)
+
+
+def test_the_limit_of_memory_counts(image):
+    path = image(np.zeros((10, 10, 10), np.float32))
+    with pytest.raises(DataError, match="10x10x10 needs"):
+        read_grid(path, max_bytes=3999)
+    read_grid(path, max_bytes=4000)
+
+
+@pytest.mark.parametrize(
+    "dims", [(3, 0, 4, 4, 1, 1, 1, 1), (3, -4, 4, 4, 1, 1, 1, 1), (9, 4, 4, 4, 1, 1, 1, 1)]
+)
+def test_impossible_dimensions(image, dims):
+    path = image(np.zeros((4, 4, 4), np.float32), "x.nii")
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<8h", content, 40, *dims)
+    path.write_bytes(content)
+    with pytest.raises(BidsBrnnError, match=r"x\.nii"):
+        read_grid(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_affine_that_is_not_finite(image, value):
+    path = image(np.zeros((4, 4, 4), np.float32), "x.nii")
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<h", content, 254, 1)  # sform_code
+    struct.pack_into("<f", content, 280, value)  # srow_x[0]
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="affine"):
+        read_grid(path)
+
+
+def test_a_flat_affine(image):
+    path = image(np.zeros((4, 4, 4), np.float32), "x.nii")
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<h", content, 254, 1)  # sform_code
+    struct.pack_into("<4f", content, 312, 0, 0, 0, 0)  # srow_z
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="affine"):
+        read_grid(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        (b"", "not downloaded"),
+        (b"<!DOCTYPE html><html>login</html>", "is not a NIfTI image"),
+        (b"/annex/objects/SHA256E-s1--0.nii.gz\n", "not downloaded"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "not downloaded"),
+    ],
+    ids=["empty", "html", "annex", "lfs"],
+)
+def test_files_that_are_no_images(tmp_path, content, hint):
+    for name in ("x.nii.gz", "x.nii"):
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(ReadError, match=hint) as caught:
+            read_grid(path)
+        assert caught.value.exit_code == 74
+
+
+def test_a_broken_link(tmp_path):
+    path = tmp_path / "x.nii.gz"
+    path.symlink_to(".git/annex/objects/gone")
+    with pytest.raises(ReadError, match="not downloaded"):
+        read_grid(path)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(ReadError, match="does not exist"):
+        read_grid(tmp_path / "x.nii.gz")
+
+
+def test_other_formats(tmp_path):
+    path = tmp_path / "x.mgz"
+    nib.MGHImage(np.zeros((2, 2, 2), np.float32), np.eye(4)).to_filename(path)
+    with pytest.raises(ReadError, match="not a NIfTI image: a file of type MGHImage"):
+        read_grid(path)
+
+
+def test_values_that_are_not_finite_are_counted(raw):
+    stem = raw.qmt()
+    values = np.ones((4, 5, 3, 3), np.float32)
+    values[0, 0, 0, 1] = np.nan
+    values[1, 2, 0] = np.inf
+    raw.image(f"{stem}_part-imag_QMT.nii.gz", values)
+    (series,) = find_acquisitions(raw.root).acquisitions
+    assert read_coefficients(series).n_invalid == 2
+
+
+def test_same_grid_allows_rounding_only(image):
+    affine = np.array([[0, -2.0, 0, 90], [2, 0, 0, -126], [0, 0, 3, -72], [0, 0, 0, 1]])
+    first = read_grid(image(np.zeros((50, 60, 20)), "a.nii", affine))
+    rounded = affine + 1e-6
+    rounded[3] = affine[3]
+    assert same_grid(first, read_grid(image(np.zeros((50, 60, 20)), "b.nii", rounded)))
+    moved = affine.copy()
+    moved[0, 3] += 0.1
+    assert not same_grid(first, read_grid(image(np.zeros((50, 60, 20)), "c.nii", moved)))
+    assert not same_grid(first, read_grid(image(np.zeros((50, 60, 21)), "d.nii", affine)))
+
+
+def test_masks(image):
+    like = read_grid(image(np.zeros((3, 4, 2, 5), np.float32), "series.nii"))
+    inside = RNG.random((3, 4, 2)) > 0.5
+    assert np.array_equal(read_mask(image(inside.astype(np.uint8)), like), inside)
+    assert np.array_equal(read_mask(image(255 * inside.astype(np.int16)), like), inside)
+    assert np.array_equal(read_mask(image(inside.astype(np.uint8)[..., None]), like), inside)
+    share = np.where(inside, 0.6, 0.4).astype(np.float32)
+    assert np.array_equal(read_mask(image(share), like), inside)
+    with pytest.raises(DataError, match="selects no voxel"):
+        read_mask(image(np.zeros((3, 4, 2), np.uint8)), like)
+    with pytest.raises(DataError, match="2 volumes"):
+        read_mask(image(np.ones((3, 4, 2, 2), np.uint8)), like)
+    message = r"x.nii.gz \(3x4x3\) does not lie on the grid of the series \(3x4x2\); resample"
+    with pytest.raises(DataError, match=message):
+        read_mask(image(np.ones((3, 4, 3), np.uint8)), like)
+    with pytest.raises(DataError, match="resample"):
+        read_mask(image(np.ones((3, 4, 2), np.uint8), affine=np.eye(4)), like)
+
+
+def test_maps_on_the_grid_of_a_volume(image, raw):
+    raw.qmt()
+    volume = read_coefficients(find_acquisitions(raw.root).acquisitions[0])
+    values = RNG.normal(size=(4, 5, 3))
+    assert np.allclose(read_map(image(values, affine=volume.affine), volume), values)
+
+
+def test_voxels_and_back():
+    mask = RNG.random((4, 5, 3)) > 0.4
+    data = RNG.normal(size=(4, 5, 3, 2))
+    voxels = to_voxels(data, mask)
+    assert voxels.shape == (mask.sum(), 2)
+    assert voxels.flags.c_contiguous
+    back = to_volume(voxels, mask, fill=-1)
+    assert np.array_equal(back[mask], data[mask])
+    assert np.all(back[~mask] == -1)
+    with pytest.raises(DataError, match="differ in shape"):
+        to_voxels(data, mask[:2])
+    with pytest.raises(DataError, match="do not fill"):
+        to_volume(voxels[1:], mask)

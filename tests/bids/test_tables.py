@@ -1,0 +1,64 @@
+"""Tables: what is read, what is refused, what is written."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bids_brnn.bids.tables import read_columns, read_numbers, read_table, write_table
+from bids_brnn.errors import DataError, ReadError
+
+
+def test_columns_are_text(tmp_path):
+    path = tmp_path / "x.tsv"
+    path.write_bytes("\ufeffa\tb\r\n1\tn/a\r\n2.50\t x \r\n".encode())
+    assert read_columns(path) == {"a": ["1", "2.50"], "b": ["n/a", " x "]}
+
+
+def test_numbers_keep_single_precision(tmp_path):
+    values = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    path = tmp_path / "x.tsv"
+    write_table(path, pd.DataFrame(values, columns=list("abcd")))
+    assert np.array_equal(read_numbers(path).astype(np.float32), values)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "empty table"),
+        ("a\tb\n1\n", "row 1 has 1 cells, the header has 2"),
+        ("a\ta\n1\t2\n", "a column name repeats"),
+    ],
+)
+def test_tables_that_are_none(tmp_path, content, reason):
+    path = tmp_path / "x.tsv"
+    path.write_text(content)
+    with pytest.raises(DataError, match=reason):
+        read_columns(path)
+
+
+@pytest.mark.parametrize("content", ["a\tb\n1\tx\n", "a\tb\n1\tn/a\n", "a\n1\n2\t3\n", ""])
+def test_numbers_that_are_none(tmp_path, content):
+    path = tmp_path / "x.tsv"
+    path.write_text(content)
+    with pytest.raises(DataError, match=r"x\.tsv"):
+        read_numbers(path)
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    path = tmp_path / "x.tsv"
+    path.write_bytes(b"a\n\xff\xfe\n")
+    with pytest.raises(DataError, match="UTF-8"):
+        read_columns(path)
+    with pytest.raises(ReadError, match="does not exist"):
+        read_columns(tmp_path / "y.tsv")
+
+
+def test_missing_values_are_written_as_bids_wants_them(tmp_path):
+    path = tmp_path / "out" / "x.tsv"
+    table = pd.DataFrame({"name": ["WM", None], "mean": [0.1234567891234, np.nan]})
+    write_table(path, table)
+    assert path.read_text() == "name\tmean\nWM\t0.123456789\nn/a\tn/a\n"
+    again = read_table(path)
+    assert again["mean"].isna().tolist() == [False, True]
