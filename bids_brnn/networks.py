@@ -133,7 +133,9 @@ class CoefficientNetwork(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Parameters ``(..., outputs)`` in SI units of inputs from :meth:`prepare`."""
         if self.spec.layout == "nested":  # as published: raw inputs, bounded heads
-            unit = nn.functional.hardsigmoid(self.body(inputs).float())
+            flat = inputs.reshape(-1, inputs.shape[-1])  # batch normalisation knows one batch axis
+            unit = nn.functional.hardsigmoid(self.body(flat).float())
+            unit = unit.reshape(*inputs.shape[:-1], -1)
             lower = unit.new_tensor(self.spec.lower)
             bounded: Tensor = lower + unit * (unit.new_tensor(self.spec.upper) - lower)
             return bounded

@@ -1,0 +1,182 @@
+"""Training on a problem whose best estimators are known in closed form."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bids_brnn.errors import DataError, ReadError
+from bids_brnn.learning.config import Stage, TrainingConfig
+from bids_brnn.learning.draws import network_inputs
+from bids_brnn.learning.losses import Loss
+from bids_brnn.learning.trainer import train
+from bids_brnn.networks import NetworkSpec, build_network
+from bids_brnn.noise import add_noise
+
+
+def _network(**changes):
+    options = {"normalisation": "first", "width": 16, "blocks": 1, **changes}
+    return build_network(NetworkSpec(2, ("slope",), **options))
+
+
+def _config(*stages: Stage, **changes) -> TrainingConfig:
+    options = {
+        "snr_range": (20.0, 20.0), "precision": "float32", "averaging": 0.98,
+        "report_every": 100, **changes,
+    }  # fmt: skip
+    return TrainingConfig(stages, **options)
+
+
+START = Stage(Loss("mse-crb", mirrored=False), 200, 512, learning_rate=3e-3, warmup=20)
+
+
+def _reduce(**changes) -> Stage:
+    loss = Loss("bias-reduced", **changes)
+    return Stage(loss, 400, 512, 4 if loss.gate == "critic" else 8, learning_rate=3e-3, warmup=20)
+
+
+def _slope(network, line) -> tuple[float, float]:
+    """Slope of the mean estimate against the truth, and mean variance over the bound."""
+    truth = torch.linspace(-0.1, 0.1, 9)[:, None]
+    rng = torch.Generator().manual_seed(1)
+    data = add_noise(line.model(truth).expand(5000, 9, 2), line.snr, rng=rng)
+    with torch.no_grad():
+        estimates = network(network_inputs(network, data, truth, line.model.parameters))
+    slope = (estimates.mean(0) * truth).sum() / truth.square().sum()
+    return float(slope), float((estimates.var(0) * line.snr**2).mean())
+
+
+@pytest.fixture(scope="module")
+def posterior_mean(line):
+    return train(_network(), line.data, line.model.parameters, _config(START)).network
+
+
+def test_mse_crb_finds_the_posterior_mean(posterior_mean, line):
+    slope, spread = _slope(posterior_mean, line)
+    # prior variance over (prior variance + noise variance) = 1/2; a short training errs by 3 %
+    assert slope == pytest.approx(0.5, abs=0.03)
+    assert spread == pytest.approx(0.25, abs=0.03)
+
+
+def test_bias_reduced_finds_the_unbiased_estimator_with_four_realisations(line):
+    result = train(_network(), line.data, line.model.parameters, _config(START, _reduce()))
+    slope, spread = _slope(result.network, line)
+    assert 0.9 < slope < 1.03
+    assert spread < 1.05
+    assert result.draws == 200 * 512 + 400 * 512 * 4
+
+
+def test_a_hinge_on_a_noisy_variance_stays_biased(line):
+    config = _config(START, _reduce(gate="halves", mirrored=False))
+    slope, _ = _slope(train(_network(), line.data, line.model.parameters, config).network, line)
+    assert 0.7 < slope < 0.88  # twice the draws of the test above
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "radam"])
+def test_other_optimisers_learn_too(line, optimiser):
+    config = _config(replace(START, optimiser=optimiser, learning_rate=1e-2))
+    slope, _ = _slope(train(_network(), line.data, line.model.parameters, config).network, line)
+    assert slope == pytest.approx(0.5, abs=0.06)
+
+
+def test_batch_normalisation_and_bounded_heads_learn_too(line):
+    network = _network(layout="nested", lower=(-0.5,), upper=(0.5,))
+    stage = replace(START, steps=60, learning_rate=3e-3, optimiser="radam", decay="inverse")
+    result = train(network, line.data, line.model.parameters, _config(stage, averaging=0.0))
+    assert _slope(result.network, line)[0] == pytest.approx(0.5, abs=0.15)
+
+
+def test_the_same_seed_gives_the_same_weights(line):
+    config = _config(replace(START, steps=5), replace(_reduce(), steps=5))
+    one, other = (
+        train(_network(), line.data, line.model.parameters, config).network for _ in range(2)
+    )
+    torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=0, atol=0)
+    changed = train(_network(), line.data, line.model.parameters, replace(config, seed=1)).network
+    assert not torch.equal(changed.body.leave.weight, one.body.leave.weight)
+
+
+@pytest.mark.parametrize("optimiser", ["muon", "adamw"])
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(line, tmp_path, optimiser):
+    stages = [replace(stage, steps=6, optimiser=optimiser) for stage in (START, _reduce())]
+    config = _config(*stages, report_every=4)
+    whole = train(_network(), line.data, line.model.parameters, config, held_out=line.data)
+    path = tmp_path / "state.safetensors"
+    for _ in range(4):  # stops in the middle of stages and at their border
+        parts = train(
+            _network(), line.data, line.model.parameters, config,
+            held_out=line.data, checkpoint=path, max_steps=3,
+        )  # fmt: skip
+    torch.testing.assert_close(
+        parts.network.state_dict(), whole.network.state_dict(), rtol=0, atol=0
+    )
+    assert parts.draws == whole.draws
+    rows = [[{k: v for k, v in row.items() if k != "seconds"} for row in run.history]
+            for run in (parts, whole)]  # fmt: skip
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == 3
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(line, tmp_path):
+    path = tmp_path / "state.safetensors"
+    config = _config(replace(START, steps=2))
+    train(_network(), line.data, line.model.parameters, config, checkpoint=path)
+    with pytest.raises(DataError, match="another training configuration"):
+        train(
+            _network(), line.data, line.model.parameters, replace(config, seed=3), checkpoint=path
+        )
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ReadError, match="not a checkpoint"):
+        train(_network(), line.data, line.model.parameters, config, checkpoint=path)
+
+
+def test_live_curves_name_every_output(line):
+    rows = []
+    config = _config(replace(START, steps=4), report_every=2)
+    train(
+        _network(), line.data, line.model.parameters, config, held_out=line.data, log=rows.append
+    )
+    assert [row["step"] for row in rows] == [2, 4]
+    for key in ("loss", "slope_squared_bias_over_crb", "slope_variance_over_crb", "learning_rate"):
+        assert key in rows[0]
+
+
+def test_a_loss_that_diverges_is_reported(line):
+    data = replace(line.data, bound=torch.full_like(line.data.bound, torch.nan))
+    with pytest.raises(DataError, match="lower learning_rate"):
+        train(_network(), data, line.model.parameters, _config(replace(START, steps=3)))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"stages": [{"loss": "bias-reduced", "steps": 5, "realisations": 2}]}, "at least 4"),
+        ({"stages": [{"loss": "mse", "steps": 5, "realisations": 3}]}, "come in pairs"),
+        ({"stages": [{"loss": "mse", "steps": 5, "epochs": 3}]}, "stage 1: unknown key epochs"),
+        ({"stages": [{"loss": {"name": "mse", "power": 2}, "steps": 5}]}, "unknown key power"),
+        ({"stages": [{"loss": "mse", "steps": 5, "decay": "steps"}]}, "decay must be one of"),
+        ({"stages": [{"loss": "mse"}]}, "steps"),
+        ({"stages": [], "seed": 1}, "at least one"),
+        ({"stages": [{"loss": "mse", "steps": 5}], "snr_range": [0, 5]}, "0 < low"),
+    ],
+)
+def test_impossible_configurations_are_refused(values, words):
+    with pytest.raises(DataError, match=words):
+        TrainingConfig.from_dict(values)
+
+
+def test_a_configuration_survives_json_types():
+    config = _config(START, _reduce())
+    assert TrainingConfig.from_dict(config.to_dict()) == config
+
+
+def test_learning_rates_rise_then_fall():
+    stage = Stage(Loss("mse"), 100, learning_rate=1.0, warmup=10)
+    assert stage.rate(0) == pytest.approx(0.1)
+    assert stage.rate(99) < 1e-3
+    flat = replace(stage, decay="none")
+    assert flat.rate(50) == 1.0
+    published = replace(stage, decay="inverse", decay_rate=0.01, warmup=0)
+    assert published.rate(50) == pytest.approx(1 / 1.5)
