@@ -45,8 +45,10 @@ class RunConfig:
     """Labels without ``ses-``; empty means all."""
     modality: Modality = "auto"
     reference: Reference = "auto"
+    weights: str = "auto"
+    """``auto``: the network for the pulse train, if there is one; ``none``; a name or a path."""
     level: Detail = "full"
-    """``minimal``: maps; ``full``: maps and region tables."""
+    """``minimal``: maps; ``full``: also the reference fit, region tables and the report."""
     device: Device = "auto"
     mask: Path | None = None
     """NIfTI mask on the grid of the series; wins over every mask found."""

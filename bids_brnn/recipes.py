@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from bids_brnn.parameters import ParameterSet
     from bids_brnn.signals.base import SignalModel
 
+NETWORK = "brnn"
+"""Name of the network estimator, and its ``desc-``."""
 FORMAT = 1
 """Version of the file layout."""
 _ARRAYS = tuple(item.name for item in fields(PulseSequence) if item.name not in ("start", "name"))
@@ -39,7 +41,7 @@ class EstimatorRecipe:
     """Estimator, signal model, pulse train and basis by name and value."""
 
     estimator: str
-    """A key of ``ESTIMATORS``: ``nlls`` or ``dict``."""
+    """``nlls``, ``dict`` (keys of ``ESTIMATORS``) or :data:`NETWORK`."""
     model: str
     """A key of ``SIGNALS``: ``gbloch``, ``fisp`` or ``bssfp``."""
     sequence: PulseSequence
@@ -49,6 +51,10 @@ class EstimatorRecipe:
     estimator_options: Mapping[str, Any] = field(default_factory=dict)
     supplied: tuple[str, ...] = ()
     """Parameters known from maps; they are not estimated."""
+    weights: str = ""
+    """Card of the trained network, for :data:`NETWORK`."""
+    weights_sha256: str = ""
+    """Digest of its weights, so that other weights are another recipe."""
 
     def to_file(self, path: Path) -> Path:
         """Write ``path`` (JSON) and the arrays beside it; each file whole or not at all.
@@ -68,6 +74,8 @@ class EstimatorRecipe:
             "model": self.model,
             "model_options": dict(self.model_options),
             "supplied": list(self.supplied),
+            "weights": self.weights,
+            "weights_sha256": self.weights_sha256,
             "arrays": beside.name,
             "digest": _digest(arrays),
             "start": self.sequence.start,
@@ -120,6 +128,8 @@ class EstimatorRecipe:
             model_options=content["model_options"],
             estimator_options=content["estimator_options"],
             supplied=tuple(content["supplied"]),
+            weights=content["weights"],
+            weights_sha256=content["weights_sha256"],
         )
 
     @property
@@ -134,6 +144,7 @@ class EstimatorRecipe:
         if self.basis is not None:
             arrays["basis"] = np.ascontiguousarray(self.basis)
         words = [self.estimator, self.model, self.sequence.start, *self.supplied]
+        words.append(self.weights_sha256)
         options = json.dumps([dict(self.model_options), dict(self.estimator_options)])
         text = "|".join([*words, options, _digest(arrays)])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -158,8 +169,12 @@ class EstimatorRecipe:
         Raises
         ------
         DataError
-            If the estimator does not exist.
+            If the estimator does not exist, or a network does not fit pulse train and basis.
+        ReadError
+            If the weights of a network are not those of the recipe.
         """
+        if self.estimator == NETWORK:
+            return self._build_network()
         from bids_brnn.estimators import ESTIMATORS
 
         kinds: Mapping[str, Callable[..., Estimator]] = ESTIMATORS
@@ -168,6 +183,18 @@ class EstimatorRecipe:
                 f'There is no estimator "{self.estimator}"; there are {", ".join(kinds)}.'
             )
         return kinds[self.estimator](self.build_model(), **self.estimator_options)
+
+    def _build_network(self) -> Estimator:
+        from bids_brnn.zoo.card import ModelCard
+        from bids_brnn.zoo.store import estimator_for
+
+        card = ModelCard.from_file(Path(self.weights))
+        if card.weights_sha256 != self.weights_sha256:
+            raise ReadError(f"{self.weights} was changed during the run; run again.")
+        network: Any = estimator_for(
+            self.build_model(), self.model, weights=self.weights, **self.estimator_options
+        )
+        return cast("Estimator", network)
 
 
 @dataclass(frozen=True, eq=False)

@@ -112,8 +112,14 @@ def _add_selection(group: Any) -> None:
 
 def _add_method(group: Any) -> None:
     _add(
+        group, "--weights", metavar="MODEL",
+        help="trained network: auto (default: the one for the pulse train, if there is one), "
+        "none, a name from 'brnn models', or the path of a model card",
+    )  # fmt: skip
+    _add(
         group, "--reference", choices=get_args(Reference),
-        help="reference estimator; default: auto, which is nlls for qMT and dict for MRF",
+        help="reference estimator; default: auto, which is nlls for qMT and dict for MRF, with "
+        "--level full or where there is no network",
     )  # fmt: skip
     _add(
         group, "--mask", type=options.existing_file, metavar="FILE",
@@ -121,7 +127,7 @@ def _add_method(group: Any) -> None:
     )  # fmt: skip
     _add(
         group, "--level", choices=get_args(Detail),
-        help="minimal: maps; full (default): maps, region tables and report",
+        help="minimal: maps; full (default): also the reference fit, region tables, report",
     )  # fmt: skip
     _add(
         group, "--device", choices=get_args(Device),

@@ -18,6 +18,7 @@ M0 = MapItem("M0", "arbitrary", "M0map", "Magnitude of the equilibrium magnetiza
 T1 = MapItem("T1", "s", "T1map", "Longitudinal relaxation time", (0.0, 2.5))
 T2 = MapItem("T2", "s", "T2map", "Transverse relaxation time", (0.0, 0.2))
 _RESIDUAL = "Norm of the difference between data and fit over the norm of the data"
+_DISTANCE = "Distance from what the network was trained on; above 1 do not trust the estimate"
 _MATCH = "Normalized inner product of the data and the best dictionary entry"
 
 INVERSES: Mapping[str, MapItem] = {"R1": T1, "R2": T2}
@@ -64,3 +65,6 @@ def named_maps(estimate: Estimate, parameters: ParameterSet, suffix: str) -> Ite
     else:
         item = MapItem("relres", "1", suffix, _RESIDUAL, (0.0, 0.1))
         yield NamedMap(item, estimate.residual)
+    if "distance" in estimate.quality:
+        item = MapItem("distance", "1", suffix, _DISTANCE, (0.0, 2.0))
+        yield NamedMap(item, estimate.quality["distance"])

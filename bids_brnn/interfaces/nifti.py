@@ -65,6 +65,8 @@ def threshold_mask(reference: NDArray[Any]) -> NDArray[np.bool_]:
     Only for lack of a real brain mask: skull and scalp stay inside.
     """
     finite = np.where(np.isfinite(reference), reference, 0)
+    if finite.min() == finite.max():
+        return np.zeros(finite.shape, dtype=bool)
     counts, edges = np.histogram(finite, bins=256)
     centres = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)

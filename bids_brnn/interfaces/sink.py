@@ -128,6 +128,8 @@ class WriteMaps(Node):
                 ],
                 b1_source=b1_source(recipe, decisions),
                 valid_range=None if valid is None else (valid[0], valid[1]),
+                weights_name=Path(recipe.weights).stem or "n/a",
+                weights_sha256=recipe.weights_sha256 or "n/a",
                 extra=method_keys(recipe, inputs.mask_source, decisions),
             )
             item = MapItem(row["name"], row["unit"], row["suffix"], row["description"])

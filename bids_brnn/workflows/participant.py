@@ -14,10 +14,9 @@ from bids_brnn.bids.acquisition import Acquisition
 from bids_brnn.bids.inheritance import metadata_of, nearest_table
 from bids_brnn.bids.safe import number
 from bids_brnn.config import RunConfig
-from bids_brnn.errors import UsageError
 from bids_brnn.interfaces.regions import WHOLE_MASK
 from bids_brnn.interfaces.series import SeriesRecord
-from bids_brnn.recipes import DEFAULT_REFERENCE, EstimatorRecipe
+from bids_brnn.workflows.choice import choose_recipes
 from bids_brnn.workflows.estimation import init_estimation_wf
 from bids_brnn.workflows.execution import execution_settings, gpu_visible
 from bids_brnn.workflows.fields import ESTIMATED, PREPARED, SUPPLIED
@@ -85,9 +84,12 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
     label = acquisition.name
     workflow = Workflow(name=f"{re.sub('[^A-Za-z0-9]', '_', label)}_wf")
     folder = base_dir / "inputs" / label
-    recipes = write_recipes(config, acquisition, folder)
-    gigabytes = 8 * prod(acquisition.shape) / 1e9
     supplied = supplied_fields(acquisition)
+    recipes = {
+        name: recipe.to_file(folder / f"{name}.json")
+        for name, recipe in choose_recipes(config, acquisition, tuple(supplied)).items()
+    }
+    gigabytes = 8 * prod(acquisition.shape) / 1e9
     preparation = init_preparation_wf(
         parts=acquisition.parts,
         masks=masks(config, acquisition),
@@ -129,45 +131,6 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
 def _link(workflow: Workflow, source: Workflow, target: Workflow, fields: dict[str, str]) -> None:
     pairs = [(f"outputnode.{old}", f"inputnode.{new}") for old, new in fields.items()]
     workflow.connect([(source, target, pairs)])
-
-
-def write_recipes(config: RunConfig, acquisition: Acquisition, folder: Path) -> dict[str, Path]:
-    """Recipe files by name of the estimator.
-
-    Raises
-    ------
-    UsageError
-        If the estimator does not fit the series, or there is none.
-    """
-    names: list[str] = [config.reference]
-    if config.reference == "auto":
-        names = [DEFAULT_REFERENCE[acquisition.kind]]
-    if config.reference == "none":
-        raise UsageError(
-            f"--reference none leaves nothing to estimate for {acquisition.name}: no network "
-            "for its pulse train is installed. Use --reference auto."
-        )
-    if config.reference == "dict" and acquisition.kind == "qmt":
-        raise UsageError(
-            f"--reference dict cannot serve {acquisition.name}: a dictionary over the eight "
-            "parameters of qMT is too large. Use --reference nlls, or --modality mrf."
-        )
-    if acquisition.magnitude_only:
-        raise UsageError(
-            f"{acquisition.name} holds magnitudes only; reference estimators need complex data. "
-            "Give the phase (part-phase) or real and imaginary parts."
-        )
-    files: dict[str, Path] = {}
-    for name in names:
-        recipe = EstimatorRecipe(
-            estimator=name,
-            model=acquisition.model,
-            sequence=acquisition.sequence,
-            basis=acquisition.basis,
-            supplied=tuple(supplied_fields(acquisition)),
-        )
-        files[name] = recipe.to_file(folder / f"{name}.json")
-    return files
 
 
 def masks(config: RunConfig, acquisition: Acquisition) -> dict[str, Path]:

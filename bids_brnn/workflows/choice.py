@@ -1,0 +1,154 @@
+"""Which estimators serve a series. Looks at model cards only, so that no torch is loaded."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import bids_brnn.zoo
+from bids_brnn.bids.acquisition import Acquisition
+from bids_brnn.config import RunConfig
+from bids_brnn.errors import DataError, ReadError, UsageError
+from bids_brnn.recipes import DEFAULT_REFERENCE, NETWORK, EstimatorRecipe
+from bids_brnn.zoo.card import ModelCard
+
+WEIGHTS_VARIABLE = "BIDS_BRNN_WEIGHTS"
+"""Environment variable with a further folder of models."""
+SHIPPED = Path(bids_brnn.zoo.__file__).parent / "weights"
+_PREFERRED_LOSS = "bias-reduced"
+_LOG = logging.getLogger("bids_brnn.run")
+
+
+def choose_recipes(
+    config: RunConfig, acquisition: Acquisition, supplied: tuple[str, ...]
+) -> dict[str, EstimatorRecipe]:
+    """Recipes by estimator name: the network, if there is one, then the reference.
+
+    Parameters
+    ----------
+    config
+        What was asked for.
+    acquisition
+        The series.
+    supplied
+        Parameters known from maps.
+
+    Raises
+    ------
+    UsageError
+        If an estimator asked for cannot serve the series, or none is left.
+    DataError, ReadError
+        If the network asked for is for another pulse train, or absent.
+    """
+    if acquisition.magnitude_only:
+        raise UsageError(
+            f"{acquisition.name} holds magnitudes only; the estimators need complex data. "
+            "Give the phase (part-phase), or real and imaginary parts."
+        )
+
+    def recipe(name: str, weights: str = "", digest: str = "") -> EstimatorRecipe:
+        return EstimatorRecipe(
+            estimator=name,
+            model=acquisition.model,
+            sequence=acquisition.sequence,
+            basis=acquisition.basis,
+            supplied=supplied,
+            weights=weights,
+            weights_sha256=digest,
+        )
+
+    recipes = {}
+    network = choose_network(config.weights, acquisition)
+    if network is not None:
+        path, card = network
+        recipes[NETWORK] = recipe(NETWORK, str(path), card.weights_sha256)
+    reference = choose_reference(config, acquisition, has_network=network is not None)
+    if reference is not None:
+        recipes[reference] = recipe(reference)
+    if not recipes:
+        raise UsageError(
+            f"--reference none leaves nothing to estimate for {acquisition.name}: there is no "
+            "network for its pulse train. Use --reference auto, or train one with: brnn train."
+        )
+    return recipes
+
+
+def choose_reference(
+    config: RunConfig, acquisition: Acquisition, *, has_network: bool
+) -> str | None:
+    """Name of the reference estimator, or None."""
+    if config.reference == "none":
+        return None
+    if config.reference == "auto":
+        wanted = config.level == "full" or not has_network
+        return DEFAULT_REFERENCE[acquisition.kind] if wanted else None
+    if config.reference == "dict" and acquisition.kind == "qmt":
+        raise UsageError(
+            f"--reference dict cannot serve {acquisition.name}: a dictionary over the eight "
+            "parameters of qMT is too large. Use --reference nlls, or --modality mrf."
+        )
+    return config.reference
+
+
+def choose_network(weights: str, acquisition: Acquisition) -> tuple[Path, ModelCard] | None:
+    """Card of the network to use, or None.
+
+    Raises
+    ------
+    ReadError
+        If the network asked for is absent.
+    DataError
+        If it is for another signal model or pulse train.
+    """
+    if weights == "none":
+        return None
+    if weights != "auto":
+        path = find_card(weights)
+        card = ModelCard.from_file(path)
+        if not _fits(card, acquisition):
+            raise DataError(
+                f'Weights "{card.name}" are for {card.model} and another pulse train than that '
+                f"of {acquisition.name}. Train for this one with: brnn train."
+            )
+        return path, card
+    found = [
+        (path, card)
+        for folder in weight_folders()
+        for path in sorted(folder.glob("*.json"))
+        for card in [ModelCard.from_file(path)]
+        if _fits(card, acquisition)
+    ]
+    if not found:
+        _LOG.info("%s: no network for its pulse train is installed", acquisition.name)
+        return None
+    # False sorts before True; the order within a loss is that of folders and names.
+    return min(found, key=lambda item: item[1].loss != _PREFERRED_LOSS)
+
+
+def _fits(card: ModelCard, acquisition: Acquisition) -> bool:
+    same_train = card.sequence.get("digest") == acquisition.sequence.digest
+    return card.model == acquisition.model and same_train
+
+
+def weight_folders() -> list[Path]:
+    """Folders of models: that of the environment variable, then that of the package."""
+    extra = os.environ.get(WEIGHTS_VARIABLE, "")
+    return [*([Path(extra)] if extra else []), SHIPPED]
+
+
+def find_card(weights: str) -> Path:
+    """Card of a model given by name or by path.
+
+    Raises
+    ------
+    ReadError
+        If there is none.
+    """
+    path = Path(weights)
+    if path.suffix in (".json", ".safetensors") and path.with_suffix(".json").is_file():
+        return path.with_suffix(".json").absolute()
+    for folder in weight_folders():
+        if (folder / f"{path.name}.json").is_file() and path.name == weights:
+            return folder / f"{weights}.json"
+    raise ReadError(f'There is no trained model "{weights}"; list them with: brnn models.')
