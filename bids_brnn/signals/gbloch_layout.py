@@ -1,0 +1,117 @@
+"""Where the compiled generalized Bloch kernel finds its numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bids_brnn.signals.train_plan import CRUSH, ROTATE, SPOIL, WAIT
+
+GROUP = 8
+"""Steps between two projections on the basis; trains are padded to a multiple."""
+PARAMETERS = ("m0s", "R1f", "R2f", "Rx", "R1s", "T2s", "w0", "B1")
+EXCHANGING = ("m0s", "R1f", "Rx", "R1s")
+"""Parameters of relaxation and exchange along z."""
+ANGLE_LIMIT = 24.0
+"""Largest square of the rotation angle of a pulse including off-resonance, rad^2."""
+TILT_LIMIT = 1.5
+"""Largest off-resonance angle during a pulse, rad."""
+STEP = ("flip", "duration", "cosine", "sine", "free", "echo")
+"""Numbers of a step before the weights of its tables; cosine and sine of the change of phase
+after it, times of free precession to the next pulse and to the sample."""
+MATRIX = ("zz", "zs", "sz", "ss", "z", "s")
+"""Relaxation and exchange along z: matrix and recovery."""
+FREE = ("re", "im", *MATRIX, *(f"{p}.{item}" for p in EXCHANGING for item in MATRIX))
+"""Constants of free precession over one time, with derivatives."""
+SETS = (
+    *PARAMETERS, "m0f", "relax", "to_free", "to_solid", "loss", "gain_free", "gain_solid",
+    "start_z", "start_s", "dstart_z", "dstart_s",
+)  # fmt: skip
+"""Constants of a parameter set."""
+FIRST_CLASS = 16
+"""Kind of the first class of pulses of finite duration; below: the kinds of ``train_plan``."""
+KINDS = (WAIT, ROTATE, CRUSH, SPOIL)
+
+
+@dataclass(frozen=True)
+class TableShape:
+    """A table as the program sees it."""
+
+    name: str
+    rank: int
+    by_T2s: bool
+
+    @property
+    def width(self) -> int:
+        """Features: values, derivatives with respect to B1 and perhaps T2s."""
+        return self.rank * (3 if self.by_T2s else 2)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the constants of a parameter set and the numbers of a step lie in memory."""
+
+    classes: tuple[tuple[TableShape, ...], ...]
+    """Tables of each class of pulses of finite duration (small flip angles need fewer terms)."""
+    crushed: tuple[TableShape, ...]
+    """Of pulses between crushers or spoilers; empty where the trains have none."""
+    n_free: int
+    """Different times between pulses."""
+    n_echo: int
+    """Different times from pulse to sample."""
+
+    @property
+    def groups(self) -> tuple[tuple[TableShape, ...], ...]:
+        """Tables of all classes of pulses, in memory order."""
+        return (*self.classes, self.crushed)
+
+    def free(self, i: int) -> int:
+        """Position of the constants of a time of free precession."""
+        return len(SETS) + i * len(FREE)
+
+    def echo(self, i: int) -> int:
+        """Position of the constants of an echo time: real and imaginary factor."""
+        return self.free(self.n_free) + 2 * i
+
+    def tables(self, group: int) -> dict[str, tuple[TableShape, int, int]]:
+        """Tables of a class with the positions of their weights and features."""
+        weight = len(STEP)
+        feature = self.echo(self.n_echo) + sum(
+            table.width for tables in self.groups[:group] for table in tables
+        )
+        found = {}
+        for table in self.groups[group]:
+            found[table.name] = (table, weight, feature)
+            weight += table.rank
+            feature += table.width
+        return found
+
+    @property
+    def n_constants(self) -> int:
+        """Vectors per block of parameter sets."""
+        return self.echo(self.n_echo) + sum(t.width for tables in self.groups for t in tables)
+
+    @property
+    def step_size(self) -> int:
+        """Numbers per step."""
+        return len(STEP) + max(sum(table.rank for table in tables) for tables in self.groups)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is compiled: one program per value."""
+
+    dtype: np.dtype[Any]
+    lanes: int
+    layout: Layout
+    derivatives: bool
+    repeats: bool
+    tile: int
+    """Basis columns in registers at a time; 0 without basis."""
+
+    @property
+    def defer_echo(self) -> bool:
+        """Whether precession to the sample, the same for all, is left to the end."""
+        return bool(self.tile) and self.layout.n_echo == 1

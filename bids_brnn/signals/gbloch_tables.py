@@ -1,0 +1,242 @@
+"""Pulses as the compiled generalized Bloch kernel knows them, before it sees a parameter set.
+
+One pulse of duration ``T`` is one step (theory in ``docs/theory/fast_qmt.md``): an exact rotation
+of the free pool, the saturation ``S`` of the semi-solid pool, and corrections of first order in
+the rates times ``T``. The corrections are averages over the pulse that depend on the pulse, T2s
+and B1 only. Here they are tabulated, and written as a few functions of (T2s, B1) with weights per
+pulse, so that the kernel needs a handful of products where it would need exponentials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.polynomial import chebyshev
+from numpy.typing import NDArray
+
+from bids_brnn.signals.lineshapes import Lineshape
+from bids_brnn.signals.saturation import (
+    RATE_LIMIT,
+    TAU_RANGE,
+    bloch_z,
+    fit_series,
+    saturation_table,
+)
+
+Array = NDArray[np.float64]
+Range = tuple[float, float]
+
+_NODES = (14, 12)
+"""Chebyshev terms in log T2s and B1^2."""
+_TOLERANCE = {"S": 5e-6, "hx": 2e-4, "hz": 2e-4, "hs": 2e-4, "hj": 5e-4, "hy": 5e-4, "hzz": 1e-3}
+"""Largest error of the saturation and of the averages, which are multiplied by Rx T < 0.02 (and
+by the off-resonance angle, or its square, in the case of hy and hzz)."""
+_FREE_TOLERANCE = {
+    "g": 1e-4,
+    "gxy": 5e-4,
+    "gyz": 5e-4,
+    "gzz": 1e-3,
+    "ax": 2e-3,
+    "ay": 2e-3,
+    "az": 2e-3,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class LowRank:
+    """``value_m(T2s, B1) = sum_k weights[m, k] feature_k(T2s, B1)`` for pulses ``m``."""
+
+    name: str
+    weights: Array
+    """``(pulses, rank)``."""
+    series: Array
+    """``(rank, 14, 12)``; one T2s term only where the function does not depend on T2s."""
+
+    @property
+    def rank(self) -> int:
+        """Number of features."""
+        return int(self.weights.shape[1])
+
+    @property
+    def by_T2s(self) -> bool:
+        """Whether there is a derivative with respect to T2s."""
+        return bool(self.series.shape[1] > 1)
+
+
+def pulse_tables(
+    flip: Array, duration: Array, lineshape: Lineshape, T2s_range: Range, B1_range: Range
+) -> tuple[LowRank, ...]:
+    """Saturation and averages of given pulses.
+
+    Parameters
+    ----------
+    flip, duration
+        Nominal flip angle in rad and duration in s, ``(M,)``, both positive.
+    T2s_range, B1_range
+        Domain; ``B1 * flip`` must stay below ``saturation.RATE_LIMIT``.
+
+    Returns
+    -------
+    tuple of LowRank
+        ``S``: remaining semi-solid fraction; ``hx, hy, hz, hzz``: exchange while the free pool
+        turns and the other saturates; ``hs``: losses of the semi-solid pool; ``hj``: its recovery;
+        ``g, gxy, gyz, gzz``: relaxation of the turning free pool; ``ax, ay, az``: its recovery.
+    """
+    T2s = np.exp(_stretch(_nodes(_NODES[0]), *np.log(T2s_range)))
+    B1 = np.sqrt(_stretch(_nodes(_NODES[1]), *np.square(B1_range)))
+    beta = flip[:, None] * B1
+    averages = _average_table(lineshape)(duration[:, None] / T2s, beta)
+    free = _free_averages(beta)
+    return tuple(
+        [_compress(name, averages[name], tolerance) for name, tolerance in _TOLERANCE.items()]
+        + [
+            _compress(name, free[name][:, None, :], tolerance)
+            for name, tolerance in _FREE_TOLERANCE.items()
+        ]
+    )
+
+
+def _compress(name: str, values: Array, tolerance: float) -> LowRank:
+    """Fewest singular vectors with which no value is off by more than ``tolerance``."""
+    matrix = values.reshape(len(values), -1)
+    # The eigenvectors of the small Gram matrix are exact enough for these tolerances.
+    _, vectors = np.linalg.eigh(matrix.T @ matrix)
+    vectors = vectors[:, ::-1]
+    low, high = 0, vectors.shape[1]
+    while low < high:
+        rank = (low + high) // 2
+        kept = (matrix @ vectors[:, :rank]) @ vectors[:, :rank].T
+        low, high = (low, rank) if np.abs(kept - matrix).max() <= tolerance else (rank + 1, high)
+    modes = vectors[:, :low].T.reshape(low, *values.shape[1:])
+    modes = fit_series(modes) if values.shape[1] > 1 else _fit_last(modes)
+    return LowRank(name, matrix @ vectors[:, :low], modes)
+
+
+def _fit_last(values: Array) -> Array:
+    """Chebyshev coefficients over the last axis."""
+    return fit_series(np.stack([values[:, 0]] * 2, axis=1))[:, :1]
+
+
+def features(tables: tuple[LowRank, ...], ranges: tuple[Range, Range], theta: Array) -> Array:
+    """Features of all tables with their derivatives, ``(V, total)``.
+
+    For each table: values, derivatives with respect to B1, and (where :attr:`LowRank.by_T2s`)
+    derivatives with respect to T2s, each ``rank`` columns.
+    """
+    log_low, log_high = np.log(ranges[0])
+    low, high = np.square(ranges[1])
+    T2s, B1 = theta[:, 5], theta[:, 7]
+    x, dx = _vandermonde(2 * (np.log(T2s) - log_low) / (log_high - log_low) - 1, _NODES[0])
+    y, dy = _vandermonde(2 * (B1**2 - low) / (high - low) - 1, _NODES[1])
+    dx *= (2 / (log_high - log_low) / T2s)[:, None]
+    dy *= (4 * B1 / (high - low))[:, None]
+    both = [t for t in tables if t.by_T2s]
+    flat = np.concatenate([t.series for t in both]).reshape(-1, _NODES[0] * _NODES[1]).T
+    products = [(a[:, :, None] * b[:, None, :]).reshape(len(T2s), -1) for a, b in
+                ((x, y), (x, dy), (dx, y))]  # fmt: skip
+    value, by_B1, by_T2s = (p @ flat for p in products)
+    columns, start = [], 0
+    for table in tables:
+        if table.by_T2s:
+            part = slice(start, start + table.rank)
+            start += table.rank
+            columns += [value[:, part], by_B1[:, part], by_T2s[:, part]]
+        else:
+            columns += [y @ table.series[:, 0].T, dy @ table.series[:, 0].T]
+    return np.concatenate(columns, axis=1)
+
+
+def _vandermonde(x: Array, n: int) -> tuple[Array, Array]:
+    """Chebyshev polynomials ``T_0 ... T_{n-1}`` and their derivatives."""
+    values: Array = chebyshev.chebvander(x, n - 1).astype(np.float64)
+    slopes: Array = chebyshev.chebvander(x, n - 2) @ chebyshev.chebder(np.eye(n))
+    return values, slopes
+
+
+def _average_table(lineshape: Lineshape) -> Callable[[Array, Array], dict[str, Array]]:
+    """Averages of any pulses on grids: ``(M, A)``, ``(M, B)`` -> arrays ``(M, A, B)``."""
+    series, odd = _average_series(lineshape)
+    saturation = saturation_table(lineshape)
+
+    def evaluate(tau: Array, beta: Array) -> dict[str, Array]:
+        low, high = np.log(TAU_RANGE)
+        rows = chebyshev.chebvander(2 * (np.log(tau) - low) / (high - low) - 1, 63)
+        columns = chebyshev.chebvander(2 * (beta / RATE_LIMIT) ** 2 - 1, 31)
+        averages = {
+            name: rows @ values @ np.swapaxes(columns, 1, 2) for name, values in series.items()
+        }
+        for name in odd:
+            averages[name] *= beta[:, None, :]
+        averages["S"] = saturation.z_end(tau, beta)
+        return averages
+
+    return evaluate
+
+
+@cache
+def _average_series(lineshape: Lineshape) -> tuple[dict[str, Array], tuple[str, ...]]:
+    """Series in ``log tau`` and ``beta^2`` of the averages, and which are divided by beta."""
+    x, w = np.polynomial.legendre.leggauss(64)
+    u, w = (x + 1) / 2, w / 2
+    tau = np.exp(_stretch(_nodes(64), *np.log(TAU_RANGE)))[:, None]
+    beta = RATE_LIMIT * np.sqrt((_nodes(32) + 1) / 2)
+    rho = saturation_table(lineshape).rho(tau[:, 0], beta)
+
+    def remaining(part: Array) -> Array:
+        return bloch_z(rho[..., None], tau[..., None] * part, beta[:, None] * part)
+
+    z = remaining(u)
+    saturated = remaining(np.ones(1))[..., 0]
+    turned = beta[:, None] * (1 - u)
+    hx = (z * np.sin(turned)) @ w - np.sin(beta) / 2
+    hz = (z * np.cos(turned)) @ w - saturated / 2 - np.cos(beta) / 2
+    hj = z @ w - (1 + saturated) / 2
+    values = {
+        "hx": hx / beta,
+        "hz": hz,
+        "hs": (z * remaining(1 - u)) @ w - saturated,
+        "hj": hj,
+        "hy": ((hj - hz) / beta - hx / 2) / beta,
+        "hzz": (z * _tilted(turned)) @ w / beta**2 - _tilted(beta) / (2 * beta**2),
+    }
+    return {name: fit_series(value) for name, value in values.items()}, ("hx", "hy")
+
+
+def _tilted(angle: Array) -> Array:
+    """Second-order effect of off-resonance on what a rotation leaves along z."""
+    return 1 - np.cos(angle) - angle * np.sin(angle) / 2
+
+
+def _free_averages(beta: Array) -> dict[str, Array]:
+    x, w = np.polynomial.legendre.leggauss(32)
+    u, w = (x + 1) / 2, w / 2
+    safe = np.maximum(beta, 1e-3)  # below, all vanish at least linearly and are negligible
+    sinc = np.sin(safe) / safe
+    g = (sinc - np.cos(safe)) / 2
+    ax = (1 - np.cos(safe)) / safe - np.sin(safe) / 2
+    part = safe[..., None] * u
+    twice = 2 * (_tilted(part) * np.cos(safe[..., None] - part)) @ w
+    az = sinc - (1 + np.cos(safe)) / 2
+    return {
+        "g": g,
+        "gxy": ax / safe - g / 2,
+        "gyz": (sinc - 1) / (2 * safe),
+        "gzz": (twice - _tilted(safe)) / safe**2,
+        "ax": ax,
+        "ay": -az / safe - ax / 2,
+        "az": az,
+    }
+
+
+def _nodes(n: int) -> Array:
+    result: Array = np.cos(np.pi * (np.arange(n) + 0.5) / n)
+    return result
+
+
+def _stretch(x: Array, low: Any, high: Any) -> Array:
+    result: Array = low + (high - low) * (x + 1) / 2
+    return result
