@@ -1,1 +1,14 @@
 """Nipype workflows, one screen each."""
+
+from bids_brnn.workflows.estimation import init_estimation_wf
+from bids_brnn.workflows.outputs import init_outputs_wf
+from bids_brnn.workflows.participant import init_participant_wf, init_series_wf
+from bids_brnn.workflows.preparation import init_preparation_wf
+
+__all__ = [
+    "init_estimation_wf",
+    "init_outputs_wf",
+    "init_participant_wf",
+    "init_preparation_wf",
+    "init_series_wf",
+]
