@@ -85,8 +85,7 @@ def check_inside(path: Path, root: Path, allowed: Sequence[Path] = ()) -> Path:
     annexed = path.is_symlink() and ("annex", "objects") in pairwise(parts)
     if not inside and not annexed:
         raise InvalidBidsError(
-            f"{path} leads out of the data set, to {target}; copy the file into {root}, or allow "
-            "its folder with --allow-links-to."
+            f"{path} leads out of the data set, to {target}; copy that file into {root}."
         )
     return path
 
