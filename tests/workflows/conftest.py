@@ -1,0 +1,89 @@
+"""A data set with one participant: a qMT and an MRF series of noise, everything else there."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel
+import numpy as np
+import pytest
+
+from bids_brnn.bids import find_acquisitions
+from bids_brnn.config import RunConfig
+from bids_brnn.trains import hybrid_state_train, jiang_like_train
+
+SHAPE = (3, 4, 2)
+RANK = 4
+
+
+def write_table(path, columns):
+    names = list(columns)
+    rows = zip(*columns.values(), strict=True)
+    path.write_text("\n".join(["\t".join(names), *("\t".join(map(str, r)) for r in rows)]) + "\n")
+
+
+def write_image(path, values):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.Nifti1Image(values, np.eye(4), dtype=values.dtype).to_filename(path)
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory):
+    root = tmp_path_factory.mktemp("dataset")
+    rng = np.random.default_rng(3)
+    about = {"Name": "noise", "BIDSVersion": "1.11.1", "DatasetType": "raw"}
+    (root / "dataset_description.json").write_text(json.dumps(about))
+    anat, fmap = root / "sub-01" / "anat", root / "sub-01" / "fmap"
+    trains = {"QMT": hybrid_state_train(n_pulses=20), "MRF": jiang_like_train(30)}
+    sizes = {"QMT": RANK, "MRF": 30}
+    for suffix, train in trains.items():
+        acq = f"acq-{suffix.lower()}"
+        write_table(root / f"{acq}_rfpulses.tsv", train.to_table())
+        for part in ("real", "imag"):
+            values = rng.standard_normal((*SHAPE, sizes[suffix])).astype(np.float32)
+            write_image(anat / f"sub-01_{acq}_part-{part}_{suffix}.nii.gz", values)
+        metadata = {
+            "SignalRepresentation": "subspace" if suffix == "QMT" else "time",
+            "MagneticFieldStrength": 3,
+            "BoundaryCondition": train.start,
+            "DephasingPerRepetition": 6.283185307,
+        }
+        (root / f"{acq}_{suffix}.json").write_text(json.dumps(metadata))
+    basis = np.linalg.qr(rng.standard_normal((trains["QMT"].n_samples, RANK)))[0]
+    write_table(
+        root / "acq-qmt_basis.tsv",
+        {f"c{k}": [f"{v:.9g}" for v in basis[:, k]] for k in range(RANK)},
+    )
+    write_image(fmap / "sub-01_TB1map.nii.gz", np.full(SHAPE, 100, np.float32))
+    (fmap / "sub-01_TB1map.json").write_text(json.dumps({"Units": "percent"}))
+    labels = rng.integers(0, 3, SHAPE).astype(np.int16)
+    for name, values in {"desc-brain_mask": labels > -1, "desc-aseg_dseg": labels}.items():
+        path = root / "derivatives" / "fmriprep" / "sub-01" / "anat" / f"sub-01_{name}.nii.gz"
+        write_image(path, values.astype(np.int16))
+    about = {**about, "DatasetType": "derivative", "GeneratedBy": [{"Name": "fmriprep"}]}
+    (root / "derivatives" / "fmriprep" / "dataset_description.json").write_text(json.dumps(about))
+    table = {"index": [1, 2], "name": ["one", "two"]}
+    write_table(root / "derivatives" / "fmriprep" / "desc-aseg_dseg.tsv", table)
+    return root
+
+
+@pytest.fixture(scope="session")
+def acquisitions(dataset):
+    derivatives = {"fmriprep": dataset / "derivatives" / "fmriprep"}
+    found = find_acquisitions(dataset, derivatives=derivatives)
+    assert len(found.acquisitions) == 2
+    return {item.kind: item for item in found.acquisitions}
+
+
+@pytest.fixture
+def make_config(dataset, tmp_path):
+    def make(**changes):
+        values = {
+            "bids_dir": dataset,
+            "output_dir": tmp_path / "out",
+            "work_dir": tmp_path / "work",
+            "skip_bids_validation": True,
+        }
+        return RunConfig(**{**values, **changes})
+
+    return make

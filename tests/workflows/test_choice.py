@@ -1,0 +1,108 @@
+"""Which estimators serve which series, and what is said where none does."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from bids_brnn.errors import DataError, ReadError, UsageError
+from bids_brnn.workflows import choice
+from bids_brnn.workflows.choice import choose_recipes
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch, acquisitions):
+    """Two cards for the MRF train, one of them for the comparison loss; weights do not matter."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    train = acquisitions["mrf"].sequence
+    for name, loss in (("a-mse", "mse-crb"), ("b-biased", "bias-reduced")):
+        card = {
+            "name": name, "description": "", "model": "fisp", "network": {}, "surrogate": {},
+            "parameters": [], "sequence": {"digest": train.digest}, "subspace": {}, "prior": {},
+            "snr_range": [10, 50], "loss": loss, "training": {}, "thresholds": {},
+            "weights_sha256": f"sha-{name}", "format": 1,
+        }  # fmt: skip
+        (folder / f"{name}.json").write_text(json.dumps(card))
+    monkeypatch.setenv(choice.WEIGHTS_VARIABLE, str(folder))
+    return folder
+
+
+def names(config, acquisition, supplied=()):
+    return list(choose_recipes(config, acquisition, supplied))
+
+
+def test_without_networks_each_kind_has_its_reference(make_config, acquisitions):
+    for level in ("full", "minimal"):
+        config = make_config(level=level)
+        assert names(config, acquisitions["qmt"]) == ["nlls"]
+        assert names(config, acquisitions["mrf"]) == ["dict"]
+
+
+def test_the_network_comes_first_and_minimal_leaves_the_reference_out(
+    make_config, acquisitions, models
+):
+    assert names(make_config(), acquisitions["mrf"]) == ["brnn", "dict"]
+    assert names(make_config(level="minimal"), acquisitions["mrf"]) == ["brnn"]
+    assert names(make_config(reference="none"), acquisitions["mrf"]) == ["brnn"]
+    assert names(make_config(reference="nlls", level="minimal"), acquisitions["mrf"]) == [
+        "brnn", "nlls",
+    ]  # fmt: skip
+    assert names(make_config(weights="none"), acquisitions["mrf"]) == ["dict"]
+    # Another train: the network is not for it.
+    assert names(make_config(), acquisitions["qmt"]) == ["nlls"]
+
+
+def test_the_bias_reduced_network_is_preferred(make_config, acquisitions, models):
+    recipe = choose_recipes(make_config(), acquisitions["mrf"], ("B1",))["brnn"]
+    assert recipe.weights == str(models / "b-biased.json")
+    assert recipe.weights_sha256 == "sha-b-biased"
+    assert recipe.supplied == ("B1",)
+
+
+@pytest.mark.parametrize("by", ["name", "card", "weights"])
+def test_a_network_can_be_named(make_config, acquisitions, models, by):
+    wanted = {
+        "name": "a-mse",
+        "card": str(models / "a-mse.json"),
+        "weights": str(models / "a-mse.safetensors"),
+    }[by]
+    recipe = choose_recipes(make_config(weights=wanted), acquisitions["mrf"], ())["brnn"]
+    assert recipe.weights == str(models / "a-mse.json")
+
+
+def test_a_network_for_another_train_is_refused(make_config, acquisitions, models):
+    with pytest.raises(DataError, match='Weights "a-mse" are for fisp'):
+        choose_recipes(make_config(weights="a-mse"), acquisitions["qmt"], ())
+
+
+@pytest.mark.parametrize("weights", ["absent", "../models/a-mse", "/no/such/card.json"])
+def test_an_absent_network_is_refused(make_config, acquisitions, models, weights):
+    with pytest.raises(ReadError, match="no trained model"):
+        choose_recipes(make_config(weights=weights), acquisitions["mrf"], ())
+
+
+def test_nothing_to_estimate_is_said(make_config, acquisitions):
+    with pytest.raises(UsageError, match="leaves nothing to estimate for sub-01_acq-qmt_QMT"):
+        choose_recipes(make_config(reference="none"), acquisitions["qmt"], ())
+
+
+def test_a_dictionary_for_qmt_is_refused(make_config, acquisitions):
+    with pytest.raises(UsageError, match="Use --reference nlls, or --modality mrf"):
+        choose_recipes(make_config(reference="dict"), acquisitions["qmt"], ())
+
+
+def test_magnitudes_alone_are_refused(make_config, acquisitions):
+    series = acquisitions["mrf"]
+    alone = replace(series, parts={"mag": next(iter(series.parts.values()))})
+    with pytest.raises(UsageError, match="holds magnitudes only"):
+        choose_recipes(make_config(), alone, ())
+
+
+def test_folders_are_those_of_the_store():
+    from bids_brnn.zoo import store
+
+    assert store.FOLDER_VARIABLE == choice.WEIGHTS_VARIABLE
+    assert store.SHIPPED == choice.SHIPPED

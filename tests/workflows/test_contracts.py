@@ -1,0 +1,144 @@
+"""Every field of every workflow is connected, and nothing that is not declared.
+
+Nipype checks neither: an input that nobody feeds stays undefined until a node misses it, and a
+misspelt ``inputnode.field`` of a sub-workflow is accepted.
+"""
+
+from __future__ import annotations
+
+import pytest
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline.engine import Workflow
+
+from bids_brnn.bids import find_acquisitions
+from bids_brnn.config import RunConfig
+from bids_brnn.workflows import init_participant_wf
+from bids_brnn.workflows.participant import TOP, participant_name
+
+
+def identity_nodes(workflow):
+    for name in workflow.list_node_names():
+        node = workflow.get_node(name)
+        if isinstance(node.interface, IdentityInterface):
+            yield name, node
+
+
+def edges_of(workflow, prefix):
+    """Every (full name of source field, full name of target field), sub-workflows included."""
+    for source, target, data in workflow._graph.edges(data=True):
+        for out, into in data["connect"]:
+            out = out[0] if isinstance(out, tuple) else out
+            yield f"{prefix}.{source.name}.{out}", f"{prefix}.{target.name}.{into}"
+    for node in workflow._graph.nodes():
+        if isinstance(node, Workflow):
+            yield from edges_of(node, f"{prefix}.{node.name}")
+
+
+def fields_fed(workflow):
+    edges = list(edges_of(workflow, TOP))
+    return {into for _, into in edges}, {out for out, _ in edges}
+
+
+CASES = {
+    "full": {},
+    "minimal": {"level": "minimal"},
+    "no companions": {"ignore": ("b1map", "mask", "dseg", "t1w")},
+    "nlls for all": {"reference": "nlls"},
+}
+
+
+@pytest.fixture(scope="module", params=list(CASES))
+def workflow(request, dataset, tmp_path_factory):
+    base = tmp_path_factory.mktemp("base")
+    config = RunConfig(
+        bids_dir=dataset, output_dir=base / "out", work_dir=base / "w", **CASES[request.param]
+    )
+    found = find_acquisitions(
+        dataset,
+        derivatives={"fmriprep": dataset / "derivatives" / "fmriprep"},
+        ignore=config.ignore,
+    )
+    assert len(found.acquisitions) == 2
+    return init_participant_wf(config, found.acquisitions, base_dir=base)
+
+
+def test_every_declared_field_is_connected(workflow):
+    fed, read = fields_fed(workflow)
+    for name, node in identity_nodes(workflow):
+        full = f"{TOP}.{name}"
+        for field in node.interface._fields:
+            is_set = bool(getattr(node.inputs, field) or None)
+            assert f"{full}.{field}" in fed or is_set, f"{full}.{field} is never set"
+            assert f"{full}.{field}" in read, f"{full}.{field} is never used"
+
+
+def test_nothing_undeclared_is_connected(workflow):
+    fed, read = fields_fed(workflow)
+    declared = {
+        f"{TOP}.{name}.{field}"
+        for name in workflow.list_node_names()
+        for node in [workflow.get_node(name)]
+        for field in (*node.inputs.copyable_trait_names(), *node.outputs.copyable_trait_names())
+    }
+    assert fed | read <= declared
+
+
+def test_every_mandatory_input_is_set_or_fed(workflow):
+    fed, _ = fields_fed(workflow)
+    for name in workflow.list_node_names():
+        node = workflow.get_node(name)
+        for field in node.inputs.traits(mandatory=True):
+            value = getattr(node.inputs, field)
+            is_set = not (type(value).__name__ == "_Undefined" or value == [])
+            assert is_set or f"{TOP}.{name}.{field}" in fed, f"{name}.{field} has no value"
+
+
+def test_names_hold_no_path_and_stay_short(workflow):
+    for name in workflow.list_node_names():
+        assert all(len(part) < 100 and part.isidentifier() for part in name.split("."))
+
+
+def test_each_participant_has_its_own_branch_and_crash_folder(make_config, acquisitions, tmp_path):
+    config = make_config()
+    workflow = init_participant_wf(
+        config,
+        list(acquisitions.values()),
+        base_dir=tmp_path / "base",
+        crash_dirs={"01": tmp_path / "crash"},
+    )
+    branch = workflow.get_node(participant_name("01"))
+    for node in branch._get_all_nodes():
+        execution = node.config["execution"]
+        assert execution["crashdump_dir"] == str(tmp_path / "crash")
+        assert execution["hash_method"] == "content"
+        assert execution["crashfile_format"] == "txt"
+
+
+def test_threads_and_devices_reach_the_scheduler(make_config, acquisitions, tmp_path):
+    config = make_config(nprocs=4, omp_nthreads=3, device="cpu")
+    workflow = init_participant_wf(config, list(acquisitions.values()), base_dir=tmp_path)
+    estimates = [
+        workflow.get_node(name)
+        for name in workflow.list_node_names()
+        if name.endswith(".estimate")
+    ]
+    assert len(estimates) == 2
+    for node in estimates:
+        assert node.n_procs == 3
+        assert node.inputs.num_threads == 3
+        assert not node.is_gpu_node()
+
+
+def test_building_twice_gives_the_same_hashes(make_config, acquisitions, tmp_path):
+    hashes = []
+    for _ in range(2):
+        workflow = init_participant_wf(
+            make_config(), list(acquisitions.values()), base_dir=tmp_path / "base"
+        )
+        node = next(
+            workflow.get_node(name)
+            for name in workflow.list_node_names()
+            if name.endswith("acq_mrf_MRF_wf.estimation_dict_wf.estimate")
+        )
+        hashes.append(node.inputs.get_hashval(hash_method="content")[1])
+    assert hashes[0] == hashes[1]
