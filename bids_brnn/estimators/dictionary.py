@@ -23,7 +23,6 @@ from bids_brnn.estimators.common import (
     within_bounds,
 )
 from bids_brnn.estimators.dictionary_atoms import Dictionary, default_atoms, simulate
-from bids_brnn.estimators.dictionary_match import best_atoms
 from bids_brnn.estimators.dictionary_refine import (
     Explained,
     better_of,
@@ -208,7 +207,7 @@ class DictionaryEstimator:
         """Maps of the voxels ``data`` ``(B, N)``."""
         dictionary = self._dictionary(b1, data)
         data, outside, size = _normalise(data, dictionary.basis)
-        index, match = best_atoms(data, dictionary.unit)
+        index, match = dictionary.best(data)
         atoms = dictionary.theta[index]
         target = atoms.clone()
         for column, values in known.items():

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from bids_brnn.errors import DataError
 from bids_brnn.estimators.common import blocks
+from bids_brnn.estimators.dictionary_match import best_atoms
+from bids_brnn.estimators.dictionary_search import SearchTree
 from bids_brnn.estimators.nlls_start import spread_candidates
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import SignalModel
@@ -113,6 +115,16 @@ class Dictionary:
         unit: Tensor = turned.real.contiguous() if is_real else values
         return unit
 
+    def best(self, data: Tensor) -> tuple[Tensor, Tensor]:
+        """Index of the best atom of each voxel ``(V, R)`` and its ``|<d, y>|``."""
+        if data.device.type == "cpu":
+            return self._tree.best(data)
+        return best_atoms(data, self.unit)
+
+    @cached_property
+    def _tree(self) -> SearchTree:
+        return SearchTree.build(self.unit)
+
     def model(self, model: SignalModel) -> SignalModel:
         """``model`` as the atoms see it."""
         return model if self.basis is None else CompressedSignal(model, Subspace(self.basis))
@@ -169,15 +181,18 @@ def simulate(
 
 def _subspace(model: SignalModel, points: Tensor, rank: int | None) -> Tensor:
     """Leading left singular vectors of the atoms' signals, from their Gram matrix."""
-    wide = torch.complex128
-    gram = torch.zeros((model.n_samples, model.n_samples), dtype=wide, device=points.device)
+    n = model.n_samples
+    gram = torch.zeros((2, n, n), dtype=torch.float64, device=points.device)
     some = points[:: max(1, math.ceil(len(points) / _SUBSPACE_ATOMS))]
-    for rows in blocks(len(some), max(1, _BLOCK_NUMBERS // (model.n_samples * 2))):
-        signal = model(some[rows]).to(wide)
-        gram += signal.mT @ signal.conj()
-    if bool(gram.imag.abs().max() <= 1e-6 * gram.real.abs().max()):
-        gram = gram.real.contiguous()
-    energy, vectors = torch.linalg.eigh(gram)
+    for rows in blocks(len(some), max(1, _BLOCK_NUMBERS // (2 * n))):
+        parts = torch.view_as_real(model(some[rows]).resolve_conj()).unbind(-1)
+        used = [part.mT.contiguous() for part in parts if bool(part.any())]
+        for part in used:
+            gram[0] += part @ part.mT
+        if len(used) == 2:
+            gram[1] += used[1] @ used[0].mT - used[0] @ used[1].mT
+    is_real = bool(gram[1].abs().max() <= 1e-6 * gram[0].abs().max())
+    energy, vectors = torch.linalg.eigh(gram[0] if is_real else torch.complex(*gram))
     energy, vectors = energy.flip(0).clamp_min(0), vectors.flip(1)
     if rank is None:
         lost = 1 - torch.cumsum(energy, 0) / energy.sum()

@@ -197,18 +197,6 @@ class _Plan:
 
 @cache
 def _compiled(derivatives: bool) -> Callable[..., None]:
-    """Compile on first use; on disk where numba finds a folder that can be written."""
-    import numba
+    from bids_brnn.signals.epg_jit import jit  # numba takes a second to import
 
-    function = epg_kernel.advance_tangents if derivatives else epg_kernel.advance
-    options: dict[str, Any] = {
-        "nogil": True,
-        "fastmath": {"contract", "nsz", "arcp"},
-        "boundscheck": False,
-        "error_model": "numpy",
-    }
-    try:
-        kernel: Callable[..., None] = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no cache folder can be written: compile in every process
-        kernel = numba.njit(**options)(function)
-    return kernel
+    return jit(epg_kernel.advance_tangents if derivatives else epg_kernel.advance)

@@ -12,8 +12,8 @@ from torch import Tensor
 from bids_brnn.signals import epg_compiled, epg_recursion
 from bids_brnn.signals.epg_train import PulseTrain
 
-TOLERANCE = 1e-5
-"""Relative L2 error of the signal that ``n_states="auto"`` stays below."""
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+"""Relative L2 error of the signal that ``n_states="auto"`` stays below, by precision."""
 _EDGES = tuple(0.0125 * 2.0**step for step in range(9))  # s; up to 3.2 s, exact beyond
 _LONG_T1 = 5.0
 _TEST_B1 = (0.9, 1.3)
@@ -42,12 +42,13 @@ class OrderTable:
         trains: Sequence[PulseTrain],
         inversion_efficiency: float,
         slice_factors: Sequence[float],
-        tolerance: float = TOLERANCE,
+        dtype: torch.dtype,
     ) -> OrderTable:
-        """Find the smallest numbers of orders with an error below ``tolerance``."""
+        """Find small numbers of orders with an error below :data:`TOLERANCE` of ``dtype``."""
+        tolerance = TOLERANCE[dtype]
         exact = max(train.n_orders for train in trains)
         largest = max(slice_factors)
-        theta = _test_rows(largest)
+        theta = _test_rows(largest).to(dtype)
         truth = _signals(trains, theta, exact, inversion_efficiency)
         norm = truth.norm(dim=-1).clamp_min(1e-30)
         needed = torch.full((len(_EDGES),), exact)
@@ -80,7 +81,7 @@ def _test_rows(largest_factor: float) -> Tensor:
         for t1 in (t2, max(t2, _LONG_T1))
         for b1 in _TEST_B1
     ]
-    return torch.tensor(rows, dtype=torch.float32)  # accurate to 1e-6, and one kernel for all
+    return torch.tensor(rows, dtype=torch.float64)
 
 
 def _signals(
