@@ -172,6 +172,8 @@ def ignored(
     patterns = [rf"^/(?:{'|'.join(rules['root_folders'])})(?:/|$)", r"/\."]
     skipped = [name for name in rules["skipped_folders"] if name not in set(keep)]
     patterns.append(rf"^/sub-[^/]+/(?:ses-[^/]+/)?(?:{'|'.join(skipped)})(?:/|$)")
+    # Nothing of BIDS lies deeper than a data type; copies and circular links may.
+    patterns.append(r"^/sub-[^/]+/(?:ses-[^/]+/)?(?!ses-)[^/]+/[^/]+/")
     if participants is not None:
         patterns.append(rf"^/sub-(?!(?:{'|'.join(participants)})(?:/|$))")
     if sessions:

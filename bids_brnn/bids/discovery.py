@@ -34,7 +34,13 @@ from bids_brnn.bids.series import (
     series_metadata,
 )
 from bids_brnn.bids.trains import Shared, read_encoding
-from bids_brnn.errors import BidsBrnnError, NoSeriesError, NothingSelectedError, UsageError
+from bids_brnn.errors import (
+    BidsBrnnError,
+    DataError,
+    NoSeriesError,
+    NothingSelectedError,
+    UsageError,
+)
 
 
 @dataclass(frozen=True)
@@ -244,6 +250,8 @@ def _acquisition(series: Series, request: _Request) -> Acquisition:
         root = next((root for root in links.values() if path.is_relative_to(root)), path.parent)
         check_inside(path, root, request.around.allowed)
     field = number(metadata, "MagneticFieldStrength", series.name)
+    if field is not None and field <= 0:
+        raise DataError(f"MagneticFieldStrength of {series.name} is {field:g}; write it in T.")
     if field is None:
         notes.append(f"{series.name}: MagneticFieldStrength is missing; it cannot be checked.")
     return Acquisition(

@@ -302,6 +302,14 @@ def test_annexed_images_are_followed(raw, tmp_path):
     assert np.isfinite(read_coefficients(series).data).all()
 
 
+def test_circular_links_and_deeper_copies_are_left_alone(raw):
+    stem = raw.qmt()
+    raw.random("sub-01/anat/backup/sub-01_acq-a_part-real_QMT.nii.gz")
+    (raw.root / "sub-01" / "loop").symlink_to("..")
+    (raw.root / "sub-01" / "anat" / "loop").symlink_to(".")
+    assert only(raw.root).parts["real"] == raw.root / f"{stem}_part-real_QMT.nii.gz"
+
+
 def test_nothing_is_written_into_the_input(raw, tmp_path):
     raw.qmt()
     raw.mrf()

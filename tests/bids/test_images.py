@@ -95,6 +95,15 @@ def test_a_header_that_claims_too_much_is_refused_before_reading(image):
         read_grid(path)
 
 
+def test_a_whole_gzip_file_with_too_few_voxels_is_found(image):
+    path = image(np.zeros((8, 8, 8), np.float32))
+    plain = bytearray(gzip.decompress(path.read_bytes()))
+    struct.pack_into("<8h", plain, 40, 3, 8, 8, 9, 1, 1, 1, 1)
+    path.write_bytes(gzip.compress(bytes(plain)))
+    with pytest.raises(ReadError, match="ends after 2400 of 2656 bytes"):
+        read_array(read_grid(path))
+
+
 def test_the_limit_of_memory_counts(image):
     path = image(np.zeros((10, 10, 10), np.float32))
     with pytest.raises(DataError, match="10x10x10 needs"):

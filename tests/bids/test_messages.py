@@ -215,6 +215,11 @@ def test_repetition_time_that_is_no_number(raw, value):
     refused(65, "RepetitionTimeExcitation of sub-01_acq-a_QMT is", bids_dir=raw.root)
 
 
+def test_field_strength_that_is_none(raw):
+    raw.qmt(MagneticFieldStrength=0)
+    refused(65, "MagneticFieldStrength of sub-01_acq-a_QMT is 0", bids_dir=raw.root)
+
+
 def test_dephasing_is_needed_for_fisp(raw):
     raw.mrf(DephasingPerRepetition=None)
     refused(65, 'No "DephasingPerRepetition" for sub-01_acq-f_MRF', bids_dir=raw.root)
