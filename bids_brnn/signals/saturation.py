@@ -33,8 +33,8 @@ from bids_brnn.signals.lineshapes import SUPER_LORENTZIAN, Lineshape
 Array = NDArray[np.float64]
 Saturation = Literal["gbloch", "graham", "sled"]
 
-TAU_RANGE = (2.0, 1000.0)
-"""Domain of ``TRF / T2s``: pulses of 0.05 to 4 ms for every T2s of the parameter table."""
+TAU_RANGE = (1.0, 1000.0)
+"""Domain of ``TRF / T2s``: pulses of 26 us to 4 ms for every T2s of the parameter table."""
 FLIP_LIMIT = 9.0
 """Largest actual flip angle, rad, for which ``z_end`` is tabulated (2.86 pi)."""
 RATE_LIMIT = 1.38 * math.pi
