@@ -1,0 +1,137 @@
+"""``brnn demo``: from nothing to maps whose truth is known, in one command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bids_brnn.errors import EXIT_OK
+from bids_brnn.phantom import Agreement, compare_with_truth, make_dataset
+
+_HIDDEN = ("R1", "R2")  # one over T1 and T2, which are shown
+_MEASURABLE = 50.0
+"""Rows whose bound exceeds this many percent are not shown: nobody could measure them here."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``brnn demo``."""
+    parser.epilog = (
+        "DIR becomes a BIDS data set (qMT and MR fingerprinting of invented heads, B1 maps, an\n"
+        "fMRIPrep-like derivative, the truth); DIR/derivatives/bids_brnn holds the maps."
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder to make")
+    parser.add_argument("--participants", type=int, default=2, metavar="N", help="default: 2")
+    parser.add_argument(
+        "--sessions", nargs="+", default=(), metavar="LABEL", help="default: no session level"
+    )
+    parser.add_argument(
+        "--kinds", nargs="+", choices=("qmt", "mrf"), default=("qmt", "mrf"), help="default: both"
+    )
+    parser.add_argument(
+        "--matrix", nargs=3, type=int, default=(32, 40, 2), metavar=("X", "Y", "Z"),
+        help="voxels of the series (default: 32 40 2)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--snr", type=float, default=60.0, help="|M0|/sigma of water, per channel (default: 60)"
+    )
+    parser.add_argument("--seed", type=int, default=2024)
+    parser.add_argument(
+        "--data-only", action="store_true", help="make the data set, do not run bids_brnn"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Make the data set, run both levels of the application, compare with the truth."""
+    folder: Path = options.folder
+    began = time.perf_counter()
+    make_dataset(
+        folder,
+        n_participants=options.participants,
+        sessions=tuple(options.sessions),
+        kinds=tuple(options.kinds),
+        shape=tuple(options.matrix),
+        snr=options.snr,
+        seed=options.seed,
+    )
+    _say(
+        f"Made {folder}: {options.participants} participants, {' and '.join(options.kinds)}, "
+        f"{'x'.join(map(str, options.matrix))} voxels, SNR {options.snr:g} "
+        f"({time.perf_counter() - began:.0f} s)"
+    )
+    if options.data_only:
+        return EXIT_OK
+    outputs = folder / "derivatives" / "bids_brnn"
+    with tempfile.TemporaryDirectory(prefix="brnn_demo_") as work:
+        code = _run_application(folder, outputs, Path(work))
+    if code != EXIT_OK:
+        return code
+    _say(f"Maps, tables and reports: {outputs}")
+    _say(table(compare_with_truth(folder, outputs)))
+    return EXIT_OK
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _run_application(folder: Path, outputs: Path, work: Path) -> int:
+    """The very commands a user would type, through the same entry point."""
+    arguments = {
+        "participant": [
+            "--derivatives",
+            f"fmriprep={folder / 'derivatives' / 'fmriprep'}",
+            "--work-dir",
+            str(work),
+        ],
+        "group": ["--work-dir", str(work)],
+    }
+    for level, extra in arguments.items():
+        words = [str(folder), str(outputs), level, *extra]
+        _say("$ bids_brnn " + " ".join(words))
+        began = time.perf_counter()
+        # -P: a folder in the current directory must not shadow the installed package.
+        command = [sys.executable, "-P", "-m", "bids_brnn", *words]
+        code = subprocess.run(command, check=False, env=dict(os.environ)).returncode
+        if code != EXIT_OK:
+            sys.stderr.write(f"brnn demo: bids_brnn {level} ended with exit code {code}\n")
+            return code
+        _say(f"  ({time.perf_counter() - began:.0f} s)")
+    return EXIT_OK
+
+
+def table(rows: Sequence[Agreement]) -> str:
+    """Estimates against the truth, one line per parameter and tissue, for one screen."""
+    lines = [
+        "",
+        "Maps against the truth (std of error / bound is 1 for the best unbiased estimator):",
+        f"{'series':10}{'param':7}{'tissue':7}{'by':6}{'voxels':>7}{'truth':>11}{'estimate':>11}"
+        f"{'bias %':>9}{'bound %':>9}{'bias/bound':>11}{'std/bound':>10}",
+    ]
+    hidden = 0
+    for row in rows:
+        if row.parameter in _HIDDEN:
+            continue
+        if not row.bound <= _MEASURABLE:
+            hidden += 1
+            continue
+        lines.append(
+            f"{row.series:10}{row.parameter:7}{row.tissue:7}{row.estimator:6}{row.n:7d}"
+            f"{row.truth:11.4g}{row.estimate:11.4g}{row.bias:9.2f}{row.bound:9.2f}"
+            f"{row.bias_to_bound:11.2f}{row.std_to_bound:10.2f}"
+        )
+    if hidden:
+        lines.append(
+            f"{hidden} rows are left out: the bound exceeds {_MEASURABLE:g} % (a pool that CSF "
+            "does not have, for example)."
+        )
+    invalid = sum(row.n_invalid for row in rows)
+    if invalid:
+        lines.append(f"{invalid} estimates are not finite.")
+    return "\n".join(lines)

@@ -1,0 +1,67 @@
+"""Files of the phantom: deterministic bytes, each written in one step."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_brnn.files import write_bytes, write_text
+
+BIDS_VERSION = "1.11.1"
+
+
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """A JSON file with the keys in their order."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_tsv(path: Path, columns: Mapping[str, Sequence[object]]) -> None:
+    """A tab-separated table; floats with nine digits, which keeps float32 exact."""
+    rows = zip(*columns.values(), strict=True)
+    lines = ["\t".join(columns), *("\t".join(map(_cell, row)) for row in rows)]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _cell(value: object) -> str:
+    return f"{value:.9g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def write_image(
+    path: Path,
+    data: NDArray[Any],
+    affine: NDArray[np.float64],
+    sidecar: Mapping[str, object] | None = None,
+) -> None:
+    """A ``.nii.gz`` in the type of ``data`` (double becomes single) and its sidecar before it."""
+    if data.dtype == np.float64:
+        data = data.astype(np.float32)
+    image: Any = nib.Nifti1Image(data, affine)
+    image.set_qform(affine, code=1)
+    image.set_sform(affine, code=1)
+    image.header.set_xyzt_units("mm", "sec")
+    if sidecar is not None:
+        write_json(path.with_name(path.name.removesuffix(".nii.gz") + ".json"), sidecar)
+    # Noise hardly compresses, hence the fastest level; no time stamp, for equal files.
+    write_bytes(path, gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
+
+
+def write_description(folder: Path, name: str, *, derivative: str | None = None) -> None:
+    """``dataset_description.json``, of a derivative where the name of its maker is given."""
+    content: dict[str, object] = {
+        "Name": name,
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "raw" if derivative is None else "derivative",
+        "License": "CC0",
+        "Authors": ["made by formula with bids_brnn"],
+    }
+    if derivative is not None:
+        content["GeneratedBy"] = [{"Name": derivative, "Description": "made by formula"}]
+        content["DatasetLinks"] = {"raw": "../.."}
+    write_json(folder / "dataset_description.json", content)
