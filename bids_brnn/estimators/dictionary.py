@@ -6,12 +6,14 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from bids_brnn.errors import DataError
 from bids_brnn.estimators.base import Estimate
+from bids_brnn.estimators.checkpoint import Checkpoint, content_key
 from bids_brnn.estimators.common import (
     Progress,
     blocks,
@@ -23,6 +25,8 @@ from bids_brnn.estimators.common import (
     within_bounds,
 )
 from bids_brnn.estimators.dictionary_atoms import Dictionary, default_atoms, simulate
+from bids_brnn.estimators.dictionary_cache import dictionary_key, load, store
+from bids_brnn.estimators.dictionary_maps import Maps
 from bids_brnn.estimators.dictionary_refine import (
     Explained,
     better_of,
@@ -65,6 +69,8 @@ class DictionaryEstimator:
     """Whether to give standard deviations (needs derivatives of the model)."""
     block_size: int = 4096
     """Voxels estimated together; does not change the result."""
+    cache_dir: Path | None = None
+    """Folder for simulated dictionaries, shared by all runs and jobs; none by default."""
     progress: Progress | None = None
     """Called with the voxels done and their number where ``estimate`` gets nothing else."""
     name: str = field(default="dict", init=False)
@@ -96,6 +102,7 @@ class DictionaryEstimator:
         *,
         sigma: float | Tensor | None = None,
         progress: Progress | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Estimate:
         """Estimate parameters of ``data`` ``(V, R)`` complex.
 
@@ -111,6 +118,8 @@ class DictionaryEstimator:
             not positive, taken from the residual of each voxel.
         progress
             Called after every block with the voxels done and their number.
+        checkpoint
+            Keeps partial results on disk and goes on from those of an interrupted run.
 
         Raises
         ------
@@ -128,23 +137,37 @@ class DictionaryEstimator:
         voxels = torch.nonzero(usable)[:, 0]
         if len(voxels) < len(data):
             _log.warning("%d of %d voxels cannot be estimated", len(data) - len(voxels), len(data))
-        maps = _empty(data, len(self.parameters))
+        groups = list(self._bins(voxels, known))
+        order = torch.cat([members for _, members in groups]) if groups else voxels
+        maps = Maps(data, len(self.parameters), with_std=self.with_std)
+        key = "" if checkpoint is None else self._key(data, known, noise)
+        resumed = 0 if checkpoint is None else maps.restore(order, checkpoint.load(key))
         report = progress or self.progress
         done = 0
-        for value, members in self._bins(voxels, known):
+        for b1, members in groups:
             for rows in blocks(len(members), self.block_size):
                 block = members[rows]
-                here = {column: take(values, block) for column, values in known.items()}
-                found = self._estimate_block(data[block], here, take(noise, block), value)
-                for name, values in found.items():
-                    maps[name][block] = values.to(maps[name].dtype)
                 done += len(block)
+                if done <= resumed:
+                    continue
+                here = {column: take(values, block) for column, values in known.items()}
+                maps.put(block, self._estimate_block(data[block], here, take(noise, block), b1))
+                if checkpoint is not None and checkpoint.due():
+                    checkpoint.save(maps.stored(order[:done]), key)
                 if report is not None:
                     report(done, len(voxels))
-        std = maps.pop("std")
-        match = {"match": maps.pop("match")}
-        return Estimate(
-            maps["theta"], maps["m0"], maps["residual"], std if self.with_std else None, match
+        return maps.estimate()
+
+    def _key(self, data: Tensor, known: Mapping[int, Tensor], noise: Tensor) -> str:
+        """Changes with anything that changes the result or its order."""
+        dtype = real_dtype(data)
+        options = (self.b1_bins, self.refine, self.with_std, self.block_size)
+        return content_key(
+            dictionary_key(self.model, self._atoms, self.rank, derivatives=True, dtype=dtype),
+            options,
+            data,
+            noise,
+            *(part for item in sorted(known.items()) for part in item),
         )
 
     @cached_property
@@ -181,25 +204,32 @@ class DictionaryEstimator:
         return [round(step * _B1_STEP, 10) for step in range(first, last + 1)]
 
     def _dictionary(self, b1: float | None, like: Tensor) -> Dictionary:
-        """Simulated on first use; kept for all further voxels."""
+        """Simulated or read on first use; kept for all further voxels."""
         dtype = real_dtype(like)
-        key = (b1, dtype, like.device)
-        if key not in self._dictionaries:
-            atoms = self._atoms
-            if b1 is not None:
-                atoms = atoms.clone()
-                atoms[:, self.parameters.names.index("B1")] = b1
-                if self.atoms is not None:
-                    atoms = torch.unique(atoms, dim=0)
-            self._dictionaries[key] = simulate(
+        if (b1, dtype, like.device) in self._dictionaries:
+            return self._dictionaries[b1, dtype, like.device]
+        atoms = self._atoms
+        if b1 is not None:
+            atoms = atoms.clone()
+            atoms[:, self.parameters.names.index("B1")] = b1
+            if self.atoms is not None:
+                atoms = torch.unique(atoms, dim=0)
+        derivatives = self.refine > 0
+        key = dictionary_key(self.model, atoms, self.rank, derivatives=derivatives, dtype=dtype)
+        made = None if self.cache_dir is None else load(self.cache_dir, key, like.device)
+        if made is None:
+            made = simulate(
                 self.model,
                 atoms.to(like.device),
                 rank=self.rank,
-                derivatives=self.refine > 0,
+                derivatives=derivatives,
                 dtype=dtype,
                 device=like.device,
             )
-        return self._dictionaries[key]
+            if self.cache_dir is not None:
+                made = store(self.cache_dir, key, made)
+        self._dictionaries[b1, dtype, like.device] = made
+        return made
 
     def _estimate_block(
         self, data: Tensor, known: dict[int, Tensor], sigma: Tensor, b1: float | None
@@ -287,17 +317,3 @@ def _normalise(data: Tensor, basis: Tensor | None) -> tuple[Tensor, Tensor, Tens
     compressed = data @ basis.conj().to(data.dtype)
     inside = compressed.abs().double().square().sum(-1)
     return compressed, (1 - inside).clamp_min(0).to(size.dtype), size
-
-
-def _empty(data: Tensor, n_parameters: int) -> dict[str, Tensor]:
-    """Maps of voxels that are not estimated."""
-    n, device, real = len(data), data.device, real_dtype(data)
-    shapes = {
-        "theta": (n, n_parameters), "std": (n, n_parameters), "residual": (n,), "match": (n,)
-    }  # fmt: skip
-    maps = {
-        name: torch.full(shape, torch.nan, dtype=real, device=device)
-        for name, shape in shapes.items()
-    }
-    maps["m0"] = torch.full((n,), torch.nan, dtype=data.dtype, device=device)
-    return maps
