@@ -1,0 +1,64 @@
+"""The surrogate imitates a signal and its derivatives."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bids_brnn.bounds import covariance
+from bids_brnn.learning.simulate import simulate_training_set
+from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork, train_surrogate
+from bids_brnn.parameters import RELAXATION, W0, Parameter, ParameterSet
+from bids_brnn.priors import Prior, TissueClass, uniform
+from bids_brnn.signals.base import SignalModel
+from bids_brnn.signals.epg import EpgFisp
+from bids_brnn.subspace import CompressedSignal, Subspace
+from bids_brnn.trains import jiang_like_train
+
+RANGES = {"R1": uniform(0.5, 2), "R2": uniform(5, 20), "B1": uniform(0.8, 1.2)}
+PRIOR = Prior(RELAXATION, (TissueClass("all", 1, RANGES),))
+
+
+@pytest.fixture(scope="module")
+def imitation():
+    frames = EpgFisp(jiang_like_train(200))
+    rng = torch.Generator().manual_seed(0)
+    model = CompressedSignal(frames, Subspace.from_signals(frames(PRIOR.sample(200, rng=rng)), 5))
+    data = simulate_training_set(model, PRIOR, 3000, rng=rng)
+    losses = []
+    surrogate = train_surrogate(
+        data, RELAXATION, width=32, blocks=2, steps=600, batch=256,
+        log=lambda step, error: losses.append(error),
+    )  # fmt: skip
+    return model, data, surrogate, losses
+
+
+def test_it_is_a_signal_model_that_agrees_within_percents(imitation):
+    _, data, surrogate, losses = imitation
+    assert isinstance(surrogate, SignalModel)
+    assert losses[-1] < losses[0]
+    signal = surrogate(data.theta)
+    error = (signal - data.coefficients).norm(dim=-1) / data.coefficients.norm(dim=-1)
+    assert float(error.median()) < 0.03  # seconds of training
+
+
+def test_its_derivatives_give_the_bound(imitation):
+    _, data, surrogate, _ = imitation
+    signal, derivatives = surrogate.linearize(data.theta[:200])
+    bound = covariance(signal, derivatives[..., :2]).diagonal(dim1=-2, dim2=-1)
+    # a short training: the root of the bound is right within some percent
+    ratio = (bound / data.bound[:200, :2]).sqrt()
+    assert float((ratio - 1).abs().median()) < 0.1
+
+
+def test_the_sign_of_off_resonance_conjugates_exactly():
+    parameters = ParameterSet((*RELAXATION.items[:2], Parameter(W0, -9.0, 9.0, 0.0, "nuisance")))
+    torch.manual_seed(0)
+    surrogate = SurrogateModel(SurrogateNetwork(3, 4, 16, 1), parameters, conjugate=True)
+    theta = torch.tensor([[1.0, 10.0, 5.0], [1.0, 10.0, -5.0]], dtype=torch.float64)
+    plus, minus = surrogate(theta)
+    assert plus.dtype == torch.complex128
+    assert plus.imag.abs().max() > 0
+    torch.testing.assert_close(minus, plus.conj().resolve_conj())
+    basis = torch.linalg.qr(torch.randn(4, 2, dtype=torch.float64))[0]
+    torch.testing.assert_close(surrogate(theta, basis), surrogate(theta) @ basis.to(plus.dtype))
