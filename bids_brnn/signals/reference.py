@@ -200,8 +200,7 @@ def _integration() -> tuple[Array, Array]:
     vandermonde = np.polynomial.chebyshev.chebvander(2 * nodes - 1, n - 1)
     powers = np.polynomial.chebyshev.chebint(np.eye(n), lbnd=-1, axis=0)
     integrals = np.polynomial.chebyshev.chebvander(2 * nodes - 1, n) @ powers / 2
-    matrix: Array = np.linalg.solve(vandermonde.T, integrals.T).T
-    return nodes, matrix
+    return nodes, np.asarray(np.linalg.solve(vandermonde.T, integrals.T).T, float)
 
 
 def _memory(tissue: Tissue, duration: float, lineshape: Lineshape) -> Array:
