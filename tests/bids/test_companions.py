@@ -67,6 +67,9 @@ def test_the_mask_of_the_series_comes_first(raw, recon, fmriprep):
     stem = raw.qmt()
     recon.image(f"{stem}_desc-brain_mask.nii.gz", ONES)
     recon.image("sub-01/anat/sub-01_acq-other_desc-brain_mask.nii.gz", ONES)
+    # One that comes first by name, and belongs to a T1w image.
+    fmriprep.image("sub-01/anat/sub-01_acq-0_desc-brain_mask.nii.gz", ONES)
+    fmriprep.image("sub-01/anat/sub-01_acq-0_desc-preproc_T1w.nii.gz", ONES)
     found = {"fmriprep": fmriprep.root, "recon": recon.root}
     assert series_of(raw, derivatives=found).mask == recon.root / f"{stem}_desc-brain_mask.nii.gz"
 
@@ -96,6 +99,22 @@ def test_the_raw_t1w_serves_without_fmriprep_and_ties_are_noted(raw):
     assert t1w is not None
     assert t1w.name == "sub-01_run-1_T1w.nii.gz"
     assert any("run-1_T1w" in note and "run-2_T1w" in note for note in found.notes)
+
+
+def test_a_derivative_comes_before_the_raw_data(raw, recon):
+    raw.qmt()
+    raw.image("sub-01/anat/sub-01_T1w.nii.gz", ONES)
+    better = recon.image("sub-01/anat/sub-01_T1w.nii.gz", ONES)
+    assert series_of(raw, derivatives={"recon": recon.root}).t1w == better
+
+
+def test_images_in_template_space_are_never_used(raw, recon):
+    raw.qmt()
+    for name in ("desc-brain_mask", "desc-preproc_T1w", "dseg", "label-GM_probseg"):
+        recon.image(f"sub-01/anat/sub-01_space-MNI152NLin6Asym_{name}.nii.gz", ONES)
+    companions = series_of(raw, derivatives={"recon": recon.root}).companions
+    assert (companions.mask, companions.t1w, companions.dseg) == (None, None, None)
+    assert companions.tissue_probabilities == {}
 
 
 def test_anatomy_of_the_same_session_or_of_none(raw):
