@@ -284,7 +284,7 @@ def _nodes(n: int) -> Array:
 
 
 def _on_grid(series: Array, tau: ArrayLike, beta: ArrayLike, limit: float) -> Array:
-    taus, betas = np.asarray(tau, float), np.asarray(beta, float)
+    taus, betas = np.atleast_1d(np.asarray(tau, float)), np.atleast_1d(np.asarray(beta, float))
     _check_domain(taus, betas, limit)
     low, high = np.log(TAU_RANGE)
     rows = chebyshev.chebvander(2 * (np.log(taus) - low) / (high - low) - 1, series.shape[0] - 1)
