@@ -15,6 +15,9 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("bids_brnn.cli.demo", "make a small data set with known truth, map it, compare"),
     "simulate": ("bids_brnn.cli.simulate", "signals, derivatives and bounds of parameter sets"),
     "crb": ("bids_brnn.cli.crb", "what a pulse train can measure: tables and plots of bounds"),
+    "train": ("bids_brnn.cli.train", "train a network for a pulse train, a prior and a rank"),
+    "evaluate": ("bids_brnn.cli.evaluate", "judge a trained network against bounds and fits"),
+    "models": ("bids_brnn.cli.models", "list trained networks, or show the card of one"),
 }
 """Name of the subcommand, its module (loaded only when called) and what it does."""
 

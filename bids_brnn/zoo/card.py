@@ -87,11 +87,11 @@ class ModelCard:
                 f"{path} has card format {content.get('format')}, this program reads "
                 f"{CARD_FORMAT}; use the version of bids_brnn that wrote it"
             )
-        content["parameters"] = tuple(content["parameters"])
-        content["snr_range"] = tuple(content["snr_range"])
         try:
+            content["parameters"] = tuple(content["parameters"])
+            content["snr_range"] = tuple(content["snr_range"])
             return cls(**content)
-        except TypeError as error:
+        except (TypeError, KeyError) as error:
             raise DataError(f"{path} is incomplete: {error}") from error
 
 

@@ -222,7 +222,7 @@ def list_cards(where: Iterable[Path] | None = None) -> list[tuple[Path, ModelCar
     for folder in folders() if where is None else where:
         if not folder.is_dir():
             raise ReadError(f"the folder of models {folder} does not exist; see {FOLDER_VARIABLE}")
-        for path in sorted(folder.glob("*.json")):
+        for path in sorted(folder.glob("*.json"), key=lambda item: item.stem):
             found.append((path, ModelCard.from_file(path)))
     return found
 
