@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import NamedTuple, get_args
 
 import torch
@@ -20,20 +20,19 @@ from torch import Tensor
 from bids_brnn.errors import ParameterError
 from bids_brnn.parameters import RELAXATION, W0, Parameter, ParameterSet
 from bids_brnn.sequences import PulseSequence, Start
-from bids_brnn.signals.base import forward_derivatives
-from bids_brnn.signals.epg_recursion import collect
+from bids_brnn.signals.epg_recursion import add_row, collect
 from bids_brnn.signals.epg_train import PulseTrain, cut_trains
 
 R1_COLUMN, R2_COLUMN, W0_COLUMN, B1_COLUMN = range(4)
 
 
 class Magnetization(NamedTuple):
-    """Side by side in the last axis, ``(rows, states)``; ``xy`` in the frame of the pulse."""
+    """States side by side, ``(1 + tangents, rows, states)``; ``xy`` in the frame of the pulse."""
 
     xy: Tensor
     z: Tensor
     one: Tensor
-    """1, or 0 for the difference of two states: scales what recovers from nothing."""
+    """``(states,)``: 1, or 0 for the difference of two states; scales what recovers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,18 +79,26 @@ class BalancedSsfp:
 
     def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
         """Signal ``(..., N)`` or, with ``basis``, coefficients ``(..., R)``."""
-        rows = theta.reshape(-1, theta.shape[-1])
+        return self._run(theta, basis, derivatives=False)[0]
+
+    def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Signal ``(..., N)`` and derivatives ``(..., N, 4)``; tangents of the same recursion."""
+        result = self._run(theta, basis, derivatives=True)
+        return result[0], torch.movedim(result[1:], 0, -1)
+
+    def _run(self, theta: Tensor, basis: Tensor | None, *, derivatives: bool) -> Tensor:
+        """``(1 or 5, ..., N or R)``."""
+        rates = theta.reshape(-1, theta.shape[-1]).T[..., None]
+        n_tangents = len(rates) if derivatives else 0
         stream = (
             sample
             for train in self._trains
-            for sample in _samples(train, rows, self.sequence.start, self.inversion_efficiency)
+            for sample in _samples(
+                train, rates, n_tangents, self.sequence.start, self.inversion_efficiency
+            )
         )
         signal = collect(stream, basis)
-        return signal.reshape(*theta.shape[:-1], signal.shape[-1])
-
-    def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Signal ``(..., N)`` and derivatives ``(..., N, 4)``, by forward mode."""
-        return forward_derivatives(partial(self.__call__, basis=basis), theta)
+        return signal.reshape(len(signal), *theta.shape[:-1], signal.shape[-1])
 
     @cached_property
     def _trains(self) -> tuple[PulseTrain, ...]:
@@ -99,67 +106,88 @@ class BalancedSsfp:
         return cut_trains(self.sequence, model="balanced SSFP", gradient="balanced", starts=starts)
 
 
-def _samples(train: PulseTrain, theta: Tensor, start: str, efficiency: float) -> Iterator[Tensor]:
-    """Samples ``(rows,)``, one after the other."""
+def _samples(
+    train: PulseTrain, rates: Tensor, n_tangents: int, start: str, efficiency: float
+) -> Iterator[Tensor]:
+    """Samples ``(1 + n_tangents, rows)``, one after the other; ``rates`` is ``(4, rows, 1)``."""
     if start in ("periodic", "antiperiodic"):
-        state = _steady_state(train, theta, efficiency, -1.0 if start == "antiperiodic" else 1.0)
+        sign = -1.0 if start == "antiperiodic" else 1.0
+        state = _steady_state(train, rates, n_tangents, efficiency, sign)
     else:
-        state = _states(theta, [[0.0, 0.0, -efficiency if train.inverted_start else 1.0]])
+        z = -efficiency if train.inverted_start else 1.0
+        state = _states(rates, n_tangents, [[0.0, 0.0, z, 1.0]])
     following = 0
     for pulse in range(train.flip_angle.size):
-        state = _excite(state, theta, train, pulse, efficiency)
+        state = _excite(state, rates, train, pulse, efficiency)
         while following < train.sample_time.size and train.sample_pulse[following] == pulse:
-            echo = _precess(state, theta, float(train.sample_time[following]))
-            yield echo.xy[:, 0]
+            echo = _precess(state, rates, float(train.sample_time[following]))
+            yield echo.xy[..., 0]
             following += 1
         if following == train.sample_time.size:
             return
-        state = _precess(state, theta, float(train.repetition_time[pulse]))
+        state = _precess(state, rates, float(train.repetition_time[pulse]))
 
 
-def _states(theta: Tensor, columns: list[list[float]], one: float = 1.0) -> Magnetization:
-    x, y, z = theta.new_tensor(columns).T.unbind(0)
-    rows = torch.ones_like(theta[:, :1])
-    return Magnetization(rows * torch.complex(x, y), rows * z, rows * torch.full_like(z, one))
+def _states(rates: Tensor, n_tangents: int, columns: list[list[float]]) -> Magnetization:
+    """States (x, y, z, one) side by side, the same for all rows; tangents are zero."""
+    x, y, z, one = rates.new_tensor(columns).T
+    value = torch.zeros((1 + n_tangents, 1, 1), dtype=rates.dtype, device=rates.device)
+    value[0] = 1
+    rows = torch.ones_like(rates[0]) * value
+    return Magnetization(torch.complex(rows * x, rows * y), rows * z, one)
 
 
 def _excite(
-    state: Magnetization, theta: Tensor, train: PulseTrain, pulse: int, efficiency: float
+    state: Magnetization, rates: Tensor, train: PulseTrain, pulse: int, efficiency: float
 ) -> Magnetization:
     """Rotate about the x axis of the frame of this pulse, or invert."""
     if train.inversion[pulse]:
         return state._replace(xy=torch.zeros_like(state.xy), z=-efficiency * state.z)
-    turn = float(train.turn[pulse])
+    turn, flip = float(train.turn[pulse]), float(train.flip_angle[pulse])
     xy = state.xy * complex(math.cos(turn), -math.sin(turn))
-    angle = theta[:, B1_COLUMN, None] * float(train.flip_angle[pulse])
+    angle = rates[B1_COLUMN] * flip
     sine, cosine = torch.sin(angle), torch.cos(angle)
-    y = cosine * xy.imag - sine * state.z
-    return state._replace(xy=torch.complex(xy.real, y), z=sine * xy.imag + cosine * state.z)
+    y, z = cosine * xy.imag - sine * state.z, sine * xy.imag + cosine * state.z
+    if len(z) > 1:
+        y, z = add_row(y, B1_COLUMN + 1, -flip * z[0]), add_row(z, B1_COLUMN + 1, flip * y[0])
+    return state._replace(xy=torch.complex(xy.real, y), z=z)
 
 
-def _precess(state: Magnetization, theta: Tensor, time: float) -> Magnetization:
-    r1, r2, w0 = (theta[:, column, None] for column in (R1_COLUMN, R2_COLUMN, W0_COLUMN))
-    decay = torch.exp(-time * r2)
-    factor = torch.complex(decay * torch.cos(time * w0), decay * torch.sin(time * w0))
-    z = torch.exp(-time * r1) * state.z - torch.expm1(-time * r1) * state.one
-    return state._replace(xy=factor * state.xy, z=z)
+def _precess(state: Magnetization, rates: Tensor, time: float) -> Magnetization:
+    decay1, decay2 = (torch.exp(-time * rates[column]) for column in (R1_COLUMN, R2_COLUMN))
+    angle = time * rates[W0_COLUMN]
+    xy = torch.complex(decay2 * torch.cos(angle), decay2 * torch.sin(angle)) * state.xy
+    z = decay1 * state.z
+    recovered = z[0] - torch.expm1(-time * rates[R1_COLUMN]) * state.one
+    if len(z) > 1:
+        # Distance from equilibrium decays, so that its derivative needs no other exponential.
+        z = add_row(z, R1_COLUMN + 1, -time * (recovered - state.one))
+        xy = add_row(xy, R2_COLUMN + 1, -time * xy[0])
+        xy = add_row(xy, W0_COLUMN + 1, 1j * time * xy[0])
+    return state._replace(xy=xy, z=torch.cat([recovered[None], z[1:]]))
 
 
 def _steady_state(
-    train: PulseTrain, theta: Tensor, efficiency: float, sign: float
+    train: PulseTrain, rates: Tensor, n_tangents: int, efficiency: float, sign: float
 ) -> Magnetization:
-    """State before the first pulse that the train reproduces, ``xy`` times ``sign``."""
-    unit = _states(theta, [[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], [0, 0, 0]])
-    recovers = unit.one.clone()
-    recovers[:, :3] = 0
-    state = unit._replace(one=recovers)
+    """State before the first pulse that the train reproduces, ``xy`` times ``sign``.
+
+    The train maps ``m`` to ``P m + q``; columns of ``P`` are what becomes of the unit states
+    without recovery, ``q`` what recovers from nothing. Tangents follow from the same equation.
+    """
+    state = _states(
+        rates, n_tangents, [[1.0, 0, 0, 0], [0, 1.0, 0, 0], [0, 0, 1.0, 0], [0, 0, 0, 1.0]]
+    )
     for pulse in range(train.flip_angle.size):
-        state = _excite(state, theta, train, pulse, efficiency)
-        state = _precess(state, theta, float(train.repetition_time[pulse]))
+        state = _excite(state, rates, train, pulse, efficiency)
+        state = _precess(state, rates, float(train.repetition_time[pulse]))
     xy = state.xy * complex(math.cos(train.wrap), -math.sin(train.wrap))
     end = torch.stack([xy.real, xy.imag, state.z], dim=-2)
-    boundary = torch.diag(theta.new_tensor([sign, sign, 1.0]))
-    start = torch.linalg.solve(boundary - end[..., :3], end[..., 3:])
-    return Magnetization(
-        torch.complex(start[:, 0], start[:, 1]), start[:, 2], torch.ones_like(start[:, 0])
-    )
+    matrix, recovered = end[..., :3], end[..., 3:]
+    boundary = torch.diag(rates.new_tensor([sign, sign, 1.0])) - matrix[:1]
+    start = torch.linalg.solve(boundary, recovered[:1])
+    if n_tangents:
+        change = torch.linalg.solve(boundary, recovered[1:] + matrix[1:] @ start)
+        start = torch.cat([start, change])
+    x, y, z = start.unbind(-2)
+    return Magnetization(torch.complex(x, y), z, rates.new_ones(1))

@@ -167,8 +167,8 @@ def _rotate(states: States, rates: Tensor, train: PulseTrain, pulse: int) -> Sta
         # d/dB1 of the rotation matrix, applied to the value, enters the B1 tangent.
         slope = nominal * (cosine * states.z[0] - 0.5 * sine * both[0])
         z_slope = -nominal * (sine * states.z[0] + 0.5 * cosine * both[0])
-        gain = _add_row(gain, B1 + 1, slope)
-        z = _add_row(z, B1 + 1, z_slope)
+        gain = add_row(gain, B1 + 1, slope)
+        z = add_row(z, B1 + 1, z_slope)
     return States(states.a + gain, states.b + gain, z)
 
 
@@ -178,9 +178,9 @@ def _relax(states: States, rates: Tensor, duration: float) -> States:
     recovery = torch.zeros_like(z[:, :1])
     recovery[0, 0] = -torch.expm1(-duration * rates[R1])
     if len(z) > 1:
-        z = _add_row(z, R1 + 1, -duration * z[0])
-        a = _add_row(a, R2 + 1, -duration * a[0])
-        b = _add_row(b, R2 + 1, -duration * b[0])
+        z = add_row(z, R1 + 1, -duration * z[0])
+        a = add_row(a, R2 + 1, -duration * a[0])
+        b = add_row(b, R2 + 1, -duration * b[0])
         recovery[R1 + 1, 0] = duration * decay1
     z = torch.cat([z[:, :1] + recovery, z[:, 1:]], dim=1)  # order 0 alone recovers
     return States(a, b, z)
@@ -199,11 +199,11 @@ def _sample(states: States, rates: Tensor, echo_time: float) -> Tensor:
     """``F+_0 exp(-TE R2)`` seen by a receiver that follows the RF phase."""
     signal = torch.exp(-echo_time * rates[R2]) * states.a[:, 0]
     if len(signal) > 1:
-        signal = _add_row(signal, R2 + 1, -echo_time * signal[0])
+        signal = add_row(signal, R2 + 1, -echo_time * signal[0])
     return -1j * signal
 
 
-def _add_row(values: Tensor, row: int, addition: Tensor) -> Tensor:
+def add_row(values: Tensor, row: int, addition: Tensor) -> Tensor:
     """``values`` with ``addition`` added to one row of the first axis, out of place."""
     changed = values[row : row + 1] + addition[None]
     return torch.cat([values[:row], changed, values[row + 1 :]])
