@@ -75,7 +75,7 @@ class KernelPlan:
         """
         rf = plan.kind != WAIT
         top = float(plan.flip[rf].max()) if rf.any() else 0.0
-        if top * B1_range[1] > RATE_LIMIT:
+        if top * B1_range[1] > RATE_LIMIT * (1 + 1e-9):
             return None
         trains, n_steps = plan.kind.shape
         padded = -(-n_steps // GROUP) * GROUP

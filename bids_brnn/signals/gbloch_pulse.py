@@ -65,12 +65,16 @@ class PulseSlopes:
     by_T2s: Pulse
     by_relaxation: Pulse
     """With respect to R2f - R1f - Rx m0s (``turn``), minus that for the losses (``remain``)."""
+    by_return: Sequence[Operand]
+    """Per Rx^2 m0s m0f (exchange forth and back): xx, xz, zz; zx = -xz."""
 
     def sources(self, c: Named, pulse: Pulse, m: State) -> dict[str, list[Operand]]:
         """Derivative of the pulse times the state, for each parameter."""
         x, y, z, s = m
         xx, xy, xz, yy, yz, zz = self.by_relaxation.turn
         q = [xx * x + xy * y + xz * z, yy * y - xy * x + yz * z, zz * z + yz * y - xz * x]
+        kxx, kxz, kzz = self.by_return
+        back = [kxx * x + kxz * z, 0.0, kzz * z - kxz * x]
         hx, hy, hz = pulse.exchange
         arriving = [hx * s, hy * s, hz * s]
         leaving = hy * y + hz * z - hx * x
@@ -84,7 +88,10 @@ class PulseSlopes:
             ] + [Rx * (leaving + lost) + R1s * aj],
             "R1f": [m0f * g - a for a, g in zip(q, gains, strict=True)] + [0.0],
             "R2f": [*q, 0.0],
-            "Rx": [m0f * b - m0s * a for a, b in zip(q, arriving, strict=True)]
+            "Rx": [
+                m0f * (b + 2.0 * (Rx * m0s) * k) - m0s * a
+                for a, b, k in zip(q, arriving, back, strict=True)
+            ]
             + [m0s * leaving - m0f * lost],
             "R1s": [0.0, 0.0, 0.0, m0s * aj - lost],
             **{
@@ -158,65 +165,84 @@ def finite_pulse(
     """A pulse of finite duration, and its derivatives if wanted."""
     flip, T = step[STEP.index("flip")], step[STEP.index("duration")]
     angles = Angles(series, flip * c("B1"), T * c("w0"))
-    phi = angles.phi
-    relax, loss = c("relax") * T, c("loss") * T
+    phi, turn = angles.phi, angles.matrix()
+    small = _Small(T, phi, c("relax") * T, c("loss") * T, c("to_free") * c("to_solid") * (T * T))
     v = {name: values[0] for name, values in tables.items()}
-    eg = relax * v["g"]
-    matrix = angles.matrix()
-    main = _combine(matrix, v, T, phi, relax, loss, second=1.0 + 0.5 * (eg * eg))
+    main = _combine(turn, v, small)
     if not slopes:
         return main, None
     b = {name: values[1] for name, values in tables.items()}
     t = {name: values[2] for name, values in tables.items()}
-    turn = angles.by_w0(T)
-    turn[1] = turn[1] + relax * T * v["gxy"]
-    turn[4] = turn[4] + relax * T * v["gyz"]
-    turn[5] = turn[5] + 2.0 * (relax * T * phi) * v["gzz"]
+    twice = 2.0 * phi
+    by_phi = [
+        twice * v["gxx"], v["gxy"], twice * v["gxz"], twice * v["gyy"], v["gyz"], twice * v["gzz"],
+    ]  # fmt: skip
+    rate = small.relax * T
     by_w0 = Pulse(
-        turn,
-        [0.0, T * T * v["hy"], 2.0 * (T * T * phi) * v["hzz"]],
+        [a + rate * b for a, b in zip(angles.by_w0(T), by_phi, strict=True)],
+        [T * T * twice * v["hxx"], T * T * v["hy"], T * T * twice * v["hzz"]],
         0.0,
         [0.0, T * T * v["ay"], 0.0, 0.0],
     )
-    by_T2s = Pulse(
-        [0.0] * 6,
-        [T * t["hx"], T * (phi * t["hy"]), T * (t["hz"] + phi * phi * t["hzz"])],
-        t["S"] - loss * t["hs"],
-        [0.0, 0.0, 0.0, T * t["hj"]],
-    )
-    gT = T * v["g"]
-    second = gT * eg
-    tilt = T * phi
+    # Exchange forth and back is too small for its derivative with respect to T2s to matter.
+    by_T2s = Pulse([0.0] * 6, _exchange(t, small), t["S"] - small.loss * t["hs"],
+                   [0.0, 0.0, 0.0, T * t["hj"]])  # fmt: skip
     by_relaxation = Pulse(
-        [second * matrix[0] - gT, tilt * v["gxy"], second * matrix[2], 0.0, tilt * v["gyz"],
-         second * matrix[5] + gT + tilt * phi * v["gzz"]],
-        [], T * v["hs"], [],
-    )  # fmt: skip
-    by_B1 = _combine(angles.by_B1(flip), b, T, phi, relax, loss, second=1.0)
-    return main, PulseSlopes(by_B1, by_w0, by_T2s, by_relaxation)
+        [T * a for a in _relaxation(v, phi, 2.0 * small.relax)], [], T * v["hs"], []
+    )
+    square = T * T
+    by_return = [square * v["kxx"], square * v["kxz"], square * v["kzz"]]
+    return main, PulseSlopes(
+        _combine(angles.by_B1(flip), b, small), by_w0, by_T2s, by_relaxation, by_return
+    )
 
 
-def _combine(
-    turn: Sequence[Any], v: Mapping[str, Any], T: Any, phi: Any, relax: Any, loss: Any,
-    *, second: Any,
-) -> Pulse:  # fmt: skip
-    """Rotation, saturation and the corrections that are linear in the tables ``v``."""
-    eg, tilt = relax * v["g"], relax * phi
+@dataclass(frozen=True)
+class _Small:
+    """Rates times the duration."""
 
-    def scaled(value: Any) -> Any:
-        return value if isinstance(second, float) else value * second
+    T: Any
+    phi: Any
+    relax: Any
+    loss: Any
+    forth_and_back: Any
 
+
+def _relaxation(v: Mapping[str, Any], phi: Any, second: Any) -> list[Any]:
+    """Relaxation of the turning free pool per ``relax``: xx, xy, xz, yy, yz, zz."""
+    square = phi * phi
+    return [
+        square * v["gxx"] + second * v["qxx"] - v["g"],
+        phi * v["gxy"],
+        square * v["gxz"] + second * v["qxz"],
+        square * v["gyy"],
+        phi * v["gyz"],
+        square * v["gzz"] + second * v["qzz"] + v["g"],
+    ]
+
+
+def _exchange(v: Mapping[str, Any], small: _Small) -> list[Any]:
+    phi, T = small.phi, small.T
+    square = phi * phi
+    return [
+        T * (v["hx"] + square * v["hxx"]),
+        T * (phi * v["hy"]),
+        T * (v["hz"] + square * v["hzz"]),
+    ]
+
+
+def _combine(turn: Sequence[Any], v: Mapping[str, Any], small: _Small) -> Pulse:
+    """Rotation, saturation and the corrections, which are linear in the tables ``v``."""
+    T, phi = small.T, small.phi
+    matrix = [
+        a + small.relax * b for a, b in zip(turn, _relaxation(v, phi, small.relax), strict=True)
+    ]
+    for entry, name in ((0, "kxx"), (2, "kxz"), (5, "kzz")):
+        matrix[entry] = matrix[entry] + small.forth_and_back * v[name]
     return Pulse(
-        [
-            scaled(turn[0]) - eg,
-            turn[1] + tilt * v["gxy"],
-            scaled(turn[2]),
-            turn[3],
-            turn[4] + tilt * v["gyz"],
-            scaled(turn[5]) + (eg + tilt * phi * v["gzz"]),
-        ],
-        [T * v["hx"], T * (phi * v["hy"]), T * (v["hz"] + phi * phi * v["hzz"])],
-        v["S"] - loss * v["hs"],
+        matrix,
+        _exchange(v, small),
+        v["S"] - small.loss * v["hs"],
         [T * v["ax"], T * (phi * v["ay"]), T * v["az"], T * v["hj"]],
     )
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from bids_brnn.errors import DataError
 from bids_brnn.parameters import QMT, MapItem, Parameter, ParameterSet
 from bids_brnn.sequences import PulseSequence
 from bids_brnn.signals.base import check_parameters
+from bids_brnn.signals.gbloch_compiled import simulate_compiled
 from bids_brnn.signals.lineshapes import lineshape as find_lineshape
 from bids_brnn.signals.pulse_domain import PulseDomain
 from bids_brnn.signals.saturation import Saturation
@@ -29,7 +30,10 @@ from bids_brnn.signals.train_plan import TrainPlan
 from bids_brnn.signals.train_scan import linearized_signal, signal
 from bids_brnn.signals.train_steps import TrainSteps
 
-Method = Literal["auto", "exact", "split"]
+if TYPE_CHECKING:
+    from bids_brnn.signals.gbloch_plan import KernelPlan
+
+Method = Literal["auto", "exact", "split", "compiled"]
 
 _ROWS_CPU, _ROWS_CUDA = 256, 2**14  # parameter sets at a time: bounds the memory
 
@@ -61,7 +65,9 @@ class GeneralizedBloch:
         ``gbloch``, or for comparison ``graham`` (single-frequency approximation) or ``sled``.
     method
         ``exact``: matrix exponentials; ``split``: operator splitting in PyTorch, on any device;
-        apparent_R1
+        ``compiled``: vector code for the CPU, and ``split`` where it does not apply; ``auto``: as
+        ``compiled``.
+    apparent_R1
         One longitudinal rate ``R1a`` for both pools in place of ``R1f`` and ``R1s``.
     lineshape
         Line of the semi-solid pool: ``super-lorentzian``, ``lorentzian`` or ``gaussian``.
@@ -175,6 +181,16 @@ class GeneralizedBloch:
             ]
         )
 
+    @cached_property
+    def kernel_plan(self) -> KernelPlan | None:
+        """The trains as the compiled kernel reads them; None if it does not cover them."""
+        from bids_brnn.signals.gbloch_plan import KernelPlan
+
+        if self.saturation != "gbloch":
+            return None
+        shape = find_lineshape(self.lineshape)
+        return KernelPlan.build(self.plan, self.domain.T2s_range, self.domain.B1_range, shape)
+
     def steps(self, *, exact: bool) -> TrainSteps:
         """Builder of the maps from sample to sample."""
         return self._exact_steps if exact else self._split_steps
@@ -219,6 +235,10 @@ def simulate(
     signal, derivatives
         ``(B, N or R)`` and ``(B, N or R, 8)`` or None.
     """
+    if model.method in ("auto", "compiled") and theta.device.type == "cpu":
+        result = simulate_compiled(model.kernel_plan, theta, basis, derivatives=derivatives)
+        if result is not None:
+            return result
     return _in_torch(model, theta, basis, derivatives=derivatives)
 
 
