@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from bids_brnn.errors import BidsBrnnError
@@ -17,17 +16,14 @@ if TYPE_CHECKING:
 _KEPT = "finished steps are kept in the work folder"
 
 
-class Terminated(BaseException):
-    """The process was asked to end (SIGTERM); not an Exception, so that nothing swallows it."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the BIDS App; the exit code (see ``docs/usage.md``)."""
+    from bids_brnn.cli.ending import Terminated, ended_by_signal
     from bids_brnn.cli.parser import parse
 
-    before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        return run(parse(arguments))
+        with ended_by_signal():
+            return run(parse(arguments))
     except BidsBrnnError as error:
         print(f"bids_brnn: {error}", file=sys.stderr)
         return error.exit_code
@@ -37,14 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"bids_brnn: interrupted; {_KEPT}", file=sys.stderr)
         return 128 + signal.SIGINT
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    # A second signal must not interrupt the cleaning up after the first.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Terminated
 
 
 def run(config: RunConfig) -> int:
