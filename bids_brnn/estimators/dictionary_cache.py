@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -105,7 +106,8 @@ def store(folder: Path, key: str, dictionary: Dictionary) -> Dictionary:
             return winner
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         _log.warning("cannot keep the dictionary in %s (%s)", folder, error)
     return dictionary
 
