@@ -52,6 +52,16 @@ def test_the_index_is_really_used(raw, database):
     assert found.problems == ()
 
 
+def test_sessions_are_chosen_from_the_index(raw, tmp_path):
+    for session in ("1", "2"):
+        raw.qmt("01", session)
+    folder = tmp_path / "db"
+    find_acquisitions(raw.root, database_dir=folder)
+    found = find_acquisitions(raw.root, sessions=["2"], database_dir=folder)
+    assert found.notes == ()
+    assert names(found) == ["sub-01_ses-2_acq-a_QMT"]
+
+
 def test_no_index_without_the_flag(raw, tmp_path):
     raw.qmt()
     before = set(tmp_path.rglob("*"))

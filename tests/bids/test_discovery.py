@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bids_brnn.bids import find_acquisitions, read_coefficients
+from bids_brnn.bids.dataset import ignored, index
 from bids_brnn.errors import BidsBrnnError, UsageError
 
 
@@ -208,7 +209,7 @@ def test_the_nearest_table_wins(raw):
 
 def test_the_last_interval_of_a_train_is_the_repetition_time(raw):
     raw.mrf(RepetitionTimeExcitation=0.012)
-    onsets = [0.0, *(0.02 + 0.012 * k for k in range(11))]
+    onsets = [0.0, *(0.02 + 0.012 * k for k in range(10)), 0.142]
     raw.pulses(
         "acq-f_rfpulses.tsv",
         onset=[round(t, 6) for t in onsets],
@@ -216,7 +217,8 @@ def test_the_last_interval_of_a_train_is_the_repetition_time(raw):
         phase=None,
         pulse_type=["inversion", *["excitation"] * 11],
     )
-    assert only(raw.root).sequence.repetition_time[0, [0, -1]] == pytest.approx([0.02, 0.012])
+    intervals = only(raw.root).sequence.repetition_time[0]
+    assert intervals[[0, 1, -2, -1]] == pytest.approx([0.02, 0.012, 0.014, 0.012])
 
 
 def test_defaults_and_gaps_are_noted(raw):
@@ -225,6 +227,24 @@ def test_defaults_and_gaps_are_noted(raw):
     assert found.acquisitions[0].sequence.start == "antiperiodic"
     assert any("BoundaryCondition" in note and "antiperiodic" in note for note in found.notes)
     assert any("MagneticFieldStrength is missing" in note for note in found.notes)
+
+
+def test_only_requested_folders_are_indexed(raw):
+    for subject in ("01", "011", "02"):
+        for session in ("1", "2"):
+            raw.qmt(subject, session)
+    raw.text("sub-01/ses-1/func/sub-01_ses-1_bold.json", "{}")
+    raw.text("code/sub-01_x.json", "{}")
+
+    def indexed(*arguments):
+        files = index(raw.root, ignored(*arguments)).get(return_type="filename")
+        return {str(os.path.relpath(file, raw.root)).rsplit("/anat/")[0] for file in files}
+
+    folders = {name for name in indexed(["01"], ["2"]) if name.startswith(("sub", "code"))}
+    assert folders == {"sub-01/ses-2"}
+    folders = {name for name in indexed(["01"], None, ["func"]) if "/" in name}
+    assert folders == {"sub-01/ses-1", "sub-01/ses-2", "sub-01/ses-1/func/sub-01_ses-1_bold.json"}
+    assert "acq-a_rfpulses.tsv" in indexed(["02"], None)
 
 
 def test_only_requested_participants_are_read(raw):
