@@ -13,26 +13,35 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 
-def constants(plan: KernelPlan, theta: Array) -> Array:
-    """The columns that ``Layout.constants`` names, ``(V, n)``."""
+def constants(plan: KernelPlan, theta: Array, features: Array) -> list[Array]:
+    """All constants of parameter sets ``(V, 8)`` in the order of the layout.
+
+    Returns
+    -------
+    list of Array
+        Parts ``(V, ...)`` to be joined along the last axis; ``features`` is one of them.
+    """
     m0s, R1f, R2f, Rx, R1s, T2s, w0, B1 = theta.T
     m0f = 1 - m0s
     one = np.ones_like(m0s)
     sign = -1.0 if plan.inverted else 1.0
     to_solid, to_free = Rx * m0s, Rx * m0f
-    columns = [
+    sets = [
         m0s, R1f, R2f, Rx, R1s, T2s, w0, B1,
         m0f, R2f - R1f - to_solid, to_free, to_solid, R1s + to_free, m0f * R1f, m0s * R1s,
         sign * m0f, m0s, -sign * one, one,
     ]  # fmt: skip
-    for time in plan.free_times:
+
+    def transverse(time: float) -> list[Array]:
         decay = np.exp(-R2f * time)
-        columns += [decay * np.cos(w0 * time), decay * np.sin(w0 * time)]
-        columns += list(_exchange(theta, float(time)))
+        return [decay * np.cos(w0 * time), decay * np.sin(w0 * time)]
+
+    times: list[Array] = []
     for time in plan.echo_times:
-        decay = np.exp(-R2f * time)
-        columns += [decay * np.cos(w0 * time), decay * np.sin(w0 * time)]
-    return np.stack(columns, axis=1)
+        times += transverse(time)
+    for time in plan.free_times:
+        times += [*transverse(time), *_exchange(theta, float(time))]
+    return [np.stack(sets, axis=1), features, np.stack(times, axis=1)]
 
 
 def _exchange(theta: Array, time: float) -> list[Array]:

@@ -91,6 +91,8 @@ def simulate(
     width = plan.n_samples if basis is None else basis.shape[1]
     tiles = 1 if basis is None else -(-width // _TILE)
     tile = 0 if basis is None else -(-width // tiles)
+    if tile < 12:
+        tile = -(-tile // 4) * 4  # fewer different programs
     options = Options(dtype, lanes, plan.layout, derivatives, plan.repeats, tile)
     program = _program(options)
     rows = _basis(plan, basis, tiles, tile, dtype)
@@ -154,7 +156,7 @@ class _Job:
         rows = np.minimum(np.arange(blocks * lanes), len(theta) - 1)
         double = theta[rows].astype(np.float64)
         values = np.concatenate(
-            [constants(plan, double), features(plan.tables, plan.ranges, double)], axis=1
+            constants(plan, double, features(plan.tables, plan.ranges, double)), axis=1
         )
         sets = aligned((blocks, values.shape[1], lanes), dtype)
         sets[...] = values.reshape(blocks, lanes, -1).swapaxes(1, 2)
@@ -167,7 +169,7 @@ class _Job:
         result = aligned(shape, dtype)
         work = aligned((work_vectors(self.tiles, options.tile), lanes), dtype)
         self.program(
-            blocks, trains, n_steps // GROUP, self.tiles, self.steps, plan.index,
+            blocks, trains, n_steps // GROUP, self.tiles, sets.shape[1], self.steps, plan.index,
             self.basis, sets, work, result,
         )  # fmt: skip
         if options.tile:

@@ -51,47 +51,41 @@ class TableShape:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the constants of a parameter set and the numbers of a step lie in memory."""
+    """Where the constants of a parameter set and the numbers of a step lie in memory.
+
+    Constants: :data:`SETS`, features of the tables, factors of the echo times, and last
+    :data:`FREE` for each time between pulses. Trains that differ only in what comes from the
+    plan (numbers, times, phases) share a layout and thus a program.
+    """
 
     classes: tuple[tuple[TableShape, ...], ...]
     """Tables of each class of pulses of finite duration (small flip angles need fewer terms)."""
     crushed: tuple[TableShape, ...]
-    """Of pulses between crushers or spoilers; empty where the trains have none."""
-    n_free: int
-    """Different times between pulses."""
-    n_echo: int
-    """Different times from pulse to sample."""
+    """Tables of pulses between crushers or spoilers."""
+    one_echo: bool
+    """Whether all samples follow their pulse after the same time."""
 
     @property
     def groups(self) -> tuple[tuple[TableShape, ...], ...]:
         """Tables of all classes of pulses, in memory order."""
         return (*self.classes, self.crushed)
 
-    def free(self, i: int) -> int:
-        """Position of the constants of a time of free precession."""
-        return len(SETS) + i * len(FREE)
-
-    def echo(self, i: int) -> int:
-        """Position of the constants of an echo time: real and imaginary factor."""
-        return self.free(self.n_free) + 2 * i
+    @property
+    def echo(self) -> int:
+        """Position of the factors of the first echo time: real and imaginary part."""
+        return len(SETS) + sum(table.width for tables in self.groups for table in tables)
 
     def tables(self, group: int) -> dict[str, tuple[TableShape, int, int]]:
         """Tables of a class with the positions of their weights and features."""
         weight = len(STEP)
-        feature = self.echo(self.n_echo) + sum(
-            table.width for tables in self.groups[:group] for table in tables
-        )
+        before = self.groups[:group]
+        feature = len(SETS) + sum(table.width for tables in before for table in tables)
         found = {}
         for table in self.groups[group]:
             found[table.name] = (table, weight, feature)
             weight += table.rank
             feature += table.width
         return found
-
-    @property
-    def n_constants(self) -> int:
-        """Vectors per block of parameter sets."""
-        return self.echo(self.n_echo) + sum(t.width for tables in self.groups for t in tables)
 
     @property
     def step_size(self) -> int:
@@ -114,4 +108,4 @@ class Options:
     @property
     def defer_echo(self) -> bool:
         """Whether precession to the sample, the same for all, is left to the end."""
-        return bool(self.tile) and self.layout.n_echo == 1
+        return bool(self.tile) and self.layout.one_echo

@@ -27,6 +27,14 @@ Floats = NDArray[Any]
 Range = tuple[float, float]
 _CLASS_EDGES = (0.15, 0.75)
 """Flip angles, rad, between classes of pulses with tables of different rank."""
+_LEAST_RANKS = (
+    "4 1 2 2 1 1 0 0 0 1 0 1 1 1 0 0 0 1 0 1 0 0 1 1",
+    "8 2 4 4 3 3 1 1 1 1 2 2 1 2 1 0 1 1 1 1 1 1 1 1",
+    "11 7 7 7 6 5 2 2 3 4 3 4 3 3 3 1 3 2 2 2 2 3 3 3",
+    "1",
+)
+"""Of the tables of each class, in their order, and of pulses between crushers. Trains that need
+no more (pulses of 0.1 to 0.5 ms up to 1 kHz do not) share one program and wait for it once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +105,8 @@ class KernelPlan:
         free, echo = free.reshape(plan.kind.shape), echo.reshape(plan.kind.shape)
         kind = _classes(plan)
         groups, tables, weights = _tables(plan, kind, lineshape, T2s_range, B1_range)
-        layout = Layout(groups[:-1], groups[-1], len(free_times), len(echo_times))
+        layout = Layout(groups[:-1], groups[-1], len(echo_times) == 1)
+        first_free = layout.echo + 2 * len(echo_times)
         steps = np.zeros((trains, padded, layout.step_size))
         columns = [
             plan.flip, plan.duration, np.cos(increment), np.sin(increment), free_times[free],
@@ -108,8 +117,8 @@ class KernelPlan:
         steps[:, :n_steps, len(STEP) :] = weights
         index = np.zeros((trains, padded, 4), np.int64)
         index[..., 0] = pad(kind, WAIT)
-        index[..., 1] = layout.free(0) + len(FREE) * pad(free.astype(np.int64))
-        index[..., 2] = layout.echo(0) + 2 * pad(echo.astype(np.int64))
+        index[..., 1] = first_free + len(FREE) * pad(free.astype(np.int64))
+        index[..., 2] = layout.echo + 2 * pad(echo.astype(np.int64))
         sample = pad(plan.sample, -1)
         # Without a sample, the kernel writes to a last row that nobody reads.
         index[..., 3] = np.where(sample >= 0, sample, trains * padded)
@@ -129,9 +138,7 @@ def _classes(plan: TrainPlan) -> NDArray[np.int64]:
     """Kinds of the program: pulses of finite duration are sorted by flip angle."""
     kind = plan.kind.astype(np.int64)
     active = kind == ROTATE
-    classes = np.digitize(plan.flip[active], _CLASS_EDGES)
-    _, classes = np.unique(classes, return_inverse=True)
-    kind[active] = FIRST_CLASS + classes.reshape(-1)
+    kind[active] = FIRST_CLASS + np.digitize(plan.flip[active], _CLASS_EDGES)
     return kind
 
 
@@ -140,25 +147,21 @@ def _tables(
     B1_range: Range,
 ) -> tuple[tuple[tuple[TableShape, ...], ...], tuple[LowRank, ...], Floats]:  # fmt: skip
     """Shapes of the tables of each class, all tables, and weights per step."""
-    masks = [kind == k for k in range(FIRST_CLASS, kind.max() + 1)]
-    crushed = (kind == CRUSH) | (kind == SPOIL)
+    masks = [kind == FIRST_CLASS + k for k in range(len(_CLASS_EDGES) + 1)]
+    masks.append((kind == CRUSH) | (kind == SPOIL))
     shapes, weights = [], []
     tables: list[LowRank] = []
-    for mask in [*masks, crushed]:
-        found: tuple[LowRank, ...] = ()
-        if mask.any():
-            pairs = np.stack([plan.flip[mask], plan.duration[mask]], axis=1)
-            pulses, where = np.unique(pairs, axis=0, return_inverse=True)
-            found = pulse_tables(pulses[:, 0], pulses[:, 1], lineshape, T2s_range, B1_range)
-            if mask is crushed:
-                found = found[:1]
+    for mask, least in zip(masks, _LEAST_RANKS, strict=True):
+        pairs = np.stack([plan.flip[mask], plan.duration[mask]], axis=1)
+        pulses, where = np.unique(pairs, axis=0, return_inverse=True)
+        found = pulse_tables(pulses[:, 0], pulses[:, 1], lineshape, T2s_range, B1_range)
+        # Between crushers only the saturation counts: the first table.
+        found = tuple(t.padded(int(rank)) for t, rank in zip(found, least.split(), strict=False))
         shapes.append(tuple(TableShape(t.name, t.rank, t.by_T2s) for t in found))
         tables += found
-        if found:
-            columns = np.concatenate([t.weights for t in found], axis=1)[where.reshape(-1)]
-            weights.append((mask, columns))
-    width = max((columns.shape[1] for _, columns in weights), default=0)
-    values = np.zeros((*kind.shape, width))
+        columns = np.concatenate([t.weights for t in found], axis=1)
+        weights.append((mask, columns[where.reshape(-1)]))
+    values = np.zeros((*kind.shape, max(columns.shape[1] for _, columns in weights)))
     for mask, columns in weights:
         values[mask, : columns.shape[1]] = columns
     return tuple(shapes), tuple(tables), values

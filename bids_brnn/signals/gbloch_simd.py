@@ -169,7 +169,7 @@ class Code:
         """One scalar in all lanes."""
         builder, undefined = self.builder, ir.Constant(self.vector, ir.Undefined)
         first = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)  # zeros
         return Lanes(self, builder.shuffle_vector(first, undefined, mask))
 
     @contextmanager
@@ -221,10 +221,10 @@ class Code:
         machine = llvm.Target.from_default_triple().create_target_machine(
             cpu=llvm.get_host_cpu_name(),
             features=llvm.get_host_cpu_features().flatten(),
-            opt=3,
+            opt=2,
             jit=True,
         )
-        options = llvm.create_pipeline_tuning_options(speed_level=2)
+        options = llvm.create_pipeline_tuning_options(speed_level=1)
         # The code is vector code already; these passes would only cost time.
         options.loop_vectorization = options.slp_vectorization = False
         options.loop_unrolling = False

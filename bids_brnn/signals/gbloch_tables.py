@@ -31,7 +31,7 @@ _TOLERANCE = {
 }  # fmt: skip
 """Largest error. All but the saturation are multiplied by rates times T (Rx T < 0.02), those of
 second order by such a number squared, hy by the off-resonance angle, hxx and hzz by its square."""
-_SAMPLES = 400
+_SAMPLES, _MIXTURES = 400, 32
 _FREE_TOLERANCE = {
     "g": 1e-4, "gxy": 5e-4, "gyz": 5e-4, "gxx": 1e-3, "gxz": 1e-3, "gyy": 1e-3, "gzz": 1e-3,
     "qxx": 5e-3, "qxz": 5e-3, "qzz": 5e-3, "ax": 2e-3, "ay": 2e-3, "az": 2e-3,
@@ -58,6 +58,15 @@ class LowRank:
         """Whether there is a derivative with respect to T2s."""
         return bool(self.series.shape[1] > 1)
 
+    def padded(self, least: int) -> LowRank:
+        """With terms that add nothing, to ``least`` or an even rank: programs can be shared."""
+        more = max(least - self.rank, self.rank % 2 if self.rank > least else 0)
+        return LowRank(
+            self.name,
+            np.pad(self.weights, ((0, 0), (0, more))),
+            np.pad(self.series, ((0, more), (0, 0), (0, 0))),
+        )
+
 
 def pulse_tables(
     flip: Array, duration: Array, lineshape: Lineshape, T2s_range: Range, B1_range: Range
@@ -78,6 +87,13 @@ def pulse_tables(
     """
     T2s = np.exp(_stretch(_nodes(_NODES[0]), *np.log(T2s_range)))
     B1 = np.sqrt(_stretch(_nodes(_NODES[1]), *np.square(B1_range)))
+    if not len(flip):  # a class without pulses
+        sizes = [(name, _NODES[0]) for name in _TOLERANCE] + [
+            (name, 1) for name in _FREE_TOLERANCE
+        ]
+        return tuple(
+            LowRank(name, np.zeros((0, 0)), np.zeros((0, size, _NODES[1]))) for name, size in sizes
+        )
     beta = flip[:, None] * B1
     solid = averages(lineshape, duration[:, None] / T2s, beta)
     free = free_averages(beta)
@@ -93,11 +109,7 @@ def pulse_tables(
 def _compress(name: str, values: Array, tolerance: float) -> LowRank:
     """Fewest singular vectors with which no value is off by more than ``tolerance``."""
     matrix = values.reshape(len(values), -1)
-    # Pulses come sorted and resemble their neighbours: some of them tell the rank.
-    some = matrix[:: max(1, len(matrix) // _SAMPLES)]
-    # The eigenvectors of the small Gram matrix are exact enough for these tolerances.
-    _, vectors = np.linalg.eigh(some.T @ some)
-    vectors = vectors[:, ::-1]
+    some, vectors = _leading_vectors(matrix)
     low, high = 0, vectors.shape[1]
     while low < high:
         rank = (low + high) // 2
@@ -106,6 +118,22 @@ def _compress(name: str, values: Array, tolerance: float) -> LowRank:
     modes = vectors[:, :low].T.reshape(low, *values.shape[1:])
     modes = fit_series(modes) if values.shape[1] > 1 else _fit_last(modes)
     return LowRank(name, matrix @ vectors[:, :low], modes)
+
+
+def _leading_vectors(matrix: Array) -> tuple[Array, Array]:
+    """Rows that tell the rank, and right singular vectors, largest first.
+
+    Pulses come sorted and resemble their neighbours, hence some rows stand for all; and a few
+    random mixtures of rows span what all rows span, to far below the tolerances.
+    """
+    some = matrix[:: max(1, len(matrix) // _SAMPLES)]
+    mixtures = some
+    if len(some) > _MIXTURES:
+        mixtures = np.random.default_rng(0).normal(size=(_MIXTURES, len(some))) @ some
+    span = np.linalg.svd(mixtures, full_matrices=False)[2].T
+    reduced = some @ span
+    vectors: Array = span @ np.linalg.eigh(reduced.T @ reduced)[1][:, ::-1]
+    return some, vectors
 
 
 def _fit_last(values: Array) -> Array:

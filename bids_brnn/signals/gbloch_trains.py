@@ -11,7 +11,8 @@ from bids_brnn.signals.gbloch_steps import TANGENT, StepTracer, echo_samples
 N_STATE = 4
 HOMOGENEOUS = N_STATE + 1
 ARGUMENTS = (
-    "blocks", "trains", "groups", "tiles", "steps", "index", "basis", "constants", "work", "out",
+    "blocks", "trains", "groups", "tiles", "stride",
+    "steps", "index", "basis", "constants", "work", "out",
 )  # fmt: skip
 
 
@@ -51,7 +52,7 @@ class _Trains(StepTracer):
                 )
         self.code.function(
             "simulate",
-            ["value"] * 4 + ["scalar", "index", "scalar", "vector", "vector", "vector"],
+            ["value"] * 5 + ["scalar", "index", "scalar", "vector", "vector", "vector"],
             self._simulate,
             export=True,
         )
@@ -111,15 +112,15 @@ class _Trains(StepTracer):
                     here[r] = total_r
 
     def _simulate(
-        self, blocks: Any, trains: Any, groups: Any, tiles: Any, steps: Array, index: Array,
-        basis: Array, constants: Array, work: Array, out: Array,
+        self, blocks: Any, trains: Any, groups: Any, tiles: Any, stride: Any, steps: Array,
+        index: Array, basis: Array, constants: Array, work: Array, out: Array,
     ) -> None:  # fmt: skip
         code, options = self.code, self.options
         layout, builder = options.layout, code.builder
         n_out = TANGENT if options.derivatives else 1
         per_train = builder.mul(groups, code.index(GROUP))
         with code.flushed_denormals(), code.loop(blocks) as block:
-            sets = constants.offset(builder.mul(block, code.index(layout.n_constants)))
+            sets = constants.offset(builder.mul(block, stride))
             size = builder.mul(code.index(2 * n_out), self._rows(trains, per_train, tiles))
             target = out.offset(builder.mul(block, size))
             if options.tile:
@@ -135,7 +136,7 @@ class _Trains(StepTracer):
                     sets, work, target, groups, tiles,
                 )  # fmt: skip
             if options.defer_echo:
-                self._echo(sets.offset(layout.echo(0)), steps[STEP.index("echo")], target, tiles)
+                self._echo(sets.offset(layout.echo), steps[STEP.index("echo")], target, tiles)
 
     def _rows(self, trains: Any, per_train: Any, tiles: Any) -> Any:
         """Basis columns, or all steps and one row for those without sample."""
