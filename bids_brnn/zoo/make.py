@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -119,9 +120,8 @@ def make_models(
     progress = progress or Progress()
     data, held_out = training_data(experiment, folder, progress)
     data = TrainingSet(*(part.to(device) for part in (data.coefficients, data.theta, data.bound)))
-    surrogate = _surrogate(experiment, data, folder, progress)
     network = build_network(experiment.spec, seed=experiment.training.seed).to(device)
-    cards: list[Path] = []
+    trained: list[tuple[str, TrainingConfig, TrainingResult]] = []
     for name, config in _parts(experiment):
         log = _logger(progress, name)
         result = train(
@@ -133,18 +133,20 @@ def make_models(
             checkpoint=folder / f"{name}.checkpoint.safetensors",
             log=log,
         )
+        trained.append((name, config, replace(result, network=copy.deepcopy(result.network))))
         network = result.network
-        card = describe(experiment, name, config, result, surrogate, held_out)
-        cards.append(
-            save_model(
-                folder,
-                card,
-                network,
-                surrogate,
-                experiment.subspace,
-                keep_basis=experiment.keep_basis,
-            )
+    surrogate = _surrogate(experiment, data, folder, progress)
+    cards = [
+        save_model(
+            folder,
+            describe(experiment, name, config, result, surrogate, held_out),
+            result.network,
+            surrogate,
+            experiment.subspace,
+            keep_basis=experiment.keep_basis,
         )
+        for name, config, result in trained
+    ]
     return cards[::-1]
 
 
