@@ -48,7 +48,7 @@ class TrainPlan:
     repeats, minus that of the last pulse (plus pi if antiperiodic); otherwise 0."""
     before: NDArray[np.float64]
     """s. At the first step of a train that repeats: from its last sample to its first pulse;
-    otherwise 0."""
+    otherwise ``half``: the train starts with the pulse."""
     after: NDArray[np.float64]
     """s."""
     sample: NDArray[np.int64]
@@ -162,4 +162,6 @@ def _steps(sequence: PulseSequence, train: int) -> dict[str, list[float]]:
         turn = math.pi if sequence.start == "antiperiodic" else 0.0
         steps["increment"][0] = sequence.rf_phase[train, 0] - phase + turn
         steps["before"][0] = rest
+    else:
+        steps["before"][0] = steps["half"][0]
     return steps
