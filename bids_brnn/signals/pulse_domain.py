@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bids_brnn.errors import BidsBrnnError, ParameterError, SequenceError
@@ -42,7 +41,7 @@ class PulseDomain:
         """
         T2s, B1 = parameters["T2s"], parameters["B1"]
         whole = cls(plan, saturation, (T2s.lower, T2s.upper), (B1.lower, B1.upper))
-        whole._check(np.array([T2s.start]), np.array([B1.start]), SequenceError)
+        whole._check(T2s.start, T2s.start, B1.start, 0, SequenceError)
         on = plan.flip > 0
         longest, shortest = plan.duration[on].max(initial=0), plan.duration[on].min(initial=1)
         strongest = plan.flip.max(initial=0)
@@ -66,37 +65,40 @@ class PulseDomain:
         ParameterError
             Naming row, pulse and limit.
         """
-        self._check(
-            T2s.detach().cpu().double().numpy(), B1.detach().cpu().double().numpy(), ParameterError
-        )
+        if T2s.numel() > 0:
+            # NaN is refused elsewhere. No NumPy here: the model may be inside a torch transform.
+            T2s, B1 = T2s.detach(), B1.detach()
+            row = int(B1.nan_to_num(0.0).argmax())
+            low, high = T2s.nan_to_num(1.0).min(), T2s.nan_to_num(0.0).max()
+            self._check(float(low), float(high), float(B1[row]), row, ParameterError)
 
     def _check(
         self,
-        T2s: NDArray[np.float64],
-        B1: NDArray[np.float64],
+        shortest_T2s: float,
+        longest_T2s: float,
+        B1: float,
+        row: int,
         error: Callable[[str], BidsBrnnError],
     ) -> None:
         plan = self.plan
         on = plan.flip > 0
-        if not on.any() or not T2s.size:
+        if not on.any():
             return
         strongest = np.unravel_index(int(np.argmax(plan.flip)), plan.flip.shape)
-        row = int(np.nanargmax(np.nan_to_num(B1)))
-        angle = float(plan.flip[strongest] * B1[row])
+        angle = float(plan.flip[strongest] * B1)
         if angle > self.flip_limit * (1 + _SLACK):
             raise error(
                 f"{self._name(strongest)} has flip angle x B1 = {math.degrees(angle):.4g} degrees "
-                f"with B1 = {B1[row]:g} in row {row + 1}; above the limit of "
+                f"with B1 = {B1:g} in row {row + 1}; above the limit of "
                 f"{math.degrees(self.flip_limit):.4g} degrees the linear approximation of the "
                 "generalized Bloch model does not exist; lower the flip angle or B1, or use "
                 "bids_brnn.signals.reference"
             )
-        for pick, values, worst in ((np.argmin, T2s, np.nanmax), (np.argmax, T2s, np.nanmin)):
-            # Shortest pulse with the longest T2s, longest pulse with the shortest.
-            duration = np.where(on, plan.duration, np.inf if pick is np.argmin else -np.inf)
-            place = np.unravel_index(int(pick(duration)), plan.flip.shape)
-            value = float(worst(values))
-            self._check_ratio(place, float(plan.duration[place]), value, error)
+        shortest = int(np.argmin(np.where(on, plan.duration, np.inf)))
+        longest = int(np.argmax(np.where(on, plan.duration, -np.inf)))
+        for pulse, T2s in ((shortest, longest_T2s), (longest, shortest_T2s)):
+            place = np.unravel_index(pulse, plan.flip.shape)
+            self._check_ratio(place, float(plan.duration[place]), T2s, error)
 
     def _check_ratio(
         self,
@@ -105,7 +107,7 @@ class PulseDomain:
         T2s: float,
         error: Callable[[str], BidsBrnnError],
     ) -> None:
-        ratio = duration / T2s if T2s > 0 else math.nan  # other values have their own error
+        ratio = duration / T2s if T2s > 0 else math.nan  # not positive: refused elsewhere
         low, high = TAU_RANGE
         if ratio < low * (1 - _SLACK) or ratio > high * (1 + _SLACK):
             raise error(

@@ -51,7 +51,7 @@ def complex_step(function: Callable[[Tensor], Tensor], theta: Tensor) -> tuple[T
 def blocks(plan: TrainPlan, numbers_per_step: int, like: Tensor) -> Iterator[slice]:
     """Ranges of steps whose maps fit into the cache (CPU) or a part of the memory (GPU)."""
     budget = 2**26 if like.is_cuda else 2**20
-    length = max(1, min(plan.n_steps, budget // (numbers_per_step * plan.n_trains)))
+    length = max(1, min(plan.n_steps, budget // max(1, numbers_per_step * plan.n_trains)))
     for first in range(0, plan.n_steps, length):
         yield slice(first, min(first + length, plan.n_steps))
 
