@@ -39,7 +39,7 @@ from bids_brnn.estimators.nlls_solver import (
     StoppingRule,
     better_of,
 )
-from bids_brnn.estimators.nlls_start import Candidates, spread_candidates
+from bids_brnn.estimators.nlls_start import Candidates, Starts, spread_candidates
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import SignalModel
 
@@ -78,6 +78,8 @@ class NllsEstimator:
     """Starts of voxels that end on a bound or with a high residual; all others have one."""
     retry_residual: float = 0.05
     """Relative residual that counts as high, unless noise of the given sigma explains it."""
+    single: bool | None = None
+    """Whether the model is evaluated in single precision; by default if the data are."""
     block_size: int = 1024
     """Voxels estimated together; does not change the result beyond round-off."""
     name: str = field(default="nlls", init=False)
@@ -163,6 +165,13 @@ class NllsEstimator:
             maps.pop("theta"), maps.pop("m0"), maps.pop("residual"), maps.pop("std"), maps
         )
 
+    def start_points(self, data: Tensor, supplied: Mapping[str, Tensor] | None = None) -> Tensor:
+        """First start ``(V, P)`` of each voxel of ``data``; every voxel must be usable."""
+        inputs = self._inputs(data, supplied, None, None)
+        voxels = torch.arange(len(data), device=data.device)
+        problem, _ = self._problem(inputs, voxels)
+        return self.parameters.from_unit(self._first(problem, self._given(inputs, voxels))[0])
+
     def _inputs(
         self,
         data: Tensor,
@@ -192,7 +201,7 @@ class NllsEstimator:
         return content_key(
             bids_brnn.__version__,
             model_key(self.model),
-            (self.max_iterations, self.tolerance, self.n_starts, self.retry_residual),
+            (self.max_iterations, self.tolerance, self.n_starts, self.retry_residual, self.single),
             self.block_size,
             *(part for item in sorted(inputs.known.items()) for part in item),
             inputs.data,
@@ -215,54 +224,71 @@ class NllsEstimator:
 
     def _estimate_block(self, inputs: _Inputs, voxels: Tensor) -> dict[str, Tensor]:
         """Maps of ``voxels``."""
+        problem, size = self._problem(inputs, voxels)
+        solution, n_starts = self._search(problem, self._given(inputs, voxels))
+        return block_maps(problem, solution, n_starts, size)
+
+    def _problem(self, inputs: _Inputs, voxels: Tensor) -> tuple[Problem, Tensor]:
+        """Voxels scaled to unit norm, and their norms."""
         data = inputs.data[voxels].to(torch.complex128)
         # Two steps, so that neither the squares nor the ratio leave the range of numbers.
         largest = torch.view_as_real(data).abs().amax((-1, -2))[:, None]
         data = data / largest
         norm = data.norm(dim=-1, keepdim=True)
-        data = data / norm
         size = (largest * norm)[:, 0]
         known = {column: take(values, voxels) for column, values in inputs.known.items()}
         sigma = torch.nan_to_num(take(inputs.sigma, voxels), posinf=0.0).clamp_min(0)
-        problem = Problem(self.model, data, known, (sigma / size) ** 2)
-        solution, n_starts = self._search(problem, self._given(inputs, voxels))
-        return block_maps(problem, solution, n_starts, size)
+        single = inputs.data.dtype == torch.complex64 if self.single is None else self.single
+        precision = torch.float32 if single else torch.float64
+        return Problem(self.model, data / norm, known, (sigma / size) ** 2, precision), size
+
+    def _first(self, problem: Problem, given: Tensor | None) -> tuple[Tensor, Starts | None]:
+        """First start of every voxel, ``(B, P)`` in unit coordinates, and the choice there was."""
+        if given is not None and not bool(given.isnan().any()):
+            return given, None
+        voxels = torch.arange(len(problem.data), device=problem.data.device)
+        choice = self._choice(problem, voxels)
+        point = choice.take_best()[0]
+        return point if given is None else torch.where(given.isnan(), point, given), choice
 
     def _search(self, problem: Problem, given: Tensor | None) -> tuple[Solution, Tensor]:
         """First start of all voxels, further starts of doubtful ones."""
         free, rule = problem.free, StoppingRule(self.max_iterations, self.tolerance)
         voxels = torch.arange(len(problem.data), device=problem.data.device)
-        if given is None or bool(given.isnan().any()):
-            point = self._points(problem, voxels, 1)[:, 0]
-            given_or_found = point if given is None else torch.where(given.isnan(), point, given)
-        else:
-            given_or_found = given
-        solution = problem.minimise(voxels, given_or_found[:, free], rule)
+        start, choice = self._first(problem, given)
+        solution = problem.minimise(voxels, start[:, free], rule)
         n_starts = torch.ones_like(voxels)
-        again = voxels[self._doubtful(problem, solution)]
-        if self.n_starts == 1 or len(again) == 0:
+        if self.n_starts == 1:
             return solution, n_starts
-        points = self._points(problem, again, self.n_starts)[:, int(given is None) :]
-        for turn in range(self.n_starts - 1):
-            second = problem.minimise(again, points[:, turn][:, free], rule)
-            n_starts[again] += 1
-            solution = better_of(solution, again, second)
-            left = self._doubtful(problem, solution)[again]
-            again, points = again[left], points[left]
-            if len(again) == 0:
+        doubt = self._suspicious(problem, solution)
+        if choice is None:
+            voxels, doubt = voxels[doubt], doubt[doubt]
+            choice = self._choice(problem, voxels)
+        choice.discard(problem.reached(solution.rows(voxels), voxels, choice.unit[..., free]))
+        for _ in range(1, self.n_starts):
+            point, promise = choice.take_best()
+            cost = solution.quadratic.cost[voxels]
+            again = torch.isfinite(promise) & (doubt | ~(promise >= cost))
+            voxels, choice, point = voxels[again], choice.rows(again), point[again]
+            if len(voxels) == 0:
                 break
+            second = problem.minimise(voxels, point[:, free], rule)
+            n_starts[voxels] += 1
+            choice.discard(problem.reached(second, voxels, choice.unit[..., free]))
+            solution = better_of(solution, voxels, second)
+            doubt = torch.zeros_like(voxels, dtype=torch.bool)
         return solution, n_starts
 
-    def _points(self, problem: Problem, voxels: Tensor, n: int) -> Tensor:
+    def _choice(self, problem: Problem, voxels: Tensor) -> Starts:
         lower, upper = self.parameters.bounds(problem.variance)
         known = {
             column: (values[voxels] - lower[column]) / (upper[column] - lower[column])
             for column, values in problem.known.items()
         }
-        return self._candidates.starts(problem.data[voxels], known, n)
+        return self._candidates.starts(problem.data[voxels], known)
 
-    def _doubtful(self, problem: Problem, solution: Solution) -> Tensor:
-        """Voxels that deserve another start."""
+    def _suspicious(self, problem: Problem, solution: Solution) -> Tensor:
+        """Voxels whose solution deserves a second opinion, whatever other starts promise."""
         noise = 2 * (problem.variance * max(problem.degrees, 1)).sqrt()
         high = solution.quadratic.cost.sqrt() > noise.clamp_min(self.retry_residual)
         low, up = on_bound(solution.unit)

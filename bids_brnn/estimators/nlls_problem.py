@@ -46,6 +46,8 @@ class Problem:
     data: Tensor
     known: dict[int, Tensor]
     variance: Tensor
+    precision: torch.dtype
+    """In which the model is evaluated; everything else is done in double precision."""
 
     @property
     def free(self) -> list[int]:
@@ -72,7 +74,8 @@ class Problem:
     def expand(self, unit: Tensor, voxels: Tensor) -> Quadratic:
         """Cost and its expansion in unit coordinates."""
         lower, upper = self.model.parameters.bounds(unit)
-        signal, slopes = self.model.linearize(self.theta(unit, voxels))
+        theta = self.theta(unit, voxels).to(self.precision)
+        signal, slopes = (part.to(torch.complex128) for part in self.model.linearize(theta))
         free = self.free
         return expand_cost(signal, slopes[..., free] * (upper - lower)[free], self.data[voxels])
 
@@ -85,6 +88,16 @@ class Problem:
             self.degrees,
             rule,
         )
+
+    def reached(self, solution: Solution, voxels: Tensor, points: Tensor) -> Tensor:
+        """Which ``points`` ``(B, K, F)`` lie within the noise of the ``solution`` of ``voxels``.
+
+        That is, within five standard deviations: a start from there would end there again.
+        """
+        cost, information = solution.quadratic.cost, solution.quadratic.information
+        noise = noise_variance(cost, self.variance[voxels], self.degrees)
+        away = points - solution.unit[:, None]
+        return ((away @ information) * away).sum(-1) < 25 * noise[:, None]
 
 
 def on_bound(unit: Tensor) -> tuple[Tensor, Tensor]:

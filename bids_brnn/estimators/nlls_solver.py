@@ -19,7 +19,8 @@ from bids_brnn.bounds import project_out_scale
 CONVERGED, STALLED, ITERATION_LIMIT, NOT_FINITE = 1, 2, 3, 4
 
 _SMALLEST_DAMPING = 1e-12
-_LARGEST_DAMPING = 1e9
+_HOPELESS = 1e6
+"""Damping beyond which steps are too short to matter."""
 _FLOOR = 1e-20
 """Cost, relative to the energy of the data, below which there is only round-off."""
 
@@ -168,6 +169,11 @@ class Solution:
     reason: Tensor
     """``(B,)``: why it ended."""
 
+    def rows(self, rows: Tensor) -> Solution:
+        """The voxels ``rows``."""
+        parts = (self.unit[rows], self.quadratic.rows(rows), self.iterations[rows])
+        return Solution(*parts, self.reason[rows])
+
 
 @dataclass
 class _Active:
@@ -216,9 +222,12 @@ def minimise(
     active = active.keep(first.finite())
     for iteration in range(1, rule.max_iterations + 1):
         noise = noise_variance(active.quadratic.cost, variance[active.voxel], degrees)
-        step, done = _propose(active, noise, rule.tolerance)
+        step, left = _propose(active, noise, rule.tolerance)
+        done = left <= rule.tolerance
+        # Near the minimum a step that fails tells of round-off rather than of curvature.
+        failed = active.growth > 2
+        stalled = ~done & failed & ((left <= 5 * rule.tolerance) | (active.damping > _HOPELESS))
         _finish(result, active, done, CONVERGED)
-        stalled = ~done & (active.damping > _LARGEST_DAMPING)
         _finish(result, active, stalled, STALLED)
         going = ~(done | stalled)
         if iteration == rule.max_iterations:
@@ -246,20 +255,21 @@ def _finish(result: Solution, active: _Active, rows: Tensor, reason: int) -> Non
 
 
 def _propose(active: _Active, noise: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-    """Next step of each voxel, and which voxels need none.
+    """Next step of each voxel, and how far it is from the minimum, in standard deviations.
 
-    The undamped step is solved only where the damped one already promises less than the
-    tolerance: the damped step can be short merely because it is damped.
+    The undamped step, which tells, is solved only where the damped one is short: it can be short
+    merely because it is damped, but never longer than the undamped one.
     """
-    enough = tolerance**2 * noise
     step, promise = _damped(active, active.damping, noise)
-    near = torch.nonzero((promise <= enough) & (active.damping > _SMALLEST_DAMPING))[:, 0]
+    near = torch.nonzero(promise <= (5 * tolerance) ** 2 * noise)[:, 0]
     if len(near):
         close = active.keep(near)
         least = torch.full_like(close.damping, _SMALLEST_DAMPING)
-        step[near], promise[near] = _damped(close, least, noise[near])
+        longer, promise[near] = _damped(close, least, noise[near])
+        # After failed steps the long one would fail again.
+        step[near] = torch.where((close.growth > 2)[:, None], step[near], longer)
     # A promise that is not a decrease comes from a matrix too ill-conditioned to solve undamped.
-    return step, promise.abs() <= enough
+    return step, (promise.abs() / noise).sqrt()
 
 
 def _damped(active: _Active, damping: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

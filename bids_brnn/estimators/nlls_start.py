@@ -24,23 +24,51 @@ _STEP_DAMPING = 0.03
 def spread_candidates(parameters: ParameterSet, n: int | None = None) -> Tensor:
     """Low-discrepancy points between the bounds, ``(n, P)`` float64.
 
-    By default ``n`` doubles with every parameter, up to 4096.
-
-    Rates and times whose bounds are positive and span more than a factor 4 are spread
-    logarithmically, all others evenly.
+    Parameters that are estimated lie around their start value (the cube of an even distribution
+    reaches to the bounds), all others are even on both sides of it. Rates and times whose bounds
+    are positive and span more than a factor 4 are spread logarithmically. By default ``n`` doubles
+    with every parameter, up to 4096.
     """
     n_parameters = len(parameters)
     if n is None:
-        n = min(64 * 2**n_parameters, 4096)
-    unit = torch.quasirandom.SobolEngine(n_parameters, scramble=True, seed=1).draw(
-        n, dtype=torch.float64
-    )
-    points = parameters.from_unit(unit)
+        n = min(256 * 2**n_parameters, 4096)
+    sobol = torch.quasirandom.SobolEngine(n_parameters, scramble=True, seed=1)
+    even = 2 * sobol.draw(n, dtype=torch.float64) - 1
+    points = torch.empty_like(even)
     for column, item in enumerate(parameters):
-        if item.lower > 0 and item.upper > 4 * item.lower:
-            ratio = math.log(item.upper / item.lower)
-            points[:, column] = item.lower * torch.exp(unit[:, column] * ratio)
+        shift = even[:, column] ** 3 if item.role == "estimated" else even[:, column]
+        wide = item.lower > 0 and item.upper > 4 * item.lower
+        low, middle, high = (
+            math.log(value) if wide else value for value in (item.lower, item.start, item.upper)
+        )
+        point = middle + torch.where(shift > 0, shift * (high - middle), shift * (middle - low))
+        points[:, column] = torch.exp(point) if wide else point
     return points
+
+
+@dataclass(frozen=True)
+class Starts:
+    """Points to start from, in unit coordinates, and what they promise."""
+
+    unit: Tensor
+    """``(B, K, P)`` in [0, 1]."""
+    cost: Tensor
+    """``(B, K)``: expected cost; infinite where used up."""
+
+    def take_best(self) -> tuple[Tensor, Tensor]:
+        """Point of the lowest cost ``(B, P)``, and that cost ``(B,)``; it is then used up."""
+        cost, index = self.cost.min(1)
+        voxel = torch.arange(len(cost), device=cost.device)
+        self.cost[voxel, index] = torch.inf
+        return self.unit[voxel, index], cost
+
+    def discard(self, points: Tensor) -> None:
+        """Put the points that are flagged ``(B, K)`` out of use."""
+        self.cost[points] = torch.inf
+
+    def rows(self, rows: Tensor) -> Starts:
+        """Those of some voxels."""
+        return Starts(self.unit[rows], self.cost[rows])
 
 
 @dataclass(frozen=True)
@@ -89,10 +117,8 @@ class Candidates:
             raise DataError("no start candidate gives a finite signal; check their units")
         return cls(unit[good], signal[good], slopes[good] if derivatives else None)
 
-    def starts(
-        self, data: Tensor, known: dict[int, Tensor], n_starts: int, *, n_tried: int = 16
-    ) -> Tensor:
-        """Promising, mutually distant starting points of each voxel, best first.
+    def starts(self, data: Tensor, known: dict[int, Tensor], n: int = 32) -> Starts:
+        """Promising points of each voxel.
 
         Parameters
         ----------
@@ -100,22 +126,17 @@ class Candidates:
             ``(B, N)`` complex of unit norm.
         known
             Unit coordinates ``(B,)`` that are not estimated, by column.
-        n_starts, n_tried
-            Points returned; atoms compared after one step along their tangent.
-
-        Returns
-        -------
-        Tensor
-            ``(B, n_starts, P)`` in [0, 1]. Points repeat where there are fewer distant ones.
+        n
+            The most parallel atoms; each makes one step along its tangent.
         """
-        match, atoms = self._match(data, known, min(n_tried, len(self.unit)))
+        match, atoms = self._match(data, known, min(n, len(self.unit)))
         unit = self.unit[atoms]
         cost = 1 - match.to(torch.float64) ** 2
         if self.derivatives is not None:
             unit, cost = self._step(data, known, atoms, unit)
         for column, values in known.items():
             unit[..., column] = values[:, None]
-        return _distant(unit, cost, n_starts)
+        return Starts(unit, torch.nan_to_num(cost, nan=torch.inf))
 
     def _match(self, data: Tensor, known: dict[int, Tensor], n: int) -> tuple[Tensor, Tensor]:
         """The ``n`` atoms most parallel to each voxel: inner products and indices, ``(B, n)``."""
@@ -160,19 +181,3 @@ class Candidates:
         moved = unit.clone()
         moved[..., free] = (here + step).clamp(0, 1).reshape(unit[..., free].shape)
         return moved, cost.reshape(atoms.shape)
-
-
-def _distant(unit: Tensor, cost: Tensor, n: int) -> Tensor:
-    """The best point, then the best point that is far from all points chosen before."""
-    cost = torch.nan_to_num(cost, nan=torch.inf)
-    chosen = []
-    voxel = torch.arange(len(unit), device=unit.device)
-    for _ in range(n):
-        best = cost.argmin(1)
-        point = unit[voxel, best]
-        chosen.append(point)
-        near = (unit - point[:, None]).abs().amax(-1) < _NEAR
-        # Far points first; near ones stay usable, in order, should there be no far one.
-        cost = torch.where(near, cost + 1e3, cost)
-        cost[voxel, best] += 1e6
-    return torch.stack(chosen, 1)

@@ -343,29 +343,39 @@ def test_box_step_solves_the_bounded_quadratic():
     torch.testing.assert_close(value(step), best, rtol=1e-4, atol=1e-6)
 
 
-def test_candidates_cover_the_bounds_and_rates_logarithmically():
-    points = spread_candidates(PARAMETERS, 1024)
-    lower, upper = PARAMETERS.bounds(points)
+def test_candidates_cover_the_bounds_and_gather_around_the_start():
+    parameters = PARAMETERS.with_role("f", "supplied")
+    points = spread_candidates(parameters, 1024)
+    lower, upper = parameters.bounds(points)
     assert ((points >= lower) & (points <= upper)).all()
-    assert 0.45 < (points[:, 0] < 10).double().mean() < 0.55  # 10 = sqrt(0.5 * 200)
-    assert 0.45 < (points[:, 1] < 0).double().mean() < 0.55
-    assert torch.equal(points, spread_candidates(PARAMETERS, 1024))
+    share = [0.25, 0.5, 0.75]
+    R2, w0, f = (torch.quantile(points[:, column], torch.tensor(share).double())
+                 for column in range(3))  # fmt: skip
+    # R2: logarithmic, 1/8 of the way from 20 to the bounds; w0 has the role nuisance: even.
+    expected = [20 * (0.5 / 20) ** 0.125, 20, 20 * 10**0.125]
+    torch.testing.assert_close(R2, torch.tensor(expected).double(), rtol=0.03, atol=0)
+    torch.testing.assert_close(w0, torch.tensor([-200, 0, 200]).double(), rtol=0, atol=8)
+    torch.testing.assert_close(f, torch.tensor([0.15, 0.3, 0.65]).double(), rtol=0.03, atol=0)
+    assert torch.equal(points, spread_candidates(parameters, 1024))
 
 
-def test_candidates_step_along_their_tangent_and_keep_apart():
+def test_candidates_step_along_their_tangent():
     theta, _, data = _voxels(50)
     table = Candidates.simulate(MODEL, spread_candidates(PARAMETERS, 512))
     coarse = Candidates(table.unit, table.signal, None)
     data = data / data.norm(dim=-1, keepdim=True)
     truth = PARAMETERS.to_unit(theta)
-    near = table.starts(data, {}, 3)
-    plain = coarse.starts(data, {}, 3)
-    error, plain_error = ((start[:, 0, 1] - truth[:, 1]).abs() for start in (near, plain))
+    error, plain_error = (
+        (kind.starts(data, {}).take_best()[0][:, 1] - truth[:, 1]).abs()
+        for kind in (table, coarse)
+    )
     assert error.median() < 0.3 * plain_error.median()
-    apart = (near[:, 1] - near[:, 0]).abs().amax(-1)
-    assert (apart > 0.1).double().mean() > 0.9
-    given = table.starts(data, {1: truth[:, 1]}, 2)
-    torch.testing.assert_close(given[:, :, 1], truth[:, 1:2].expand(-1, 2))
+    given = table.starts(data, {1: truth[:, 1]})
+    torch.testing.assert_close(given.unit[:, :, 1], truth[:, 1:2].expand(-1, 32))
+    best, cost = given.take_best()
+    again, more = given.take_best()
+    assert (more >= cost).all()
+    assert not torch.equal(best, again)
 
 
 _MEMORY = """
