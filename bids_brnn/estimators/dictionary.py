@@ -69,7 +69,7 @@ class DictionaryEstimator:
     """Whether to give standard deviations (needs derivatives of the model)."""
     block_size: int = 4096
     """Voxels estimated together; does not change the result."""
-    cache_dir: Path | None = None
+    cache_dir: Path | str | None = None
     """Folder for simulated dictionaries, shared by all runs and jobs; none by default."""
     progress: Progress | None = None
     """Called with the voxels done and their number where ``estimate`` gets nothing else."""
@@ -216,7 +216,8 @@ class DictionaryEstimator:
                 atoms = torch.unique(atoms, dim=0)
         derivatives = self.refine > 0
         key = dictionary_key(self.model, atoms, self.rank, derivatives=derivatives, dtype=dtype)
-        made = None if self.cache_dir is None else load(self.cache_dir, key, like.device)
+        folder = None if self.cache_dir is None else Path(self.cache_dir)
+        made = None if folder is None else load(folder, key, like.device)
         if made is None:
             made = simulate(
                 self.model,
@@ -226,8 +227,8 @@ class DictionaryEstimator:
                 dtype=dtype,
                 device=like.device,
             )
-            if self.cache_dir is not None:
-                made = store(self.cache_dir, key, made)
+            if folder is not None:
+                made = store(folder, key, made)
         self._dictionaries[b1, dtype, like.device] = made
         return made
 
