@@ -98,6 +98,20 @@ def test_off_resonance_follows_the_bounds_of_the_model():
     assert 0.95 * limit < float(w0.abs().max()) <= limit
 
 
+def test_qmt_prior_and_tissues_know_the_apparent_rate():
+    from bids_brnn.signals import build_model
+    from bids_brnn.trains import hybrid_state_train
+
+    model = build_model("gbloch", hybrid_state_train(n_pulses=20), apparent_R1=True)
+    theta = qmt_prior(model.parameters).sample(90, rng=_rng())
+    rate, r2f = (theta[:, model.parameters.index((name,))[0]] for name in ("R1a", "R2f"))
+    assert theta.shape == (90, len(model.parameters.names))
+    assert float(rate.min()) < 0.35
+    assert bool((r2f[theta[:, 0] != 1e-3] >= rate[theta[:, 0] != 1e-3]).all())
+    white = tissue_values(model.parameters, "WM", torch.zeros(1).double())
+    assert float(white[model.parameters.index(("R1a",))[0]]) == pytest.approx(1 / 1.084)
+
+
 def test_relaxation_prior_keeps_t2_below_t1_and_has_no_holes():
     theta = relaxation_prior().sample(3000, rng=_rng())
     t1, t2 = 1 / theta[:, 0], 1 / theta[:, 1]

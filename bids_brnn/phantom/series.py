@@ -24,7 +24,7 @@ from bids_brnn.subspace import CompressedSignal, Subspace
 
 SCALE = 1000.0
 """|M0| of water in image units."""
-_BASIS_FINGERPRINTS = 400
+_BASIS_FINGERPRINTS = 250
 
 _PULSE_COLUMNS: Mapping[str, Mapping[str, str]] = {
     "train": {"Description": "Pulse train; each has its own steady state."},

@@ -73,8 +73,9 @@ def compare_with_truth(dataset: Path, outputs: Path) -> list[Agreement]:
         exact, spread = _read(truth), _read(bound)
         for estimator, path in _estimates(truth, dataset, outputs):
             values = _read(path)
+            mask = _mask(path.parent.parent, str(name["head"]))
             for tissue in TISSUES:
-                inside = tissues == tissue
+                inside = (tissues == tissue) & (mask if mask is not None else True)
                 columns = np.stack([values[inside], exact[inside], spread[inside]])
                 groups.setdefault((*key, tissue, estimator), []).append(columns)
     if not groups:
@@ -84,6 +85,12 @@ def compare_with_truth(dataset: Path, outputs: Path) -> list[Agreement]:
 
 def _read(path: Path) -> NDArray[np.float64]:
     return np.asarray(np.asanyarray(nib.load(path).dataobj), dtype=np.float64)  # type: ignore[attr-defined]
+
+
+def _mask(folder: Path, head: str) -> NDArray[np.bool_] | None:
+    """Voxels that were estimated: maps are 0 outside the mask of the application."""
+    path = folder / "anat" / f"{head}_desc-brain_mask.nii.gz"
+    return _read(path) > 0 if path.exists() else None
 
 
 def _estimates(truth: Path, dataset: Path, outputs: Path) -> Iterator[tuple[str, Path]]:

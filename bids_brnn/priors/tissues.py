@@ -11,20 +11,20 @@ from bids_brnn.parameters import QMT, RELAXATION, ParameterSet
 from bids_brnn.priors.distributions import Distribution, constant, loguniform, normal, uniform
 from bids_brnn.priors.mixture import Prior, TissueClass
 
-# White and grey matter: Wansapura 1999 (T1, T2) and the values of arXiv 2312.11468 (qMT, white
-# matter); qMT of grey matter and fluids are round typical values of our own choice.
+# White and grey matter: Wansapura 1999 (T1, T2), Stanisz 2005 (apparent T1) and the values of
+# arXiv 2312.11468 (qMT, white matter); qMT of grey matter and fluids: our own round values.
 TISSUES: Mapping[str, Mapping[str, float]] = {
     "WM": {
         "m0s": 0.2, "R1f": 1 / 1.92, "R2f": 1 / 0.0776, "Rx": 16.5, "R1s": 1 / 0.337,
-        "T2s": 12.4e-6, "R1": 1 / 0.832, "R2": 1 / 0.0796,
+        "T2s": 12.4e-6, "R1": 1 / 0.832, "R2": 1 / 0.0796, "R1a": 1 / 1.084,
     },
     "GM": {
         "m0s": 0.1, "R1f": 0.42, "R2f": 12.0, "Rx": 14.0, "R1s": 2.6, "T2s": 13.5e-6,
-        "R1": 1 / 1.331, "R2": 1 / 0.110,
+        "R1": 1 / 1.331, "R2": 1 / 0.110, "R1a": 1 / 1.82,
     },
     "CSF": {
         "m0s": 1e-3, "R1f": 0.24, "R2f": 0.6, "Rx": 10.0, "R1s": 3.0, "T2s": 12e-6,
-        "R1": 1 / 4.16, "R2": 1 / 1.65,
+        "R1": 1 / 4.16, "R2": 1 / 1.65, "R1a": 0.24,
     },
 }  # fmt: skip
 """Canonical values at 3 T by tissue and parameter name, SI units."""
@@ -52,12 +52,14 @@ def qmt_prior(parameters: ParameterSet = QMT) -> Prior:
     """Parenchyma, CSF and fat (72 : 9 : 9) as in arXiv 2312.11468.
 
     ``parameters`` should be those of the model: off-resonance is uniform over its bounds, which
-    a :class:`~bids_brnn.signals.GeneralizedBloch` narrows to +-pi/TR of its pulse train.
+    a :class:`~bids_brnn.signals.GeneralizedBloch` narrows to +-pi/TR of its pulse train. A model
+    with one apparent rate R1a takes ranges of our own for it.
     """
     fixed = {"Rx": constant(10), "R1s": constant(3), "T2s": constant(12e-6), "m0s": constant(1e-3)}
     w0 = _bounds(parameters, "w0")
     parenchyma = {
         "m0s": normal(0.15, 0.15, 0, 0.35),
+        "R1a": normal(0.8, 0.3, 0.2, 2),
         "R1f": normal(0.45, 0.2, 0.1, 1),
         "R2f": normal(12.5, 4, 1, 20),
         "Rx": normal(10, 5, 2, 30),
@@ -67,23 +69,30 @@ def qmt_prior(parameters: ParameterSet = QMT) -> Prior:
         "B1": normal(0.9, 0.2, 0.6, 1.3),
     }
     csf = fixed | {
+        "R1a": normal(4, 0.75, 1, 7, reciprocal=True),
         "R1f": normal(4, 0.75, 1, 7, reciprocal=True),
         "R2f": normal(2, 1, 0.5, 5, reciprocal=True),
         "w0": w0,
         "B1": normal(0.9, 0.3, 0.6, 1.3),
     }
     fat = fixed | {
+        "R1a": normal(0.4, 0.075, 0.1, 0.7, reciprocal=True),
         "R1f": normal(0.4, 0.075, 0.1, 0.7, reciprocal=True),
         "R2f": normal(0.1, 0.02, 0.05, 0.2, reciprocal=True),
         "w0": w0,
         "B1": normal(0.75, 0.125, 0.6, 1.3),
     }
+    rate = "R1f" if "R1f" in parameters.names else "R1a"
+    classes = (
+        ("parenchyma", 72, parenchyma, (("R2f", rate),)),
+        ("CSF", 9, csf, ()),
+        ("fat", 9, fat, ()),
+    )
     return Prior(
         parameters,
-        (
-            TissueClass("parenchyma", 72, parenchyma, (("R2f", "R1f"),)),
-            TissueClass("CSF", 9, csf),
-            TissueClass("fat", 9, fat),
+        tuple(
+            TissueClass(name, share, {key: all_[key] for key in parameters.names}, conditions)
+            for name, share, all_, conditions in classes
         ),
         name="qmt",
     )

@@ -111,7 +111,7 @@ def test_qmt_without_pulses_takes_our_own_train(capsys):
     assert main(["crb", "--model", "gbloch"]) == 0
     shown = capsys.readouterr().out
     assert f"{hybrid_state_train().duration:.1f} s of pulses" in shown
-    assert "B1+w0 known" in shown
+    assert "w0+B1 known" in shown
     white = next(line.split() for line in shown.splitlines() if line.startswith("WM       m0s"))
     assert float(white[2]) == 0.2
 

@@ -74,9 +74,10 @@ def test_signals_derivatives_and_bounds_are_those_of_the_library(kind, files, tm
     assert arrays["parameter_names"].tolist() == list(model.parameters.names)
     # 12 digits of flip angle and 9 of time in the table
     np.testing.assert_allclose(arrays["signal"], signal.numpy(), rtol=0, atol=1e-7)
+    # The compiled kernel interpolates in tables whose fit moves with the last digit of a train.
     scale = np.abs(jacobian.numpy()).max((0, 1))
     np.testing.assert_allclose(
-        arrays["derivatives"] / scale, jacobian.numpy() / scale, rtol=0, atol=1e-6
+        arrays["derivatives"] / scale, jacobian.numpy() / scale, rtol=0, atol=1e-5
     )
     np.testing.assert_allclose(
         arrays["crb"], cramer_rao_bound(model, theta).numpy(), rtol=1e-3
@@ -124,7 +125,8 @@ def test_absent_nuisance_columns_take_their_start_value(files, tmp_path):
     assert main(files("gbloch", parameters=short + "\n")) == 0
     first = np.load(tmp_path / "out.npz")["signal"]
     assert main(files("gbloch")) == 0
-    np.testing.assert_array_equal(first[0], np.load(tmp_path / "out.npz")["signal"][0])
+    second = np.load(tmp_path / "out.npz")["signal"]
+    np.testing.assert_allclose(first[0], second[0], atol=1e-12)
 
 
 def test_boundary_condition_can_be_chosen(files, tmp_path):
@@ -192,7 +194,7 @@ def _cells(kind: str, column: str, row: int, value: str) -> dict[str, list[str]]
     ("column", "row", "value", "parts"),
     [
         ("onset", 5, "0.0035", ("onset = 0.0035", "row 5")),
-        ("onset", 5, "0.01045", ("shorter than half of this pulse", "0.")),
+        ("onset", 5, "0.0107", ("shorter than half of this pulse", "0.0002", "4")),
         ("duration", 4, "0", ("duration = 0", "row 4")),
         ("duration", 4, "-1e-4", ("duration = -0.0001", "row 4")),
         ("echo_time", 3, "0.0036", ("echo_time = 0.0036", "3")),
