@@ -106,7 +106,7 @@ def make_dataset(
         )
     series: list[Series] = []
     if "qmt" in kinds:
-        series.append(qmt_series(qmt_train or hybrid_state_train(), qmt_rank, seed))
+        series.append(qmt_series(qmt_train or hybrid_state_train(), qmt_rank))
     if "mrf" in kinds:
         series.append(mrf_series(mrf_train or jiang_like_train(MRF_FRAMES)))
     names = [f"sub-{number + 1:02d}" for number in range(n_participants)]

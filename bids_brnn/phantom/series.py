@@ -25,6 +25,7 @@ from bids_brnn.subspace import CompressedSignal, Subspace
 SCALE = 1000.0
 """|M0| of water in image units."""
 _BASIS_FINGERPRINTS = 250
+_BASIS_SEED = 1
 
 _PULSE_COLUMNS: Mapping[str, Mapping[str, str]] = {
     "train": {"Description": "Pulse train; each has its own steady state."},
@@ -65,14 +66,20 @@ class Scan:
     """|M0| / sigma per channel for |M0| of water."""
 
 
-def qmt_series(sequence: PulseSequence, rank: int, seed: int) -> Series:
+def qmt_subspace(model: SignalModel, rank: int) -> Subspace:
+    """The basis of the qMT series: CRB-optimised for the built-in prior, the same every time.
+
+    In single precision, which nine digits of text keep exactly.
+    """
+    rng = torch.Generator().manual_seed(_BASIS_SEED)
+    theta = qmt_prior(model.parameters).sample(_BASIS_FINGERPRINTS, rng=rng)
+    return Subspace(Subspace.from_model(model, theta, rank).basis.float())
+
+
+def qmt_series(sequence: PulseSequence, rank: int) -> Series:
     """Quantitative magnetization transfer, stored as coefficients of a CRB-optimised basis."""
     model = build_model("gbloch", sequence)
-    rng = torch.Generator().manual_seed(seed)
-    theta = qmt_prior(model.parameters).sample(_BASIS_FINGERPRINTS, rng=rng)
-    subspace = Subspace.from_model(model, theta, rank)
-    # The table holds nine digits of single precision: simulate with what will be read.
-    subspace = Subspace(subspace.basis.float())
+    subspace = qmt_subspace(model, rank)
     return Series(
         CompressedSignal(model, subspace),
         sequence,
