@@ -10,6 +10,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from bids_brnn.signals.gbloch_plan import KernelPlan
 
+_PRECISIONS = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+
 
 def simulate_compiled(
     plan: KernelPlan | None, theta: Tensor, basis: Tensor | None, *, derivatives: bool
@@ -17,8 +19,8 @@ def simulate_compiled(
     """Signal and derivatives by the compiled kernel, or None where it does not apply.
 
     It does not for tensors on other devices or of other precision than float32 and float64, inside
-    automatic differentiation (it has its own derivatives), for complex bases, and for trains and
-    off-resonances outside its domain (see :class:`~bids_brnn.signals.gbloch_plan.KernelPlan`).
+    automatic differentiation (it has its own derivatives), and for trains and off-resonances
+    outside its domain (see :class:`~bids_brnn.signals.gbloch_plan.KernelPlan`).
 
     Parameters
     ----------
@@ -31,27 +33,50 @@ def simulate_compiled(
     derivatives
         Whether derivatives are wanted.
     """
-    if plan is None or not _plain(theta) or (basis is not None and not _plain(basis)):
+    if (
+        plan is None
+        or theta.is_complex()
+        or not _plain(theta)
+        or (basis is not None and not _plain(basis))
+    ):
         return None
-    values = theta.numpy()
+    values = theta.resolve_neg().numpy()
     if not plan.covers(values):
         return None
     from bids_brnn.signals.gbloch_kernel import simulate
 
-    signal, slopes = simulate(
-        plan, values, None if basis is None else basis.numpy(), derivatives=derivatives
+    columns = None
+    if basis is not None:
+        columns = (
+            torch.cat([basis.real, basis.imag], dim=1)
+            if basis.is_complex()
+            else basis.resolve_neg()
+        )
+    found = simulate(
+        plan, values, None if columns is None else columns.numpy(), derivatives=derivatives
     )
-    return torch.from_numpy(signal), None if slopes is None else torch.from_numpy(slopes)
+    signal, slopes = (None if part is None else torch.from_numpy(part) for part in found)
+    assert signal is not None
+    if basis is not None and basis.is_complex():
+        signal = _recombine(signal)
+        slopes = None if slopes is None else _recombine(slopes)
+    return signal, slopes
+
+
+def _recombine(coefficients: Tensor) -> Tensor:
+    """``s @ conj(U)`` from ``s @ [Re U, Im U]`` along the second axis."""
+    real, imaginary = coefficients.chunk(2, dim=1)
+    return real - 1j * imaginary
 
 
 def _plain(tensor: Tensor) -> bool:
-    """Real numbers in main memory that nothing differentiates."""
-    if tensor.device.type != "cpu" or tensor.dtype not in (torch.float32, torch.float64):
+    """Numbers in main memory that nothing differentiates."""
+    if tensor.device.type != "cpu" or tensor.dtype not in _PRECISIONS:
         return False
     if tensor.requires_grad or torch.autograd.forward_ad.unpack_dual(tensor).tangent is not None:
         return False
     try:
-        tensor.numpy()
+        tensor.resolve_conj().resolve_neg().numpy()
     except RuntimeError:  # inside a transform of torch.func
         return False
     return True

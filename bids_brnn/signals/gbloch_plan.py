@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ _LEAST_RANKS = (
     "4 1 2 2 1 1 0 0 0 1 0 1 1 1 0 0 0 1 0 1 0 0 1 1",
     "8 2 4 4 3 3 1 1 1 1 2 2 1 2 1 0 1 1 1 1 1 1 1 1",
     "11 7 7 7 6 5 2 2 3 4 3 4 3 3 3 1 3 2 2 2 2 3 3 3",
-    "1",
+    "4",
 )
 """Of the tables of each class, in their order, and of pulses between crushers. Trains that need
 no more (pulses of 0.1 to 0.5 ms up to 1 kHz do not) share one program and wait for it once."""
@@ -85,6 +85,8 @@ class KernelPlan:
         top = float(plan.flip[rf].max()) if rf.any() else 0.0
         if top * B1_range[1] > RATE_LIMIT * (1 + 1e-9):
             return None
+        if not plan.repeats:
+            plan = _with_lead(plan)
         trains, n_steps = plan.kind.shape
         padded = -(-n_steps // GROUP) * GROUP
 
@@ -132,6 +134,17 @@ class KernelPlan:
         """Whether off-resonance turns the free pool little enough during the pulses."""
         tilt = float(np.abs(theta[:, 6]).max(initial=0.0)) * self.longest_pulse
         return tilt <= TILT_LIMIT and tilt**2 + RATE_LIMIT**2 <= ANGLE_LIMIT
+
+
+def _with_lead(plan: TrainPlan) -> TrainPlan:
+    """A first step without pulse: waiting from the start of the train to its first pulse."""
+    fields: dict[str, Any] = {
+        name: np.pad(values, ((0, 0), (1, 0)))
+        for name, values in vars(plan).items()
+        if isinstance(values, np.ndarray)
+    }
+    fields["sample"][:, 0] = -1
+    return replace(plan, **fields)
 
 
 def _classes(plan: TrainPlan) -> NDArray[np.int64]:
