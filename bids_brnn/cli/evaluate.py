@@ -12,13 +12,13 @@ from typing import Any
 import torch
 
 from bids_brnn.cli.evaluation_figures import draw_figures
-from bids_brnn.cli.experiments import read_experiment
+from bids_brnn.cli.experiments import experiment_of, read_experiment
 from bids_brnn.errors import EXIT_OK, DataError
 from bids_brnn.estimators import ESTIMATORS
 from bids_brnn.estimators.base import Estimator
 from bids_brnn.files import write_text
 from bids_brnn.zoo.assess import Effort, assess
-from bids_brnn.zoo.make import Experiment, Progress, training_data
+from bids_brnn.zoo.make import Experiment, held_out_data
 from bids_brnn.zoo.sketch import rotation_from
 from bids_brnn.zoo.store import StoredModel, card_path, load_model
 
@@ -29,10 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model", metavar="MODEL", help="path of a card, or name of a shipped model"
     )
     parser.add_argument(
-        "--config", type=Path, required=True, metavar="CONFIG.toml",
-        help="configuration that it was trained with: pulse train, basis and prior",
+        "--config", type=Path, metavar="CONFIG.toml",
+        help="configuration that it was trained with; needed where that names files",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for tables and figures")
+    parser.add_argument("--out", type=Path, metavar="DIR",
+        help="folder for tables and figures (default: MODEL.evaluation here)",
+    )  # fmt: skip
     parser.add_argument("--fingerprints", type=int, default=1000, metavar="N")
     parser.add_argument("--draws", type=int, default=1000, metavar="N", help="per fingerprint")
     parser.add_argument(
@@ -50,11 +52,12 @@ def run(options: argparse.Namespace) -> int:
     if options.threads is not None:
         torch.set_num_threads(max(1, options.threads))
     stored = load_model(options.model)
-    experiment = read_experiment(options.config)
+    config = options.config
+    experiment = experiment_of(stored.card) if config is None else read_experiment(config)
     _check(stored, experiment)
-    folder = options.out or card_path(options.model).parent / f"{stored.card.name}.evaluation"
+    folder = options.out or Path(f"{stored.card.name}.evaluation")
     folder.mkdir(parents=True, exist_ok=True)
-    _, held_out = training_data(experiment, card_path(options.model).parent, Progress())
+    held_out = held_out_data(experiment, card_path(options.model).parent)
     effort = Effort(options.fingerprints, options.draws)
     result = assess(
         stored, experiment.compressed, held_out, effort=effort, peers=_peers(options, experiment)

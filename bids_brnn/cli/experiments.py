@@ -20,6 +20,7 @@ from bids_brnn.signals import build_model
 from bids_brnn.signals.base import SignalModel
 from bids_brnn.subspace import Subspace
 from bids_brnn.trains import hybrid_state_train, jiang_like_train
+from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.make import Experiment
 
 OWN_TRAINS: Mapping[str, Callable[[], PulseSequence]] = {
@@ -59,12 +60,34 @@ def read_experiment(path: Path) -> Experiment:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise ReadError(f"cannot read the training configuration {path}: {error}") from error
+    return build_experiment(content, path)
+
+
+def experiment_of(card: ModelCard) -> Experiment:
+    """The experiment behind a stored model, where it needs no files.
+
+    Raises
+    ------
+    DataError
+        If pulse train, basis or prior came from files.
+    """
+    files = {"sidecar", "pulses", "basis", "prior"} & set(card.recipe)
+    if files or not card.recipe:
+        raise DataError(
+            f'the model "{card.name}" was trained from files ({", ".join(sorted(files))}); '
+            "give its configuration with --config"
+        )
+    return build_experiment(card.recipe, Path(f"{card.name}.toml"))
+
+
+def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
+    """The experiment of a configuration that was read from ``path``."""
     unknown = sorted(set(content) - _KEYS)
     if unknown:
         raise DataError(
             f"{path.name}: unknown key {', '.join(unknown)}; known are {', '.join(sorted(_KEYS))}"
         )
-    kind = content.get("model")
+    kind = str(content.get("model"))
     if kind not in DEFAULT_START:
         raise DataError(f'{path.name}: model = "{kind}"; use {", ".join(DEFAULT_START)}')
     sequence, basis_path = _protocol(path, content, kind)
@@ -90,6 +113,7 @@ def read_experiment(path: Path) -> Experiment:
         held_out=int(content.get("held_out", 4096)),
         seed=int(content.get("seed", 1)),
         command=f"brnn train {path.name} OUT",
+        recipe=content,
     )
 
 

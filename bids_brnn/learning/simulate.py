@@ -108,6 +108,24 @@ def simulate_training_set(
             f"the model has {', '.join(model.parameters.names)}"
         )
     theta = prior.sample(n, rng=rng, dtype=dtype)
+    return simulate_fingerprints(model, theta, chunk=chunk, progress=progress)
+
+
+def simulate_fingerprints(
+    model: SignalModel,
+    theta: Tensor,
+    *,
+    chunk: int = 2048,
+    progress: Progress | None = None,
+) -> TrainingSet:
+    """Coefficients and bounds of given parameters ``(n, P)``, in the precision of ``theta``.
+
+    Raises
+    ------
+    DataError
+        If the model returns NaN or infinite values.
+    """
+    n = len(theta)
     lower, upper = model.parameters.bounds(theta)
     theta = theta.clamp(lower, upper)  # rounding may have moved a value just outside
     free = model.parameters.columns("estimated", "nuisance")
@@ -123,7 +141,7 @@ def simulate_training_set(
             progress(min(first + chunk, n), n)
     coefficients, bounds = (torch.cat(columns) for columns in zip(*parts, strict=True))
     if not bool(torch.isfinite(torch.view_as_real(coefficients)).all()):
-        raise DataError("the signal model returned NaN or infinite coefficients for this prior")
+        raise DataError("the signal model returned NaN or infinite coefficients")
     # Round-off can make a bound of an invisible parameter negative; it carries no information.
     bounds = torch.where(bounds >= 0, bounds, torch.inf)
     return TrainingSet(coefficients, theta.to(torch.float32), bounds.to(torch.float32))

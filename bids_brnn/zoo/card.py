@@ -52,6 +52,8 @@ class ModelCard:
     """Numbers of ``brnn evaluate``; empty until evaluated."""
     command: str = ""
     """Command that trains a model of this kind."""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """The configuration of :command:`brnn train`."""
     weights_sha256: str = ""
     licence: str = LICENCE
     citation: str = CITATION

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +13,26 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bids_brnn.learning.config import TrainingConfig
-from bids_brnn.learning.draws import network_inputs
 from bids_brnn.learning.simulate import (
     TrainingSet,
     content_key,
     load_training_set,
     save_atomic,
     save_training_set,
-    simulate_training_set,
+    simulate_fingerprints,
 )
 from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork, train_surrogate
 from bids_brnn.learning.trainer import Row, TrainingResult, train
-from bids_brnn.networks import CoefficientNetwork, NetworkSpec, build_network, count_weights
-from bids_brnn.noise import add_noise
+from bids_brnn.networks import NetworkSpec, build_network
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.priors import Prior
 from bids_brnn.sequences import PulseSequence
 from bids_brnn.signals.base import SignalModel
 from bids_brnn.subspace import CompressedSignal, Subspace
-from bids_brnn.zoo.card import ModelCard, parameters_to
+from bids_brnn.zoo.describe import describe
 from bids_brnn.zoo.store import save_model
 
+_FINGERPRINTS = "fingerprints.safetensors"
 COMPARISON = "-msecrb"
 """Added to the name of the network as it was after the MSE-CRB stages."""
 
@@ -63,6 +61,8 @@ class Experiment:
     held_out: int
     seed: int
     command: str
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """The configuration as it was read."""
 
     @property
     def compressed(self) -> CompressedSignal:
@@ -136,10 +136,13 @@ def make_models(
         trained.append((name, config, replace(result, network=copy.deepcopy(result.network))))
         network = result.network
     surrogate = _surrogate(experiment, data, folder, progress)
+    surrogate.network.to("cpu")
+    for _, _, result in trained:
+        result.network.to("cpu")
     cards = [
         save_model(
             folder,
-            describe(experiment, name, config, result, surrogate, held_out),
+            describe(experiment, name, config, result, surrogate, held_out, device),
             result.network,
             surrogate,
             experiment.subspace,
@@ -172,8 +175,33 @@ def training_data(
     experiment: Experiment, folder: Path, progress: Progress
 ) -> tuple[TrainingSet, TrainingSet]:
     """Fingerprints to train with and held-out ones, cached in ``folder``."""
-    path = folder / "fingerprints.safetensors"
-    key = content_key(
+    path, key = folder / _FINGERPRINTS, _data_key(experiment)
+    data = load_training_set(path, key=key)
+    if data is None:
+        data = simulate_fingerprints(
+            experiment.compressed, _theta(experiment), progress=progress.simulation
+        )
+        save_training_set(path, data, key=key)
+    return data.split(experiment.held_out)
+
+
+def held_out_data(experiment: Experiment, folder: Path) -> TrainingSet:
+    """The held-out fingerprints of a training: from its cache, or simulated again."""
+    data = load_training_set(folder / _FINGERPRINTS, key=_data_key(experiment))
+    if data is not None:
+        return data.split(experiment.held_out)[1]
+    theta = _theta(experiment)[-experiment.held_out :]
+    return simulate_fingerprints(experiment.compressed, theta)
+
+
+def _theta(experiment: Experiment) -> Tensor:
+    rng = torch.Generator().manual_seed(experiment.seed)
+    n = experiment.fingerprints + experiment.held_out
+    return experiment.prior.sample(n, rng=rng, dtype=torch.float32)
+
+
+def _data_key(experiment: Experiment) -> str:
+    return content_key(
         {
             "sequence": experiment.sequence.digest,
             "basis": experiment.subspace.digest,
@@ -185,17 +213,6 @@ def training_data(
             "seed": experiment.seed,
         }
     )
-    data = load_training_set(path, key=key)
-    if data is None:
-        data = simulate_training_set(
-            experiment.compressed,
-            experiment.prior,
-            experiment.fingerprints + experiment.held_out,
-            rng=torch.Generator().manual_seed(experiment.seed),
-            progress=progress.simulation,
-        )
-        save_training_set(path, data, key=key)
-    return data.split(experiment.held_out)
 
 
 def _surrogate(
@@ -222,121 +239,3 @@ def _surrogate(
     state = {key: value.contiguous() for key, value in model.network.state_dict().items()}
     save_atomic(path, state, {})
     return model
-
-
-def describe(
-    experiment: Experiment,
-    name: str,
-    config: TrainingConfig,
-    result: TrainingResult,
-    surrogate: SurrogateModel,
-    held_out: TrainingSet,
-) -> ModelCard:
-    """The card of a trained network, not yet evaluated."""
-    first = surrogate.network.body.enter
-    error = surrogate_error(surrogate, held_out)
-    return ModelCard(
-        name=name,
-        description=experiment.description,
-        model=experiment.kind,
-        network=result.network.spec.to_dict(),
-        surrogate={
-            "width": first.out_features,
-            "blocks": len(surrogate.network.body.widen),
-            "conjugate": surrogate.conjugate,
-            "relative_error_median": float(f"{float(error.median()):.3g}"),
-            "relative_error_99": float(f"{float(error.quantile(0.99)):.3g}"),
-        },
-        parameters=parameters_to(experiment.parameters),
-        sequence={
-            "digest": experiment.sequence.digest,
-            "name": experiment.sequence.name,
-            "samples": experiment.sequence.n_samples,
-            "duration": round(experiment.sequence.duration, 6),
-        },
-        subspace={
-            "digest": experiment.subspace.digest,
-            "rank": experiment.subspace.rank,
-            "samples": experiment.subspace.n_samples,
-        },
-        prior=prior_table(experiment.prior),
-        snr_range=config.snr_range,
-        loss=config.stages[-1].loss.name,
-        training={
-            "weights": count_weights(result.network),
-            "fingerprints": experiment.fingerprints,
-            "draws": result.draws,
-            "seconds": round(result.seconds, 1),
-            "threads": torch.get_num_threads(),
-            "device": next(result.network.parameters()).device.type,
-            "machine": platform.machine(),
-            "torch": torch.__version__,
-            "config": config.to_dict(),
-        },
-        thresholds=thresholds(result.network, surrogate, held_out, config),
-        command=experiment.command,
-    )
-
-
-def prior_table(prior: Prior) -> dict[str, Any]:
-    """The prior as plain values."""
-    return {
-        "name": prior.name,
-        "classes": [
-            {
-                "name": tissue.name,
-                "weight": tissue.weight,
-                "parameters": {
-                    name: {
-                        "shape": item.shape,
-                        "values": [item.first]
-                        if item.shape == "constant"
-                        else [item.first, item.second],
-                        "support": list(item.support),
-                        "reciprocal": item.reciprocal,
-                    }
-                    for name, item in tissue.distributions.items()
-                },
-            }
-            for tissue in prior.classes
-        ],
-    }
-
-
-def surrogate_error(surrogate: SurrogateModel, data: TrainingSet) -> Tensor:
-    """Relative residual ``(n,)`` of the surrogate signal at the true parameters."""
-    with torch.no_grad():
-        signal = surrogate(data.theta)
-    truth = data.coefficients.to(signal.device)
-    scale = (signal.conj() * truth).sum(-1) / (signal.abs() ** 2).sum(-1)
-    rest = (truth - scale[:, None] * signal).abs().square().sum(-1)
-    return (rest / truth.abs().square().sum(-1)).sqrt()
-
-
-def thresholds(
-    network: CoefficientNetwork,
-    surrogate: SurrogateModel,
-    held_out: TrainingSet,
-    config: TrainingConfig,
-) -> dict[str, float]:
-    """99th percentiles over held-out fingerprints: residual without noise, size of the inputs."""
-    from bids_brnn.estimators.network import NetworkEstimator
-
-    device = next(network.parameters()).device
-    parameters = surrogate.parameters
-    columns = parameters.index(network.spec.supplied)
-    clean = held_out.coefficients.to(device)
-    theta = held_out.theta.to(device)
-    known = {
-        name: theta[:, column] for name, column in zip(network.spec.supplied, columns, strict=True)
-    }
-    estimator = NetworkEstimator(network, surrogate, spread="none")
-    residual = estimator.estimate(clean, known).residual
-    rng = torch.Generator(device).manual_seed(config.seed)
-    noisy = add_noise(clean, config.snr_range[0], rng=rng)
-    inputs = network_inputs(network, noisy, theta, parameters)
-    level = ((inputs - network.input_centre) / network.input_scale).square().mean(-1)
-    return {
-        "residual": float(f"{float(residual.quantile(0.99)):.4g}"),
-        "inputs": float(f"{float(level.quantile(0.99)):.4g}"),
-    }
