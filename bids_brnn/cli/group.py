@@ -28,7 +28,7 @@ _WORDS = {
 
 
 def gather(config: RunConfig) -> int:
-    """Write ``seg-<segmentation>_desc-<estimator>_scalarstats.tsv`` at the root of the output.
+    """Write ``seg-<segmentation>_desc-<estimator>_scalarstats.tsv`` and ``group.html``.
 
     Rows of participants that are run again later are replaced when this level runs again.
 
@@ -40,6 +40,7 @@ def gather(config: RunConfig) -> int:
     from bids_brnn.bids.derivatives import json_bytes
     from bids_brnn.bids.naming import statistics_path
     from bids_brnn.bids.tables import write_table
+    from bids_brnn.cli.group_report import write_group_report
     from bids_brnn.files import write_bytes
     from bids_brnn.regions import COLUMNS
     from bids_brnn.workflows.execution import close_log, set_verbosity
@@ -51,14 +52,16 @@ def gather(config: RunConfig) -> int:
             f"No *_scalarstats.tsv under {config.output_dir}; run the participant level with "
             "--level full first."
         )
-    for (segmentation, estimator), paths in sorted(tables.items()):
+    gathered = {key: gather_tables(paths) for key, paths in sorted(tables.items())}
+    for (segmentation, estimator), table in gathered.items():
         target = statistics_path(config.output_dir, None, segmentation, estimator)
-        table = gathered(paths)
         words = {name: {"Description": text} for name, text in {**_WORDS, **COLUMNS}.items()}
         columns = {name: words[name] for name in table.columns if name in words}
         write_bytes(target.with_suffix(".json"), json_bytes(columns))
         write_table(target, table)
-        _LOG.info("%s: %d series, %d rows", target.name, len(paths), len(table))
+        n = len(tables[segmentation, estimator])
+        _LOG.info("%s: %d series, %d rows", target.name, n, len(table))
+    _LOG.info("report: %s", write_group_report(config.output_dir, gathered))
     close_log()
     return EXIT_OK
 
@@ -83,7 +86,7 @@ def entities_of(path: Path) -> dict[str, str]:
     return {key: label for key, _, label in pairs}
 
 
-def gathered(paths: list[Path]) -> pd.DataFrame:
+def gather_tables(paths: list[Path]) -> pd.DataFrame:
     """One long table; columns that tell the series come first."""
     import pandas as pd
 
