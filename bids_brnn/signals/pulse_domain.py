@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from bids_brnn.errors import BidsBrnnError, ParameterError, SequenceError
@@ -41,7 +42,7 @@ class PulseDomain:
         """
         T2s, B1 = parameters["T2s"], parameters["B1"]
         whole = cls(plan, saturation, (T2s.lower, T2s.upper), (B1.lower, B1.upper))
-        whole._check(T2s.start, T2s.start, B1.start, 0, SequenceError)
+        whole._check(T2s.start, B1.start, "", SequenceError)
         on = plan.flip > 0
         longest, shortest = plan.duration[on].max(initial=0), plan.duration[on].min(initial=1)
         strongest = plan.flip.max(initial=0)
@@ -65,55 +66,47 @@ class PulseDomain:
         ParameterError
             Naming row, pulse and limit.
         """
-        if T2s.numel() > 0:
-            # NaN is refused elsewhere. No NumPy here: the model may be inside a torch transform.
-            T2s, B1 = T2s.detach(), B1.detach()
-            row = int(B1.nan_to_num(0.0).argmax())
-            low, high = T2s.nan_to_num(1.0).min(), T2s.nan_to_num(0.0).max()
-            self._check(float(low), float(high), float(B1[row]), row, ParameterError)
+        if T2s.numel() == 0:
+            return
+        # No NumPy here: the model may be inside a torch transform. NaN and infinity have their
+        # own error.
+        finite = torch.isfinite(T2s) & torch.isfinite(B1)
+        T2s = torch.where(finite, T2s, sum(self.T2s_range) / 2).detach()
+        B1 = torch.where(finite, B1, sum(self.B1_range) / 2).detach()
+        for row in {int(T2s.argmin()), int(T2s.argmax()), int(B1.argmax())}:
+            where = f" in row {row + 1}"
+            self._check(float(T2s[row]), float(B1[row]), where, ParameterError)
 
     def _check(
-        self,
-        shortest_T2s: float,
-        longest_T2s: float,
-        B1: float,
-        row: int,
-        error: Callable[[str], BidsBrnnError],
+        self, T2s: float, B1: float, where: str, error: Callable[[str], BidsBrnnError]
     ) -> None:
         plan = self.plan
         on = plan.flip > 0
         if not on.any():
             return
-        strongest = np.unravel_index(int(np.argmax(plan.flip)), plan.flip.shape)
-        angle = float(plan.flip[strongest] * B1)
+        strongest = int(np.argmax(plan.flip))
+        angle = float(plan.flip.flat[strongest]) * B1
         if angle > self.flip_limit * (1 + _SLACK):
             raise error(
                 f"{self._name(strongest)} has flip angle x B1 = {math.degrees(angle):.4g} degrees "
-                f"with B1 = {B1:g} in row {row + 1}; above the limit of "
+                f"with B1 = {B1:g}{where}; above the limit of "
                 f"{math.degrees(self.flip_limit):.4g} degrees the linear approximation of the "
                 "generalized Bloch model does not exist; lower the flip angle or B1, or use "
                 "bids_brnn.signals.reference"
             )
         shortest = int(np.argmin(np.where(on, plan.duration, np.inf)))
         longest = int(np.argmax(np.where(on, plan.duration, -np.inf)))
-        for pulse, T2s in ((shortest, longest_T2s), (longest, shortest_T2s)):
-            place = np.unravel_index(pulse, plan.flip.shape)
-            self._check_ratio(place, float(plan.duration[place]), T2s, error)
-
-    def _check_ratio(
-        self,
-        place: tuple[np.intp, ...],
-        duration: float,
-        T2s: float,
-        error: Callable[[str], BidsBrnnError],
-    ) -> None:
-        ratio = duration / T2s if T2s > 0 else math.nan  # not positive: refused elsewhere
         low, high = TAU_RANGE
-        if ratio < low * (1 - _SLACK) or ratio > high * (1 + _SLACK):
-            raise error(
-                f"{self._name(place)} lasts {duration:g} s, {ratio:.4g} times T2s = {T2s:g} s; "
-                f"its saturation is known for {low:g} ... {high:g} times T2s"
-            )
+        for pulse in (shortest, longest) if T2s > 0 else ():  # not positive: refused elsewhere
+            duration = float(plan.duration.flat[pulse])
+            ratio = duration / T2s
+            if not low * (1 - _SLACK) <= ratio <= high * (1 + _SLACK):
+                raise error(
+                    f"{self._name(pulse)} lasts {duration:g} s, {ratio:.4g} times "
+                    f"T2s = {T2s:g} s{where}; its saturation is known for "
+                    f"{low:g} ... {high:g} times T2s"
+                )
 
-    def _name(self, place: tuple[np.intp, ...]) -> str:
-        return f"RF pulse {self.plan.pulse[place] + 1} of train {place[0] + 1}"
+    def _name(self, step: int) -> str:
+        train = step // self.plan.n_steps + 1
+        return f"RF pulse {self.plan.pulse.flat[step] + 1} of train {train}"
