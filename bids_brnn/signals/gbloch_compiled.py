@@ -14,7 +14,12 @@ _PRECISIONS = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 
 def simulate_compiled(
-    plan: KernelPlan | None, theta: Tensor, basis: Tensor | None, *, derivatives: bool
+    plan: KernelPlan | None,
+    theta: Tensor,
+    basis: Tensor | None,
+    *,
+    derivatives: bool,
+    n_threads: int | None = None,
 ) -> tuple[Tensor, Tensor | None] | None:
     """Signal and derivatives by the compiled kernel, or None where it does not apply.
 
@@ -32,6 +37,8 @@ def simulate_compiled(
         ``(N, R)`` or None.
     derivatives
         Whether derivatives are wanted.
+    n_threads
+        Default: ``torch.get_num_threads()``, so that one setting governs both.
     """
     if (
         plan is None
@@ -52,9 +59,9 @@ def simulate_compiled(
             if basis.is_complex()
             else basis.resolve_neg()
         )
-    found = simulate(
-        plan, values, None if columns is None else columns.numpy(), derivatives=derivatives
-    )
+    matrix = None if columns is None else columns.numpy()
+    threads = n_threads or torch.get_num_threads()
+    found = simulate(plan, values, matrix, derivatives=derivatives, n_threads=threads)
     signal, slopes = (None if part is None else torch.from_numpy(part) for part in found)
     assert signal is not None
     if basis is not None and basis.is_complex():

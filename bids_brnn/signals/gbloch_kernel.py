@@ -155,11 +155,12 @@ class _Job:
         # Idle lanes of the last block repeat its last parameter set.
         rows = np.minimum(np.arange(blocks * lanes), len(theta) - 1)
         double = theta[rows].astype(np.float64)
-        values = np.concatenate(
-            constants(plan, double, features(plan.tables, plan.ranges, double)), axis=1
-        )
-        sets = aligned((blocks, values.shape[1], lanes), dtype)
-        sets[...] = values.reshape(blocks, lanes, -1).swapaxes(1, 2)
+        per_block = double.reshape(blocks, lanes, 8)
+        table_values = features(plan.tables, plan.ranges, per_block, slopes=options.derivatives)
+        values = constants(plan, double, table_values.reshape(blocks * lanes, -1))
+        joined = np.concatenate(values, axis=1)
+        sets = aligned((blocks, joined.shape[1], lanes), dtype)
+        sets[...] = joined.reshape(blocks, lanes, -1).swapaxes(1, 2)
         columns = out.shape[1]
         shape: tuple[int, ...]
         if options.tile:

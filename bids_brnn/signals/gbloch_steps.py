@@ -49,16 +49,16 @@ class StepTracer:
 
     def step(
         self, step: Array, index: Array, constants: Array, state: Array, n: int,
-        out: Array | None, *, affine: int,
+        out: Array | None, *, affine: int, kept: int,
     ) -> None:  # fmt: skip
-        """One step of ``n`` columns; recovery goes to column ``affine``, samples to ``out``."""
+        """One step of ``n`` columns: recovery goes to ``affine``, ``kept`` samples to ``out``."""
         options, code = self.options, self.code
         kind = index[0]
         free, echo = constants.offset(index[1]), constants.offset(index[2])
 
         def finish(columns: list[State]) -> None:
             if out is not None:
-                self._take(step, echo, columns, out)
+                self._take(step, echo, columns[:kept], out)
             self._precess(step, free, state, columns, affine)
 
         def pulse(group: int) -> Callable[[], list[State]]:

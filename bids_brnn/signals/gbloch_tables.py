@@ -141,33 +141,42 @@ def _fit_last(values: Array) -> Array:
     return fit_series(np.stack([values[:, 0]] * 2, axis=1))[:, :1]
 
 
-def features(tables: tuple[LowRank, ...], ranges: tuple[Range, Range], theta: Array) -> Array:
-    """Features of all tables with their derivatives, ``(V, total)``.
+def features(
+    tables: tuple[LowRank, ...], ranges: tuple[Range, Range], theta: Array, *, slopes: bool
+) -> Array:
+    """Features of all tables with their derivatives, ``(..., V, total)`` for ``(..., V, 8)``.
+
+    Matrix products are over ``V`` rows each: numbers are the same, bit for bit, however many
+    blocks of ``V`` come together.
 
     For each table: values, derivatives with respect to B1, and (where :attr:`LowRank.by_T2s`)
-    derivatives with respect to T2s, each ``rank`` columns.
+    derivatives with respect to T2s, each ``rank`` columns; zeros for the latter two without
+    ``slopes``.
     """
     log_low, log_high = np.log(ranges[0])
     low, high = np.square(ranges[1])
-    T2s, B1 = theta[:, 5], theta[:, 7]
+    T2s, B1 = theta[..., 5], theta[..., 7]
     x, dx = _vandermonde(2 * (np.log(T2s) - log_low) / (log_high - log_low) - 1, _NODES[0])
     y, dy = _vandermonde(2 * (B1**2 - low) / (high - low) - 1, _NODES[1])
-    dx *= (2 / (log_high - log_low) / T2s)[:, None]
-    dy *= (4 * B1 / (high - low))[:, None]
+    dx *= (2 / (log_high - log_low) / T2s)[..., None]
+    dy *= (4 * B1 / (high - low))[..., None]
     both = [t for t in tables if t.by_T2s]
     flat = np.concatenate([t.series for t in both]).reshape(-1, _NODES[0] * _NODES[1]).T
-    products = [(a[:, :, None] * b[:, None, :]).reshape(len(T2s), -1) for a, b in
+    products = [(a[..., :, None] * b[..., None, :]).reshape(*T2s.shape, -1) for a, b in
                 ((x, y), (x, dy), (dx, y))]  # fmt: skip
-    value, by_B1, by_T2s = (p @ flat for p in products)
+    value, by_B1, by_T2s = (
+        p @ flat if slopes or p is products[0] else np.zeros((*T2s.shape, flat.shape[1]))
+        for p in products
+    )
     columns, start = [], 0
     for table in tables:
         if table.by_T2s:
             part = slice(start, start + table.rank)
             start += table.rank
-            columns += [value[:, part], by_B1[:, part], by_T2s[:, part]]
+            columns += [value[..., part], by_B1[..., part], by_T2s[..., part]]
         else:
             columns += [y @ table.series[:, 0].T, dy @ table.series[:, 0].T]
-    return np.concatenate(columns, axis=1)
+    return np.concatenate(columns, axis=-1)
 
 
 def _vandermonde(x: Array, n: int) -> tuple[Array, Array]:

@@ -57,6 +57,11 @@ class _Trains(StepTracer):
             export=True,
         )
 
+    @property
+    def kept(self) -> int:
+        """Homogeneous columns whose samples count: the tangent sweep has the constant part."""
+        return N_STATE if self.options.derivatives else HOMOGENEOUS
+
     def _modes(self, n: int) -> list[str]:
         options = self.options
         if n == HOMOGENEOUS:
@@ -75,6 +80,7 @@ class _Trains(StepTracer):
         size = code.index(options.layout.step_size)
         # The last homogeneous column or the state itself takes the constant part.
         affine = N_STATE if n == HOMOGENEOUS else 0
+        kept = self.kept if n == HOMOGENEOUS else n
         with code.loop(groups) as group:
             first = builder.mul(group, code.index(GROUP))
             with code.loop(GROUP) as g:
@@ -83,12 +89,12 @@ class _Trains(StepTracer):
                 where = index.offset(builder.mul(i, code.index(4)))
                 target = None
                 if mode == "project":
-                    target = buffer.offset(builder.mul(g, code.index(2 * n)))
+                    target = buffer.offset(builder.mul(g, code.index(2 * kept)))
                 elif mode == "store":
                     target = out.offset(builder.mul(where[3], code.index(2 * n)))
-                self.step(step, where, constants, state, n, target, affine=affine)
+                self.step(step, where, constants, state, n, target, affine=affine, kept=kept)
             if mode == "project":
-                self._project(n, basis, buffer, sums, first, groups, tiles)
+                self._project(kept, basis, buffer, sums, first, groups, tiles)
 
     def _project(
         self, n: int, basis: Array, buffer: Array, sums: Array, first: Any, groups: Any, tiles: Any
@@ -172,9 +178,7 @@ class _Trains(StepTracer):
         unit: list[list[Operand]] = [[1.0 if i == j else 0.0 for i in range(4)] for j in range(4)]
         _fill(state, [*unit, [0.0] * 4])
         if options.tile:
-            with code.loop(
-                code.builder.mul(tiles, code.index(2 * HOMOGENEOUS * options.tile))
-            ) as i:
+            with code.loop(code.builder.mul(tiles, code.index(2 * self.kept * options.tile))) as i:
                 sums[i] = 0.0
         sweep(HOMOGENEOUS, "project" if options.tile else "silent", sums)
         columns = [[state[4 * j + i] for i in range(4)] for j in range(HOMOGENEOUS)]
@@ -217,9 +221,7 @@ class _Trains(StepTracer):
         code, tile = self.code, self.options.tile
         with code.loop(tiles) as t, code.loop(2 * tile) as k:
             builder = code.builder
-            source = sums.offset(
-                builder.add(builder.mul(t, code.index(2 * HOMOGENEOUS * tile)), k)
-            )
+            source = sums.offset(builder.add(builder.mul(t, code.index(2 * self.kept * tile)), k))
             place = builder.add(builder.mul(t, code.index(2 * tile)), k)
             total: Lanes = out[place] + source[2 * tile * N_STATE]
             for j in range(N_STATE):
@@ -231,9 +233,7 @@ class _Trains(StepTracer):
         code, tile = self.code, self.options.tile
         with code.loop(tiles) as t, code.loop(2 * tile) as k:
             builder = code.builder
-            source = sums.offset(
-                builder.add(builder.mul(t, code.index(2 * HOMOGENEOUS * tile)), k)
-            )
+            source = sums.offset(builder.add(builder.mul(t, code.index(2 * self.kept * tile)), k))
             target = out.offset(builder.add(builder.mul(t, code.index(2 * TANGENT * tile)), k))
             response = [source[2 * tile * j] for j in range(N_STATE)]
             for p in range(len(PARAMETERS)):
