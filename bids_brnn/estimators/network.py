@@ -23,6 +23,7 @@ from bids_brnn.estimators.common import (
     usable_voxels,
     within_bounds,
 )
+from bids_brnn.estimators.nuisances import least_squares_scale, refine_nuisances
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import SignalModel
 
@@ -70,7 +71,8 @@ class TrainedNetwork(Protocol):
 class NetworkEstimator:
     """Estimate parameters with a trained network.
 
-    Parameters that the network does not return and that are not supplied take their start value.
+    Parameters that the network does not return and that are not supplied take their start value;
+    nuisances are then fitted to the signal (:mod:`bids_brnn.estimators.nuisances`).
     Estimates are clipped to the bounds of the model's parameters.
 
     ``quality`` holds ``(V,)`` maps: ``distance``, how far the voxel lies from what the network was
@@ -89,7 +91,8 @@ class NetworkEstimator:
     """Of the hidden blocks; see the card of a model for the error of ``bf16``."""
     spread: Spread = "jacobian"
     """``std``: noise propagated through the Jacobian of the network (the standard deviation of
-    this estimator), the Cramer-Rao bound at the estimate, or none."""
+    this estimator; of nuisances, that of the network's own output), the Cramer-Rao bound at the
+    estimate, or none."""
     lowest_snr: float = 10.0
     """Lowest SNR in training: without ``sigma`` a residual that such noise explains is no reason
     for distrust."""
@@ -165,11 +168,11 @@ class NetworkEstimator:
     ) -> None:
         coefficients, size = _rotated(data, self.rotation)
         theta, inputs = self._theta(coefficients, known)
+        nuisances = [c for c in self.parameters.columns("nuisance") if c not in known]
+        theta = refine_nuisances(self.model, coefficients, theta, nuisances)
         with torch.no_grad():
             signal = self.model(theta).to(coefficients.dtype)
-        energy = (signal.abs() ** 2).sum(-1)
-        m0 = (signal.conj() * coefficients).sum(-1) / energy
-        rest = (coefficients - m0[:, None] * signal).abs().square().sum(-1).sqrt()
+        m0, rest = least_squares_scale(signal, coefficients)
         if sigma is None:
             free = 2 * signal.shape[-1] - 2 - len(self._free(known))
             sigma = rest / max(free, 1) ** 0.5
