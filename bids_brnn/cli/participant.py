@@ -224,11 +224,14 @@ def execute(
 
 def conclude(config: RunConfig, discovery: Discovery, failures: Failures, seconds: float) -> int:
     """Say what happened; the exit code."""
+    from bids_brnn.workflows.execution import KILLED
+
     errors = [*discovery.problems, *failures.errors]
     for error in errors:
         print(f"bids_brnn: {error}", file=sys.stderr)
     for path in failures.crash_files:
-        print(f"bids_brnn: a step crashed, see {path}", file=sys.stderr)
+        reason = KILLED if KILLED in path.read_text() else "A step crashed."
+        print(f"bids_brnn: {reason} See {path}", file=sys.stderr)
     if not errors and not failures.crash_files:
         n = len(discovery.acquisitions)
         series = "1 series" if n == 1 else f"{n} series"
