@@ -64,7 +64,10 @@ def to_svg(figure: Figure) -> str:
     buffer = io.StringIO()
     # No DPI above 100: the raster inside is the voxel grid, more only makes pages heavy.
     with rc_context({"svg.hashsalt": "bids_brnn", "svg.fonttype": "path"}):
-        figure.savefig(buffer, format="svg", dpi=100, metadata={"Date": None, "Creator": None})
+        figure.savefig(
+            buffer, format="svg", dpi=100, bbox_inches="tight", pad_inches=0.05,
+            metadata={"Date": None, "Creator": None},
+        )  # fmt: skip
     return buffer.getvalue()
 
 
@@ -102,7 +105,7 @@ def _figures(series: SeriesView) -> list[tuple[str, str, str, Figure]]:
                 caption = "; ".join(f"{view.name}: {view.description}" for view in views) + "."
                 found.append(
                     (f"{estimator.key}{suffix}", f"{estimator.title}{title}", caption,
-                     figures.mosaic(views, mask, colours=colours))
+                     figures.mosaic(views, mask, colours=colours, from_zero=suffix == "Std"))
                 )  # fmt: skip
         if estimator.estimates:
             found.append(

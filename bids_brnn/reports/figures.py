@@ -14,6 +14,8 @@ from bids_brnn.reports.content import LITERATURE, Array, MapView
 
 Mask = NDArray[np.bool_]
 MAX_SLICES = 7
+PAGE_WIDTH = 11.5
+"""Inches; what the column of the page shows at full size."""
 TISSUE_COLOURS = ("#2166ac", "#b2182b", "#1b7837", "#762a83", "#e08214", "#4d4d4d")
 
 
@@ -26,8 +28,11 @@ def pick_slices(mask: Mask, count: int = MAX_SLICES) -> list[int]:
     return [int(touched[pick]) for pick in picks]
 
 
-def display_range(view: MapView, mask: Mask) -> tuple[float, float]:
-    """Colour range of a map: its own, else robust percentiles inside the mask."""
+def display_range(view: MapView, mask: Mask, *, from_zero: bool = False) -> tuple[float, float]:
+    """Colour range of a map: its own, else robust percentiles inside the mask.
+
+    ``from_zero`` is for standard deviations: from 0 to at most four times the median.
+    """
     if view.display is not None:
         return view.display
     inside = view.values[mask]
@@ -35,6 +40,9 @@ def display_range(view: MapView, mask: Mask) -> tuple[float, float]:
     if inside.size == 0:
         return 0.0, 1.0
     low, high = (float(value) for value in np.percentile(inside, [2, 98]))
+    if from_zero:
+        # A few undetermined voxels (fluid) would leave all others black.
+        low, high = 0.0, min(high, 4 * float(np.median(inside)))
     return (low, high) if high > low else (low, low + max(abs(low), 1e-12))
 
 
@@ -61,7 +69,9 @@ def _blank(axis: Axes) -> None:
         spine.set_visible(False)
 
 
-def mosaic(views: Sequence[MapView], mask: Mask, *, colours: str = "viridis") -> Figure:
+def mosaic(
+    views: Sequence[MapView], mask: Mask, *, colours: str = "viridis", from_zero: bool = False
+) -> Figure:
     """Every map of ``views``: a row of slices per map, or a grid of maps for a single slice."""
     slices, window = pick_slices(mask), _crop(mask)
     if len(slices) == 1:
@@ -72,7 +82,7 @@ def mosaic(views: Sequence[MapView], mask: Mask, *, colours: str = "viridis") ->
         columns, rows = len(slices), len(views)
         cells = [(view, index) for view in views for index in slices]
     sample = _plane(mask, slices[0], window)
-    width = 2.9 if len(slices) == 1 else 1.7
+    width = 2.9 if len(slices) == 1 else min(2.4, PAGE_WIDTH / len(slices))
     height = width * sample.shape[0] / sample.shape[1] + (0.35 if len(slices) == 1 else 0.12)
     figure = Figure(figsize=(width * columns + 1.0, height * rows + 0.2), layout="constrained")
     axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
@@ -80,7 +90,7 @@ def mosaic(views: Sequence[MapView], mask: Mask, *, colours: str = "viridis") ->
         _blank(axis)
     for position, (view, index) in enumerate(cells):
         axis = axes[position]
-        low, high = display_range(view, mask)
+        low, high = display_range(view, mask, from_zero=from_zero)
         shown = np.where(mask, view.values, np.nan)
         image = axis.imshow(
             _plane(shown, index, window), vmin=low, vmax=high, cmap=colours, interpolation="none"
@@ -114,7 +124,7 @@ def mask_outline(image: Array, mask: Mask) -> Figure:
     slices = pick_slices(mask)
     window = (slice(None), slice(None))
     sample = _plane(mask, slices[0], window)
-    width = 4.0 if len(slices) == 1 else 1.7
+    width = 4.0 if len(slices) == 1 else min(2.4, PAGE_WIDTH / len(slices))
     size = (width * len(slices), width * sample.shape[0] / sample.shape[1])
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, len(slices), squeeze=False)[0]
