@@ -32,7 +32,7 @@ ENV OMP_NUM_THREADS=1 \
     NO_ET=1 \
     PYTHONNOUSERSITE=1 \
     PYTHONUNBUFFERED=1 \
-    MPLCONFIGDIR=/tmp/matplotlib
+    MPLCONFIGDIR=/tmp
 USER brnn
 WORKDIR /tmp
 ENTRYPOINT ["bids_brnn"]
