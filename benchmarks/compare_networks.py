@@ -23,9 +23,13 @@ from bids_brnn.zoo.store import load_model
 
 def voxels_of(root: Path, n: int, seed: int) -> tuple[torch.Tensor, CompressedSignal]:
     """A random part of the voxels of the first qMT series, and its model."""
-    acquisition = find_acquisitions(root, kinds=("qmt",)).acquisitions[0]
+    masks = {path.name: path for path in (root / "derivatives").glob("*") if path.is_dir()}
+    acquisition = find_acquisitions(root, kinds=("qmt",), derivatives=masks).acquisitions[0]
     volume = read_coefficients(acquisition)
-    mask = read_mask(acquisition.mask, volume)
+    if acquisition.mask is None:
+        mask = (abs(volume.data) > 0).all(-1)
+    else:
+        mask = read_mask(acquisition.mask, volume)
     data = torch.from_numpy(to_voxels(volume.data, mask))
     rows = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:n]
     model = build_model(acquisition.model, acquisition.sequence)
