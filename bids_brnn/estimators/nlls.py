@@ -19,22 +19,22 @@ from bids_brnn.estimators.common import (
     blocks,
     check_data,
     known_values,
-    real_dtype,
     take,
     usable_voxels,
     within_bounds,
 )
-from bids_brnn.estimators.nlls_problem import (
-    INVALID,
+from bids_brnn.estimators.nlls_maps import (
     STOP_REASONS,
-    Problem,
     block_maps,
     bounds_hit,
+    done_rows,
+    empty_maps,
     on_bound,
+    resume,
 )
+from bids_brnn.estimators.nlls_problem import Problem
 from bids_brnn.estimators.nlls_solver import (
     ITERATION_LIMIT,
-    NOT_FINITE,
     Solution,
     StoppingRule,
     better_of,
@@ -80,7 +80,7 @@ class NllsEstimator:
     """Relative residual that counts as high, unless noise of the given sigma explains it."""
     single: bool | None = None
     """Whether the model is evaluated in single precision; by default if the data are."""
-    block_size: int = 1024
+    block_size: int = 4096
     """Voxels estimated together; does not change the result beyond round-off."""
     name: str = field(default="nlls", init=False)
 
@@ -148,21 +148,29 @@ class NllsEstimator:
         usable = usable_voxels(data) & within_bounds(self.parameters, inputs.known, data)
         voxels = torch.nonzero(usable)[:, 0]
         if len(voxels) < len(data):
-            _log.warning("%d of %d voxels cannot be estimated", len(data) - len(voxels), len(data))
-        maps = _empty(data, len(self.parameters))
+            _log.warning(
+                "%d of %d voxels cannot be estimated",
+                len(data) - len(voxels),
+                len(data),
+            )
+        maps = empty_maps(data, len(self.parameters))
         key = "" if checkpoint is None else self._key(inputs, voxels)
-        first = 0 if checkpoint is None else _resume(maps, checkpoint.load(key), voxels)
+        first = 0 if checkpoint is None else resume(maps, checkpoint.load(key), voxels)
         for rows in blocks(len(voxels), self.block_size):
             if rows.start < first:
                 continue
             for name, values in self._estimate_block(inputs, voxels[rows]).items():
                 maps[name][voxels[rows]] = values.to(maps[name].dtype)
             if checkpoint is not None and checkpoint.due():
-                checkpoint.save(_rows(maps, voxels[: rows.stop]), key)
+                checkpoint.save(done_rows(maps, voxels[: rows.stop]), key)
             if progress is not None:
                 progress(rows.stop, len(voxels))
         return Estimate(
-            maps.pop("theta"), maps.pop("m0"), maps.pop("residual"), maps.pop("std"), maps
+            maps.pop("theta"),
+            maps.pop("m0"),
+            maps.pop("residual"),
+            maps.pop("std"),
+            maps,
         )
 
     def start_points(self, data: Tensor, supplied: Mapping[str, Tensor] | None = None) -> Tensor:
@@ -201,7 +209,13 @@ class NllsEstimator:
         return content_key(
             bids_brnn.__version__,
             model_key(self.model),
-            (self.max_iterations, self.tolerance, self.n_starts, self.retry_residual, self.single),
+            (
+                self.max_iterations,
+                self.tolerance,
+                self.n_starts,
+                self.retry_residual,
+                self.single,
+            ),
             self.block_size,
             *(part for item in sorted(inputs.known.items()) for part in item),
             inputs.data,
@@ -292,8 +306,7 @@ class NllsEstimator:
         noise = 2 * (problem.variance * max(problem.degrees, 1)).sqrt()
         high = solution.quadratic.cost.sqrt() > noise.clamp_min(self.retry_residual)
         low, up = on_bound(solution.unit)
-        unfinished = (solution.reason == NOT_FINITE) | (solution.reason == ITERATION_LIMIT)
-        return (low | up).any(-1) | high | unfinished
+        return (low | up).any(-1) | high | (solution.reason >= ITERATION_LIMIT)
 
 
 @dataclass(frozen=True)
@@ -305,35 +318,3 @@ class _Inputs:
     supplied: dict[str, Tensor]
     sigma: Tensor
     start: Tensor | None
-
-
-def _empty(data: Tensor, n_parameters: int) -> dict[str, Tensor]:
-    """Maps of voxels that are not estimated."""
-    n, device, real = len(data), data.device, real_dtype(data)
-    maps = {
-        "theta": torch.full((n, n_parameters), torch.nan, dtype=real, device=device),
-        "std": torch.full((n, n_parameters), torch.nan, dtype=real, device=device),
-        "m0": torch.full((n,), torch.nan, dtype=data.dtype, device=device),
-        "residual": torch.full((n,), torch.nan, dtype=real, device=device),
-    }
-    for name in ("iterations", "stop", "at_bound", "starts"):
-        maps[name] = torch.full((n,), INVALID, dtype=torch.int32, device=device)
-    return maps
-
-
-def _rows(maps: dict[str, Tensor], voxels: Tensor) -> dict[str, Tensor]:
-    """Maps of the voxels that are done, in a form that can be stored."""
-    done = {name: values[voxels] for name, values in maps.items()}
-    done["m0"] = torch.view_as_real(done["m0"])
-    return done
-
-
-def _resume(maps: dict[str, Tensor], stored: dict[str, Tensor], voxels: Tensor) -> int:
-    """Fill in what an earlier run has done; returns how many of ``voxels`` that is."""
-    if not stored:
-        return 0
-    done = len(stored["residual"])
-    stored["m0"] = torch.view_as_complex(stored["m0"])
-    for name, values in stored.items():
-        maps[name][voxels[:done]] = values.to(maps[name].device)
-    return done

@@ -14,11 +14,17 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from bids_brnn.bounds import project_out_scale
+from bids_brnn.estimators.nlls_box import box_step, decrease
+from bids_brnn.estimators.nlls_curvature import learn
 
-CONVERGED, STALLED, ITERATION_LIMIT, NOT_FINITE = 1, 2, 3, 4
+CONVERGED, RESOLVED, ITERATION_LIMIT, NOT_FINITE, STALLED = 1, 2, 3, 4, 5
+"""Reasons to stop."""
 
 _SMALLEST_DAMPING = 1e-12
+_GROWTH = 2.0
+"""First factor on the damping after a step that failed; it doubles with every further one."""
+_CLOSE = 5.0
+"""A step that fails within this many tolerances of the minimum ends the iteration."""
 _HOPELESS = 1e6
 """Damping beyond which steps are too short to matter."""
 _FLOOR = 1e-20
@@ -60,15 +66,17 @@ Expand = Callable[[Tensor, Tensor], Quadratic]
 """(unit coordinates ``(B, F)``, voxels ``(B,)``) -> expansion there."""
 
 
-def expand_cost(signal: Tensor, derivatives: Tensor, data: Tensor) -> Quadratic:
+def expand_cost(signal: Tensor, slopes: Tensor, data: Tensor, scale: Tensor) -> Quadratic:
     """Expand the cost around ``signal`` after projection of the complex scale.
 
     Parameters
     ----------
     signal, data
-        ``(..., N)`` complex; the signal at M0 = 1.
-    derivatives
-        ``(..., N, F)`` of the signal with respect to the unit coordinates.
+        ``(B, N)`` complex; the signal at M0 = 1.
+    slopes
+        ``(B, N, F)``: derivatives of the signal.
+    scale
+        ``(F,)``: factors that turn them into derivatives with respect to unit coordinates.
 
     Notes
     -----
@@ -76,75 +84,25 @@ def expand_cost(signal: Tensor, derivatives: Tensor, data: Tensor) -> Quadratic:
     ``-m0 P ds/dx``. What it neglects is orthogonal to the residual, so the gradient is exact; the
     Gram matrix is the Fisher information with M0 unknown. Parameters are real: real parts.
     """
+    signal = signal.to(torch.complex128)
     energy = (signal.conj() * signal).real.sum(-1)
     m0 = (signal.conj() * data).sum(-1) / energy
-    residual = data - m0[..., None] * signal
-    jacobian = project_out_scale(signal, derivatives) * m0[..., None, None]
-    gradient = -(jacobian.mH @ residual[..., None])[..., 0].real
+    residual = data - m0[:, None] * signal
     cost = (residual.conj() * residual).real.sum(-1)
-    return Quadratic(cost, m0, gradient, (jacobian.mH @ jacobian).real)
+    # Re(a^H b) is the inner product of stacked real and imaginary parts: one real product for
+    # all, several times faster than complex ones.
+    stacked = stack(slopes).to(torch.float64)
+    others = torch.stack([stack(m0.conj()[:, None] * residual), stack(signal), stack(1j * signal)])
+    products = others.movedim(0, 1) @ stacked * scale
+    along = products[:, 1:] / energy.sqrt()[:, None, None]
+    gram = stacked.mT @ stacked * (scale[:, None] * scale) - along.mT @ along
+    size = (m0.conj() * m0).real
+    return Quadratic(cost, m0, -products[:, 0], gram * size[:, None, None])
 
 
-def decrease(quadratic: Quadratic, step: Tensor) -> Tensor:
-    """Decrease of the cost that the expansion predicts for ``step``, ``(B,)``."""
-    curved = (quadratic.information @ step[..., None])[..., 0]
-    return -((2 * quadratic.gradient + curved) * step).sum(-1)
-
-
-def box_step(matrix: Tensor, gradient: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    """Minimise ``gradient.d + d.matrix.d / 2`` for ``lower <= d <= upper``.
-
-    Primal active-set method (Nocedal & Wright, Numerical Optimization, 16.5) for a batch: go
-    towards the minimum over the free coordinates until one meets a bound, hold that one; at the
-    minimum, free the one that pulls inwards most; end when none does. Every pass lowers the value,
-    so that the result is a way down even if the passes run out.
-
-    Parameters
-    ----------
-    matrix
-        ``(B, F, F)``, symmetric positive definite.
-    gradient, lower, upper
-        ``(B, F)``; ``lower <= 0 <= upper``.
-    """
-    held = ((lower >= 0) & (gradient > 0)) | ((upper <= 0) & (gradient < 0))
-    step = torch.zeros_like(gradient)
-    rows = torch.arange(len(step), device=step.device)
-    for _ in range(5 * step.shape[-1]):
-        if len(rows) == 0:
-            break
-        now, low, high, fixed = step[rows], lower[rows], upper[rows], held[rows]
-        part, slope = matrix[rows], gradient[rows]
-        move = torch.where(fixed, 0, _solve_free(part, slope, fixed, now) - now)
-        room = torch.where(move > 0, high - now, now - low)
-        share = torch.where(move == 0, torch.inf, room / move.abs())
-        reach = share.amin(-1, keepdim=True).clamp_max(1)
-        met = (share <= reach) & ~fixed
-        now = torch.where(met & (move > 0), high, torch.where(met, low, now + reach * move))
-        pull = slope + (part @ now[..., None])[..., 0]
-        # Inwards from the upper bound is a positive slope, from the lower one a negative slope.
-        inwards = torch.where(now >= high, pull, -pull) / part.diagonal(dim1=-2, dim2=-1).sqrt()
-        worst = torch.where(fixed, inwards, -torch.inf).argmax(-1, keepdim=True)
-        at_minimum = (reach == 1)[:, 0] & ~met.any(-1)
-        freed = at_minimum & fixed.any(-1) & (inwards.gather(1, worst)[:, 0] > 0)
-        fixed = (fixed | met).scatter(1, worst, (fixed | met).gather(1, worst) & ~freed[:, None])
-        step[rows], held[rows] = now, fixed
-        rows = rows[~at_minimum | freed]
-    return step
-
-
-def _solve_free(matrix: Tensor, gradient: Tensor, fixed: Tensor, step: Tensor) -> Tensor:
-    """Minimum over the coordinates that are not ``fixed``, the others keeping their ``step``."""
-    held = torch.where(fixed, step, 0)
-    right = torch.where(fixed, 0, -(gradient + (matrix @ held[..., None])[..., 0]))
-    scale = matrix.diagonal(dim1=-2, dim2=-1).clamp_min(1e-300).rsqrt()
-    scale = torch.where(fixed, 0, scale)
-    unit = matrix * scale[..., :, None] * scale[..., None, :]
-    unit.diagonal(dim1=-2, dim2=-1)[fixed] = 1
-    factor, info = torch.linalg.cholesky_ex(unit)
-    solved = torch.cholesky_solve((right * scale)[..., None], factor)[..., 0] * scale
-    # A matrix that is singular to working precision still gives a way down: scaled descent.
-    good = (info == 0)[..., None] & torch.isfinite(solved)
-    return torch.where(fixed, held, torch.where(good, solved, right * scale**2))
+def stack(values: Tensor) -> Tensor:
+    """Real above imaginary parts along axis 1."""
+    return torch.cat([values.real, values.imag], dim=1)
 
 
 @dataclass(frozen=True)
@@ -182,14 +140,22 @@ class _Active:
     voxel: Tensor
     unit: Tensor
     quadratic: Quadratic
+    extra: Tensor
+    """``(B, F)``: curvature that is not in the information."""
     damping: Tensor
     growth: Tensor
+
+    @property
+    def curvature(self) -> Tensor:
+        """``(B, F, F)``: what steps are computed with."""
+        return self.quadratic.information + torch.diag_embed(self.extra)
 
     def keep(self, rows: Tensor) -> _Active:
         return _Active(
             self.voxel[rows],
             self.unit[rows],
             self.quadratic.rows(rows),
+            self.extra[rows],
             self.damping[rows],
             self.growth[rows],
         )
@@ -218,22 +184,20 @@ def minimise(
     damping = torch.full_like(variance, 1e-3)
     result = Solution(start.clone(), first, torch.ones_like(voxel), torch.zeros_like(voxel))
     result.reason[~first.finite()] = NOT_FINITE
-    active = _Active(voxel, start, first, damping, torch.full_like(damping, 2.0))
+    active = _Active(voxel, start, first, 0 * start, damping, torch.full_like(damping, _GROWTH))
     active = active.keep(first.finite())
     for iteration in range(1, rule.max_iterations + 1):
         noise = noise_variance(active.quadratic.cost, variance[active.voxel], degrees)
         step, left = _propose(active, noise, rule.tolerance)
-        done = left <= rule.tolerance
+        failed = active.growth > _GROWTH
+        done = torch.where(left <= rule.tolerance, CONVERGED, 0)
         # Near the minimum a step that fails tells of round-off rather than of curvature.
-        failed = active.growth > 2
-        stalled = ~done & failed & ((left <= 5 * rule.tolerance) | (active.damping > _HOPELESS))
-        _finish(result, active, done, CONVERGED)
-        _finish(result, active, stalled, STALLED)
-        going = ~(done | stalled)
+        done[(done == 0) & failed & (left <= _CLOSE * rule.tolerance)] = RESOLVED
+        done[(done == 0) & failed & (active.damping > _HOPELESS)] = STALLED
         if iteration == rule.max_iterations:
-            _finish(result, active, going, ITERATION_LIMIT)
-            break
-        active, step = active.keep(going), step[going]
+            done[done == 0] = ITERATION_LIMIT
+        _finish(result, active, done)
+        active, step = active.keep(done == 0), step[done == 0]
         if len(step) == 0:
             break
         result.iterations[active.voxel] += 1
@@ -247,10 +211,11 @@ def noise_variance(cost: Tensor, variance: Tensor, degrees: int) -> Tensor:
     return torch.where(variance > 0, variance, estimated).clamp_min(_FLOOR)
 
 
-def _finish(result: Solution, active: _Active, rows: Tensor, reason: int) -> None:
+def _finish(result: Solution, active: _Active, done: Tensor) -> None:
+    rows = torch.nonzero(done)[:, 0]
     voxel = active.voxel[rows]
     result.unit[voxel] = active.unit[rows]
-    result.reason[voxel] = reason
+    result.reason[voxel] = done[rows]
     result.quadratic.put(voxel, active.quadratic.rows(rows))
 
 
@@ -261,42 +226,46 @@ def _propose(active: _Active, noise: Tensor, tolerance: float) -> tuple[Tensor, 
     merely because it is damped, but never longer than the undamped one.
     """
     step, promise = _damped(active, active.damping, noise)
-    near = torch.nonzero(promise <= (5 * tolerance) ** 2 * noise)[:, 0]
+    near = torch.nonzero(promise <= (_CLOSE * tolerance) ** 2 * noise)[:, 0]
     if len(near):
         close = active.keep(near)
         least = torch.full_like(close.damping, _SMALLEST_DAMPING)
         longer, promise[near] = _damped(close, least, noise[near])
         # After failed steps the long one would fail again.
-        step[near] = torch.where((close.growth > 2)[:, None], step[near], longer)
+        step[near] = torch.where((close.growth > _GROWTH)[:, None], step[near], longer)
     # A promise that is not a decrease comes from a matrix too ill-conditioned to solve undamped.
     return step, (promise.abs() / noise).sqrt()
 
 
 def _damped(active: _Active, damping: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    quadratic = active.quadratic
-    matrix = quadratic.information.clone()
+    gradient, curvature = active.quadratic.gradient, active.curvature
+    matrix = curvature.clone()
     diagonal = matrix.diagonal(dim1=-2, dim2=-1)
     # A coordinate that leaves no trace in the signal is still damped: as if its bounds were
     # one standard deviation apart.
     diagonal += damping[:, None] * (diagonal + noise[:, None])
-    step = box_step(matrix, quadratic.gradient, -active.unit, 1 - active.unit)
-    return step, decrease(quadratic, step)
+    step = box_step(matrix, gradient, -active.unit, 1 - active.unit)
+    return step, decrease(gradient, curvature, step)
 
 
 def _advance(active: _Active, step: Tensor, expand: Expand) -> None:
     """Try the step of each voxel; take it where the cost falls, damp more where it does not."""
     trial = (active.unit + step).clamp(0, 1)
-    reached = expand(trial, active.voxel)
-    promised = decrease(active.quadratic, step)
-    gain = (active.quadratic.cost - reached.cost) / promised.clamp_min(1e-300)
-    better = reached.finite() & (promised > 0) & (gain > 1e-4)
+    here, reached = active.quadratic, expand(trial, active.voxel)
+    promised = decrease(here.gradient, active.curvature, step)
+    gain = (here.cost - reached.cost) / promised.clamp_min(1e-300)
+    finite = reached.finite()
+    mean = (here.information + reached.information) / 2
+    learned = learn(active.extra, mean, trial - active.unit, reached.gradient - here.gradient)
+    active.extra = torch.where(finite[:, None], learned, active.extra)
+    better = finite & (promised > 0) & (gain > 1e-4)
     rows = torch.nonzero(better)[:, 0]
     active.unit[rows] = trial[rows]
-    active.quadratic.put(rows, reached.rows(rows))
+    here.put(rows, reached.rows(rows))
     shrink = (1 - (2 * gain.clamp(0, 2) - 1) ** 3).clamp(0.05, 4)
     lowered = (active.damping * shrink).clamp_min(_SMALLEST_DAMPING)
     active.damping = torch.where(better, lowered, active.damping * active.growth)
-    active.growth = torch.where(better, 2.0, active.growth * 2)
+    active.growth = torch.where(better, _GROWTH, active.growth * 2)
 
 
 def better_of(first: Solution, rows: Tensor, second: Solution) -> Solution:

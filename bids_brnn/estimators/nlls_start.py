@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from bids_brnn.errors import DataError
 from bids_brnn.estimators.common import blocks
-from bids_brnn.estimators.nlls_solver import box_step, decrease, expand_cost
+from bids_brnn.estimators.nlls_box import box_step, decrease
+from bids_brnn.estimators.nlls_solver import stack
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import SignalModel
 
 _ATOM_BLOCK = 8192
+_STEP_NUMBERS = 2**22
+"""Numbers in the derivatives of the atoms that make a step together."""
 _NEAR = 0.1
 """Atoms are neighbours when no coordinate differs by more than this share of its bounds."""
 _STEP_DAMPING = 0.03
@@ -79,8 +83,9 @@ class Candidates:
     """``(S, P)`` in [0, 1], float64."""
     signal: Tensor
     """``(S, N)`` complex64."""
-    derivatives: Tensor | None
-    """``(S, N, P)`` complex64; None where they would take too much memory."""
+    slopes: Tensor | None
+    """``(S, 2N, P)`` float32: derivatives, real above imaginary parts; None where they would take
+    too much memory."""
 
     @classmethod
     def simulate(
@@ -94,28 +99,38 @@ class Candidates:
             If no candidate gives a finite, non-zero signal.
         """
         parameters = model.parameters
-        unit = parameters.to_unit(theta.to(torch.float64)).clamp(0, 1)
-        wide = model.n_samples * (len(parameters) + 1) * 8 * len(unit) > memory_limit
-        lower, upper = parameters.bounds(unit)
-        signals, derivatives = [], []
+        # Single precision is plenty for a coarse choice.
+        theta = theta.to(torch.float32)
+        lower, upper = parameters.bounds(theta)
+        theta = torch.minimum(torch.maximum(theta, lower), upper)
+        wide = model.n_samples * (len(parameters) + 1) * 8 * len(theta) > memory_limit
+        signals, slopes = [], []
         size = max(1, memory_limit // (64 * model.n_samples * (len(parameters) + 1)))
-        for rows in blocks(len(unit), min(size, 1024)):
-            points = parameters.from_unit(unit[rows]).clamp(lower, upper)
+        for rows in blocks(len(theta), min(size, 1024)):
             if wide:
-                signal = model(points)
+                signal = model(theta[rows])
             else:
-                signal, slope = model.linearize(points)
+                signal, derivatives = model.linearize(theta[rows])
                 norm = signal.norm(dim=-1)[:, None, None]
-                derivatives.append((slope * (upper - lower) / norm).to(torch.complex64))
-            signals.append((signal / signal.norm(dim=-1, keepdim=True)).to(torch.complex64))
+                slopes.append(stack(derivatives) * (upper - lower) / norm)
+            signals.append(signal / signal.norm(dim=-1, keepdim=True))
         signal = torch.cat(signals)
         good = torch.isfinite(torch.view_as_real(signal)).all(-1).all(-1)
-        if derivatives:
-            slopes = torch.cat(derivatives)
-            good &= torch.isfinite(torch.view_as_real(slopes)).flatten(1).all(-1)
+        slope = torch.cat(slopes) if slopes else None
+        if slope is not None:
+            good &= torch.isfinite(slope).flatten(1).all(-1)
         if not bool(good.any()):
             raise DataError("no start candidate gives a finite signal; check their units")
-        return cls(unit[good], signal[good], slopes[good] if derivatives else None)
+        unit = parameters.to_unit(theta[good].to(torch.float64)).clamp(0, 1)
+        return cls(unit, signal[good], None if slope is None else slope[good])
+
+    @cached_property
+    def _information(self) -> Tensor:
+        """``(S, P, P)``: Fisher information at M0 = 1 with M0 unknown."""
+        assert self.slopes is not None
+        both = torch.stack([stack(self.signal), stack(1j * self.signal)], 1)
+        along = both @ self.slopes
+        return self.slopes.mT @ self.slopes - along.mT @ along
 
     def starts(self, data: Tensor, known: dict[int, Tensor], n: int = 32) -> Starts:
         """Promising points of each voxel.
@@ -129,14 +144,24 @@ class Candidates:
         n
             The most parallel atoms; each makes one step along its tangent.
         """
-        match, atoms = self._match(data, known, min(n, len(self.unit)))
+        n = min(n, len(self.unit))
+        unit = self.unit.new_empty((len(data), n, self.unit.shape[1]))
+        cost = self.unit.new_empty((len(data), n))
+        size = max(1, _STEP_NUMBERS // (n * data.shape[1] * self.unit.shape[1]))
+        for rows in blocks(len(data), size):
+            part = {column: values[rows] for column, values in known.items()}
+            unit[rows], cost[rows] = self._promises(data[rows], part, n)
+        return Starts(unit, cost)
+
+    def _promises(self, data: Tensor, known: dict[int, Tensor], n: int) -> tuple[Tensor, Tensor]:
+        match, atoms = self._match(data, known, n)
         unit = self.unit[atoms]
         cost = 1 - match.to(torch.float64) ** 2
-        if self.derivatives is not None:
+        if self.slopes is not None:
             unit, cost = self._step(data, known, atoms, unit)
         for column, values in known.items():
             unit[..., column] = values[:, None]
-        return Starts(unit, torch.nan_to_num(cost, nan=torch.inf))
+        return unit, torch.nan_to_num(cost, nan=torch.inf)
 
     def _match(self, data: Tensor, known: dict[int, Tensor], n: int) -> tuple[Tensor, Tensor]:
         """The ``n`` atoms most parallel to each voxel: inner products and indices, ``(B, n)``."""
@@ -158,26 +183,28 @@ class Candidates:
         self, data: Tensor, known: dict[int, Tensor], atoms: Tensor, unit: Tensor
     ) -> tuple[Tensor, Tensor]:
         """One damped Gauss-Newton step from each atom: new points and costs expected there."""
-        assert self.derivatives is not None
+        assert self.slopes is not None
         free = [column for column in range(unit.shape[-1]) if column not in known]
-        slopes = self.derivatives[atoms].to(torch.complex128)
-        signal = self.signal[atoms].to(torch.complex128)
+        flat = atoms.flatten()
+        slopes, signal = self.slopes[flat], stack(self.signal[flat])
+        information = self._information[flat]
         for column, values in known.items():
-            shift = values[:, None] - unit[..., column]
-            signal = signal + slopes[..., column] * shift[..., None]
-        expansion = expand_cost(signal, slopes[..., free], data[:, None, :])
-        flat = type(expansion)(
-            expansion.cost.flatten(),
-            expansion.m0.flatten(),
-            expansion.gradient.flatten(0, 1),
-            expansion.information.flatten(0, 1),
-        )
-        matrix = flat.information.clone()
-        diagonal = matrix.diagonal(dim1=-2, dim2=-1)
-        diagonal += _STEP_DAMPING * (diagonal + flat.cost[:, None]) + 1e-12
-        here = unit[..., free].flatten(0, 1)
-        step = box_step(matrix, flat.gradient, -here, 1 - here)
-        cost = flat.cost - decrease(flat, step)
+            shift = (values[:, None] - unit[..., column]).flatten().to(signal.dtype)
+            signal = signal + slopes[..., column] * shift[:, None]
+        signal = torch.complex(*signal.chunk(2, 1))
+        voxels = data.to(signal.dtype).repeat_interleave(atoms.shape[1], 0)
+        m0 = (signal.conj() * voxels).sum(-1, keepdim=True)
+        m0 = m0 / (signal.conj() * signal).real.sum(-1, keepdim=True)
+        residual = voxels - m0 * signal
+        cost = (residual.conj() * residual).real.sum(-1)
+        gradient = -(stack(m0.conj() * residual)[:, None] @ slopes)[:, 0, free]
+        matrix = information[:, free][:, :, free] * (m0.conj() * m0).real[..., None]
+        damped = matrix.clone()
+        diagonal = damped.diagonal(dim1=-2, dim2=-1)
+        diagonal += _STEP_DAMPING * (diagonal + cost[:, None]) + 1e-12
+        here = unit[..., free].flatten(0, 1).to(cost.dtype)
+        step = box_step(damped, gradient, -here, 1 - here)
+        cost = cost - decrease(gradient, matrix, step)
         moved = unit.clone()
-        moved[..., free] = (here + step).clamp(0, 1).reshape(unit[..., free].shape)
-        return moved, cost.reshape(atoms.shape)
+        moved[..., free] = (here + step).clamp(0, 1).reshape(unit[..., free].shape).to(unit.dtype)
+        return moved, cost.reshape(atoms.shape).to(torch.float64)

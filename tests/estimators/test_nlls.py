@@ -16,7 +16,7 @@ from bids_brnn.errors import BidsBrnnError, OutputError
 from bids_brnn.estimators.base import Estimate
 from bids_brnn.estimators.checkpoint import Checkpoint
 from bids_brnn.estimators.nlls import STOP_REASONS, NllsEstimator, bounds_hit
-from bids_brnn.estimators.nlls_solver import box_step
+from bids_brnn.estimators.nlls_box import box_step
 from bids_brnn.estimators.nlls_start import Candidates, spread_candidates
 from bids_brnn.parameters import MapItem, Parameter, ParameterSet
 from bids_brnn.signals.base import forward_derivatives
@@ -407,11 +407,15 @@ def run(n):
     data = torch.ones(n, 15, dtype=torch.complex64)
     data[:, 3] = 0.5j
     return estimator.estimate(data, start=torch.full((n, 8), 0.5))
-run(2000)
-low = memory("VmRSS")
-Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the imports
-run(int(sys.argv[2]))
-print((memory("VmHWM") - low) / int(sys.argv[2]), low)
+def peak(n):
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    run(n)
+    return memory("VmHWM")
+peak(20_000)
+few, many = 50_000, 250_000
+low, high = peak(few), peak(many)
+per_voxel = (high - low) / (many - few)
+print(per_voxel, low - few * per_voxel)
 """
 
 
@@ -419,11 +423,10 @@ print((memory("VmHWM") - low) / int(sys.argv[2]), low)
     not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux's /proc"
 )
 def test_a_whole_brain_fits_into_four_gigabytes():
-    n = 150_000
     from bids_brnn import __file__ as home
 
     told = subprocess.run(
-        [sys.executable, "-c", _MEMORY, str(home).removesuffix("bids_brnn/__init__.py"), str(n)],
+        [sys.executable, "-c", _MEMORY, str(Path(home).parents[1])],
         capture_output=True, text=True, check=True, timeout=300,
     )  # fmt: skip
     per_voxel, base = map(float, told.stdout.split())
