@@ -33,8 +33,8 @@ from bids_brnn.priors import tissue_values
 from bids_brnn.signals.saturation import RATE_LIMIT, TAU_RANGE, saturation_table
 from bids_brnn.trains import LONGEST_RF, SHORTEST_RF, Lobe, hybrid_state_train
 
-LOW = np.array([-0.05, 0.02, 0.0, 1e6 * SHORTEST_RF])
-HIGH = np.array([1.05, 0.6, 170.0, 1e6 * LONGEST_RF])
+LOW = np.array([-0.05, 0.1, 0.0, 1e6 * SHORTEST_RF])
+HIGH = np.array([1.05, 0.6, 90.0, 1e6 * LONGEST_RF])
 STEP = np.array([0.15, 0.1, 30.0, 150.0])
 ROUNDING = np.array([0.005, 0.005, 1.0, 10.0])
 ESTIMATED = 6
@@ -210,8 +210,8 @@ def optimise(
 ) -> tuple[np.ndarray, float]:
     rng = np.random.default_rng(seed)
     trains = LOW + (HIGH - LOW) * rng.random((n_trains, n_lobes, 4))
-    trains[..., 1] = rng.uniform(0.05, 0.25, trains.shape[:2])
-    trains[..., 2] = rng.uniform(10, 90, trains.shape[:2])
+    trains[..., 1] = rng.uniform(0.1, 0.3, trains.shape[:2])
+    trains[..., 2] = rng.uniform(10, 70, trains.shape[:2])
     parts = np.array([simulator.information(train) for train in trains])
     best = simulator.cost(parts.sum(0))
     step, began = 1.0, time.perf_counter()

@@ -302,7 +302,8 @@ def _bars(axis: Any, rows: Sequence[Row], snr: float, title: str) -> None:
     axis.set_yscale("log")
     axis.set_ylabel(f"std / value (%) at SNR {snr:g}")
     axis.set_title(title)
-    axis.legend(fontsize=7)
+    if axis.get_subplotspec().is_first_col():
+        axis.legend(fontsize=7)
 
 
 def _inflation(axis: Any, rows: Sequence[Row]) -> None:
@@ -315,4 +316,5 @@ def _inflation(axis: Any, rows: Sequence[Row]) -> None:
     axis.set_xlabel("rank")
     axis.set_ylabel("std / std of all samples")
     axis.set_yscale("log")
-    axis.legend(fontsize=7)
+    if axis.get_subplotspec().is_first_col():
+        axis.legend(fontsize=7)

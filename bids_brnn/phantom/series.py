@@ -26,6 +26,7 @@ SCALE = 1000.0
 """|M0| of water in image units."""
 _BASIS_FINGERPRINTS = 250
 _BASIS_SEED = 1
+_BASIS_BAND = 0.6  # of +-pi/TR: the heads stay within half of it, and the stop bands cost rank
 
 _PULSE_COLUMNS: Mapping[str, Mapping[str, str]] = {
     "train": {"Description": "Pulse train; each has its own steady state."},
@@ -72,7 +73,10 @@ def qmt_subspace(model: SignalModel, rank: int) -> Subspace:
     In single precision, which nine digits of text keep exactly.
     """
     rng = torch.Generator().manual_seed(_BASIS_SEED)
-    theta = qmt_prior(model.parameters).sample(_BASIS_FINGERPRINTS, rng=rng)
+    w0 = model.parameters["w0"]
+    limits = {"lower": _BASIS_BAND * w0.lower, "upper": _BASIS_BAND * w0.upper}
+    prior = qmt_prior(model.parameters.replace("w0", **limits))
+    theta = prior.sample(_BASIS_FINGERPRINTS, rng=rng)
     return Subspace(Subspace.from_model(model, theta, rank).basis.float())
 
 
