@@ -80,7 +80,7 @@ TRAINS: tuple[tuple[Lobe, ...], ...] = (
         Lobe(0.68, 0.1, 39, 100),
     ),
 )
-"""The lobes of :func:`hybrid_state_train`, found by ``benchmarks/design_qmt_train.py --seed 1``."""
+"""Lobes of :func:`hybrid_state_train`; ``benchmarks/design_qmt_train.py --proposals 2500``."""
 
 
 def lobe_modulation(
@@ -95,6 +95,8 @@ def lobe_modulation(
         duration(x) = LONGEST_RF - sum_j (LONGEST_RF - duration_j) h_j(x),    at least SHORTEST_RF
 
     and a pulse that would exceed :data:`MAX_AMPLITUDE` is lengthened to ``flip / MAX_AMPLITUDE``.
+    Durations are multiples of 10 ns and flip angles of 0.001 degrees, so that the text of a table
+    holds them exactly.
     """
     x = np.linspace(0.0, 1.0, n_pulses)
     flip = np.zeros(n_pulses)
@@ -104,9 +106,11 @@ def lobe_modulation(
         bump = np.cos(math.pi / 2 * distance) ** 2
         flip += math.radians(lobe.flip_angle) * bump
         duration -= (LONGEST_RF - lobe.duration * 1e-6) * bump
-    flip = np.clip(flip, 0.0, math.pi)
+    flip = np.radians(np.round(np.degrees(np.clip(flip, 0.0, math.pi)), 3))
     duration = np.clip(duration, SHORTEST_RF, LONGEST_RF)
-    return flip, np.maximum(duration, flip / MAX_AMPLITUDE)
+    # Upwards, so that no pulse is too strong; less than a rounding error is no reason to go up.
+    shortest = np.ceil(flip / MAX_AMPLITUDE * 1e8 - 1e-6) * 1e-8
+    return flip, np.maximum(np.round(duration, 8), shortest)
 
 
 def hybrid_state_train(
