@@ -60,14 +60,13 @@ def step(
     moved there along its derivatives. M0 is projected out. Returns ``(V, P)`` within bounds.
     """
     lower, upper = parameters.bounds(theta)
+    here = target.clone()
+    here[:, free] = theta[:, free]
+    if not free:
+        return torch.minimum(torch.maximum(here, lower), upper)
     known = [column for column in range(len(parameters)) if column not in free]
     shift = (target - theta)[:, known].to(signal.dtype)
     signal = signal + (derivatives[..., known] @ shift[..., None])[..., 0]
-    here = torch.where(
-        torch.isin(torch.arange(theta.shape[1]), torch.tensor(free)).to(theta.device),
-        theta,
-        target,
-    )
     relative = lower > 0
     scale = torch.where(relative, here, upper - lower)[:, free]
     slopes = derivatives[..., free] * scale[:, None, :].to(signal.dtype)
@@ -93,6 +92,8 @@ def standard_deviation(
 ) -> Tensor:
     """``(V, P)``: root of the Cramer-Rao bound; ``noise`` is sigma / |M0|, 0 where known."""
     std = torch.zeros_like(derivatives[:, 0, :].real)
+    if not free:
+        return std
     bound = covariance(signal, derivatives[..., free]).diagonal(dim1=-2, dim2=-1)
     std[:, free] = noise[:, None] * bound.sqrt()
     return std

@@ -445,3 +445,12 @@ def test_refuses_what_does_not_fit(model, atoms):
     bad[4, 0] = math.nan
     with pytest.raises(DataError, match=r"atom 5 of the dictionary .* is not finite"):
         DictionaryEstimator(model, bad, rank=3, b1_bins=None)._dictionary(None, model(atoms[:1]))
+
+
+def test_everything_may_be_supplied(model, atoms):
+    truth = between(atoms, 6)
+    supplied = {name: truth[:, column] for column, name in enumerate(("R1", "R2", "B1"))}
+    estimate = DictionaryEstimator(model, atoms, rank=20).estimate(M0 * model(truth), supplied)
+    torch.testing.assert_close(estimate.theta, truth)
+    torch.testing.assert_close(estimate.m0, torch.full_like(estimate.m0, M0), rtol=1e-3, atol=0)
+    assert float(estimate.std.abs().max()) == 0
