@@ -83,4 +83,9 @@ def normalise(coefficients: Tensor, how: Normalisation = "first") -> tuple[Tenso
     valid = torch.isfinite(scale.abs()) & (scale != 0)
     divisor = torch.where(valid, scale, torch.ones_like(scale))
     nan = torch.full_like(coefficients, torch.nan)
-    return torch.where(valid[..., None], coefficients / divisor[..., None], nan), scale
+    scaled = coefficients / divisor[..., None]
+    # The first coefficient is real by definition. Round-off of the division would leave an
+    # imaginary part that depends on the phase of M0, and networks standardise their inputs.
+    real = torch.complex(scaled[..., :1].real, torch.zeros_like(scaled[..., :1].real))
+    scaled = torch.cat([real, scaled[..., 1:]], dim=-1)
+    return torch.where(valid[..., None], scaled, nan), scale

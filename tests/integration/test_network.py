@@ -1,0 +1,60 @@
+"""The shipped network in the command: phases and brightness as a scanner makes them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from bids_brnn.noise import normalise
+from bids_brnn.phantom import compare_with_truth, make_dataset
+from bids_brnn.trains import jiang_like_train
+
+
+@pytest.fixture(scope="module")
+def mapped(app, tmp_path_factory):
+    base = tmp_path_factory.mktemp("network")
+    dataset = make_dataset(
+        base / "ds",
+        n_participants=1,
+        kinds=("mrf",),
+        shape=(12, 14, 1),
+        mrf_train=jiang_like_train(),
+    )
+    arguments = [dataset, base / "out", "participant", "-w", base / "work", "--nprocs", 1]
+    arguments += ["-d", f"fmriprep={dataset / 'derivatives' / 'fmriprep'}", "--level", "minimal"]
+    assert app(*arguments, "--skip-bids-validation") == 0
+    return dataset, base / "out"
+
+
+def test_the_network_is_found_and_serves_alone(mapped):
+    _, out = mapped
+    descs = {path.name.split("_desc-")[1].split("_")[0] for path in out.rglob("*map.nii.gz")}
+    assert descs == {"brnn", "brnnStd", "resampled"}
+    name = "sub-01_acq-fisp_desc-brnn_T1map.json"
+    sidecar = json.loads((out / "sub-01" / "anat" / name).read_text())
+    assert sidecar["WeightsName"] == "mrf-jiang"
+    assert len(sidecar["WeightsSHA256"]) == 64
+    distance = out / "sub-01/anat/sub-01_acq-fisp_model-epg_param-distance_desc-brnn_MRFmap.nii.gz"
+    assert distance.exists()
+
+
+def test_the_network_is_unbiased_and_efficient_on_every_phase_of_m0(mapped):
+    for row in compare_with_truth(*mapped):
+        if row.parameter in ("R1", "R2") and row.tissue in ("WM", "GM"):
+            # Standard error of the mean 1 / sqrt(n); 0.2 bounds are the bias of the network.
+            assert abs(row.bias_to_bound) < 4 / np.sqrt(row.n) + 0.2, row
+            assert row.std_to_bound < 1 + 4 / np.sqrt(2 * row.n) + 0.1, row
+            assert row.n_invalid == 0
+
+
+@pytest.mark.parametrize("how", ["first", "norm"])
+def test_normalisation_leaves_nothing_of_the_phase(how):
+    """Round-off in a constant input would be magnified by the network that standardises it."""
+    rng = torch.Generator().manual_seed(3)
+    values = torch.randn(50, 6, generator=rng, dtype=torch.complex64)
+    scaled = normalise(values * torch.exp(torch.tensor(1j)), how)[0]
+    assert bool((scaled[:, 0].imag == 0).all())
+    torch.testing.assert_close(scaled, normalise(values, how)[0], rtol=1e-5, atol=1e-6)
