@@ -14,7 +14,7 @@ from bids_brnn.parameters import MapItem, Parameter, ParameterSet
 CARD_FORMAT = 1
 CITATION = (
     "Mao A, Flassbeck S, Asslaender J. Bias-reduced neural networks for parameter estimation in "
-    "quantitative MRI. arXiv:2312.11468 (Magn Reson Med 2024)."
+    "quantitative MRI. arXiv:2312.11468 (Magnetic Resonance in Medicine 2024)."
 )
 LICENCE = "Apache-2.0"
 
