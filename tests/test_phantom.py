@@ -235,10 +235,12 @@ def test_comparison_measures_bias_and_spread(dataset, tmp_path):
     assert {row.tissue for row in rows} == {"WM", "GM", "CSF"}
     parameters = {row.parameter for row in rows}
     assert {"m0s", "R1f", "R2f", "Rx", "R1s", "T2s", "R1", "R2", "T1", "T2"} == parameters
-    scores = np.array([[row.bias_to_bound, row.std_to_bound, row.n] for row in rows])
-    error = 5 * 2 / np.sqrt(scores[:, 2])
+    scores = np.array([[row.bias_to_bound, row.spread_to_bound, row.n] for row in rows])
+    error = 5 * 2 / np.sqrt(scores[:, 2])  # also more than 5 standard errors of the spread
     assert (np.abs(scores[:, 0] - 0.5) < error).all()
     assert (np.abs(scores[:, 1] - 2) < error).all()
+    assert max(row.outliers for row in rows) < 0.1
+    assert 0 < np.mean([row.outliers for row in rows]) < 0.05  # P(|0.5 + 2 n| > 5) = 0.015
     row = rows[0]
     assert row.bias == pytest.approx(100 * (row.estimate - row.truth) / row.truth)
     assert row.n_invalid == 0

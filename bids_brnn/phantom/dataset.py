@@ -58,7 +58,7 @@ def make_dataset(
     n_participants: int = 2,
     sessions: Sequence[str] = (),
     kinds: Sequence[Kind] = ("qmt", "mrf"),
-    shape: tuple[int, int, int] = (32, 40, 2),
+    shape: tuple[int, int, int] = (24, 30, 2),
     snr: float = 60.0,
     seed: int = 2024,
     qmt_train: PulseSequence | None = None,
