@@ -9,6 +9,7 @@ parameters, which may be complex: derivatives are taken by the complex step.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -65,20 +66,26 @@ def damped(square: Tensor, exponent: Tensor) -> tuple[Tensor, Tensor]:
     small, positive = square.real.abs() < 1e-2, square.real > 0
     size = torch.where(small, 1.0, torch.where(positive, square, -square)).sqrt()
     growth = torch.where(positive, size, 0.0)
-    rise, fall = torch.exp(exponent + growth), torch.exp(exponent - growth)
+    rise, fall = 0.5 * torch.exp(exponent + growth), 0.5 * torch.exp(exponent - growth)
     decay = torch.exp(exponent)
-    even = 1 + square / 2 * (1 + square / 12 * (1 + square / 30 * (1 + square / 56)))
-    odd = 1 + square / 6 * (1 + square / 20 * (1 + square / 42 * (1 + square / 72)))
+    even = torch.where(positive, rise + fall, decay * torch.cos(size))
+    odd = torch.where(positive, rise - fall, decay * torch.sin(size)) / size
     return (
-        torch.where(
-            small, decay * even, torch.where(positive, (rise + fall) / 2, decay * torch.cos(size))
-        ),
-        torch.where(
-            small,
-            decay * odd,
-            torch.where(positive, (rise - fall) / 2, decay * torch.sin(size)) / size,
-        ),
+        torch.where(small, decay * _series(square, _EVEN), even),
+        torch.where(small, decay * _series(square, _ODD), odd),
     )
+
+
+_EVEN = tuple(1 / math.factorial(2 * n) for n in range(5))
+_ODD = tuple(1 / math.factorial(2 * n + 1) for n in range(5))
+"""Taylor coefficients of cosh(r) and sinh(r)/r in ``r^2``."""
+
+
+def _series(x: Tensor, coefficients: tuple[float, ...]) -> Tensor:
+    result = torch.full_like(x, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        result = result * x + coefficient
+    return result
 
 
 def relax(state: State, pools: TwoPools, time: Tensor) -> State:
@@ -90,24 +97,29 @@ def relax(state: State, pools: TwoPools, time: Tensor) -> State:
     """
     gain_f, gain_s = pools.Rx * pools.m0f, pools.Rx * pools.m0s
     loss_f, loss_s = pools.R1f + gain_s, pools.R1s + gain_f
-    mean, half = -(loss_f + loss_s) / 2, (loss_s - loss_f) / 2
-    square = half**2 + gain_f * gain_s
-    _, odd = damped(square * time**2, mean * time)
-    odd = odd * time
+    mean, half = -0.5 * (loss_f + loss_s), 0.5 * (loss_s - loss_f)
+    square = half * half + gain_f * gain_s
+    close = square.real < 1e-4 * mean.real**2  # eigenvalues mean +- root nearly coincide
+    root = torch.where(close, -0.01 * mean, torch.where(close, 1.0, square).sqrt())
     # The slow eigenvalue from the determinant, in which nothing cancels.
-    fast = mean - torch.where(square.real > 0, square, 1e-30).sqrt()
+    fast = mean - root
     slow = (pools.R1f * pools.R1s + pools.R1f * gain_f + pools.R1s * gain_s) / fast
-    even = (torch.expm1(fast * time) + torch.expm1(slow * time)) / 2
-    change_f = even + half * odd
-    change_s = even - half * odd
+    fast_change, slow_change = torch.expm1(fast * time), torch.expm1(slow * time)
+    odd = (slow_change - fast_change) * (0.5 / root)
+    even = 0.5 * (slow_change + fast_change)
+    if bool(close.any()):  # rare, and not free
+        x, decay = square * time**2, torch.exp(mean * time)
+        odd = torch.where(close, time * decay * _series(x, _ODD), odd)
+        rest = x * _series(x, _EVEN[1:])  # cosh - 1
+        even = torch.where(close, torch.expm1(mean * time) + decay * rest, even)
     # Deviation from equilibrium; one = 0 for differences of states.
     zf, zs = state.zf - pools.m0f * state.one, state.zs - pools.m0s * state.one
     decay = torch.exp(-pools.R2f * time)
     return state._replace(
         xf=decay * state.xf,
         yf=decay * state.yf,
-        zf=state.zf + change_f * zf + gain_f * odd * zs,
-        zs=state.zs + gain_s * odd * zf + change_s * zs,
+        zf=state.zf + (even + half * odd) * zf + gain_f * odd * zs,
+        zs=state.zs + gain_s * odd * zf + (even - half * odd) * zs,
     )
 
 
@@ -122,8 +134,8 @@ def nutate(state: State, w1: Tensor, w0: Tensor, time: Tensor) -> State:
 
     Rotation about the tilted axis (0, w1, w0); ``w1`` must not vanish.
     """
-    rate = torch.sqrt(w1**2 + w0**2)
-    c, s, u = torch.cos(rate * time), torch.sin(rate * time), 2 * torch.sin(rate * time / 2) ** 2
+    rate = torch.sqrt(w1 * w1 + w0 * w0)
+    c, s, u = torch.cos(rate * time), torch.sin(rate * time), 2 * torch.sin(0.5 * rate * time) ** 2
     n, k = w1 / rate, w0 / rate
     x, y, z = state.xf, state.yf, state.zf
     along = u * (n * y + k * z)
@@ -139,9 +151,10 @@ def saturate(state: State, w1: Tensor, R2s: Tensor, rate: Tensor, time: Tensor) 
 
     ``xs' = -R2s xs + w1 zs``, ``zs' = -w1 xs - rate zs``; either ``rate`` or ``w1`` is 0.
     """
-    a = R2s * time / 2
-    even, odd = damped(a**2 - (w1 * time) ** 2, -a)
-    coupling = w1 * time * odd
+    a = 0.5 * R2s * time
+    angle = w1 * time
+    even, odd = damped(a * a - angle * angle, -a)
+    coupling = angle * odd
     return state._replace(
         xs=(even - a * odd) * state.xs + coupling * state.zs,
         zs=torch.exp(-rate * time) * ((even + a * odd) * state.zs - coupling * state.xs),

@@ -146,6 +146,23 @@ class TestBruteForce:
         assert found.shape == (3, 21)
         assert relative(found, brute_force(sequence)).max() < limit
 
+    def test_equal_rates_of_both_pools(self, train, method, limit):
+        """The eigenvalues of relaxation and exchange coincide, where their formula is 0/0."""
+        theta = TISSUE.clone()
+        theta[:, 0] = torch.tensor([0.0, 1e-6, 1e-3])
+        theta[:, 1], theta[:, 3], theta[:, 4] = 9.99, 7.0, 3.0
+        theta[0, 1] = 10.0
+        theta[:, 6] /= 20
+        sequence = train(FLIPS, duration=DURATIONS, start="periodic", repetition_time=0.05)
+        model = GeneralizedBloch(sequence, method=method)
+        assert relative(model(theta), brute_force(sequence, 4000, theta)).max() < limit
+        _, slopes = model.linearize(theta)
+        ahead, behind = theta.clone(), theta.clone()
+        ahead[:, 3] += 1e-3
+        behind[:, 3] -= 1e-3
+        difference = (model(ahead) - model(behind)) / 2e-3
+        torch.testing.assert_close(slopes[2, :, 3], difference[2], rtol=1e-5, atol=1e-10)
+
     def test_pulses_without_sample(self, train, method, limit):
         whole = train(FLIPS, duration=DURATIONS, first="crusher", start="thermal")
         echo = whole.echo_time.copy()
