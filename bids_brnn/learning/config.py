@@ -29,6 +29,8 @@ class Stage:
     learning_rate: float = 1e-3
     decay: Decay = "cosine"
     """``cosine`` to zero at the end of the stage; ``inverse``: 1 / (1 + decay_rate * step)."""
+    horizon: int = 0
+    """Steps over which the cosine would reach zero, where the stage ends earlier; 0: its own."""
     decay_rate: float = 5e-5
     warmup: int = 200
     """Steps over which the learning rate rises linearly."""
@@ -57,7 +59,8 @@ class Stage:
         """Learning rate at ``step`` counted from 0."""
         rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         if self.decay == "cosine":
-            return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+            phase = min(1.0, step / (self.horizon or self.steps))
+            return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * phase))
         if self.decay == "inverse":
             return self.learning_rate * rise / (1 + self.decay_rate * step)
         return self.learning_rate * rise

@@ -181,6 +181,7 @@ def test_learning_rates_rise_then_fall():
     stage = Stage(Loss("mse"), 100, learning_rate=1.0, warmup=10)
     assert stage.rate(0) == pytest.approx(0.1)
     assert stage.rate(99) < 1e-3
+    assert replace(stage, horizon=200).rate(99) == pytest.approx(0.5, abs=0.01)
     flat = replace(stage, decay="none")
     assert flat.rate(50) == 1.0
     published = replace(stage, decay="inverse", decay_rate=0.01, warmup=0)
