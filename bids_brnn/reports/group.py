@@ -67,7 +67,9 @@ def distribution(
             x = column + rng.uniform(-0.15, 0.15, values.size)
             axis.scatter(x[~apart], values[~apart], s=12, color="#2166ac", alpha=0.7)
             axis.scatter(x[apart], values[apart], s=22, color="#b2182b", marker="D")
-        axis.set_xticks(range(len(regions)), [region.name for region in regions], rotation=45)
+        axis.set_xticks(
+            range(len(regions)), [region.name for region in regions], rotation=45, ha="right"
+        )
         axis.tick_params(labelsize=7)
         unit = units.get(parameter, "")
         axis.set_title(parameter if unit in ("1", "") else f"{parameter} ({unit})", fontsize=9)
