@@ -44,10 +44,9 @@ def relative(found: Tensor, expected: Tensor) -> Tensor:
     return (found - expected).norm(dim=1) / expected.norm(dim=1)
 
 
-def brute_force(sequence: PulseSequence, repetitions: int = 1) -> Tensor:
+def brute_force(sequence: PulseSequence, repetitions: int = 1, theta: Tensor = TISSUE) -> Tensor:
     rows = [
-        lab_frame.lab_frame_signal(sequence, row, repetitions=repetitions)
-        for row in TISSUE.numpy()
+        lab_frame.lab_frame_signal(sequence, row, repetitions=repetitions) for row in theta.numpy()
     ]
     return torch.tensor(np.array(rows))
 
