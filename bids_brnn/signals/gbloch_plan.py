@@ -29,7 +29,7 @@ _CLASS_EDGES = (0.15, 0.75)
 """Flip angles, rad, between classes of pulses with tables of different rank."""
 _LEAST_RANKS = (
     "4 1 2 2 1 1 0 0 0 1 0 1 1 1 0 0 0 1 0 1 0 0 1 1",
-    "8 2 4 4 3 3 1 1 1 1 2 2 1 2 1 0 1 1 1 1 1 1 1 1",
+    "8 2 4 4 3 3 1 1 1 2 2 2 1 2 1 0 1 1 1 1 1 1 1 1",
     "11 7 7 7 6 5 2 2 3 4 3 4 3 3 3 1 3 2 2 2 2 3 3 3",
     "4",
 )
