@@ -184,11 +184,13 @@ def _groups(
 ) -> dict[str, Mask]:
     if labels is None:
         return {"mask": mask}
-    groups = {
-        names.get(int(index), str(index)): mask & (labels == index)
-        for index in np.unique(labels[mask])
-        if index != 0
-    }
+    groups: dict[str, Mask] = {}
+    for index in np.unique(labels[mask]):
+        if index == 0:
+            continue
+        # Both hemispheres together: colours are for tissues.
+        name = names.get(int(index), str(index)).removeprefix("Left-").removeprefix("Right-")
+        groups[name] = groups.get(name, False) | (mask & (labels == index))
     return groups if 0 < len(groups) <= len(TISSUE_COLOURS) else {"mask": mask}
 
 

@@ -146,3 +146,11 @@ def test_group_page_links_subjects(tmp_path):
     html = page.read_text(encoding="utf-8")
     assert '<a href="sub-01.html">sub-01</a>' in html
     assert (tmp_path / "figures" / "group_desc-m0s_figure.svg").is_file()
+
+
+def test_hemispheres_are_drawn_as_one_tissue():
+    series = make_series()
+    names = {1: "Left-Cerebral-White-Matter", 2: "Right-Cerebral-White-Matter"}
+    figure = figures.histograms(series.estimators[0].estimates, series.mask, series.labels, names)
+    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert legend == [f"Cerebral-White-Matter (n={int(series.mask.sum())})"]
