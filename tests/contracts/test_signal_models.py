@@ -177,7 +177,7 @@ def test_derivatives(case, model, theta, linearized):
     lower, upper = model.parameters.bounds(theta)
     for column in range(theta.shape[1]):
         step = torch.zeros_like(theta)
-        h = 1e-3 * (upper - lower)[column]
+        h = 3e-4 * (upper - lower)[column]
         step[:, column] = h
         # five points: the error is of the order h^4
         difference = 8 * (model(theta + step) - model(theta - step))
