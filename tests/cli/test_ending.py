@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -60,6 +61,7 @@ def test_a_calculation_that_does_not_return_is_ended():
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert program.stdout.readline() == "ready\n"
+    time.sleep(1)  # it is in the call by then; if not, the exception ends it with another code
     program.terminate()
     _, errors = program.communicate(timeout=60)
     assert program.returncode == 143

@@ -52,7 +52,7 @@ def test_fingerprinting_finds_the_truth(finished):
         # Mean error in bounds: its standard error is 1 / sqrt(n); 4 of them, and 0.3 for what a
         # short train (100 frames) leaves of the discreteness of the dictionary.
         assert abs(row.bias_to_bound) < 4 / np.sqrt(row.n) + 0.3, row
-        assert row.std_to_bound < 2, row
+        assert row.spread_to_bound < 2, row
 
 
 def test_maps_are_zero_outside_the_mask_and_finite_inside(finished):
