@@ -69,7 +69,8 @@ def _gaussian_double_integral(a: ArrayLike) -> Function:
 
     def integral(kappa: NDArray[np.float64]) -> NDArray[np.float64]:
         u = scale * kappa
-        return kappa**2 * (_ROOT_PI / 2 * erf(u) * u + np.expm1(-(u**2)) / 2) / _positive(u) ** 2
+        result: NDArray[np.float64] = _ROOT_PI / 2 * erf(u) * u + np.expm1(-(u**2)) / 2
+        return kappa**2 * result / _positive(u) ** 2
 
     return integral
 
