@@ -147,12 +147,12 @@ def _free_series() -> dict[str, Array]:
     def relaxation(phi: float) -> Array:
         whole = _turn(beta, phi, 1.0)
         before, after = _turn(beta[:, None], phi, u), _turn(beta[:, None], phi, 1 - u)
-        mean = np.einsum("u,buij->bij", w, after @ _Z @ before)
+        mean = np.einsum("u,kuij->kij", w, after @ _Z @ before)
         result: Array = _back(phi) @ (mean - (_Z @ whole + whole @ _Z) / 2) @ _back(phi)
         return result
 
     def recovery(phi: float) -> Array:
-        mean = np.einsum("u,buij->bij", w, _turn(beta[:, None], phi, u))
+        mean = np.einsum("u,kuij->kij", w, _turn(beta[:, None], phi, u))
         result: Array = _back(phi) @ (mean - _turn(beta, phi, 1.0) / 2) @ _EZ - _EZ / 2
         return result
 
@@ -175,12 +175,12 @@ def _second_order(beta: Array) -> Array:
     """Relaxation of z twice during the pulse, with half of it undone on each side."""
     u, w = _gauss(24)
     whole, after = _turn(beta, 0.0, 1.0), _turn(beta[:, None], 0.0, 1 - u)
-    once = np.einsum("u,buij->bij", w, after @ _Z @ _turn(beta[:, None], 0.0, u))
+    once = np.einsum("u,kuij->kij", w, after @ _Z @ _turn(beta[:, None], 0.0, u))
     early = u[:, None] * u
     between = np.cos(beta[:, None, None] * (u[:, None] - early))
     first = _turn(beta[:, None, None], 0.0, early)[..., 2, :]
-    inner = np.einsum("v,buv,buvj->buj", w, between, first) * u[:, None]
-    twice = np.einsum("u,bui,buj->bij", w, after[..., 2], inner)
+    inner = np.einsum("v,kuv,kuvj->kuj", w, between, first) * u[:, None]
+    twice = np.einsum("u,kui,kuj->kij", w, after[..., 2], inner)
     ends = (_Z @ whole @ _Z) / 4 + (_Z @ whole + whole @ _Z) / 8
     result: Array = twice - (_Z @ once + once @ _Z) / 2 + ends
     return result
@@ -208,7 +208,7 @@ def _solid_series(lineshape: Lineshape) -> dict[str, Array]:
 
     def exchange(phi: float) -> Array:
         to_x = _turn(beta[:, None], phi, 1 - u)[..., 2]
-        mean = np.einsum("u,tbu,bui->tbi", w, z, to_x)
+        mean = np.einsum("u,tku,kui->tki", w, z, to_x)
         ends = (saturated * _EZ + _turn(beta, phi, 1.0)[..., 2]) / 2
         result: Array = (mean - ends) @ _back(phi).T
         return result
@@ -235,7 +235,7 @@ def _forth_and_back(beta: Array, remaining: Callable[[Array], Array]) -> dict[st
     z, saturated = remaining(u), remaining(np.ones(1))[..., 0]
 
     def twice(late: Any, begin: Any) -> Array:
-        result: Array = np.einsum("u,v,tbuv,bu,buv->tb", w, w, memory, late(angle), begin(first))
+        result: Array = np.einsum("u,v,tkuv,ku,kuv->tk", w, w, memory, late(angle), begin(first))
         return result
 
     mean_x, mean_z = (z * np.sin(angle)) @ w, (z * np.cos(angle)) @ w

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from bids_brnn.signals.train_plan import CRUSH, ROTATE, SPOIL, WAIT
-
 GROUP = 8
 """Steps between two projections on the basis; trains are padded to a multiple."""
 PARAMETERS = ("m0s", "R1f", "R2f", "Rx", "R1s", "T2s", "w0", "B1")
@@ -32,7 +30,6 @@ SETS = (
 """Constants of a parameter set."""
 FIRST_CLASS = 16
 """Kind of the first class of pulses of finite duration; below: the kinds of ``train_plan``."""
-KINDS = (WAIT, ROTATE, CRUSH, SPOIL)
 
 
 @dataclass(frozen=True)

@@ -249,7 +249,7 @@ class Program:
 
 
 def native_lanes(dtype: np.dtype[Any]) -> int:
-    """Lanes of one register of this CPU, two of them without AVX-512 (to hide latency)."""
+    """Lanes of an AVX-512 register, or of an AVX register where the CPU has no wider ones."""
     wide = bool(llvm.get_host_cpu_features().get("avx512f"))
     return (64 if wide else 32) // dtype.itemsize
 

@@ -13,7 +13,7 @@ import torch
 from bids_brnn.bounds import complex_gram_bound, covariance
 from bids_brnn.errors import ParameterError
 from bids_brnn.sequences import PulseSequence
-from bids_brnn.signals import gbloch_compiled
+from bids_brnn.signals import gbloch_compiled, gbloch_kernel, gbloch_simd
 from bids_brnn.signals.gbloch_kernel import simulate
 from bids_brnn.signals.generalized_bloch import GeneralizedBloch
 
@@ -236,6 +236,29 @@ class TestFallback:
         model = GeneralizedBloch(small[0].sequence)
         signal = model(torch.tensor(small[1][:2]))
         assert torch.equal(signal, refused[0][0])
+
+
+def test_older_cpus(small, monkeypatch):
+    """Narrow vectors without fused multiply-add: the same numbers up to round-off."""
+    model, values = small
+    theta = values[:9].astype(np.float32)
+    basis = np.random.default_rng(0).normal(size=(model.n_samples, 4))
+    expected = simulate(model.kernel_plan, theta, basis, derivatives=True)
+
+    class NoExtensions(dict):
+        def flatten(self):
+            return ""
+
+    monkeypatch.setattr(gbloch_simd.llvm, "get_host_cpu_name", lambda: "")
+    monkeypatch.setattr(gbloch_simd.llvm, "get_host_cpu_features", NoExtensions)
+    assert gbloch_simd.native_lanes(theta.dtype) == 8
+    # Programs are kept per process: this one must not stay.
+    gbloch_kernel._compiled.cache_clear()
+    found = simulate(model.kernel_plan, theta, basis, derivatives=True)
+    gbloch_kernel._compiled.cache_clear()
+    for one, other in zip(found, expected, strict=True):
+        assert relative(one, other).max() < 1e-4
+        assert not np.array_equal(one, other)
 
 
 def test_runs_without_a_home(tmp_path):
