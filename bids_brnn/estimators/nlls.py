@@ -39,7 +39,7 @@ from bids_brnn.estimators.nlls_solver import (
     StoppingRule,
     better_of,
 )
-from bids_brnn.estimators.nlls_start import Candidates, Starts, spread_candidates
+from bids_brnn.estimators.nlls_start import Candidates, Starts, default_candidates
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import SignalModel
 
@@ -77,7 +77,7 @@ class NllsEstimator:
     n_starts: int = 3
     """Starts of voxels that end on a bound or with a high residual; all others have one."""
     retry_residual: float = 0.05
-    """Relative residual that counts as high, unless noise of the given sigma explains it."""
+    """Relative residual that counts as high; where sigma is given, twice what it explains does."""
     single: bool | None = None
     """Whether the model is evaluated in single precision; by default if the data are."""
     block_size: int = 4096
@@ -105,7 +105,7 @@ class NllsEstimator:
     def _candidates(self) -> Candidates:
         theta = self.start if isinstance(self.start, Tensor) else None
         if theta is None:
-            theta = spread_candidates(self.parameters)
+            theta = default_candidates(self.parameters)
         return Candidates.simulate(self.model, theta)
 
     def estimate(
@@ -274,7 +274,7 @@ class NllsEstimator:
         n_starts = torch.ones_like(voxels)
         if self.n_starts == 1:
             return solution, n_starts
-        doubt = self._suspicious(problem, solution)
+        doubt = self._poor(problem, solution) | torch.cat(on_bound(solution.unit), -1).any(-1)
         if choice is None:
             voxels, doubt = voxels[doubt], doubt[doubt]
             choice = self._choice(problem, voxels)
@@ -290,7 +290,8 @@ class NllsEstimator:
             n_starts[voxels] += 1
             choice.discard(problem.reached(second, voxels, choice.unit[..., free]))
             solution = better_of(solution, voxels, second)
-            doubt = torch.zeros_like(voxels, dtype=torch.bool)
+            # A bound that a second start confirms is believed.
+            doubt = self._poor(problem, solution)[voxels]
         return solution, n_starts
 
     def _choice(self, problem: Problem, voxels: Tensor) -> Starts:
@@ -301,12 +302,12 @@ class NllsEstimator:
         }
         return self._candidates.starts(problem.data[voxels], known)
 
-    def _suspicious(self, problem: Problem, solution: Solution) -> Tensor:
-        """Voxels whose solution deserves a second opinion, whatever other starts promise."""
-        noise = 2 * (problem.variance * max(problem.degrees, 1)).sqrt()
-        high = solution.quadratic.cost.sqrt() > noise.clamp_min(self.retry_residual)
-        low, up = on_bound(solution.unit)
-        return (low | up).any(-1) | high | (solution.reason >= ITERATION_LIMIT)
+    def _poor(self, problem: Problem, solution: Solution) -> Tensor:
+        """Voxels that do not fit or did not converge."""
+        cost = solution.quadratic.cost
+        explained = 4 * problem.variance * max(problem.degrees, 1)
+        high = torch.where(explained > 0, cost > explained, cost > self.retry_residual**2)
+        return high | (solution.reason >= ITERATION_LIMIT)
 
 
 @dataclass(frozen=True)
