@@ -5,7 +5,7 @@ duration ``tau = TRF / T2s``; transverse magnetization is zero before each pulse
 it, so the fraction ``z_end`` of longitudinal magnetization that is left says it all:
 
 - ``gbloch``: ``z(s) = 1 - beta^2 int_0^s k(s - s') z(s') ds'``, ``k(u) = int_0^u G(tau v) dv``, a
-  smooth Volterra equation, solved by spectral collocation (doi 10.1002/mrm.29071);
+  smooth Volterra equation (:mod:`~bids_brnn.signals.isolated_pool`, doi 10.1002/mrm.29071);
 - ``sled``: ``z(s')`` in the integral is replaced by ``z(s)`` (Sled and Pike, MRM 2001;46:923):
   ``z_end = exp(-beta^2 int_0^1 k)``. Graham and Henkelman's integral over the spectrum of the
   pulse gives the same number for a rectangular pulse;
@@ -28,6 +28,7 @@ from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike, NDArray
 
 from bids_brnn.errors import ParameterError
+from bids_brnn.signals.isolated_pool import isolated_pool_z
 from bids_brnn.signals.lineshapes import SUPER_LORENTZIAN, Lineshape
 
 Array = NDArray[np.float64]
@@ -41,65 +42,6 @@ RATE_LIMIT = 1.38 * math.pi
 """Largest actual flip angle, rad, with an effective rate: above about 1.45 pi two roots merge."""
 
 _CUTOFF = 2 * math.pi * 1500.0  # rad/s
-
-
-def isolated_pool_z(tau: ArrayLike, beta: ArrayLike, lineshape: Lineshape) -> Array:
-    """Longitudinal magnetization at the end of a pulse on resonance, straight from the equation.
-
-    Parameters
-    ----------
-    tau
-        ``TRF / T2s``, shape ``(A,)``, within :data:`TAU_RANGE`.
-    beta
-        Actual flip angle in rad, shape ``(B,)``.
-
-    Returns
-    -------
-    Array
-        ``z_end``, shape ``(A, B)``, for ``z = 1`` before the pulse; error below 1e-9.
-    """
-    s, x, weights, cardinal = _collocation()
-    taus, betas = np.atleast_1d(tau), np.atleast_1d(beta)
-    kernel = _memory_kernel(taus.max(), lineshape)
-    one = np.ones((s.size, 1))
-    eye = np.eye(s.size)
-    z = np.empty((taus.size, betas.size))
-    for row, value in enumerate(taus):
-        k = kernel(value * s[:, None] * (1 - x)) / value
-        operator = np.matmul((k * weights * s[:, None])[:, None, :], cardinal)[:, 0]
-        system = eye + betas[:, None, None] ** 2 * operator
-        z[row] = np.linalg.solve(system, np.broadcast_to(one, (betas.size, s.size, 1)))[:, -1, 0]
-    return z
-
-
-@cache
-def _collocation() -> tuple[Array, Array, Array, Array]:
-    """Chebyshev-Lobatto points ``s``, Gauss rule ``x, w`` on [0, 1], cardinal functions at s x."""
-    n, q = 72, 96
-    s = (1 - np.cos(np.pi * np.arange(n) / (n - 1))) / 2
-    barycentric = (-1.0) ** np.arange(n)
-    barycentric[[0, -1]] /= 2
-    x, w = np.polynomial.legendre.leggauss(q)
-    x, w = (x + 1) / 2, w / 2
-    distance = (s[:, None] * x)[..., None] - s
-    hit = np.abs(distance) < 1e-15
-    ratio = barycentric / np.where(hit, 1.0, distance)
-    cardinal = ratio / ratio.sum(-1, keepdims=True)
-    cardinal[hit.any(-1)] = hit[hit.any(-1)]
-    return s, x, w, cardinal
-
-
-def _memory_kernel(upper: float, lineshape: Lineshape) -> np.polynomial.Chebyshev:
-    """``int_0^kappa G`` as a Chebyshev series in ``asinh(kappa)``: far fewer quadratures."""
-    series = np.polynomial.Chebyshev.interpolate(
-        lambda y: lineshape.integral(np.sinh(y)), 200, domain=[0.0, math.asinh(upper) + 1e-9]
-    )
-
-    def kernel(kappa: Array) -> Array:
-        result: Array = series(np.arcsinh(kappa))
-        return result
-
-    return kernel  # type: ignore[return-value]
 
 
 def on_resonance_absorption(T2s: ArrayLike, lineshape: Lineshape) -> Array:

@@ -12,9 +12,9 @@ from scipy.linalg import expm
 
 from bids_brnn.errors import DataError
 from bids_brnn.signals.generalized_bloch import GeneralizedBloch
+from bids_brnn.signals.isolated_pool import isolated_pool_z
 from bids_brnn.signals.lineshapes import LORENTZIAN, SUPER_LORENTZIAN
 from bids_brnn.signals.reference import Tissue, pulse_map, simulate
-from bids_brnn.signals.saturation import isolated_pool_z
 
 TISSUE = Tissue(m0s=0.1, R1f=1.0, R2f=15.0, Rx=30.0, R1s=6.5, T2s=10e-6)
 """Parameters of the examples that the authors of the model published."""

@@ -10,6 +10,7 @@ import torch
 from scipy.integrate import solve_ivp
 
 from bids_brnn.errors import ParameterError
+from bids_brnn.signals.isolated_pool import isolated_pool_z
 from bids_brnn.signals.lineshapes import GAUSSIAN, LORENTZIAN, SUPER_LORENTZIAN
 from bids_brnn.signals.pulse_maps import PulseMaps
 from bids_brnn.signals.saturation import (
@@ -18,7 +19,6 @@ from bids_brnn.signals.saturation import (
     TAU_RANGE,
     bloch_z,
     effective_rate,
-    isolated_pool_z,
     on_resonance_absorption,
     remaining_fraction,
     saturation_table,
