@@ -163,8 +163,14 @@ class EstimatorRecipe:
             return model
         return CompressedSignal(model, Subspace(torch.from_numpy(np.array(self.basis))))
 
-    def build(self) -> Estimator:
+    def build(self, cache_dir: Path | None = None) -> Estimator:
         """The estimator.
+
+        Parameters
+        ----------
+        cache_dir
+            Where an estimator may keep what it computes from the recipe alone (a dictionary), for
+            the next participant with the same pulse train.
 
         Raises
         ------
@@ -182,7 +188,10 @@ class EstimatorRecipe:
             raise DataError(
                 f'There is no estimator "{self.estimator}"; there are {", ".join(kinds)}.'
             )
-        return kinds[self.estimator](self.build_model(), **self.estimator_options)
+        options = dict(self.estimator_options)
+        if cache_dir is not None and self.estimator == "dict":
+            options.setdefault("cache_dir", cache_dir)
+        return kinds[self.estimator](self.build_model(), **options)
 
     def _build_network(self) -> Estimator:
         from bids_brnn.zoo.card import ModelCard

@@ -114,6 +114,18 @@ def test_what_is_built_estimates_what_the_recipe_says(recipe):
     torch.testing.assert_close(estimate.theta[:, :2].double(), theta[:, :2], rtol=0.02, atol=0)
 
 
+def test_a_dictionary_is_kept_for_the_next_participant(recipe, tmp_path):
+    recipe = EstimatorRecipe("dict", "fisp", recipe.sequence)
+    theta = torch.tensor([[0.8, 12.0, 1.0]], dtype=torch.float64)
+    data = recipe.build_model()(theta).to(torch.complex64)
+    first = recipe.build(tmp_path / "dictionaries").estimate(data)
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "dictionaries").iterdir()}
+    assert files
+    again = recipe.build(tmp_path / "dictionaries").estimate(data)
+    assert torch.equal(first.theta, again.theta)
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+
+
 def test_a_supplied_parameter_is_not_estimated(recipe):
     model = EstimatorRecipe("nlls", "fisp", recipe.sequence, supplied=("R2",)).build_model()
     assert isinstance(model, SuppliedModel)

@@ -21,6 +21,7 @@ def init_estimation_wf(
     device: str = "auto",
     use_gpu: bool = False,
     num_threads: int = 1,
+    cache_dir: Path | None = None,
     label: str = "",
     mem_gb: float = 2.0,
     name: str = "estimation_wf",
@@ -39,6 +40,8 @@ def init_estimation_wf(
         Noise standard deviation per channel, if known.
     device, use_gpu, num_threads
         Where to compute; ``use_gpu`` is what Nipype's scheduler reads.
+    cache_dir
+        Where dictionaries are kept for other participants with the same pulse train.
     label
         Name of the series for messages.
     mem_gb
@@ -64,6 +67,8 @@ def init_estimation_wf(
     )
     if supplied:
         interface.inputs.supplied_names = list(supplied)
+    if cache_dir is not None:
+        interface.inputs.cache_dir = str(cache_dir)
     if noise_std is not None:
         interface.inputs.noise_std = noise_std
     estimate = Node(interface, name="estimate", n_procs=num_threads, mem_gb=mem_gb)
