@@ -125,9 +125,7 @@ def voxels(made: Dictionary, n: int) -> Tensor:
 def prepared(n_atoms: int, n_pulses: int, n_voxels: int) -> tuple[EpgFisp, Dictionary, Tensor]:
     model = EpgFisp(jiang_like_train(n_pulses))
     atoms = default_atoms(model.parameters, n_atoms)[:n_atoms]
-    made = simulate(
-        model, atoms, rank=10, derivatives=False, dtype=torch.float32, device=torch.device("cpu")
-    )
+    made = simulate(model, atoms, rank=10, dtype=torch.float32, device=torch.device("cpu"))
     return model, made, voxels(made, n_voxels)
 
 

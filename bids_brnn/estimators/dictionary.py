@@ -24,7 +24,7 @@ from bids_brnn.estimators.common import (
     usable_voxels,
     within_bounds,
 )
-from bids_brnn.estimators.dictionary_atoms import Dictionary, default_atoms, simulate
+from bids_brnn.estimators.dictionary_atoms import Dictionary, Tangents, default_atoms, simulate
 from bids_brnn.estimators.dictionary_cache import dictionary_key, load, store
 from bids_brnn.estimators.dictionary_maps import Maps
 from bids_brnn.estimators.dictionary_refine import (
@@ -163,7 +163,7 @@ class DictionaryEstimator:
         dtype = real_dtype(data)
         options = (self.b1_bins, self.refine, self.with_std, self.block_size)
         return content_key(
-            dictionary_key(self.model, self._atoms, self.rank, derivatives=True, dtype=dtype),
+            dictionary_key(self.model, self._atoms, self.rank, dtype),
             options,
             data,
             noise,
@@ -176,7 +176,7 @@ class DictionaryEstimator:
         return atoms.detach().to("cpu", torch.float64)
 
     @cached_property
-    def _dictionaries(self) -> dict[object, Dictionary]:
+    def _dictionaries(self) -> dict[object, tuple[Dictionary, Tangents]]:
         return {}
 
     def _bins(
@@ -203,7 +203,7 @@ class DictionaryEstimator:
         first, last = round(item.lower / _B1_STEP), round(item.upper / _B1_STEP)
         return [round(step * _B1_STEP, 10) for step in range(first, last + 1)]
 
-    def _dictionary(self, b1: float | None, like: Tensor) -> Dictionary:
+    def _dictionary(self, b1: float | None, like: Tensor) -> tuple[Dictionary, Tangents]:
         """Simulated or read on first use; kept for all further voxels."""
         dtype = real_dtype(like)
         if (b1, dtype, like.device) in self._dictionaries:
@@ -214,8 +214,7 @@ class DictionaryEstimator:
             atoms[:, self.parameters.names.index("B1")] = b1
             if self.atoms is not None:
                 atoms = torch.unique(atoms, dim=0)
-        derivatives = self.refine > 0
-        key = dictionary_key(self.model, atoms, self.rank, derivatives=derivatives, dtype=dtype)
+        key = dictionary_key(self.model, atoms, self.rank, dtype)
         folder = None if self.cache_dir is None else Path(self.cache_dir)
         made = None if folder is None else load(folder, key, like.device)
         if made is None:
@@ -223,20 +222,20 @@ class DictionaryEstimator:
                 self.model,
                 atoms.to(like.device),
                 rank=self.rank,
-                derivatives=derivatives,
                 dtype=dtype,
                 device=like.device,
             )
             if folder is not None:
                 made = store(folder, key, made)
-        self._dictionaries[b1, dtype, like.device] = made
-        return made
+        found = made, Tangents(self.model, made)
+        self._dictionaries[b1, dtype, like.device] = found
+        return found
 
     def _estimate_block(
         self, data: Tensor, known: dict[int, Tensor], sigma: Tensor, b1: float | None
     ) -> dict[str, Tensor]:
         """Maps of the voxels ``data`` ``(B, N)``."""
-        dictionary = self._dictionary(b1, data)
+        dictionary, tangents = self._dictionary(b1, data)
         data, outside, size = _normalise(data, dictionary.basis)
         index, match = dictionary.best(data)
         atoms = dictionary.theta[index]
@@ -244,7 +243,7 @@ class DictionaryEstimator:
         for column, values in known.items():
             target[:, column] = values
         theta, signal, derivatives, explained = self._refined(
-            dictionary, index, match, target.to(match.dtype), data, outside, list(known)
+            dictionary, tangents, index, match, target.to(match.dtype), data, outside, list(known)
         )
         maps = {
             "theta": theta,
@@ -264,6 +263,7 @@ class DictionaryEstimator:
     def _refined(
         self,
         dictionary: Dictionary,
+        tangents: Tangents,
         index: Tensor,
         match: Tensor,
         target: Tensor,
@@ -272,19 +272,13 @@ class DictionaryEstimator:
         known: list[int],
     ) -> tuple[Tensor, Tensor, Tensor, Explained]:
         """Estimate, its signal and derivatives (empty without need), and what it explains."""
-        model = dictionary.model(self.model)
+        signal = dictionary.coefficients[index]
         if self.refine == 0:
-            if not self.with_std:
-                signal = dictionary.coefficients[index]
-                return target, signal, signal[..., None], explain(data, outside, signal)
-            used, inverse = torch.unique(index, return_inverse=True)
-            signal, derivatives = model.linearize(dictionary.theta[used].to(match.dtype))
-            signal, derivatives = signal[inverse], derivatives[inverse]
+            derivatives = tangents.of(index) if self.with_std else signal[..., None]
             return target, signal, derivatives, explain(data, outside, signal)
-        assert dictionary.derivatives is not None
+        model = dictionary.model(self.model)
         free = [column for column in range(len(self.parameters)) if column not in known]
-        theta = dictionary.theta[index].to(match.dtype)
-        signal, derivatives = dictionary.coefficients[index], dictionary.derivatives[index]
+        theta, derivatives = dictionary.theta[index].to(match.dtype), tangents.of(index)
         for turn in range(self.refine):
             moved = step(self.parameters, free, theta, target, data, signal, derivatives)
             signal, derivatives = model.linearize(moved)

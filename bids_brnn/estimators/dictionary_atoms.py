@@ -100,8 +100,6 @@ class Dictionary:
     """``(A, R)`` complex: signals at M0 = 1, compressed where there is a ``basis``."""
     basis: Tensor | None
     """``(N, R)`` orthonormal, or None where the model's samples are used as they are."""
-    derivatives: Tensor | None
-    """``(A, R, P)`` complex, if wanted."""
 
     @cached_property
     def unit(self) -> Tensor:
@@ -135,7 +133,6 @@ def simulate(
     theta: Tensor,
     *,
     rank: int | None,
-    derivatives: bool,
     dtype: torch.dtype,
     device: torch.device,
 ) -> Dictionary:
@@ -160,18 +157,30 @@ def simulate(
     if rank is not None or not isinstance(model, CompressedSignal):
         basis = _subspace(model, points, rank)
     size = max(1, _BLOCK_NUMBERS // (model.n_samples * 2))
-    signals, slopes = [], []
-    for rows in blocks(len(points), size):
-        if derivatives:
-            signal, slope = model.linearize(points[rows], basis)
-            slopes.append(slope)
-        else:
-            signal = model(points[rows], basis)
-        signals.append(signal)
+    signals = [model(points[rows], basis) for rows in blocks(len(points), size)]
     coefficients = torch.cat(signals)
     norm = coefficients.norm(dim=-1)
     _refuse(~torch.isfinite(norm) | (norm == 0), theta, "has no finite signal above zero")
-    return Dictionary(theta, coefficients, basis, torch.cat(slopes) if slopes else None)
+    return Dictionary(theta, coefficients, basis)
+
+
+class Tangents:
+    """Derivatives of atoms, made for those that are asked for and then kept."""
+
+    def __init__(self, model: SignalModel, dictionary: Dictionary) -> None:
+        shape = (*dictionary.coefficients.shape, dictionary.theta.shape[1])
+        self._model = dictionary.model(model)
+        self._theta = dictionary.theta.to(dictionary.coefficients.real.dtype)
+        self._values = dictionary.coefficients.new_zeros(shape)
+        self._known = torch.zeros(shape[0], dtype=torch.bool, device=self._values.device)
+
+    def of(self, index: Tensor) -> Tensor:
+        """``(V, R, P)`` for atoms ``index`` ``(V,)``."""
+        missing = torch.unique(index[~self._known[index]])
+        if len(missing):
+            self._values[missing] = self._model.linearize(self._theta[missing])[1]
+            self._known[missing] = True
+        return self._values[index]
 
 
 def _refuse(bad: Tensor, theta: Tensor, why: str) -> None:
@@ -194,12 +203,33 @@ def _subspace(model: SignalModel, points: Tensor, rank: int | None) -> Tensor:
         if len(used) == 2:
             gram[1] += used[1] @ used[0].mT - used[0] @ used[1].mT
     is_real = bool(gram[1].abs().max() <= 1e-6 * gram[0].abs().max())
-    energy, vectors = torch.linalg.eigh(gram[0] if is_real else torch.complex(*gram))
-    energy, vectors = energy.flip(0).clamp_min(0), vectors.flip(1)
+    matrix = gram[0] if is_real else torch.complex(*gram)
+    energy, vectors = _leading(matrix, rank or _LARGEST_AUTOMATIC_RANK)
     if rank is None:
-        lost = 1 - torch.cumsum(energy, 0) / energy.sum()
+        lost = 1 - torch.cumsum(energy, 0) / matrix.diagonal().real.sum()
         rank = min(int((lost > LOST_ENERGY).sum()) + 1, _LARGEST_AUTOMATIC_RANK)
     basis = vectors[:, : min(rank, len(energy))]
     dtype = points.dtype if not basis.is_complex() else (points[0, 0] * 1j).dtype
     result: Tensor = basis.to(dtype).contiguous()
     return result
+
+
+def _leading(matrix: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """At least ``n`` largest eigenvalues of a Gram matrix, falling, and their vectors.
+
+    Block power iteration where that is cheaper than all eigenvalues: those of signals fall so
+    fast that every round of the block gains several digits.
+    """
+    width = n + 16
+    if 4 * width < len(matrix):
+        start = torch.randn(
+            len(matrix), width, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+        )
+        block = start.to(matrix)
+        for _ in range(4):
+            block = torch.linalg.qr(matrix @ block)[0]
+        energy, turn = torch.linalg.eigh(block.mH @ matrix @ block)
+        vectors = block @ turn
+    else:
+        energy, vectors = torch.linalg.eigh(matrix)
+    return energy.flip(0).clamp_min(0), vectors.flip(1)

@@ -29,15 +29,13 @@ class _OpaqueError(Exception):
     """Something whose content cannot be told from its fields."""
 
 
-def dictionary_key(
-    model: SignalModel, theta: Tensor, rank: int | None, *, derivatives: bool, dtype: torch.dtype
-) -> str:
+def dictionary_key(model: SignalModel, theta: Tensor, rank: int | None, dtype: torch.dtype) -> str:
     """Changes with the sequence, every option of the model, the atoms and the version."""
     try:
         content = _describe(model)
     except _OpaqueError:
         content = model_key(model)  # by what it does
-    options = (rank, derivatives, str(dtype))
+    options = (rank, str(dtype))
     return content_key(_FORMAT, bids_brnn.__version__, content, options, theta)[:32]
 
 
@@ -72,7 +70,6 @@ def load(folder: Path, key: str, device: torch.device) -> Dictionary | None:
             parts["theta"],
             torch.view_as_complex(parts["coefficients"]),
             _from_parts(parts.get("basis")),
-            _from_parts(parts.get("derivatives")),
         )
     except FileNotFoundError:
         return None
@@ -92,7 +89,6 @@ def store(folder: Path, key: str, dictionary: Dictionary) -> Dictionary:
         "theta": dictionary.theta,
         "coefficients": torch.view_as_real(dictionary.coefficients),
         "basis": _to_parts(dictionary.basis),
-        "derivatives": _to_parts(dictionary.derivatives),
     }
     tensors = {name: part.cpu().contiguous() for name, part in parts.items() if part is not None}
     try:

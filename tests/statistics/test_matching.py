@@ -36,7 +36,6 @@ def estimator(request, model) -> DictionaryEstimator:
         model,
         default_atoms(model.parameters, 2000),
         rank=request.param,
-        derivatives=False,
         dtype=torch.float64,
         device=torch.device("cpu"),
     )
