@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -23,6 +24,7 @@ from bids_brnn.workflows.fields import ESTIMATED, PREPARED, SUPPLIED
 from bids_brnn.workflows.outputs import init_outputs_wf
 from bids_brnn.workflows.preparation import init_preparation_wf
 
+_LOG = logging.getLogger("bids_brnn.run")
 TOP = "bids_brnn"
 """Name of the workflow; its folder in the work folder."""
 
@@ -85,6 +87,10 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
     workflow = Workflow(name=f"{re.sub('[^A-Za-z0-9]', '_', label)}_wf")
     folder = base_dir / "inputs" / label
     supplied = supplied_fields(acquisition)
+    if acquisition.kind == "mrf" and "B1" not in supplied:
+        _LOG.warning(
+            "%s: there is no B1 map; flip angles are taken as nominal, which biases T2", label
+        )
     recipes = {
         name: recipe.to_file(folder / f"{name}.json")
         for name, recipe in choose_recipes(config, acquisition, tuple(supplied)).items()

@@ -106,3 +106,15 @@ def test_folders_are_those_of_the_store():
 
     assert store.FOLDER_VARIABLE == choice.WEIGHTS_VARIABLE
     assert store.SHIPPED == choice.SHIPPED
+
+
+def test_a_missing_b1_map_is_said_for_fingerprinting(make_config, acquisitions, tmp_path, caplog):
+    from bids_brnn.bids import Companions
+    from bids_brnn.workflows import init_series_wf
+
+    series = replace(acquisitions["mrf"], companions=Companions())
+    init_series_wf(make_config(), series, base_dir=tmp_path)
+    assert "there is no B1 map; flip angles are taken as nominal" in caplog.text
+    caplog.clear()
+    init_series_wf(make_config(), acquisitions["mrf"], base_dir=tmp_path)
+    assert "no B1 map" not in caplog.text
