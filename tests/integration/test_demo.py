@@ -18,7 +18,7 @@ from bids_brnn.phantom import compare_with_truth
 def made(tmp_path_factory) -> tuple[Path, str]:
     """A demo of one participant, small, and what it printed; run as a user would."""
     folder = tmp_path_factory.mktemp("demo") / "ds"
-    words = ["demo", str(folder), "--participants", "2", "--matrix", "14", "18", "1"]
+    words = ["demo", str(folder), "--participants", "1", "--matrix", "16", "20", "1"]
     shown = subprocess.run(
         [sys.executable, "-m", "bids_brnn.cli.toolbox", *words], capture_output=True, text=True
     )
@@ -31,7 +31,7 @@ def test_it_says_in_one_screen_what_it_made(made):
     lines = text.splitlines()
     own = [line for line in lines if line.startswith(("Made", "$ bids_brnn", "Maps"))]
     assert len(own) == 5
-    assert f"Made {folder}: 2 participants, qmt and mrf, 14x18x1 voxels" in text
+    assert f"Made {folder}: 1 participants, qmt and mrf, 16x20x1 voxels" in text
     for parameter in ("m0s", "R1f", "R2f", "Rx", "R1s", "T2s", "T1", "T2"):
         assert any(parameter in line.split()[1:2] for line in lines), parameter
     assert all(len(line) <= 100 for line in lines[lines.index(own[-1]) :])
