@@ -276,7 +276,10 @@ class NllsEstimator:
             return solution, n_starts
         doubt = self._poor(problem, solution) | torch.cat(on_bound(solution.unit), -1).any(-1)
         if choice is None:
-            voxels, doubt = voxels[doubt], doubt[doubt]
+            # Values given by hand are trusted where they fit; an estimator may be in the wrong
+            # one of several minima.
+            if not isinstance(self.start, Estimator):
+                voxels, doubt = voxels[doubt], doubt[doubt]
             choice = self._choice(problem, voxels)
         choice.discard(problem.reached(solution.rows(voxels), voxels, choice.unit[..., free]))
         for _ in range(1, self.n_starts):

@@ -89,27 +89,33 @@ def test_errors_are_those_of_the_bound_and_std_says_so():
     torch.testing.assert_close(known.std, bound, rtol=0.05, atol=0)
 
 
+@dataclass(frozen=True)
+class Guess:
+    """An estimator that knows some data."""
+
+    data: Tensor
+    theta: Tensor
+    name: str = "guess"
+    parameters: ParameterSet = PARAMETERS
+
+    def estimate(self, data, supplied=None, *, sigma=None) -> Estimate:
+        index = [int((self.data == row).all(-1).nonzero()[0]) for row in data]
+        nothing = torch.zeros(len(data))
+        return Estimate(self.theta[index], nothing, nothing)
+
+
 def test_start_values_estimator_and_candidates_lead_to_the_same_minimum():
     theta, _, data = _voxels(80)
     reference = NllsEstimator(MODEL).estimate(data).theta
     shifted = theta * torch.tensor([1.3, 0.97, 0.9])
 
-    class Guess:
-        name, parameters = "guess", PARAMETERS
-
-        def estimate(self, data, supplied=None, *, sigma=None) -> Estimate:
-            index = [int((all_data == row).all(-1).nonzero()[0]) for row in data]
-            nothing = torch.zeros(len(data))
-            theta = shifted[index].clone()
-            theta[::2, 1] = torch.nan  # no idea of the offset: found among the candidates
-            return Estimate(theta, nothing, nothing)
-
-    all_data = data
+    guess = shifted.clone()
+    guess[::2, 1] = torch.nan  # no idea of the offset: found among the candidates
     rng = torch.Generator().manual_seed(1)
     draws = PARAMETERS.from_unit(torch.rand(3000, 3, generator=rng, dtype=torch.float64))
     for found in (
         NllsEstimator(MODEL).estimate(data, start=shifted),
-        NllsEstimator(MODEL, start=Guess()).estimate(data),
+        NllsEstimator(MODEL, start=Guess(data, guess)).estimate(data),
         NllsEstimator(MODEL, start=draws).estimate(data),
     ):
         # All stop within 1 % of a standard deviation of the minimum.
@@ -129,6 +135,17 @@ def test_a_local_minimum_is_left_by_further_starts():
     assert torch.equal(again.quality["starts"] > 1, trapped)
     assert (again.quality["iterations"][trapped] > once.quality["iterations"][trapped]).all()
     torch.testing.assert_close(again.theta, theta, rtol=0.1, atol=1)
+
+
+def test_an_estimator_in_the_wrong_minimum_is_corrected():
+    theta, _, data = _voxels(40)
+    wrong = theta.clone()
+    wrong[:, 1] -= 300 * torch.sign(theta[:, 1])
+    # Below the limit of a high residual (5 %), but candidates promise better.
+    once = NllsEstimator(MODEL, start=Guess(data, wrong), n_starts=1).estimate(data)
+    assert once.residual.max() > 0.02
+    again = NllsEstimator(MODEL, start=Guess(data, wrong)).estimate(data)
+    assert again.residual.max() < 0.01
 
 
 def test_a_minimum_outside_the_box_ends_on_the_bound_and_says_so():
