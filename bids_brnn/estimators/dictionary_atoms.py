@@ -204,7 +204,7 @@ def _subspace(model: SignalModel, points: Tensor, rank: int | None) -> Tensor:
             gram[1] += used[1] @ used[0].mT - used[0] @ used[1].mT
     is_real = bool(gram[1].abs().max() <= 1e-6 * gram[0].abs().max())
     matrix = gram[0] if is_real else torch.complex(*gram)
-    energy, vectors = _leading(matrix, rank or _LARGEST_AUTOMATIC_RANK)
+    energy, vectors = leading_eigenvectors(matrix, rank or _LARGEST_AUTOMATIC_RANK)
     if rank is None:
         lost = 1 - torch.cumsum(energy, 0) / matrix.diagonal().real.sum()
         rank = min(int((lost > LOST_ENERGY).sum()) + 1, _LARGEST_AUTOMATIC_RANK)
@@ -214,7 +214,7 @@ def _subspace(model: SignalModel, points: Tensor, rank: int | None) -> Tensor:
     return result
 
 
-def _leading(matrix: Tensor, n: int) -> tuple[Tensor, Tensor]:
+def leading_eigenvectors(matrix: Tensor, n: int) -> tuple[Tensor, Tensor]:
     """At least ``n`` largest eigenvalues of a Gram matrix, falling, and their vectors.
 
     Block power iteration where that is cheaper than all eigenvalues: those of signals fall so

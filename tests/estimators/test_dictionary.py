@@ -16,7 +16,13 @@ from bids_brnn.errors import DataError, ParameterError
 from bids_brnn.estimators import dictionary, dictionary_cache
 from bids_brnn.estimators.checkpoint import Checkpoint
 from bids_brnn.estimators.dictionary import DictionaryEstimator
-from bids_brnn.estimators.dictionary_atoms import LOST_ENERGY, default_atoms, log_grid, simulate
+from bids_brnn.estimators.dictionary_atoms import (
+    LOST_ENERGY,
+    default_atoms,
+    leading_eigenvectors,
+    log_grid,
+    simulate,
+)
 from bids_brnn.estimators.dictionary_match import best_atoms
 from bids_brnn.estimators.dictionary_search import SearchTree
 from bids_brnn.parameters import RELAXATION
@@ -211,6 +217,20 @@ def test_automatic_rank_keeps_the_energy_of_the_atoms(model, atoms):
     fewer = Subspace(made.basis[:, :-1]).compress(frames)
     assert 1 - float((fewer.abs() ** 2).sum() / (frames.abs() ** 2).sum()) > LOST_ENERGY
     assert Subspace(made.basis).rank < 20
+
+
+@pytest.mark.parametrize("complex_values", [False, True])
+def test_leading_subspace_is_that_of_all_eigenvectors(complex_values):
+    """300 samples, energies falling by a factor 2: 10 of them come from block iteration."""
+    dtype = torch.complex128 if complex_values else torch.float64
+    vectors = torch.linalg.qr(noise((300, 300), 20, dtype))[0]
+    energy = 2.0 ** -torch.arange(300, dtype=torch.float64)
+    matrix = (vectors * energy) @ vectors.mH
+    found, basis = leading_eigenvectors(matrix, 10)
+    assert len(found) < 300
+    torch.testing.assert_close(found[:10], energy[:10], rtol=1e-10, atol=0)
+    overlap = (basis[:, :10].mH @ vectors[:, :10]).abs()
+    torch.testing.assert_close(overlap, torch.eye(10, dtype=torch.float64), rtol=0, atol=1e-8)
 
 
 def test_time_frames_and_their_coefficients_give_the_same(model, atoms):
