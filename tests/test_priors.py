@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from bids_brnn.errors import ParameterError
-from bids_brnn.parameters import QMT, RELAXATION
+from bids_brnn.parameters import QMT, RELAXATION, W0, Parameter, ParameterSet
 from bids_brnn.priors import (
     TISSUES,
     Prior,
@@ -118,6 +118,13 @@ def test_relaxation_prior_keeps_t2_below_t1_and_has_no_holes():
     assert bool((t2 <= t1).all())
     counts = np.histogram(np.log(t1.numpy()), bins=10, range=np.log([0.12, 4.5]))[0]
     assert counts.min() > 0
+
+
+def test_relaxation_prior_covers_off_resonance_where_the_model_has_it():
+    limit = 200.0
+    parameters = ParameterSet((*RELAXATION.items, Parameter(W0, -limit, limit, 0.0, "nuisance")))
+    theta = relaxation_prior(parameters).sample(400, rng=_rng())
+    assert 0.95 * limit < float(theta[:, 3].abs().max()) <= limit
 
 
 def test_sampling_depends_on_the_generator_alone():

@@ -51,7 +51,7 @@ def read_prior(path: Path | None, model: SignalModel) -> Prior:
             raise type(error)(f"{path.name}: {error}") from None
     if "m0s" in model.parameters.names:
         return qmt_prior(model.parameters)
-    if model.parameters.names == ("R1", "R2", "B1"):
+    if {"R1", "R2"} <= set(model.parameters.names):
         return relaxation_prior(model.parameters)
     names = ", ".join(model.parameters.names)
     raise DataError(f"there is no built-in prior for {names}; write one and give --prior")

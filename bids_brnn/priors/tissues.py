@@ -101,7 +101,8 @@ def qmt_prior(parameters: ParameterSet = QMT) -> Prior:
 def relaxation_prior(parameters: ParameterSet = RELAXATION) -> Prior:
     """Parenchyma, CSF, fat-like and log-uniform filler (70 : 10 : 10 : 10) for fingerprinting.
 
-    The filler leaves no hole between the tissues; T2 <= T1 everywhere.
+    The filler leaves no hole between the tissues; T2 <= T1 everywhere. Off-resonance, where the
+    model has it, is uniform over its bounds.
     """
     b1 = normal(1, 0.15, 0.6, 1.4)
     ordered = (("R2", "R1"),)
@@ -121,13 +122,17 @@ def relaxation_prior(parameters: ParameterSet = RELAXATION) -> Prior:
         "R2": loguniform(0.01, 2.5, reciprocal=True),
         "B1": b1,
     }
+    fields = {"w0": _bounds(parameters, "w0")} if "w0" in parameters.names else {}
     return Prior(
         parameters,
-        (
-            TissueClass("parenchyma", 70, parenchyma, ordered),
-            TissueClass("CSF", 10, csf, ordered),
-            TissueClass("fat", 10, fat, ordered),
-            TissueClass("filler", 10, filler, ordered),
+        tuple(
+            TissueClass(name, share, {**tissue, **fields}, ordered)
+            for name, share, tissue in (
+                ("parenchyma", 70, parenchyma),
+                ("CSF", 10, csf),
+                ("fat", 10, fat),
+                ("filler", 10, filler),
+            )
         ),
         name="relaxation",
     )

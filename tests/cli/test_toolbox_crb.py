@@ -107,6 +107,26 @@ def test_own_parameters_prior_and_plots_of_ranks(fisp, tmp_path):
     assert (tmp_path / "crb.png").stat().st_size > 10_000
 
 
+def test_a_third_model_needs_no_special_case(tmp_path, capsys):
+    table = jiang_like_train(60).to_table()
+    table["gradient"] = ["spoiler"] + ["balanced"] * 60
+    table["phase"] = ["0"] + [str(180 * (pulse % 2)) for pulse in range(60)]
+    rows = ["\t".join(table), *("\t".join(row) for row in zip(*table.values(), strict=True))]
+    (tmp_path / "rfpulses.tsv").write_text("\n".join(rows) + "\n")
+    words = ["--pulses", str(tmp_path / "rfpulses.tsv"), "--design-basis", "8"]
+    assert main(["crb", "--model", "bssfp", *words]) == 0
+    shown = capsys.readouterr().out
+    assert "w0+B1 known" in shown
+    assert "rank 8" in shown
+    (tmp_path / "params.tsv").write_text("R1\tR2\n1.0\t12\n")
+    words = ["--parameters", str(tmp_path / "params.tsv"), "--out", str(tmp_path / "s.npz")]
+    assert (
+        main(["simulate", "--model", "bssfp", "--pulses", str(tmp_path / "rfpulses.tsv"), *words])
+        == 0
+    )
+    assert np.load(tmp_path / "s.npz")["signal"].shape == (1, 60)
+
+
 def test_qmt_without_pulses_takes_our_own_train(capsys):
     assert main(["crb", "--model", "gbloch"]) == 0
     shown = capsys.readouterr().out
