@@ -100,22 +100,23 @@ def _estimators(
         yield EstimatorView(
             key=desc,
             title=_TITLES.get(desc, desc),
-            estimates=[view for view in views if view.name not in _QUALITY],
+            estimates=[view for view in views if view.name in _quantities()],
             uncertainties=spread,
-            quality=[view for view in views if view.name in _QUALITY],
+            quality=[view for view in views if view.name not in _quantities()],
             statistics=_statistics(files, desc),
             facts=_estimator_facts(sidecars[desc], views, mask),
         )
 
 
 @cache
-def _names() -> tuple[str, ...]:
+def _quantities() -> tuple[str, ...]:
+    """What is measured, in the order of the page; every other map tells of its quality."""
     rates = [name for name in RELAXATION.names if name != "B1"]
-    return (*QMT.names, "T1", "T2", *rates, *_QUALITY)
+    return (*QMT.names, "R1a", "T1", "T2", *rates)
 
 
 def _rank(name: str) -> int:
-    names = _names()
+    names = (*_quantities(), *_QUALITY)
     return names.index(name) if name in names else len(names)
 
 
