@@ -18,10 +18,12 @@ from bids_brnn.estimators import ESTIMATORS
 from bids_brnn.estimators.base import Estimate, Estimator
 from bids_brnn.estimators.common import count_invalid
 from bids_brnn.estimators.nlls_start import spread_candidates
+from bids_brnn.sequences import PulseSequence
+from bids_brnn.signals import SIGNALS, build_model
 from bids_brnn.signals.base import SignalModel
 from bids_brnn.signals.epg import EpgFisp
 from bids_brnn.subspace import CompressedSignal, Subspace
-from bids_brnn.trains import jiang_like_train
+from bids_brnn.trains import hybrid_state_train, jiang_like_train
 
 N_VOXELS = 40
 
@@ -223,3 +225,42 @@ def test_without_a_map_the_start_value_is_used(case):
 def test_input_that_does_not_fit_is_refused_in_words(case, data, supplied, words):
     with pytest.raises(BidsBrnnError, match=words):
         case.estimator.estimate(case.data[data], supplied)
+
+
+def _sequence(kind: str) -> PulseSequence:
+    if kind == "gbloch":
+        return hybrid_state_train(n_pulses=100)
+    fisp = jiang_like_train(100)
+    if kind == "fisp":
+        return fisp
+    shape = fisp.flip_angle.shape
+    return PulseSequence(
+        flip_angle=fisp.flip_angle,
+        rf_duration=np.zeros(shape),
+        rf_phase=np.broadcast_to(np.pi * (np.arange(shape[1]) % 2), shape).copy(),
+        repetition_time=fisp.repetition_time,
+        echo_time=fisp.echo_time,
+        gradient=np.where(fisp.inversion, "spoiler", "balanced"),
+        inversion=fisp.inversion,
+        start="thermal",
+    )
+
+
+@pytest.mark.parametrize("kind", list(SIGNALS))
+def test_least_squares_inverts_every_signal_model(kind):
+    model = build_model(kind, _sequence(kind))
+    parameters = model.parameters
+    middle = parameters.to_unit(parameters.start(torch.zeros(1, dtype=torch.float64)))
+    unit = torch.rand(8, len(parameters), generator=torch.Generator().manual_seed(3)).double()
+    truth = parameters.from_unit((middle * (0.9 + 0.2 * unit)).clamp(0.01, 0.99))
+    known = {name: truth[:, parameters.index((name,))[0]]
+             for name in parameters.select("supplied").names}  # fmt: skip
+    start = parameters.from_unit((parameters.to_unit(truth) * 1.02).clamp(0, 1))
+    data = (2 - 1j) * model(truth)
+    result = ESTIMATORS["nlls"](model, n_starts=1).estimate(data, known, start=start)
+    assert (result.quality["stop"] == 1).all()
+    # Limited by the compiled models (derivatives to 1e-5), and by how well they determine theta.
+    torch.testing.assert_close(
+        parameters.to_unit(result.theta), parameters.to_unit(truth), rtol=0, atol=1e-4
+    )
+    assert (result.m0 - (2 - 1j)).abs().max() < 1e-3
