@@ -7,14 +7,21 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_brnn import __version__
 from bids_brnn.cli import workplace
 from bids_brnn.config import RunConfig
-from bids_brnn.errors import EXIT_NODE_CRASHED, EXIT_OK, BidsBrnnError, DataError, ReadError
+from bids_brnn.errors import (
+    EXIT_NODE_CRASHED,
+    EXIT_OK,
+    BidsBrnnError,
+    DataError,
+    ReadError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from bids_brnn.bids.acquisition import Discovery
@@ -51,7 +58,7 @@ def run_participants(config: RunConfig) -> int:
 
         set_verbosity(config.verbosity, log_file(config, run))
         try:
-            discovery = find(config)
+            discovery = usable(config, find(config))
             with workplace.locked(base, discovery.participants):
                 failures = _work(config, discovery, base, run)
             return conclude(config, discovery, failures, time.monotonic() - started)
@@ -88,6 +95,30 @@ def find(config: RunConfig) -> Discovery:
 
         validate(config.bids_dir, discovery)
     return discovery
+
+
+def usable(config: RunConfig, discovery: Discovery) -> Discovery:
+    """Leave out, as problems, the series that no estimator can serve; the others go on.
+
+    Raises
+    ------
+    BidsBrnnError
+        If none is left, or the options themselves cannot be followed.
+    """
+    from bids_brnn.workflows.choice import choose_recipes
+
+    kept, problems = [], list(discovery.problems)
+    for item in discovery.acquisitions:
+        try:
+            choose_recipes(config, item, ())
+            kept.append(item)
+        except UsageError:
+            raise
+        except BidsBrnnError as error:
+            problems.append(error)
+    if not kept:
+        raise problems[-1]
+    return replace(discovery, acquisitions=tuple(kept), problems=tuple(problems))
 
 
 def check_names(discovery: Discovery) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 
@@ -17,7 +16,6 @@ WEIGHTS_VARIABLE = "BIDS_BRNN_WEIGHTS"
 """Environment variable with a further folder of models."""
 SHIPPED = Path(bids_brnn.zoo.__file__).parent / "weights"
 _PREFERRED_LOSS = "bias-reduced"
-_LOG = logging.getLogger("bids_brnn.run")
 
 
 def choose_recipes(
@@ -39,10 +37,11 @@ def choose_recipes(
     UsageError
         If an estimator asked for cannot serve the series, or none is left.
     DataError, ReadError
-        If the network asked for is for another pulse train, or absent.
+        If the series cannot be estimated, or the network asked for is for another pulse train, or
+        absent.
     """
     if acquisition.magnitude_only:
-        raise UsageError(
+        raise DataError(
             f"{acquisition.name} holds magnitudes only; the estimators need complex data. "
             "Give the phase (part-phase), or real and imaginary parts."
         )
@@ -120,7 +119,6 @@ def choose_network(weights: str, acquisition: Acquisition) -> tuple[Path, ModelC
         if _fits(card, acquisition)
     ]
     if not found:
-        _LOG.info("%s: no network for its pulse train is installed", acquisition.name)
         return None
     # False sorts before True; the order within a loss is that of folders and names.
     return min(found, key=lambda item: item[1].loss != _PREFERRED_LOSS)

@@ -17,6 +17,7 @@ from bids_brnn.bids.safe import number
 from bids_brnn.config import RunConfig
 from bids_brnn.interfaces.regions import WHOLE_MASK
 from bids_brnn.interfaces.series import SeriesRecord
+from bids_brnn.recipes import NETWORK
 from bids_brnn.workflows.choice import choose_recipes
 from bids_brnn.workflows.estimation import init_estimation_wf
 from bids_brnn.workflows.execution import execution_settings, gpu_visible
@@ -95,6 +96,8 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
         name: recipe.to_file(folder / f"{name}.json")
         for name, recipe in choose_recipes(config, acquisition, tuple(supplied)).items()
     }
+    if NETWORK not in recipes and config.weights == "auto":
+        _LOG.info("%s: no network for its pulse train is installed", label)
     gigabytes = 8 * prod(acquisition.shape) / 1e9
     preparation = init_preparation_wf(
         parts=acquisition.parts,

@@ -135,6 +135,14 @@ def test_a_damaged_image_is_refused_and_the_other_series_is_mapped(dataset, refu
     assert not list((tmp_path / "out").rglob("*QMTmap*"))
 
 
+def test_magnitudes_alone_are_refused_and_the_other_series_is_mapped(dataset, refused, tmp_path):
+    for path in (dataset / "sub-01" / "anat").glob("*part-phase*"):
+        path.unlink()
+    assert "holds magnitudes only" in refused(65)
+    assert list((tmp_path / "out").rglob("*_param-m0s_desc-nlls_QMTmap.nii.gz"))
+    assert not list((tmp_path / "out").rglob("*T1map*"))
+
+
 def test_one_flipped_bit_is_noticed(dataset, refused):
     path = dataset / MRF.format("mag")
     content = bytearray(path.read_bytes())

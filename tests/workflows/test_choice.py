@@ -97,7 +97,7 @@ def test_a_dictionary_for_qmt_is_refused(make_config, acquisitions):
 def test_magnitudes_alone_are_refused(make_config, acquisitions):
     series = acquisitions["mrf"]
     alone = replace(series, parts={"mag": next(iter(series.parts.values()))})
-    with pytest.raises(UsageError, match="holds magnitudes only"):
+    with pytest.raises(DataError, match="holds magnitudes only"):
         choose_recipes(make_config(), alone, ())
 
 
