@@ -56,10 +56,11 @@ def check_output(folder: Path) -> None:
     OutputError
         If they cannot.
     """
+    probe = folder / f".probe-{uuid4().hex}"  # many jobs of an array do this at once
     try:
-        with replacing(folder / ".probe") as temporary:
+        with replacing(probe) as temporary:
             temporary.write_bytes(b"")
-        (folder / ".probe").unlink()
+        probe.unlink()
     except OSError as error:
         raise OutputError(f"Cannot write {folder}: {error.strerror}.") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,13 @@ def test_the_work_folder_of_another_user_is_refused(config, monkeypatch):
 def test_checking_the_output_leaves_nothing(tmp_path):
     workplace.check_output(tmp_path / "a" / "out")
     assert list((tmp_path / "a" / "out").iterdir()) == []
+
+
+def test_many_jobs_check_one_output_at_once(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(workplace.check_output, tmp_path / "out") for _ in range(200)]:
+            done.result()
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_we_come_back_to_where_we_were(tmp_path, monkeypatch):
