@@ -232,11 +232,13 @@ def test_nuisances_are_fitted_to_the_signal_and_estimated_parameters_are_not(tru
             return inputs[..., :2] + torch.tensor([0.01, 0.3])
 
     data, supplied = _data(truth)
-    result = NetworkEstimator(Careless(), Polynomial()).estimate(data, supplied)
+    result = NetworkEstimator(Careless(), Polynomial(), nuisance_steps=3).estimate(data, supplied)
     torch.testing.assert_close(result.theta[:, 0], truth[:, 0] + 0.01, rtol=0, atol=1e-5)
     error = (result.theta[:, 1] - truth[:, 1]).abs()
     assert error.max() < 0.02  # 0.3 before; what is left answers for the error of the other
     assert result.residual.max() < 0.02
+    raw = NetworkEstimator(Careless(), Polynomial(), nuisance_steps=0).estimate(data, supplied)
+    torch.testing.assert_close(raw.theta[:, 1], truth[:, 1] + 0.3, rtol=0, atol=1e-5)
 
 
 def test_progress_counts_voxels(truth):
