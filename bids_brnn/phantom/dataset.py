@@ -31,7 +31,6 @@ from bids_brnn.trains import hybrid_state_train, jiang_like_train
 
 Kind = Literal["qmt", "mrf"]
 
-MRF_FRAMES = 500
 QMT_RANK = 15
 SLICE = 5.0  # mm
 
@@ -81,7 +80,7 @@ def make_dataset(
     seed
         Of anatomy, fields and noise.
     qmt_train, mrf_train
-        Pulse trains; ours by default, fingerprinting with ``MRF_FRAMES`` frames.
+        Pulse trains; ours by default, those that the shipped networks were trained for.
     qmt_rank
         Coefficients of the qMT series.
 
@@ -108,7 +107,7 @@ def make_dataset(
     if "qmt" in kinds:
         series.append(qmt_series(qmt_train or hybrid_state_train(), qmt_rank))
     if "mrf" in kinds:
-        series.append(mrf_series(mrf_train or jiang_like_train(MRF_FRAMES)))
+        series.append(mrf_series(mrf_train or jiang_like_train()))
     names = [f"sub-{number + 1:02d}" for number in range(n_participants)]
     _write_root(path, series, names, SCALE / snr)
     affine = anatomy.affine_of(shape, SLICE)
