@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bids_brnn.errors import DataError
 from bids_brnn.parameters import ParameterSet
-from bids_brnn.signals.base import SignalModel
+from bids_brnn.signals.base import SignalModel, check_basis
 
 _EXACT_LIMIT = 1500  # smaller side of a matrix up to which a full SVD takes seconds at most
 _SAME_SPAN = 1e-3  # fraction of energy; text tables and float32 stay 1000 times below
@@ -220,11 +220,7 @@ class CompressedSignal:
     subspace: Subspace
 
     def __post_init__(self) -> None:
-        if self.model.n_samples != self.subspace.n_samples:
-            raise DataError(
-                f"the basis has {self.subspace.n_samples} rows, "
-                f"the pulse train has {self.model.n_samples} samples"
-            )
+        check_basis(self.subspace.basis, self.model.n_samples)
 
     @property
     def parameters(self) -> ParameterSet:

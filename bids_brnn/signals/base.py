@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from bids_brnn.errors import ParameterError
+from bids_brnn.errors import DataError, ParameterError
 from bids_brnn.parameters import ParameterSet
 
 
@@ -89,4 +89,18 @@ def check_parameters(theta: Tensor, parameters: ParameterSet) -> None:
         raise ParameterError(
             f"{item.name} = {float(flat[row, column]):g} in row {row + 1} is outside "
             f"[{item.lower:g}, {item.upper:g}] {item.item.unit}; values are SI units"
+        )
+
+
+def check_basis(basis: Tensor | None, n_samples: int) -> None:
+    """Refuse a basis whose rows are not the samples of the pulse train.
+
+    Raises
+    ------
+    DataError
+        With both numbers.
+    """
+    if basis is not None and basis.shape[0] != n_samples:
+        raise DataError(
+            f"the basis has {basis.shape[0]} rows, the pulse train has {n_samples} samples"
         )

@@ -20,6 +20,7 @@ from torch import Tensor
 from bids_brnn.errors import ParameterError
 from bids_brnn.parameters import RELAXATION, W0, Parameter, ParameterSet
 from bids_brnn.sequences import PulseSequence, Start
+from bids_brnn.signals.base import check_basis
 from bids_brnn.signals.epg_recursion import add_row, collect
 from bids_brnn.signals.epg_train import PulseTrain, cut_trains
 
@@ -88,6 +89,7 @@ class BalancedSsfp:
 
     def _run(self, theta: Tensor, basis: Tensor | None, *, derivatives: bool) -> Tensor:
         """``(1 or 5, ..., N or R)``."""
+        check_basis(basis, self.n_samples)
         rates = theta.reshape(-1, theta.shape[-1]).T[..., None]
         n_tangents = len(rates) if derivatives else 0
         stream = (

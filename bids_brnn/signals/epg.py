@@ -21,6 +21,7 @@ from bids_brnn.errors import ParameterError
 from bids_brnn.parameters import RELAXATION, ParameterSet
 from bids_brnn.sequences import PulseSequence
 from bids_brnn.signals import epg_compiled, epg_recursion
+from bids_brnn.signals.base import check_basis
 from bids_brnn.signals.epg_orders import OrderTable
 from bids_brnn.signals.epg_train import PulseTrain, cut_trains
 
@@ -120,6 +121,7 @@ class EpgFisp:
 
     def _run(self, theta: Tensor, basis: Tensor | None, *, derivatives: bool) -> Tensor:
         """``(1 or 4, ..., N or R)``."""
+        check_basis(basis, self.n_samples)
         rows = theta.reshape(-1, theta.shape[-1])
         needed = self._needed(rows)
         options: dict[str, Any] = {

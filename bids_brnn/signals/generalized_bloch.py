@@ -21,7 +21,7 @@ from torch import Tensor
 from bids_brnn.errors import DataError
 from bids_brnn.parameters import QMT, MapItem, Parameter, ParameterSet
 from bids_brnn.sequences import PulseSequence
-from bids_brnn.signals.base import check_parameters
+from bids_brnn.signals.base import check_basis, check_parameters
 from bids_brnn.signals.gbloch_compiled import simulate_compiled
 from bids_brnn.signals.lineshapes import lineshape as find_lineshape
 from bids_brnn.signals.pulse_domain import PulseDomain
@@ -158,10 +158,7 @@ class GeneralizedBloch:
             T2s, B1 = (flat[:, names.index(name)] for name in ("T2s", "B1"))
             self.domain.check(T2s, B1)
         check_parameters(flat, self.parameters)
-        if basis is not None and basis.shape[0] != self.n_samples:
-            raise DataError(
-                f"the basis has {basis.shape[0]} rows, the trains have {self.n_samples} samples"
-            )
+        check_basis(basis, self.n_samples)
         expand = flat.new_tensor(self._expansion)
         signal, slopes = simulate(self, flat @ expand.mT, basis, derivatives=derivatives)
         signal = signal.reshape(*theta.shape[:-1], signal.shape[-1])

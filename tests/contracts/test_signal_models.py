@@ -201,6 +201,13 @@ def test_projection_during_simulation(case, model, theta, linearized, dtype):
     assert relative(slopes, projected) < 10 * case.projection
 
 
+@pytest.mark.parametrize("change", [-1, 1])
+def test_a_basis_of_another_train_is_refused(model, theta, change):
+    basis = torch.eye(model.n_samples + change, 3, dtype=torch.float64)
+    with pytest.raises(DataError, match=f"the basis has {model.n_samples + change} rows"):
+        model(theta, basis)
+
+
 def test_parameters_can_be_told_apart(model, linearized):
     information = fisher_information(*linearized)
     torch.testing.assert_close(information, information.mT)

@@ -364,7 +364,7 @@ class TestBadInput:
             GeneralizedBloch(sequence)(TISSUE[:, :7])
 
     def test_basis_of_other_trains(self, sequence):
-        with pytest.raises(DataError, match="the basis has 5 rows, the trains have 2 samples"):
+        with pytest.raises(DataError, match="the basis has 5 rows, the pulse train has 2 samples"):
             GeneralizedBloch(sequence)(TISSUE, torch.eye(5, dtype=torch.float64))
 
     def test_pulse_beyond_the_linear_approximation(self, train):
