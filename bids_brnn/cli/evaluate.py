@@ -116,6 +116,7 @@ def table(evaluation: Mapping[str, Any]) -> str:
                     continue
                 cells = zip(curve["bias_percent"], curve["std_over_bound"], strict=True)
                 lines.append(f"{name:8}" + "".join(f"{b:9.2f} ({s:4.2f})" for b, s in cells))
-    rates = evaluation["voxels_per_second"]
-    lines += ["", f"voxels/s: {rates}, bf16 error {evaluation['bf16_error_over_crb_std']} CRB std"]
+    rates = evaluation["voxels_per_core_second"]
+    lines += ["", f"voxels per core and second: {rates}"]
+    lines.append(f"bf16 error: {evaluation['bf16_error_over_crb_std']} CRB std at SNR 50")
     return "\n".join(lines) + "\n"
