@@ -187,7 +187,7 @@ def jiang_like_train(
 
     References
     ----------
-    Jiang et al., Magn Reson Med 2015;74:1621, doi:10.1002/mrm.25559
+    Jiang et al., Magnetic Resonance in Medicine 2015;74:1621, doi:10.1002/mrm.25559
     """
     if n_pulses < 1:
         raise SequenceError(f"n_pulses = {n_pulses}: at least one excitation is needed")
