@@ -172,17 +172,33 @@ def load_training_set(path: Path, *, key: str) -> TrainingSet | None:
     ReadError
         If the file is not a training set.
     """
+    tensors = load_tensors(path, key=key)
+    if tensors is None:
+        return None
+    try:
+        coefficients = torch.view_as_complex(tensors["coefficients"])
+        return TrainingSet(coefficients, tensors["theta"], tensors["bound"])
+    except (KeyError, RuntimeError) as error:
+        raise ReadError(f"{path} is not a training set ({error}); delete it") from error
+
+
+def load_tensors(path: Path, *, key: str) -> Mapping[str, Tensor] | None:
+    """Tensors of a cached file, or None where there is none or it was made from something else.
+
+    Raises
+    ------
+    ReadError
+        If the file is broken.
+    """
     if not path.is_file():
         return None
     try:
         with safe_open(path, framework="pt") as file:
             if (file.metadata() or {}).get("key") != key:
                 return None
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        coefficients = torch.view_as_complex(tensors["coefficients"])
-        return TrainingSet(coefficients, tensors["theta"], tensors["bound"])
-    except (SafetensorError, KeyError, RuntimeError) as error:
-        raise ReadError(f"{path} is not a training set ({error}); delete it") from error
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ReadError(f"{path} is broken ({error}); delete it") from error
 
 
 def save_atomic(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

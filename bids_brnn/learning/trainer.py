@@ -52,6 +52,7 @@ def train(
     *,
     held_out: TrainingSet | None = None,
     checkpoint: Path | None = None,
+    data_key: str = "",
     log: Log | None = None,
     max_steps: int | None = None,
 ) -> TrainingResult:
@@ -70,6 +71,8 @@ def train(
         Stages, SNR range, seed ...
     checkpoint
         File to write the state to, and to go on from if it exists.
+    data_key
+        Names the training set; a checkpoint that was trained with another one is refused.
     log
         Called with every row of the live curves.
     max_steps
@@ -78,9 +81,9 @@ def train(
     Raises
     ------
     DataError
-        If the checkpoint belongs to another configuration, or the loss becomes NaN.
+        If the checkpoint belongs to another configuration or training set, or the loss is NaN.
     """
-    run = _Run(network, data, parameters, config, held_out)
+    run = _Run(network, data, parameters, config, held_out, data_key)
     if checkpoint is not None and checkpoint.is_file():
         run.restore(checkpoint)
     else:
@@ -106,7 +109,9 @@ class _Run:
         parameters: ParameterSet,
         config: TrainingConfig,
         held_out: TrainingSet | None,
+        data_key: str,
     ) -> None:
+        self.data_key = data_key
         self.device = next(network.parameters()).device
         self.network, self.parameters, self.config = network, parameters, config
         self.data = _to_device(data, self.device)
@@ -297,6 +302,7 @@ class _Run:
             rng=self.rng,
             note={
                 "config": self.config.to_dict(),
+                "data": self.data_key,
                 "step": self.step,
                 "draws": self.draws,
                 "seconds": self.seconds,
@@ -312,6 +318,11 @@ class _Run:
         if note["config"] != checkpoints.plain(self.config.to_dict()):
             raise DataError(
                 f"{path} belongs to another training configuration; "
+                "delete it to start again, or choose another output folder"
+            )
+        if note.get("data") != self.data_key:
+            raise DataError(
+                f"{path} was trained with other fingerprints (train, basis or prior changed); "
                 "delete it to start again, or choose another output folder"
             )
         saved.fill("network", self.network)

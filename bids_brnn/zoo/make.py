@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.learning.simulate import (
     TrainingSet,
     content_key,
+    load_tensors,
     load_training_set,
     save_atomic,
     save_training_set,
@@ -131,6 +131,7 @@ def make_models(
             config,
             held_out=held_out,
             checkpoint=folder / f"{name}.checkpoint.safetensors",
+            data_key=_data_key(experiment),
             log=log,
         )
         trained.append((name, config, replace(result, network=copy.deepcopy(result.network))))
@@ -220,12 +221,16 @@ def _surrogate(
 ) -> SurrogateModel:
     options = {"width": 128, "blocks": 3, "steps": 4000, **experiment.surrogate}
     path = folder / "surrogate.safetensors"
-    n_outputs = experiment.subspace.rank
-    if path.is_file():
+    key = content_key({"data": _data_key(experiment), **options})
+    saved = load_tensors(path, key=key)
+    if saved is not None:
         network = SurrogateNetwork(
-            len(experiment.parameters), n_outputs, options["width"], options["blocks"]
+            len(experiment.parameters),
+            experiment.subspace.rank,
+            options["width"],
+            options["blocks"],
         )
-        network.load_state_dict(load_file(path))
+        network.load_state_dict(dict(saved))
         network.eval().requires_grad_(False)
         return SurrogateModel(network, experiment.parameters, experiment.training.conjugate)
     model = train_surrogate(
@@ -237,5 +242,5 @@ def _surrogate(
         **options,
     )
     state = {key: value.contiguous() for key, value in model.network.state_dict().items()}
-    save_atomic(path, state, {})
+    save_atomic(path, state, {"key": key})
     return model

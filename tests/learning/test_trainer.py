@@ -132,6 +132,10 @@ def test_a_checkpoint_of_another_configuration_is_refused(line, tmp_path):
         train(
             _network(), line.data, line.model.parameters, replace(config, seed=3), checkpoint=path
         )
+    with pytest.raises(DataError, match="other fingerprints"):
+        train(
+            _network(), line.data, line.model.parameters, config, checkpoint=path, data_key="new"
+        )
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(ReadError, match="not a checkpoint"):
         train(_network(), line.data, line.model.parameters, config, checkpoint=path)
