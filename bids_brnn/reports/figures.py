@@ -46,7 +46,7 @@ def display_range(view: MapView, mask: Mask, *, from_zero: bool = False) -> tupl
     return (low, high) if high > low else (low, low + max(abs(low), 1e-12))
 
 
-def _crop(mask: Mask, margin: int = 2) -> tuple[slice, slice]:
+def crop(mask: Mask, margin: int = 2) -> tuple[slice, slice]:
     """Rows and columns around the mask; the whole plane where the mask is empty."""
     if not mask.any():
         return slice(None), slice(None)
@@ -57,7 +57,7 @@ def _crop(mask: Mask, margin: int = 2) -> tuple[slice, slice]:
     return limits[0], limits[1]
 
 
-def _plane(values: NDArray[Any], index: int, window: tuple[slice, slice]) -> NDArray[Any]:
+def plane(values: NDArray[Any], index: int, window: tuple[slice, slice]) -> NDArray[Any]:
     """One axial slice as radiologists look at it: anterior up, left of the array left."""
     return np.rot90(values[window[0], window[1], index])
 
@@ -73,7 +73,7 @@ def mosaic(
     views: Sequence[MapView], mask: Mask, *, colours: str = "viridis", from_zero: bool = False
 ) -> Figure:
     """Every map of ``views``: a row of slices per map, or a grid of maps for a single slice."""
-    slices, window = pick_slices(mask), _crop(mask)
+    slices, window = pick_slices(mask), crop(mask)
     if len(slices) == 1:
         columns = min(len(views), 3)
         rows = -(-len(views) // columns)
@@ -81,7 +81,7 @@ def mosaic(
     else:
         columns, rows = len(slices), len(views)
         cells = [(view, index) for view in views for index in slices]
-    sample = _plane(mask, slices[0], window)
+    sample = plane(mask, slices[0], window)
     width = 2.9 if len(slices) == 1 else min(2.4, PAGE_WIDTH / len(slices))
     height = width * sample.shape[0] / sample.shape[1] + (0.35 if len(slices) == 1 else 0.12)
     figure = Figure(figsize=(width * columns + 1.0, height * rows + 0.2), layout="constrained")
@@ -93,7 +93,7 @@ def mosaic(
         low, high = display_range(view, mask, from_zero=from_zero)
         shown = np.where(mask, view.values, np.nan)
         image = axis.imshow(
-            _plane(shown, index, window), vmin=low, vmax=high, cmap=colours, interpolation="none"
+            plane(shown, index, window), vmin=low, vmax=high, cmap=colours, interpolation="none"
         )
         axis.set_facecolor("black")
         if len(slices) == 1:
@@ -123,7 +123,7 @@ def mask_outline(image: Array, mask: Mask) -> Figure:
     """The mask's outline on the series' reference image."""
     slices = pick_slices(mask)
     window = (slice(None), slice(None))
-    sample = _plane(mask, slices[0], window)
+    sample = plane(mask, slices[0], window)
     width = 4.0 if len(slices) == 1 else min(2.4, PAGE_WIDTH / len(slices))
     size = (width * len(slices), width * sample.shape[0] / sample.shape[1])
     figure = Figure(figsize=size, layout="constrained")
@@ -131,8 +131,8 @@ def mask_outline(image: Array, mask: Mask) -> Figure:
     high = float(np.percentile(image[np.isfinite(image)], 99.5)) or 1.0
     for axis, index in zip(axes, slices, strict=True):
         _blank(axis)
-        plane, outline = _plane(image, index, window), _plane(mask, index, window)
-        axis.imshow(plane, cmap="gray", vmin=0, vmax=high, interpolation="none")
+        shown, outline = plane(image, index, window), plane(mask, index, window)
+        axis.imshow(shown, cmap="gray", vmin=0, vmax=high, interpolation="none")
         if outline.any() and not outline.all():
             axis.contour(outline.astype(float), levels=[0.5], colors="#ff4d4d", linewidths=0.8)
     return figure
