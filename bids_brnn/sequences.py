@@ -231,7 +231,7 @@ class PulseSequence:
                 echoes = self.echo_time[train, pulse]
                 echoes = echoes[np.isfinite(echoes)]
                 rows["train"].append(str(train + 1))
-                rows["onset"].append(f"{onsets[pulse]:.9g}")
+                rows["onset"].append(f"{onsets[pulse]:.12g}")
                 rows["flip_angle"].append(f"{math.degrees(self.flip_angle[train, pulse]):.12g}")
                 rows["duration"].append(f"{self.rf_duration[train, pulse]:.9g}")
                 rows["phase"].append(f"{math.degrees(self.rf_phase[train, pulse]):.9g}")
