@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_brnn import __version__
-from bids_brnn.cli import workplace
+from bids_brnn.cli import run_folders
 from bids_brnn.config import RunConfig
 from bids_brnn.errors import (
     EXIT_NODE_CRASHED,
@@ -48,18 +48,18 @@ def run_participants(config: RunConfig) -> int:
         If nothing can be done at all.
     """
     started = time.monotonic()
-    workplace.check_output(config.output_dir)
-    base = workplace.base_folder(config)
-    workplace.make_private(base)
-    run = workplace.run_id()
-    with workplace.inside(base):
+    run_folders.check_output(config.output_dir)
+    base = run_folders.base_folder(config)
+    run_folders.make_private(base)
+    run = run_folders.run_id()
+    with run_folders.inside(base):
         # Imported here: Nipype looks for settings in the current folder when it is imported.
         from bids_brnn.workflows.execution import close_log, set_verbosity
 
         set_verbosity(config.verbosity, log_file(config, run))
         try:
             discovery = usable(config, find(config))
-            with workplace.locked(base, discovery.participants):
+            with run_folders.locked(base, discovery.participants):
                 failures = _work(config, discovery, base, run)
             return conclude(config, discovery, failures, time.monotonic() - started)
         finally:
@@ -209,7 +209,7 @@ def clear_work(config: RunConfig, folders: Iterable[Path]) -> None:
 
     for folder in folders:
         if config.clean_workdir:
-            workplace.clean(config, folder)
+            run_folders.clean(config, folder)
         for broken in discard_broken(folder):
             _LOG.info("redone, its output was lost or changed: %s", broken.name)
 

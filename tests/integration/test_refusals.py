@@ -196,11 +196,11 @@ def test_group_without_tables(dataset, app, tmp_path, capsys):
 
 
 def test_a_second_run_of_the_same_participant_is_turned_away(dataset, refused, tmp_path):
-    from bids_brnn.cli import workplace
+    from bids_brnn.cli import run_folders
     from bids_brnn.config import RunConfig
 
     config = RunConfig(bids_dir=dataset, output_dir=tmp_path / "out", work_dir=tmp_path / "work")
-    base = workplace.base_folder(config)
-    workplace.make_private(base)
-    with workplace.locked(base, ["01"]):
+    base = run_folders.base_folder(config)
+    run_folders.make_private(base)
+    with run_folders.locked(base, ["01"]):
         assert "Another run works on sub-01" in refused(75, "--modality", "mrf")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_brnn.cli import validation, workplace
+from bids_brnn.cli import run_folders, validation
 from bids_brnn.cli.validation import validate
 from bids_brnn.config import RunConfig
 from bids_brnn.errors import InvalidBidsError, OutputError, TemporaryError
@@ -22,40 +22,40 @@ def config(tmp_path):
 
 
 def test_the_work_folder_depends_on_program_data_and_output(config, tmp_path, monkeypatch):
-    first = workplace.base_folder(config)
-    assert workplace.base_folder(config) == first
+    first = run_folders.base_folder(config)
+    assert run_folders.base_folder(config) == first
     changes = {"bids_dir": tmp_path / "ds2", "output_dir": tmp_path / "out2"}
     for name, value in changes.items():
         other = RunConfig(**{**vars(config), name: value})
-        assert workplace.base_folder(other) != first
+        assert run_folders.base_folder(other) != first
     other = RunConfig(**{**vars(config), "participant_label": ("02",), "level": "minimal"})
-    assert workplace.base_folder(other) == first
-    monkeypatch.setattr(workplace, "code_digest", lambda: "another")
-    assert workplace.base_folder(config) != first
+    assert run_folders.base_folder(other) == first
+    monkeypatch.setattr(run_folders, "code_digest", lambda: "another")
+    assert run_folders.base_folder(config) != first
 
 
 def test_the_work_folder_becomes_private(config):
-    folder = workplace.base_folder(config)
+    folder = run_folders.base_folder(config)
     folder.mkdir(parents=True, mode=0o777)
     folder.chmod(0o777)
-    workplace.make_private(folder)
+    run_folders.make_private(folder)
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_the_work_folder_of_another_user_is_refused(config, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     with pytest.raises(OutputError, match="belongs to another user"):
-        workplace.make_private(workplace.base_folder(config))
+        run_folders.make_private(run_folders.base_folder(config))
 
 
 def test_checking_the_output_leaves_nothing(tmp_path):
-    workplace.check_output(tmp_path / "a" / "out")
+    run_folders.check_output(tmp_path / "a" / "out")
     assert list((tmp_path / "a" / "out").iterdir()) == []
 
 
 def test_many_jobs_check_one_output_at_once(tmp_path):
     with ThreadPoolExecutor(8) as pool:
-        for done in [pool.submit(workplace.check_output, tmp_path / "out") for _ in range(200)]:
+        for done in [pool.submit(run_folders.check_output, tmp_path / "out") for _ in range(200)]:
             done.result()
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -63,7 +63,7 @@ def test_many_jobs_check_one_output_at_once(tmp_path):
 def test_we_come_back_to_where_we_were(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "inner").mkdir()
-    with pytest.raises(KeyError), workplace.inside(tmp_path / "inner"):
+    with pytest.raises(KeyError), run_folders.inside(tmp_path / "inner"):
         assert Path.cwd() == tmp_path / "inner"
         raise KeyError
     assert Path.cwd() == tmp_path
@@ -75,28 +75,28 @@ def test_a_lost_current_folder_is_no_obstacle(tmp_path, monkeypatch):
     (tmp_path / "inner").mkdir()
     os.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    with workplace.inside(tmp_path / "inner"):
+    with run_folders.inside(tmp_path / "inner"):
         assert Path.cwd() == tmp_path / "inner"
 
 
 def test_a_participant_is_worked_on_once_at_a_time(tmp_path):
-    with workplace.locked(tmp_path, ["01", "02"]):
-        with pytest.raises(TemporaryError, match="sub-02"), workplace.locked(tmp_path, ["02"]):
+    with run_folders.locked(tmp_path, ["01", "02"]):
+        with pytest.raises(TemporaryError, match="sub-02"), run_folders.locked(tmp_path, ["02"]):
             pass
-        with workplace.locked(tmp_path, ["03"]):
+        with run_folders.locked(tmp_path, ["03"]):
             pass
-    with workplace.locked(tmp_path, ["02"]):
+    with run_folders.locked(tmp_path, ["02"]):
         pass
 
 
 def test_cleaning_spares_other_participants_and_files_of_others(config):
-    base = workplace.base_folder(config)
+    base = run_folders.base_folder(config)
     older = config.work_dir / "bids_brnn-older"
     for folder in (base, older):
         for name in ("sub_01_wf", "sub_02_wf"):
             (folder / "bids_brnn" / name / "step").mkdir(parents=True)
     (config.work_dir / "mine").mkdir()
-    workplace.clean(config, base / "bids_brnn" / "sub_01_wf")
+    run_folders.clean(config, base / "bids_brnn" / "sub_01_wf")
     left = sorted(p.relative_to(config.work_dir).parts[0] + "/" + p.name
                   for p in config.work_dir.glob("*/bids_brnn/*"))  # fmt: skip
     assert left == sorted(f"{folder.name}/sub_02_wf" for folder in (base, older))
