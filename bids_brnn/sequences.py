@@ -75,8 +75,10 @@ class PulseSequence:
             train, pulse = np.argwhere(bad)[0][:2]
             value = values[train, pulse]
             shown = f"{value:g}" if np.ndim(value) == 0 and not isinstance(value, str) else value
+            # Padding has no row in the table; the rows of earlier trains come before.
+            row = int((~self.padding[:train]).sum()) + pulse + 1
             raise SequenceError(
-                f"{field} = {shown} at train {train + 1}, pulse {pulse + 1}: {why}"
+                f"{field} = {shown} at train {train + 1}, pulse {pulse + 1} (row {row}): {why}"
             )
 
     def _check_values(self) -> None:
