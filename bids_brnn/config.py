@@ -18,6 +18,10 @@ Reference = Literal["auto", "none", "nlls", "dict"]
 Detail = Literal["minimal", "full"]
 Device = Literal["auto", "cpu", "cuda"]
 Ignorable = Literal["b1map", "b0map", "t1w", "mask", "dseg"]
+DebugMode = Literal["log", "pdb", "all"]
+
+LOW_MEMORY_BATCH = 512
+"""Voxels estimated together with ``low_mem``."""
 
 RUN_TABLE = "bids_brnn"
 """Table of the TOML file that holds the options."""
@@ -57,13 +61,27 @@ class RunConfig:
     bids_database_dir: Path | None = None
     ignore: tuple[Ignorable, ...] = ()
     skip_bids_validation: bool = False
+    allow_links: tuple[Path, ...] = ()
+    """Folders outside of the data sets that links in them may lead to."""
     nprocs: int = 1
     omp_nthreads: int = 1
     mem_mb: int = 4000
+    low_mem: bool = False
+    """One step at a time, small batches."""
+    batch_size: int | None = None
+    """Voxels estimated together; None leaves it to the estimators."""
+    use_plugin: Path | None = None
+    """YAML file with a Nipype plugin and its arguments."""
+    resource_monitor: bool = False
     stop_on_first_crash: bool = False
     clean_workdir: bool = False
     reports_only: bool = False
+    boilerplate_only: bool = False
+    sloppy: bool = False
+    """Coarse and quick, for tests of a set-up."""
+    random_seed: int = 1
     write_graph: bool = False
+    debug: tuple[DebugMode, ...] = ()
     verbosity: int = 0
 
     def __post_init__(self) -> None:
@@ -71,11 +89,10 @@ class RunConfig:
             value = getattr(self, name)
             if value not in choices:
                 raise UsageError(f'{name} is "{value}"; use one of {", ".join(choices)}.')
-        for name in self.ignore:
-            if name not in get_args(Ignorable):
-                raise UsageError(
-                    f'ignore holds "{name}"; use one of {", ".join(get_args(Ignorable))}.'
-                )
+        for name, known in (("ignore", get_args(Ignorable)), ("debug", get_args(DebugMode))):
+            for value in getattr(self, name):
+                if value not in known:
+                    raise UsageError(f'{name} holds "{value}"; use one of {", ".join(known)}.')
         for entity, labels in (("sub", self.participant_label), ("ses", self.session_label)):
             for label in labels:
                 # A label reaches file and node names: nothing but letters and digits.
@@ -84,14 +101,16 @@ class RunConfig:
                         f'"{label}" is no BIDS label; {entity}- is followed by letters and '
                         "digits only."
                     )
-        for name, least in (("nprocs", 1), ("omp_nthreads", 1), ("mem_mb", 100), ("verbosity", 0)):
-            if getattr(self, name) < least:
+        for name, least in _LEAST.items():
+            if (getattr(self, name) or 0) < least and getattr(self, name) is not None:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
         if self.omp_nthreads > self.nprocs:
             raise UsageError(
                 f"omp_nthreads ({self.omp_nthreads}) is above nprocs ({self.nprocs}); "
                 "one step cannot use more threads than the run may use."
             )
+        if self.reports_only and self.boilerplate_only:
+            raise UsageError("--reports-only and --boilerplate-only exclude each other.")
         self._check_folders()
 
     def _check_folders(self) -> None:
@@ -115,6 +134,20 @@ class RunConfig:
                 "Choose another one with -w."
             )
 
+    def debugs(self, mode: DebugMode) -> bool:
+        """Whether ``--debug`` asks for ``mode``."""
+        return mode in self.debug or "all" in self.debug
+
+    @property
+    def loudness(self) -> int:
+        """``verbosity``, or everything where the log is to be debugged."""
+        return 2 if self.debugs("log") else self.verbosity
+
+    @property
+    def voxels_together(self) -> int | None:
+        """Voxels estimated together, or None for what each estimator thinks best."""
+        return self.batch_size or (LOW_MEMORY_BATCH if self.low_mem else None)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values by option name; options that are not set are left out."""
         values: dict[str, Any] = {}
@@ -123,7 +156,7 @@ class RunConfig:
             if isinstance(value, Mapping):
                 value = {str(key): str(path) for key, path in value.items()}
             elif isinstance(value, tuple):
-                value = list(value)
+                value = [str(entry) for entry in value]
             elif isinstance(value, Path):
                 value = str(value)
             if value is not None:
@@ -156,10 +189,23 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "level": get_args(Detail),
     "device": get_args(Device),
 }
-_PATHS = ("bids_dir", "output_dir", "work_dir", "mask", "bids_filter_file", "bids_database_dir")
-_LISTS = ("participant_label", "session_label", "ignore")
-_NUMBERS = ("nprocs", "omp_nthreads", "mem_mb", "verbosity")
+_LEAST: Mapping[str, int] = {
+    "nprocs": 1,
+    "omp_nthreads": 1,
+    "mem_mb": 100,
+    "batch_size": 1,
+    "random_seed": 0,
+    "verbosity": 0,
+}
+_PATHS = ("bids_dir", "output_dir", "work_dir", "mask", "bids_filter_file", "bids_database_dir",
+          "use_plugin")  # fmt: skip
+_LISTS = ("participant_label", "session_label", "ignore", "debug", "allow_links")
+_NUMBERS = tuple(_LEAST)
 _SWITCHES = (
+    "boilerplate_only",
+    "low_mem",
+    "resource_monitor",
+    "sloppy",
     "skip_bids_validation",
     "stop_on_first_crash",
     "clean_workdir",
@@ -226,6 +272,8 @@ def _typed(name: str, value: Any, base: Path | None = None) -> Any:
         return None
     if name in _PATHS:
         return absolute(value)
+    if name == "allow_links":
+        return tuple(absolute(folder) for folder in value)
     if name in _LISTS:
         return tuple(value)
     if name == "derivatives":

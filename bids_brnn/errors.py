@@ -16,6 +16,9 @@ EXIT_NOT_WRITABLE = 73
 EXIT_READ_ERROR = 74
 EXIT_TEMPORARY = 75
 
+DEBUGGER_VARIABLE = "BIDS_BRNN_DEBUGGER"
+"""Environment variable: where it is set, a step that fails opens the debugger."""
+
 
 class BidsBrnnError(Exception):
     """A problem the user can cure; the message says what, where and what to do."""

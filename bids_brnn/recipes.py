@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -163,7 +163,7 @@ class EstimatorRecipe:
             return model
         return CompressedSignal(model, Subspace(torch.from_numpy(np.array(self.basis))))
 
-    def build(self, cache_dir: Path | None = None) -> Estimator:
+    def build(self, cache_dir: Path | None = None, *, block_size: int | None = None) -> Estimator:
         """The estimator.
 
         Parameters
@@ -171,6 +171,9 @@ class EstimatorRecipe:
         cache_dir
             Where an estimator may keep what it computes from the recipe alone (a dictionary), for
             the next participant with the same pulse train.
+        block_size
+            Voxels estimated together, where the estimator's own choice does not suit; no part of
+            the recipe, as it does not change the result.
 
         Raises
         ------
@@ -180,7 +183,7 @@ class EstimatorRecipe:
             If the weights of a network are not those of the recipe.
         """
         if self.estimator == NETWORK:
-            return self._build_network()
+            return self._build_network(block_size)
         from bids_brnn.estimators import ESTIMATORS
 
         kinds: Mapping[str, Callable[..., Estimator]] = ESTIMATORS
@@ -191,9 +194,11 @@ class EstimatorRecipe:
         options = dict(self.estimator_options)
         if cache_dir is not None and self.estimator == "dict":
             options.setdefault("cache_dir", cache_dir)
+        if block_size is not None:
+            options["block_size"] = block_size
         return kinds[self.estimator](self.build_model(), **options)
 
-    def _build_network(self) -> Estimator:
+    def _build_network(self, block_size: int | None) -> Estimator:
         from bids_brnn.zoo.card import ModelCard
         from bids_brnn.zoo.store import estimator_for
 
@@ -203,7 +208,7 @@ class EstimatorRecipe:
         network: Any = estimator_for(
             self.build_model(), self.model, weights=self.weights, **self.estimator_options
         )
-        return cast("Estimator", network)
+        return cast("Estimator", replace(network, block_size=block_size))
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,6 +27,10 @@ def test_the_file_gives_the_same_value_back(tmp_path):
         nprocs=4,
         omp_nthreads=2,
         clean_workdir=True,
+        batch_size=100,
+        debug=("log",),
+        use_plugin=tmp_path / "plugin.yml",
+        allow_links=(tmp_path, tmp_path / "annex"),
     )
     before.to_file(tmp_path / "sub" / "run.toml")
     assert RunConfig.from_file(tmp_path / "sub" / "run.toml") == before
@@ -48,6 +52,9 @@ def test_keywords_win_over_the_file(tmp_path):
         ({"ignore": ("sleep",)}, "ignore holds"),
         ({"participant_label": ("../x",)}, "no BIDS label"),
         ({"nprocs": 0}, "nprocs is 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"debug": ("x",)}, "debug holds"),
+        ({"reports_only": True, "boilerplate_only": True}, "exclude each other"),
         ({"nprocs": 1, "omp_nthreads": 2}, "above nprocs"),
     ],
 )

@@ -85,7 +85,8 @@ def check_inside(path: Path, root: Path, allowed: Sequence[Path] = ()) -> Path:
     annexed = path.is_symlink() and ("annex", "objects") in pairwise(parts)
     if not inside and not annexed:
         raise InvalidBidsError(
-            f"{path} leads out of the data set, to {target}; copy that file into {root}."
+            f"{path} leads out of the data set, to {target}; copy that file into {root}, or "
+            "name its folder in --allow-links."
         )
     return path
 

@@ -116,13 +116,15 @@ def _option(action: argparse.Action) -> dict[str, Any]:
         row["type"] = "Flag"
     elif action.type is not None and getattr(action.type, "__name__", "") == "positive":
         row |= {"type": "Number", "integer": True, "minimum": 1}
+    elif action.type is not None and getattr(action.type, "__name__", "") == "count":
+        row |= {"type": "Number", "integer": True, "minimum": 0}
     elif action.metavar in ("FILE", "PATH") and action.dest != "work_dir":
         row["type"] = "File"
     else:
         row["type"] = "String"
     if action.choices:
         row["value-choices"] = list(action.choices)
-    if action.nargs == "+":
+    if action.nargs in ("+", "*"):
         row["list"] = True
     return row
 

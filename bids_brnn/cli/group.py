@@ -45,7 +45,7 @@ def gather(config: RunConfig) -> int:
     from bids_brnn.regions import COLUMNS
     from bids_brnn.workflows.execution import close_log, set_verbosity
 
-    set_verbosity(config.verbosity)
+    set_verbosity(config.loudness)
     tables = find_tables(config)
     if not tables:
         raise NothingSelectedError(

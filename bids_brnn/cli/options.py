@@ -36,6 +36,13 @@ def positive(text: str) -> int:
     return number
 
 
+def count(text: str) -> int:
+    """A whole number, zero included."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number')
+    return int(text)
+
+
 def existing_file(text: str) -> Path:
     """A path to a file that exists."""
     path = Path(text).expanduser()

@@ -11,7 +11,9 @@ from typing import Any, get_args
 from bids_brnn import __version__
 from bids_brnn.cli import options
 from bids_brnn.config import (
+    LOW_MEMORY_BATCH,
     AnalysisLevel,
+    DebugMode,
     Detail,
     Device,
     Ignorable,
@@ -105,6 +107,11 @@ def _add_selection(group: Any) -> None:
         help="inputs to leave aside although they exist",
     )  # fmt: skip
     _add(
+        group, "--allow-links", nargs="+", type=options.existing_folder, metavar="PATH",
+        help="folders outside of the data set that links in it may lead to; git-annex stores "
+        "always may",
+    )  # fmt: skip
+    _add(
         group, "--skip-bids-validation", action="store_true",
         help="do not run the BIDS validator first",
     )  # fmt: skip
@@ -133,6 +140,16 @@ def _add_method(group: Any) -> None:
         group, "--device", choices=get_args(Device),
         help="auto (default) takes a CUDA device where there is one, and says so",
     )  # fmt: skip
+    _add(
+        group, "--random-seed", type=options.count, metavar="N",
+        help="seed of the start values that estimators draw; default: 1, so that runs with "
+        "equal options give equal maps",
+    )  # fmt: skip
+    _add(
+        group, "--sloppy", action="store_true",
+        help="few iterations and a coarse dictionary: quick, for testing a set-up, never for "
+        "results",
+    )  # fmt: skip
 
 
 def _add_resources(group: Any) -> None:
@@ -147,6 +164,26 @@ def _add_resources(group: Any) -> None:
     _add(
         group, "--mem-mb", "--mem", dest="mem_mb", type=options.positive, metavar="MB",
         help="memory to use, MB; default: what Slurm or the system grants",
+    )  # fmt: skip
+    _add(
+        group, "--low-mem", action="store_true",
+        help="less memory, more time: one step after the other, and batches of "
+        f"{LOW_MEMORY_BATCH} voxels unless --batch-size is given",
+    )  # fmt: skip
+    _add(
+        group, "--batch-size", type=options.positive, metavar="N",
+        help="voxels estimated together; more need more memory, and maps do not change beyond "
+        "rounding; default: what suits each estimator",
+    )  # fmt: skip
+    _add(
+        group, "--use-plugin", "--nipype-plugin-file", dest="use_plugin",
+        type=options.existing_file, metavar="FILE",
+        help="YAML with a Nipype plugin (plugin, plugin_args); default: this process, or several "
+        "with --nprocs at least twice --omp-nthreads",
+    )  # fmt: skip
+    _add(
+        group, "--resource-monitor", action="store_true",
+        help="write CPU and memory of the run over time to logs/<run>_resources.tsv",
     )  # fmt: skip
 
 
@@ -168,8 +205,17 @@ def _add_control(group: Any) -> None:
         group, "--reports-only", action="store_true",
         help="make the reports from the maps that are there, estimate nothing",
     )  # fmt: skip
+    _add(
+        group, "--boilerplate-only", action="store_true",
+        help="write the methods text for what would be done (CITATION.md), do nothing else",
+    )  # fmt: skip
     _add(group, "--write-graph", action="store_true", help="write the workflow graph as dot file")
     _add(group, "--notrack", action="store_true", help="accepted; nothing is ever sent anywhere")
+    _add(
+        group, "--debug", nargs="*", choices=get_args(DebugMode),
+        help="log (default): as -vv, with where each error arose; pdb: open the debugger where "
+        "a step fails, all steps in this process; all: both",
+    )  # fmt: skip
     group.add_argument(
         "-v", "--verbose", dest="verbosity", action="count", help="-v: steps, -vv: everything"
     )
@@ -189,6 +235,8 @@ def parse(
     given = vars(build_parser().parse_args(arguments))
     chosen = read_options(given["config_file"]) if "config_file" in given else {}
     chosen.update((name, value) for name, value in given.items() if name not in _NOT_A_VALUE)
+    if given.get("debug") == []:
+        chosen["debug"] = ["log"]
     if isinstance(chosen.get("derivatives"), list):
         chosen["derivatives"] = dict(chosen["derivatives"])
     chosen.setdefault("work_dir", Path("work"))

@@ -55,8 +55,10 @@ def run_participants(config: RunConfig) -> int:
     with run_folders.inside(base):
         # Imported here: Nipype looks for settings in the current folder when it is imported.
         from bids_brnn.workflows.execution import close_log, set_verbosity
+        from bids_brnn.workflows.plugins import choose_plugin
 
-        set_verbosity(config.verbosity, log_file(config, run))
+        choose_plugin(config)  # what cannot be followed is said before anything is read
+        set_verbosity(config.loudness, log_file(config, run))
         try:
             discovery = usable(config, find(config))
             with run_folders.locked(base, discovery.participants):
@@ -86,6 +88,7 @@ def find(config: RunConfig) -> Discovery:
         derivatives=config.derivatives,
         database_dir=config.bids_database_dir,
         ignore=config.ignore,
+        allowed_links=config.allow_links,
     )
     for note in discovery.notes:
         _LOG.info("%s", note)
@@ -161,6 +164,7 @@ def read_filters(path: Path | None) -> Mapping[str, Any] | None:
 
 def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Failures:
     from bids_brnn.bids.outputs import earlier_version, write_dataset_files
+    from bids_brnn.cli.boilerplate import write_boilerplate
     from bids_brnn.interfaces.base import finished_steps
     from bids_brnn.workflows.participant import TOP, init_participant_wf, participant_name
 
@@ -172,6 +176,9 @@ def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Fail
         participant: config.output_dir / f"sub-{participant}" / "log" / run
         for participant in discovery.participants
     }
+    if config.boilerplate_only:
+        write_boilerplate(config, discovery, records)
+        return Failures()
     for record in records.values():
         config.to_file(record / "bids_brnn.toml")
     folders = {name: base / TOP / participant_name(name) for name in records}
@@ -221,23 +228,19 @@ def execute(
     records: Mapping[str, Path],
     run: str,
 ) -> Failures:
-    """Run the workflow in this process or in workers."""
-    from nipype.pipeline.plugins import LinearPlugin
-
+    """Run the workflow, and collect what went wrong."""
+    from bids_brnn.cli.monitor import monitored
     from bids_brnn.interfaces.base import user_errors
     from bids_brnn.workflows.execution import PatientPlugin, apply_settings, execution_settings
+    from bids_brnn.workflows.plugins import make_plugin
 
     apply_settings(execution_settings(stop_on_first_crash=config.stop_on_first_crash))
-    pool = None
-    if config.nprocs // config.omp_nthreads > 1:
-        pool = PatientPlugin(
-            n_procs=config.nprocs,
-            memory_gb=config.mem_mb / 1000,
-            verbosity=config.verbosity,
-            log_file=log_file(config, run),
-        )
+    log = log_file(config, run)
+    table = log.with_name(f"{run}_resources.tsv") if config.resource_monitor else None
+    plugin = make_plugin(config, log)
     try:
-        workflow.run(plugin=pool or LinearPlugin())
+        with monitored(table):
+            workflow.run(plugin=plugin)
     except Exception as error:
         _LOG.debug("the workflow stopped", exc_info=True)
         errors = tuple(found for folder in folders for found in user_errors(folder))
@@ -248,8 +251,8 @@ def execute(
         unknown = [path for path in crashes if "bids_brnn.errors." not in path.read_text()]
         return Failures(errors, tuple(unknown))
     finally:
-        if pool is not None:
-            pool.close()
+        if isinstance(plugin, PatientPlugin):
+            plugin.close()
     return Failures()
 
 
@@ -260,6 +263,7 @@ def conclude(config: RunConfig, discovery: Discovery, failures: Failures, second
     errors = [*discovery.problems, *failures.errors]
     for error in errors:
         print(f"bids_brnn: {error}", file=sys.stderr)
+        _LOG.debug("where it arose:", exc_info=error)
     for path in failures.crash_files:
         reason = KILLED if KILLED in path.read_text() else "A step crashed."
         print(f"bids_brnn: {reason} See {path}", file=sys.stderr)

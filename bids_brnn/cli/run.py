@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bids_brnn.errors import BidsBrnnError
+from bids_brnn.errors import DEBUGGER_VARIABLE, BidsBrnnError
 
 if TYPE_CHECKING:
     from bids_brnn.config import RunConfig
@@ -63,3 +63,6 @@ def prepare_environment(config: RunConfig) -> None:
     # NumPy's products are small ones inside the signal kernel's own threads: theirs would only
     # wait for each other (three times the processor time in a whole-slice NLLS fit).
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    os.environ.pop(DEBUGGER_VARIABLE, None)
+    if config.debugs("pdb"):
+        os.environ[DEBUGGER_VARIABLE] = "pdb"

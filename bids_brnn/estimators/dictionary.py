@@ -55,8 +55,12 @@ class DictionaryEstimator:
 
     model: SignalModel
     atoms: Tensor | None = None
-    """``(A, P)``; by default a logarithmic grid of R1 and R2 (10,000 atoms), or low-discrepancy
-    points between the bounds for a model with other parameters."""
+    """``(A, P)``; by default a logarithmic grid of R1 and R2, or low-discrepancy points between
+    the bounds for a model with other parameters."""
+    n_atoms: int = 10_000
+    """Number of default atoms, at least."""
+    seed: int = 1
+    """Of default atoms that are low-discrepancy points."""
     rank: int | None = None
     """Coefficients that are matched; by default as many as leave out 1e-5 of the atoms' energy,
     and all coefficients of a model that is compressed already."""
@@ -76,8 +80,9 @@ class DictionaryEstimator:
     name: str = field(default="dict", init=False)
 
     def __post_init__(self) -> None:
-        if self.block_size < 1 or self.refine < 0 or (self.rank is not None and self.rank < 1):
-            raise DataError("block_size and rank must be at least 1, refine at least 0")
+        least = min(self.block_size, self.n_atoms, 1 if self.rank is None else self.rank)
+        if least < 1 or self.refine < 0:
+            raise DataError("block_size, n_atoms and rank must be at least 1, refine at least 0")
         atoms = self.atoms
         if atoms is not None and (
             atoms.ndim != 2 or atoms.shape[0] < 1 or atoms.shape[1] != len(self.parameters)
@@ -172,7 +177,9 @@ class DictionaryEstimator:
 
     @cached_property
     def _atoms(self) -> Tensor:
-        atoms = default_atoms(self.parameters) if self.atoms is None else self.atoms
+        atoms = self.atoms
+        if atoms is None:
+            atoms = default_atoms(self.parameters, self.n_atoms, self.seed)
         return atoms.detach().to("cpu", torch.float64)
 
     @cached_property

@@ -67,7 +67,7 @@ def log_grid(
         ratio *= 0.99
 
 
-def default_atoms(parameters: ParameterSet, n_atoms: int = 10_000) -> Tensor:
+def default_atoms(parameters: ParameterSet, n_atoms: int = 10_000, seed: int = 1) -> Tensor:
     """Atoms ``(A, P)`` float64 for a model.
 
     A logarithmic grid where R1 and R2 alone are free; otherwise low-discrepancy points between
@@ -81,7 +81,7 @@ def default_atoms(parameters: ParameterSet, n_atoms: int = 10_000) -> Tensor:
         atoms[:, free] = grid
         lower, upper = parameters.bounds(atoms)
         return atoms[((atoms >= lower) & (atoms <= upper)).all(-1)]
-    atoms = spread_candidates(parameters, n_atoms)
+    atoms = spread_candidates(parameters, n_atoms, seed)
     for column in parameters.columns("supplied"):
         atoms[:, column] = parameters.items[column].start
     if "R1" in names and "R2" in names:

@@ -82,6 +82,8 @@ class NllsEstimator:
     """Whether the model is evaluated in single precision; by default if the data are."""
     block_size: int = 4096
     """Voxels estimated together; does not change the result beyond round-off."""
+    seed: int = 1
+    """Of the start candidates, where none are given."""
     name: str = field(default="nlls", init=False)
 
     def __post_init__(self) -> None:
@@ -105,7 +107,7 @@ class NllsEstimator:
     def _candidates(self) -> Candidates:
         theta = self.start if isinstance(self.start, Tensor) else None
         if theta is None:
-            theta = default_candidates(self.parameters)
+            theta = default_candidates(self.parameters, self.seed)
         return Candidates.simulate(self.model, theta)
 
     def estimate(
@@ -215,6 +217,7 @@ class NllsEstimator:
                 self.n_starts,
                 self.retry_residual,
                 self.single,
+                self.seed,
             ),
             self.block_size,
             *(part for item in sorted(inputs.known.items()) for part in item),

@@ -26,7 +26,7 @@ _STEP_DAMPING = 0.03
 """Atoms are coarse: a full Gauss-Newton step from one would leave the range of its tangent."""
 
 
-def spread_candidates(parameters: ParameterSet, n: int | None = None) -> Tensor:
+def spread_candidates(parameters: ParameterSet, n: int | None = None, seed: int = 1) -> Tensor:
     """Low-discrepancy points between the bounds, ``(n, P)`` float64.
 
     Three of four points gather around the start values of the parameters that are estimated (the
@@ -38,7 +38,7 @@ def spread_candidates(parameters: ParameterSet, n: int | None = None) -> Tensor:
     n_parameters = len(parameters)
     if n is None:
         n = min(256 * 2**n_parameters, 4096)
-    sobol = torch.quasirandom.SobolEngine(n_parameters, scramble=True, seed=1)
+    sobol = torch.quasirandom.SobolEngine(n_parameters, scramble=True, seed=seed)
     even = 2 * sobol.draw(n, dtype=torch.float64) - 1
     points = torch.empty_like(even)
     gathered = torch.arange(n) >= n // 4  # a block of the sequence is even in itself
@@ -55,18 +55,18 @@ def spread_candidates(parameters: ParameterSet, n: int | None = None) -> Tensor:
     return points
 
 
-def default_candidates(parameters: ParameterSet) -> Tensor:
+def default_candidates(parameters: ParameterSet, seed: int = 1) -> Tensor:
     """Points to try where nothing better is given, ``(S, P)`` float64.
 
     Between the bounds; for quantitative magnetization transfer every second one is a draw from
     the prior of tissues instead, because fluid and fat lie far from the rest in many parameters
     at once.
     """
-    points = spread_candidates(parameters)
+    points = spread_candidates(parameters, seed=seed)
     if parameters.names == QMT.names:
-        rng = torch.Generator().manual_seed(1)
+        rng = torch.Generator().manual_seed(seed)
         draws = qmt_prior(parameters).sample(len(points) // 2, rng=rng).to(points)
-        points = torch.cat([draws, spread_candidates(parameters, len(points) // 2)])
+        points = torch.cat([draws, spread_candidates(parameters, len(points) // 2, seed)])
     return points
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from nipype.interfaces.base import SimpleInterface
 
-from bids_brnn.errors import BidsBrnnError
+from bids_brnn.errors import DEBUGGER_VARIABLE, BidsBrnnError
 
 ERROR_FILE = "error.json"
 MANIFEST_FILE = "outputs.json"
@@ -30,9 +30,14 @@ class Node(SimpleInterface):
         folder = Path(runtime.cwd)
         try:
             outputs = self.work(folder)
-        except BidsBrnnError as error:
-            content = {"message": str(error), "exit_code": error.exit_code}
-            (folder / ERROR_FILE).write_text(json.dumps(content), encoding="utf-8")
+        except Exception as error:
+            if isinstance(error, BidsBrnnError):
+                content = {"message": str(error), "exit_code": error.exit_code}
+                (folder / ERROR_FILE).write_text(json.dumps(content), encoding="utf-8")
+            if os.environ.get(DEBUGGER_VARIABLE):
+                import pdb
+
+                pdb.post_mortem(error.__traceback__)
             raise
         self._results.update(outputs)
         write_manifest(folder, list(_files(outputs)))

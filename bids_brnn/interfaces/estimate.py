@@ -51,6 +51,7 @@ class EstimateMapsInputSpec(BaseInterfaceInputSpec):
     device = traits.Enum("auto", "cpu", "cuda", usedefault=True, desc="where to compute")
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="read by the scheduler")
     num_threads = traits.Range(low=1, value=1, usedefault=True, nohash=True, desc="CPU threads")
+    batch_size = traits.Range(low=1, nohash=True, desc="voxels estimated together")
     cache_dir = traits.Str(nohash=True, desc="folder of dictionaries, shared by participants")
     label = traits.Str("", usedefault=True, nohash=True, desc="name for messages")
 
@@ -86,7 +87,10 @@ class EstimateMaps(Node):
         recipe = EstimatorRecipe.from_file(Path(inputs.recipe))
         voxels = masked_voxels(grid, mask, recipe, Path(inputs.coefficients))
         data = to_device(voxels, inputs.device, inputs.num_threads)
-        estimator = recipe.build(Path(inputs.cache_dir) if isdefined(inputs.cache_dir) else None)
+        estimator = recipe.build(
+            Path(inputs.cache_dir) if isdefined(inputs.cache_dir) else None,
+            block_size=inputs.batch_size if isdefined(inputs.batch_size) else None,
+        )
         estimate = run_estimator(
             estimator,
             data,

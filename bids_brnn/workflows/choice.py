@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import bids_brnn.zoo
 from bids_brnn.bids.acquisition import Acquisition
@@ -15,7 +17,13 @@ from bids_brnn.zoo.card import ModelCard
 WEIGHTS_VARIABLE = "BIDS_BRNN_WEIGHTS"
 """Environment variable with a further folder of models."""
 SHIPPED = Path(bids_brnn.zoo.__file__).parent / "weights"
+SLOPPY: Mapping[str, Mapping[str, Any]] = {
+    "nlls": {"max_iterations": 10, "n_starts": 1},
+    "dict": {"n_atoms": 1000, "b1_bins": [0.5, 0.75, 1.0, 1.25, 1.5]},
+}
+"""Options of estimators with ``--sloppy``."""
 _PREFERRED_LOSS = "bias-reduced"
+_DEFAULT_SEED = 1  # of every estimator that draws
 
 
 def choose_recipes(
@@ -52,6 +60,7 @@ def choose_recipes(
             model=acquisition.model,
             sequence=acquisition.sequence,
             basis=acquisition.basis,
+            estimator_options=estimator_options(config, name),
             supplied=supplied,
             weights=weights,
             weights_sha256=digest,
@@ -71,6 +80,14 @@ def choose_recipes(
             "network for its pulse train. Use --reference auto, or train one with: brnn train."
         )
     return recipes
+
+
+def estimator_options(config: RunConfig, name: str) -> dict[str, Any]:
+    """Options of an estimator that differ from its own defaults; a network draws nothing."""
+    options = dict(SLOPPY.get(name, {})) if config.sloppy else {}
+    if name != NETWORK and config.random_seed != _DEFAULT_SEED:
+        options["seed"] = config.random_seed
+    return options
 
 
 def choose_reference(

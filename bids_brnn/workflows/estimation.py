@@ -21,6 +21,7 @@ def init_estimation_wf(
     device: str = "auto",
     use_gpu: bool = False,
     num_threads: int = 1,
+    batch_size: int | None = None,
     cache_dir: Path | None = None,
     label: str = "",
     mem_gb: float = 2.0,
@@ -40,6 +41,8 @@ def init_estimation_wf(
         Noise standard deviation per channel, if known.
     device, use_gpu, num_threads
         Where to compute; ``use_gpu`` is what Nipype's scheduler reads.
+    batch_size
+        Voxels estimated together; what suits the estimator by default.
     cache_dir
         Where dictionaries are kept for other participants with the same pulse train.
     label
@@ -67,6 +70,8 @@ def init_estimation_wf(
     )
     if supplied:
         interface.inputs.supplied_names = list(supplied)
+    if batch_size is not None:
+        interface.inputs.batch_size = batch_size
     if cache_dir is not None:
         interface.inputs.cache_dir = str(cache_dir)
     if noise_std is not None:

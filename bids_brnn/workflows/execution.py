@@ -99,18 +99,27 @@ class PatientPlugin(MultiProcPlugin):
         Memory that steps may ask for together.
     verbosity, log_file
         As in :func:`set_verbosity`, for the workers.
+    others
+        Further arguments of Nipype's ``MultiProc``.
     """
 
     pool: ProcessPoolExecutor
 
     def __init__(
-        self, *, n_procs: int, memory_gb: float, verbosity: int = 0, log_file: Path | None = None
+        self,
+        *,
+        n_procs: int,
+        memory_gb: float,
+        verbosity: int = 0,
+        log_file: Path | None = None,
+        others: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(
             {
+                "raise_insufficient": False,
+                **(others or {}),
                 "n_procs": n_procs,
                 "memory_gb": memory_gb,
-                "raise_insufficient": False,
                 "mp_context": "forkserver",
             }
         )

@@ -124,6 +124,7 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
             device=config.device,
             use_gpu=config.device != "cpu" and gpu_visible(),
             num_threads=config.omp_nthreads,
+            batch_size=config.voxels_together,
             cache_dir=base_dir / "dictionaries",
             label=f"{label} {name}",
             mem_gb=1.5 + 3 * gigabytes,

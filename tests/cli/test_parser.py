@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,14 @@ def test_both_spellings_of_every_option_are_accepted():
                 assert "--" + name[2:].replace("-", "_") in action.option_strings
 
 
+def test_every_option_is_documented():
+    text = (Path(__file__).parents[2] / "docs" / "usage.md").read_text()
+    for action in build_parser()._actions:
+        for name in action.option_strings:
+            if "_" not in name and name not in ("-h", "-d"):
+                assert re.search(rf"`[^`]*{name}\b", text), name
+
+
 def test_labels_lose_their_prefix(base):
     config = parse([*base, "--participant_label", "sub-01", "02", "--session-label", "ses-a"])
     assert config.participant_label == ("01", "02")
@@ -47,7 +56,17 @@ def test_derivatives_take_a_name_or_that_of_their_folder(base, tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--no-such-option"], ["--nprocs", "0"], ["--mask", "/does/not/exist.nii"], ["--level", "x"]],
+    [
+        ["--random-seed", "-1"],
+        ["--batch-size", "0"],
+        ["--debug", "x"],
+        ["--allow-links", "/none"],
+        ["--use-plugin", "/none"],
+        ["--no-such-option"],
+        ["--nprocs", "0"],
+        ["--mask", "/does/not/exist.nii"],
+        ["--level", "x"],
+    ],
 )
 def test_argparse_refuses_with_2(base, arguments, capsys):
     with pytest.raises(SystemExit) as stop:
@@ -68,6 +87,27 @@ def test_the_command_line_wins_over_the_file(base, tmp_path):
     file.write_text('[bids_brnn]\nreference = "dict"\nlevel = "minimal"\nmem_mb = 500\n')
     config = parse([*base, "--config-file", str(file), "--level", "full"])
     assert (config.reference, config.level, config.mem_mb) == ("dict", "full", 500)
+
+
+def test_options_of_fmriprep_have_its_spellings(base, tmp_path):
+    (tmp_path / "plugin.yml").write_text("plugin: Linear")
+    config = parse(
+        [*base, "--nipype-plugin-file", str(tmp_path / "plugin.yml"), "--n_cpus", "4", "--mem_mb",
+         "900", "--low-mem", "--random-seed", "0", "--notrack", "--allow-links", str(tmp_path)]
+    )  # fmt: skip
+    assert config.use_plugin == tmp_path / "plugin.yml"
+    assert (config.nprocs, config.mem_mb, config.random_seed) == (4, 900, 0)
+    assert config.allow_links == (tmp_path,)
+    assert config.voxels_together == 512
+    assert parse([*base, "--low-mem", "--batch-size", "99"]).voxels_together == 99
+    assert parse(base).voxels_together is None
+
+
+def test_debug_without_a_mode_is_the_log(base):
+    config = parse([*base, "--debug"])
+    assert (config.debug, config.loudness) == (("log",), 2)
+    assert parse([*base, "--debug", "pdb"]).loudness == 0
+    assert parse([*base, "--debug", "all"]).debugs("pdb")
 
 
 def test_threads_follow_slurm_and_never_exceed_it(base):

@@ -1,0 +1,95 @@
+"""Where the steps of a run are processed: this process, workers, or a plugin of the user."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nipype.pipeline.plugins as nipype_plugins
+import yaml
+
+from bids_brnn.config import RunConfig
+from bids_brnn.errors import ReadError, UsageError
+from bids_brnn.workflows.execution import PatientPlugin
+
+_KEYS = {"plugin", "plugin_args"}
+_SUFFIX = "Plugin"
+_POOL, _IN_ORDER = "MultiProc", "Linear"
+
+
+def choose_plugin(config: RunConfig) -> tuple[str, dict[str, Any]]:
+    """Name and arguments of the Nipype plugin of a run.
+
+    ``--use-plugin`` decides. Without it, steps run one after the other in this process, or in
+    workers where the CPUs allow two of them at once.
+
+    Raises
+    ------
+    ReadError
+        If the plugin file cannot be read.
+    UsageError
+        If it names no plugin of Nipype, or one that cannot be used with the other options.
+    """
+    in_order = "--debug pdb" if config.debugs("pdb") else "--low-mem" if config.low_mem else ""
+    if config.use_plugin is None:
+        several = config.nprocs // config.omp_nthreads > 1 and not in_order
+        return (_POOL if several else _IN_ORDER), {}
+    name, arguments = read_plugin_file(config.use_plugin)
+    if in_order and name != _IN_ORDER:
+        raise UsageError(
+            f"{in_order} runs one step after the other, but {config.use_plugin} asks for "
+            f"{name}; leave one of them out."
+        )
+    return name, arguments
+
+
+def make_plugin(config: RunConfig, log_file: Path | None = None) -> Any:
+    """The Nipype plugin of a run.
+
+    ``MultiProc`` is our :class:`PatientPlugin`, with the CPUs and the memory of the run where the
+    plugin file does not say.
+
+    Raises
+    ------
+    BidsBrnnError
+        See :func:`choose_plugin`.
+    """
+    name, arguments = choose_plugin(config)
+    if name == _POOL:
+        return PatientPlugin(
+            n_procs=arguments.pop("n_procs", config.nprocs),
+            memory_gb=arguments.pop("memory_gb", config.mem_mb / 1000),
+            verbosity=config.loudness,
+            log_file=log_file,
+            others=arguments,
+        )
+    return getattr(nipype_plugins, f"{name}{_SUFFIX}")(plugin_args=arguments)
+
+
+def read_plugin_file(path: Path) -> tuple[str, dict[str, Any]]:
+    """Name and arguments of the plugin that a YAML file asks for, as in fMRIPrep.
+
+    Raises
+    ------
+    ReadError
+        If the file is absent or is no YAML.
+    UsageError
+        If it has other keys than ``plugin`` and ``plugin_args``, or Nipype has no such plugin.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise ReadError(f"Cannot read the plugin file {path}: {error}.") from error
+    if not isinstance(content, dict) or not content.keys() <= _KEYS or "plugin" not in content:
+        raise UsageError(
+            f'{path} must hold "plugin" and, if needed, "plugin_args", such as '
+            "{plugin: MultiProc, plugin_args: {n_procs: 4}}."
+        )
+    name, arguments = content["plugin"], content.get("plugin_args") or {}
+    known = [item.removesuffix(_SUFFIX) for item in dir(nipype_plugins) if item.endswith(_SUFFIX)]
+    if name not in known:
+        raise UsageError(f"{path}: Nipype has no plugin {name!r}; it has {', '.join(known)}.")
+    if not isinstance(arguments, Mapping):
+        raise UsageError(f"{path}: plugin_args must be a table of arguments by name.")
+    return name, dict(arguments)
