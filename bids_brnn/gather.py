@@ -24,7 +24,7 @@ from bids_brnn.parameters import QMT, RELAXATION
 from bids_brnn.reports.content import EstimatorView, MapView, SeriesView
 
 _MAPS = ("QMTmap", "MRFmap", "T1map", "T2map", "R1map", "R2map", "M0map")
-_QUALITY = ("M0", "relres", "match")
+_QUALITY = ("M0", "relres", "match", "snr")
 _TITLES = {"brnn": "Network", "nlls": "NLLS", "dict": "Dictionary matching"}
 _OWN_RANGE = {"T1": (0.0, 2.5), "T2": (0.0, 0.2), "relres": (0.0, 0.1), "match": (0.9, 1.0)}
 _MAX_NAMED = 12  # labels of a finer parcellation are no tissue classes
@@ -44,6 +44,7 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
     suffixes = {name.suffix for _, name in files}
     kind = "QMT" if suffixes & {"QMTmap", "QMTref"} else "MRF"
     references = [path for path, name in files if name.suffix in ("QMTref", "MRFref")]
+    about = read_json(_json_of(references[0])) if references else {}
     return SeriesView(
         name=f"{head}_{kind}",
         kind=kind,
@@ -53,7 +54,8 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
         labels=labels,
         label_names=names,
         supplied=_supplied(output_dir, mask_path.parent.parent / "fmap", head),
-        facts=_series_facts(mask_path, mask),
+        facts=[*_series_facts(mask_path, mask), *_noise_facts(about)],
+        notes=[_sentence(step) for step in about.get("PreparationSteps", [])],
     )
 
 
@@ -206,6 +208,20 @@ def _series_facts(mask_path: Path, mask: NDArray[np.bool_]) -> list[tuple[str, s
         ("voxel size", f"{' x '.join(f'{edge:.3g}' for edge in size)} mm"),
         ("mask volume", f"{litres:.3g} l"),
     ]
+
+
+def _noise_facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
+    level, source = about.get("NoiseStandardDeviation"), about.get("NoiseSource")
+    if source in (None, "n/a"):
+        return []
+    if not isinstance(level, int | float):
+        return [("noise level", f"from {source}")]
+    return [("noise level", f"{level:.4g} per channel, from {source}")]
+
+
+def _sentence(text: object) -> str:
+    words = str(text)
+    return f"{words[:1].upper()}{words[1:].rstrip('.')}."
 
 
 def _estimator_facts(

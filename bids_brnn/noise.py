@@ -56,6 +56,29 @@ def add_noise(coefficients: Tensor, snr: float | Tensor, *, rng: torch.Generator
     return coefficients + torch.view_as_complex(channels) / ratio[..., None]
 
 
+def residual_noise(residual: Tensor, n_values: int, n_free: int, *, channels: int = 2) -> Tensor:
+    """Noise standard deviation per channel that a residual tells.
+
+    Parameters
+    ----------
+    residual
+        Norm of (data - signal), any shape.
+    n_values
+        Values per voxel.
+    n_free
+        Parameters estimated; the scale M0 is counted here, one per channel.
+    channels
+        2 for complex values, 1 for magnitudes.
+
+    Returns
+    -------
+    Tensor
+        Of the same shape; at least one degree of freedom is assumed.
+    """
+    level: Tensor = residual / max(channels * (n_values - 1) - n_free, 1) ** 0.5
+    return level
+
+
 def normalise(coefficients: Tensor, how: Normalisation = "first") -> tuple[Tensor, Tensor]:
     """Remove the complex scale M0 from ``coefficients``.
 

@@ -158,10 +158,16 @@ def write_mask(
 
 
 def write_reference(
-    output_dir: Path, origin: Origin, values: NDArray[np.floating], *, like: Volume
+    output_dir: Path,
+    origin: Origin,
+    values: NDArray[np.floating],
+    *,
+    like: Volume,
+    extra: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write the 3D magnitude image of the series."""
-    sidecar = image_sidecar(origin, grammar()["output"]["descriptions"]["mean"], units="arbitrary")
+    """Write the 3D magnitude image of the series; ``extra`` keys tell of noise and preparation."""
+    words = grammar()["output"]["descriptions"]["mean"]
+    sidecar = image_sidecar(origin, words, units="arbitrary", extra=extra)
     return _write_pair(reference_path(output_dir, origin), values, like, sidecar)
 
 

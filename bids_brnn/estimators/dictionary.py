@@ -34,6 +34,7 @@ from bids_brnn.estimators.dictionary_refine import (
     standard_deviation,
     step,
 )
+from bids_brnn.noise import residual_noise
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import SignalModel
 
@@ -77,6 +78,8 @@ class DictionaryEstimator:
     """Folder for simulated dictionaries, shared by all runs and jobs; none by default."""
     progress: Progress | None = None
     """Called with the voxels done and their number where ``estimate`` gets nothing else."""
+    channels: int = 2
+    """Noise channels of a value: 2 for complex data, 1 where model and data are magnitudes."""
     name: str = field(default="dict", init=False)
 
     def __post_init__(self) -> None:
@@ -261,8 +264,10 @@ class DictionaryEstimator:
         if self.with_std:
             free = [column for column in range(len(self.parameters)) if column not in known]
             noise = torch.nan_to_num(sigma, posinf=0.0).clamp_min(0) / size
-            spare = 2 * self.model.n_samples - 2 - len(free)
-            from_residual = explained.residual / max(spare, 1) ** 0.5
+            spare = self.channels * (self.model.n_samples - 1) - len(free)
+            from_residual = residual_noise(
+                explained.residual, self.model.n_samples, len(free), channels=self.channels
+            )
             noise = torch.where(noise > 0, noise, from_residual if spare > 0 else torch.nan)
             maps["std"] = standard_deviation(signal, derivatives, free, noise / explained.m0.abs())
         return maps

@@ -24,6 +24,7 @@ from bids_brnn.estimators.common import (
     within_bounds,
 )
 from bids_brnn.estimators.nuisances import least_squares_scale, refine_nuisances
+from bids_brnn.noise import residual_noise
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import SignalModel
 
@@ -176,8 +177,7 @@ class NetworkEstimator:
         )
         m0, rest = least_squares_scale(signal, coefficients)
         if sigma is None:
-            free = 2 * signal.shape[-1] - 2 - len(self._free(known))
-            sigma = rest / max(free, 1) ** 0.5
+            sigma = residual_noise(rest, signal.shape[-1], len(self._free(known)))
             noise = m0.abs() / self.lowest_snr
         else:
             sigma = noise = sigma / size

@@ -47,7 +47,10 @@ class EstimateMapsInputSpec(BaseInterfaceInputSpec):
     suffix = traits.Enum("QMTmap", "MRFmap", usedefault=True, desc="suffix of quality maps")
     supplied = InputMultiPath(File(exists=True), desc="known maps on the same grid")
     supplied_names = traits.List(traits.Str, desc="their parameter names, in the same order")
-    noise_std = traits.Float(desc="noise standard deviation per channel")
+    noise_std = traits.Float(desc="noise standard deviation per channel, for weights and spread")
+    noise_level = traits.Float(
+        0.0, usedefault=True, desc="noise per channel for the SNR map; 0: residual of each voxel"
+    )
     device = traits.Enum("auto", "cpu", "cuda", usedefault=True, desc="where to compute")
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="read by the scheduler")
     num_threads = traits.Range(low=1, value=1, usedefault=True, nohash=True, desc="CPU threads")
@@ -79,7 +82,7 @@ class EstimateMaps(Node):
 
     def work(self, folder: Path) -> Mapping[str, Any]:
         """Load, estimate, save."""
-        from bids_brnn.interfaces.maps import named_maps
+        from bids_brnn.interfaces.maps import named_maps, signal_to_noise
 
         inputs = self.inputs
         grid = load(inputs.coefficients)
@@ -95,12 +98,13 @@ class EstimateMaps(Node):
             estimator,
             data,
             self._supplied(mask, data),
-            inputs.noise_std if isdefined(inputs.noise_std) else None,
+            inputs.noise_std if isdefined(inputs.noise_std) and inputs.noise_std > 0 else None,
             folder / "checkpoint.safetensors",
             inputs.label or estimator.name,
         )
         rows = []
-        for item in named_maps(estimate, estimator.parameters, inputs.suffix):
+        ratio = signal_to_noise(estimate, data, estimator.parameters, inputs.noise_level)
+        for item in named_maps(estimate, estimator.parameters, inputs.suffix, snr=ratio):
             rows.extend(save_map(folder, item, mask, grid.affine))
         (folder / MAPS_FILE).write_text(json.dumps(rows, indent=1), encoding="utf-8")
         (folder / "checkpoint.safetensors").unlink(missing_ok=True)

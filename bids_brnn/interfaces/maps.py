@@ -21,6 +21,8 @@ _RESIDUAL = "Norm of the difference between data and fit over the norm of the da
 _DISTANCE = "Distance from what the network was trained on; above 1 do not trust the estimate"
 _MATCH = "Normalized inner product of the data and the best dictionary entry"
 
+_SNR = "Magnitude of M0 over the noise standard deviation in each channel (real, imaginary)"
+
 INVERSES: Mapping[str, MapItem] = {"R1": T1, "R2": T2}
 """Rates of a single-pool model that users also want as times."""
 
@@ -35,7 +37,34 @@ class NamedMap:
     bounds: tuple[float, float] | None = None
 
 
-def named_maps(estimate: Estimate, parameters: ParameterSet, suffix: str) -> Iterator[NamedMap]:
+def signal_to_noise(
+    estimate: Estimate, data: Tensor, parameters: ParameterSet, level: float
+) -> Tensor:
+    """``|M0| / sigma``, ``(V,)``, as networks and bounds define it.
+
+    Parameters
+    ----------
+    estimate
+        Of the voxels ``data`` ``(V, N)``.
+    parameters
+        Of the model.
+    level
+        Noise standard deviation per channel; where it is not positive, the residual of each voxel
+        tells it.
+    """
+    from bids_brnn.noise import residual_noise
+
+    m0 = estimate.m0.abs()
+    if level > 0:
+        return m0 / level
+    free = len(parameters.columns("estimated", "nuisance"))
+    size = data.abs().square().sum(-1).sqrt()
+    return m0 / residual_noise(estimate.residual * size, data.shape[-1], free)
+
+
+def named_maps(
+    estimate: Estimate, parameters: ParameterSet, suffix: str, snr: Tensor | None = None
+) -> Iterator[NamedMap]:
     """Maps of an estimate, in the order of the parameters.
 
     Parameters
@@ -46,6 +75,8 @@ def named_maps(estimate: Estimate, parameters: ParameterSet, suffix: str) -> Ite
         Of the columns of ``estimate.theta``; those estimated become maps.
     suffix
         ``QMTmap`` or ``MRFmap``, for quality measures.
+    snr
+        ``(V,)``, from :func:`signal_to_noise`.
     """
     for column in parameters.columns("estimated"):
         parameter = parameters.items[column]
@@ -68,3 +99,5 @@ def named_maps(estimate: Estimate, parameters: ParameterSet, suffix: str) -> Ite
     if "distance" in estimate.quality:
         item = MapItem("distance", "1", suffix, _DISTANCE, (0.0, 2.0))
         yield NamedMap(item, estimate.quality["distance"])
+    if snr is not None:
+        yield NamedMap(MapItem("snr", "1", suffix, _SNR), snr)

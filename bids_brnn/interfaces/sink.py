@@ -60,6 +60,9 @@ class WriteSeriesInputSpec(_SinkInputSpec):
     mask = File(exists=True, mandatory=True, desc="mask on the grid of the series")
     mask_source = traits.Str(mandatory=True, desc="where it comes from, in words")
     reference = File(exists=True, mandatory=True, desc="mean magnitude")
+    noise_level = traits.Float(desc="noise standard deviation per channel; 0 if unknown")
+    noise_source = traits.Str("", usedefault=True, desc="how it was found, in words")
+    steps = traits.List(traits.Str, desc="what was done to the series, in words")
     supplied = InputMultiPath(File(exists=True), desc="field maps on the grid of the series")
     decisions = traits.List(traits.Str, desc="how their units were read")
 
@@ -80,7 +83,7 @@ class WriteSeries(Node):
         reference = np.asanyarray(load(inputs.reference).dataobj)
         written = [
             write_mask(root, series, mask, like=like, source=source),
-            write_reference(root, series, reference, like=like),
+            write_reference(root, series, reference, like=like, extra=history_keys(inputs)),
         ]
         for path in inputs.supplied if isdefined(inputs.supplied) else []:
             suffix, units = FIELD_SUFFIX[Path(path).stem]
@@ -101,6 +104,9 @@ class WriteMapsInputSpec(_SinkInputSpec):
     maps = InputMultiPath(File(exists=True), mandatory=True, desc="the files it lists")
     mask = File(exists=True, mandatory=True, desc="mask on the grid of the series")
     mask_source = traits.Str(mandatory=True, desc="where it comes from, in words")
+    noise_level = traits.Float(desc="noise standard deviation per channel; 0 if unknown")
+    noise_source = traits.Str("", usedefault=True, desc="how it was found, in words")
+    steps = traits.List(traits.Str, desc="what was done to the series, in words")
     decisions = traits.List(traits.Str, desc="how units of field maps were read")
 
 
@@ -130,7 +136,10 @@ class WriteMaps(Node):
                 valid_range=None if valid is None else (valid[0], valid[1]),
                 weights_name=Path(recipe.weights).stem or "n/a",
                 weights_sha256=recipe.weights_sha256 or "n/a",
-                extra=method_keys(recipe, inputs.mask_source, decisions),
+                extra={
+                    **method_keys(recipe, inputs.mask_source, decisions),
+                    **history_keys(inputs),
+                },
             )
             item = MapItem(row["name"], row["unit"], row["suffix"], row["description"])
             written.append(
@@ -207,6 +216,16 @@ def b1_source(recipe: EstimatorRecipe, decisions: list[str]) -> str:
     if "B1" in recipe.supplied:
         return decisions[recipe.supplied.index("B1")]
     return "estimated" if recipe.model == "gbloch" else "none, flip angles taken as nominal"
+
+
+def history_keys(inputs: Any) -> dict[str, object]:
+    """Sidecar keys that tell what was found and done before estimation."""
+    level = inputs.noise_level if isdefined(inputs.noise_level) else 0.0
+    return {
+        "NoiseStandardDeviation": float(f"{level:.6g}") if level > 0 else "n/a",
+        "NoiseSource": inputs.noise_source or "n/a",
+        "PreparationSteps": list(inputs.steps) if isdefined(inputs.steps) else [],
+    }
 
 
 def method_keys(

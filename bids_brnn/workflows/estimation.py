@@ -53,11 +53,12 @@ def init_estimation_wf(
     Returns
     -------
     Workflow
-        ``inputnode``: ``coefficients``, ``mask`` and, with supplied parameters, ``supplied``;
+        ``inputnode``: ``coefficients``, ``mask``, ``noise_level`` (for the SNR map; 0 if unknown)
+        and, with supplied parameters, ``supplied``;
         ``outputnode``: :data:`~bids_brnn.workflows.fields.ESTIMATED`.
     """
     workflow = Workflow(name=name)
-    fields = ["coefficients", "mask", *(["supplied"] if supplied else [])]
+    fields = ["coefficients", "mask", "noise_level", *(["supplied"] if supplied else [])]
     inputnode = Node(IdentityInterface(fields=fields), name="inputnode")
     outputnode = Node(IdentityInterface(fields=list(ESTIMATED)), name="outputnode")
     interface = EstimateMaps(

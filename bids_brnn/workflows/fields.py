@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-PREPARED = ("coefficients", "mask", "mask_source", "reference")
-"""What preparation makes of every series."""
+PREPARED = ("coefficients", "mask", "mask_source", "reference", "noise_level")
+"""What preparation makes of every series, to be used."""
+
+HISTORY = ("noise_source", "steps")
+"""What preparation tells of every series, for sidecars and report."""
 
 SUPPLIED = ("supplied", "decisions")
 """What preparation makes of field maps, where there are any."""

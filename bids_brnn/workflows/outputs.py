@@ -10,9 +10,9 @@ from nipype.pipeline.engine import Node, Workflow
 
 from bids_brnn.interfaces.regions import SummariseRegions
 from bids_brnn.interfaces.sink import WriteMaps, WriteRegions, WriteSeries
-from bids_brnn.workflows.fields import ESTIMATED, PREPARED, SUPPLIED
+from bids_brnn.workflows.fields import ESTIMATED, HISTORY, PREPARED, SUPPLIED
 
-_SERIES = tuple(field for field in PREPARED if field != "coefficients")
+_SERIES = (*(field for field in PREPARED if field != "coefficients"), *HISTORY)
 
 
 def init_outputs_wf(
@@ -42,8 +42,8 @@ def init_outputs_wf(
     Returns
     -------
     Workflow
-        ``inputnode``: mask, mask_source and reference; for each estimator ``E`` the fields
-        ``E_maps_file`` and ``E_maps``.
+        ``inputnode``: mask, mask_source, reference and what was found of the noise;
+        for each estimator ``E`` the fields ``E_maps_file`` and ``E_maps``.
     """
     workflow = Workflow(name=name)
     fields = [*_SERIES, *(SUPPLIED if has_fields else ())]
@@ -55,7 +55,8 @@ def init_outputs_wf(
     for estimator, recipe in recipes.items():
         ours = [(f"{estimator}_{field}", field) for field in ESTIMATED]
         maps = Node(WriteMaps(recipe=str(recipe), **shared), name=f"write_{estimator}")
-        sidecar = ["mask", "mask_source", *(["decisions"] if has_fields else [])]
+        sidecar = [field for field in _SERIES if field != "reference"]
+        sidecar += ["decisions"] if has_fields else []
         workflow.connect([(inputnode, maps, [*ours, *((item, item) for item in sidecar)])])
         for label, (image, lookup) in segmentations.items():
             regions = Node(SummariseRegions(), name=f"regions_{estimator}_{label}")

@@ -21,7 +21,7 @@ from bids_brnn.recipes import NETWORK
 from bids_brnn.workflows.choice import choose_recipes
 from bids_brnn.workflows.estimation import init_estimation_wf
 from bids_brnn.workflows.execution import execution_settings, gpu_visible
-from bids_brnn.workflows.fields import ESTIMATED, PREPARED, SUPPLIED
+from bids_brnn.workflows.fields import ESTIMATED, HISTORY, PREPARED, SUPPLIED
 from bids_brnn.workflows.outputs import init_outputs_wf
 from bids_brnn.workflows.preparation import init_preparation_wf
 
@@ -99,10 +99,13 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
     if NETWORK not in recipes and config.weights == "auto":
         _LOG.info("%s: no network for its pulse train is installed", label)
     gigabytes = 8 * prod(acquisition.shape) / 1e9
+    noise = number(acquisition.metadata, "NoiseStandardDeviation", label)
     preparation = init_preparation_wf(
         parts=acquisition.parts,
         masks=masks(config, acquisition),
         supplied=supplied,
+        noise_std=noise,
+        frames=acquisition.representation == "time",
         label=label,
         mem_gb=0.5 + 2.5 * gigabytes,
     )
@@ -114,7 +117,6 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
         segmentations=labels,
         has_fields=bool(supplied),
     )
-    noise = number(acquisition.metadata, "NoiseStandardDeviation", label)
     for name, recipe in recipes.items():
         estimation = init_estimation_wf(
             recipe=recipe,
@@ -130,10 +132,10 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
             mem_gb=1.5 + 3 * gigabytes,
             name=f"estimation_{name}_wf",
         )
-        passed = ["coefficients", "mask", *(["supplied"] if supplied else [])]
+        passed = ["coefficients", "mask", "noise_level", *(["supplied"] if supplied else [])]
         _link(workflow, preparation, estimation, {field: field for field in passed})
         _link(workflow, estimation, outputs, {field: f"{name}_{field}" for field in ESTIMATED})
-    fields = [field for field in PREPARED if field != "coefficients"]
+    fields = [field for field in PREPARED if field != "coefficients"] + list(HISTORY)
     fields += SUPPLIED if supplied else ()
     _link(workflow, preparation, outputs, {field: field for field in fields})
     return workflow

@@ -10,8 +10,9 @@ from nipype.pipeline.engine import Node, Workflow
 
 from bids_brnn.bids.acquisition import Part
 from bids_brnn.interfaces.fields import PrepareFields
+from bids_brnn.interfaces.noise import EstimateNoise
 from bids_brnn.interfaces.prepare import PrepareCoefficients
-from bids_brnn.workflows.fields import PREPARED, SUPPLIED
+from bids_brnn.workflows.fields import HISTORY, PREPARED, SUPPLIED
 
 
 def init_preparation_wf(
@@ -19,6 +20,8 @@ def init_preparation_wf(
     parts: Mapping[Part, Path],
     masks: Mapping[str, Path],
     supplied: Mapping[str, tuple[Path, str]],
+    noise_std: float | None = None,
+    frames: bool = False,
     label: str = "",
     mem_gb: float = 1.0,
     name: str = "preparation_wf",
@@ -33,6 +36,10 @@ def init_preparation_wf(
         ``user_mask`` (on the grid of the series) or ``mask`` (any grid), or neither.
     supplied
         File and units of field maps by ``B1`` or ``w0``.
+    noise_std
+        Noise standard deviation per channel, if known; otherwise it is estimated.
+    frames
+        Whether the series holds time frames; otherwise coefficients.
     label
         Name of the series for messages.
     mem_gb
@@ -41,18 +48,28 @@ def init_preparation_wf(
     Returns
     -------
     Workflow
-        ``outputnode`` holds :data:`~bids_brnn.workflows.fields.PREPARED`, and with field maps
+        ``outputnode`` holds :data:`~bids_brnn.workflows.fields.PREPARED`,
+        :data:`~bids_brnn.workflows.fields.HISTORY`, and with field maps
         :data:`~bids_brnn.workflows.fields.SUPPLIED`, lists in the order of ``supplied``.
     """
     workflow = Workflow(name=name)
-    outputs = [*PREPARED, *(SUPPLIED if supplied else ())]
+    outputs = [*PREPARED, *HISTORY, *(SUPPLIED if supplied else ())]
     inputnode = Node(IdentityInterface(fields=[*parts, *masks]), name="inputnode")
     for field, path in (*parts.items(), *masks.items()):
         setattr(inputnode.inputs, field, str(path))
     prepare = Node(PrepareCoefficients(label=label), name="prepare", mem_gb=mem_gb)
     outputnode = Node(IdentityInterface(fields=outputs), name="outputnode")
     workflow.connect([(inputnode, prepare, [(field, field) for field in (*parts, *masks)])])
-    workflow.connect([(prepare, outputnode, [(field, field) for field in PREPARED])])
+    made = [field for field in PREPARED if field != "noise_level"]
+    workflow.connect([(prepare, outputnode, [(field, field) for field in made])])
+    noise = Node(
+        EstimateNoise(frames=frames, magnitude=set(parts) == {"mag"}, label=label), name="noise"
+    )
+    if noise_std is not None:
+        noise.inputs.declared = noise_std
+    found = ("noise_level", *HISTORY)
+    workflow.connect([(prepare, noise, [(field, field) for field in ("coefficients", "mask")])])
+    workflow.connect([(noise, outputnode, [(field, field) for field in found])])
     if supplied:
         fields = PrepareFields(
             names=list(supplied),

@@ -49,7 +49,7 @@ def test_the_files_are_exactly_those_promised(fitted, files_of):
     out, _ = fitted
     head = "sub-01/anat/sub-01_acq-hsfp_"
     images = {f"{head}desc-brain_mask", f"{head}desc-mean_QMTref", f"{head}desc-nlls_M0map"}
-    images |= {f"{head}model-genbloch_param-relres_desc-nlls_QMTmap"}
+    images |= {f"{head}model-genbloch_param-{q}_desc-nlls_QMTmap" for q in ("relres", "snr")}
     for name in PARAMETERS:
         for desc in ("nlls", "nllsStd"):
             images.add(f"{head}model-genbloch_param-{name}_desc-{desc}_QMTmap")

@@ -92,12 +92,32 @@ def test_sidecars_tell_units_sources_and_method(finished):
         assert (out / link / "dataset_description.json").is_file()
 
 
+def test_the_snr_map_is_m0_over_the_noise_of_the_sidecar(finished):
+    dataset, out, _, _, _ = finished
+    declared = json.loads((dataset / "acq-fisp_MRF.json").read_text())["NoiseStandardDeviation"]
+    folder = out / "sub-01" / "anat"
+    for head, desc, kind in (
+        ("acq-fisp_model-epg", "dict", "MRF"),
+        ("acq-hsfp_model-genbloch", "nlls", "QMT"),
+    ):
+        name = f"sub-01_{head}_param-snr_desc-{desc}_{kind}map"
+        sidecar = json.loads((folder / f"{name}.json").read_text())
+        assert sidecar["NoiseStandardDeviation"] == pytest.approx(declared, rel=1e-5)
+        assert sidecar["NoiseSource"] == "NoiseStandardDeviation of the sidecar"
+        assert sidecar["PreparationSteps"] == []
+        snr = np.asanyarray(nibabel.load(folder / f"{name}.nii.gz").dataobj)
+        m0 = folder / f"sub-01_{head.partition('_')[0]}_desc-{desc}_M0map.nii.gz"
+        np.testing.assert_allclose(
+            snr, np.asanyarray(nibabel.load(m0).dataobj) / declared, rtol=1e-5
+        )
+
+
 def test_region_tables_hold_every_region_and_parameter(finished):
     dataset, out, _, _, _ = finished
     path = out / "sub-01" / "anat" / "sub-01_acq-fisp_seg-aseg_desc-dict_scalarstats.tsv"
     table = pd.read_csv(path, sep="\t", na_values="n/a")
     lookup = pd.read_csv(dataset / "derivatives" / "fmriprep" / "desc-aseg_dseg.tsv", sep="\t")
-    assert set(table["param"]) == {"R1", "R2", "T1", "T2", "M0", "match"}
+    assert set(table["param"]) == {"R1", "R2", "T1", "T2", "M0", "match", "snr"}
     for _, part in table.groupby("param"):
         assert list(part["index"]) == list(lookup["index"])
         assert list(part["name"]) == list(lookup["name"])

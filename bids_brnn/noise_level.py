@@ -1,0 +1,168 @@
+"""The noise level of a series, from its own data.
+
+The level is the standard deviation in *each* of the real and the imaginary channel, as everywhere
+here. Two places tell it: air, where there is nothing but noise, and the part of many time frames
+that no low-rank signal explains. NumPy only: preparation never loads torch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Array = NDArray[Any]
+
+_MARGIN = 2
+"""Voxels between mask and air: blur of the point-spread function, and an edge that missed."""
+_LEAST_VOXELS = 30
+_LEAST_FRAMES = 20
+_MOST_VOXELS = 4000
+"""Voxels whose frames are decomposed; more do not change the level by a percent."""
+_SPREAD = 2.0
+"""Largest spread of the energy of air voxels, in that of white noise of one level."""
+
+
+_SOURCES = {
+    "air": "air outside the mask",
+    "frames": "time frames inside the mask, without the low-rank signal (Marchenko-Pastur)",
+}
+
+
+@dataclass(frozen=True)
+class NoiseLevel:
+    """Noise of a series."""
+
+    std: float | None
+    """Standard deviation per channel; None where the data do not tell it."""
+    source: str
+    """How it was found, in words."""
+
+
+def find_noise_level(
+    data: Array,
+    mask: NDArray[np.bool_],
+    *,
+    declared: float | None = None,
+    frames: bool = False,
+    magnitude: bool = False,
+) -> NoiseLevel:
+    """What is declared, else the residual of time frames, else air.
+
+    Parameters
+    ----------
+    data
+        ``(X, Y, Z, N)`` complex; magnitudes have a zero imaginary part.
+    mask
+        ``(X, Y, Z)``: where there is signal.
+    declared
+        ``NoiseStandardDeviation`` of the sidecar.
+    frames
+        Whether the last axis holds time frames; coefficients leave no room for a residual.
+    magnitude
+        Whether the data are magnitudes: air then comes first, as it gives the level exactly
+        (second moment of a Rayleigh distribution) and dark frames inside the head do not.
+    """
+    if declared is not None and declared > 0:
+        return NoiseLevel(declared, "NoiseStandardDeviation of the sidecar")
+    ways = [("frames", frame_level)] if frames else []
+    ways.insert(0 if magnitude else len(ways), ("air", air_level))
+    for name, estimate in ways:
+        level = estimate(data, mask)
+        if level is not None:
+            # Magnitudes have one noise channel, whose variance is not shared out to two.
+            scale = math.sqrt(2) if name == "frames" and magnitude else 1.0
+            return NoiseLevel(scale * level, _SOURCES[name])
+    return NoiseLevel(None, "the residual of each voxel")
+
+
+def air_level(data: Array, mask: NDArray[np.bool_]) -> float | None:
+    """Noise level from voxels outside the mask, or None.
+
+    Air is the darkest population: voxels whose mean energy fits white noise of one level. Skull
+    and scalp are brighter and drop out. Voxels that a reconstruction set to zero do not count.
+    For complex noise and for magnitudes (Rayleigh) the mean square is twice the variance alike.
+
+    Returns
+    -------
+    float or None
+        None where fewer than 30 voxels are left, or their energies spread more than twice as
+        much as those of white noise: then they hold artefacts, or were smoothed.
+    """
+    outside = ~ndimage.binary_dilation(mask, iterations=_MARGIN)
+    values = data[outside]
+    energy = (np.square(values.real, dtype=np.float64) + np.square(values.imag)).mean(-1) / 2
+    energy = energy[np.isfinite(energy) & (energy > 0)]
+    if energy.size < _LEAST_VOXELS:
+        return None
+    width = 1 / math.sqrt(data.shape[3])  # of the mean of N exponential variables
+    level = float(np.quantile(energy, 0.2))
+    kept = energy
+    for _ in range(50):
+        kept = energy[energy < level * (1 + 5 * width)]
+        update = float(kept.mean())
+        if math.isclose(update, level, rel_tol=1e-6):
+            break
+        level = update
+    if kept.size < _LEAST_VOXELS or kept.std() > _SPREAD * width * level:
+        return None
+    return math.sqrt(level)
+
+
+def frame_level(data: Array, mask: NDArray[np.bool_]) -> float | None:
+    """Noise level from time frames inside the mask, or None where there are too few.
+
+    Signals of tissue span a few dimensions; the singular values of the other ones follow the law
+    of Marchenko and Pastur. Aliasing of undersampled frames is counted as noise.
+    """
+    values = data[mask]
+    values = values[np.isfinite(values).all(-1)]
+    values = values[:: max(1, len(values) // _MOST_VOXELS)]
+    smaller = min(values.shape)
+    if smaller < _LEAST_FRAMES:
+        return None
+    values = values.astype(np.complex128)
+    tall = values if values.shape[0] >= values.shape[1] else values.T
+    eigenvalues = np.linalg.eigvalsh(tall.conj().T @ tall)
+    rank, variance = marchenko_pastur(eigenvalues, max(values.shape))
+    if int(rank) > smaller // 2 or not float(variance) > 0:
+        return None
+    return math.sqrt(float(variance) / 2)
+
+
+def marchenko_pastur(eigenvalues: Array, longer: int) -> tuple[Array, Array]:
+    """Rank of the signal and variance of the noise of low-rank matrices.
+
+    Parameters
+    ----------
+    eigenvalues
+        ``(..., m)`` of ``Y^H Y``, rising, for ``Y`` of ``(longer, m)`` with ``m <= longer``.
+    longer
+        Rows of the matrices.
+
+    Returns
+    -------
+    rank, variance
+        ``(...)`` each. The variance of complex noise is that of both channels together.
+
+    Notes
+    -----
+    The smallest rank whose remaining eigenvalues span no more than noise of their mean would
+    (Veraart 2016, 10.1016/j.neuroimage.2016.08.016), with the ratio of the sides of what is left
+    (Cordero-Grande 2019, 10.1016/j.neuroimage.2019.06.039).
+    """
+    falling = np.flip(np.clip(eigenvalues, 0, None), -1)
+    m = falling.shape[-1]
+    left = m - np.arange(m)
+    rows = longer - np.arange(m)
+    mean = np.flip(np.cumsum(np.flip(falling, -1), -1), -1) / left
+    span = (falling - falling[..., -1:]) / (4 * np.sqrt(left / rows))
+    fits = span <= mean
+    # The last eigenvalue alone spans nothing, so that there always is an answer.
+    rank = fits.argmax(-1)
+    variance = np.take_along_axis(mean / rows, rank[..., None], -1)[..., 0]
+    return rank, variance
