@@ -55,6 +55,8 @@ class EstimatorRecipe:
     """Card of the trained network, for :data:`NETWORK`."""
     weights_sha256: str = ""
     """Digest of its weights, so that other weights are another recipe."""
+    magnitude: bool = False
+    """The data are magnitudes of time frames, and so is the model."""
 
     def to_file(self, path: Path) -> Path:
         """Write ``path`` (JSON) and the arrays beside it; each file whole or not at all.
@@ -76,6 +78,7 @@ class EstimatorRecipe:
             "supplied": list(self.supplied),
             "weights": self.weights,
             "weights_sha256": self.weights_sha256,
+            "magnitude": self.magnitude,
             "arrays": beside.name,
             "digest": _digest(arrays),
             "start": self.sequence.start,
@@ -130,6 +133,7 @@ class EstimatorRecipe:
             supplied=tuple(content["supplied"]),
             weights=content["weights"],
             weights_sha256=content["weights_sha256"],
+            magnitude=content["magnitude"],
         )
 
     @property
@@ -144,21 +148,32 @@ class EstimatorRecipe:
         if self.basis is not None:
             arrays["basis"] = np.ascontiguousarray(self.basis)
         words = [self.estimator, self.model, self.sequence.start, *self.supplied]
-        words.append(self.weights_sha256)
+        words += [self.weights_sha256, *(["magnitude"] if self.magnitude else [])]
         options = json.dumps([dict(self.model_options), dict(self.estimator_options)])
         text = "|".join([*words, options, _digest(arrays)])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def build_model(self) -> SignalModel:
-        """The signal model, seen through the basis if there is one."""
+        """The signal model, seen through the basis if there is one.
+
+        Raises
+        ------
+        DataError
+            For magnitudes of coefficients, which mean nothing.
+        """
         import torch
 
         from bids_brnn.signals import build_model
+        from bids_brnn.signals.magnitude import MagnitudeSignal
         from bids_brnn.subspace import CompressedSignal, Subspace
 
         model: SignalModel = build_model(self.model, self.sequence, **self.model_options)
         if self.supplied:
             model = SuppliedModel(model, self.supplied)
+        if self.magnitude:
+            if self.basis is not None:
+                raise DataError("magnitudes of coefficients mean nothing; give complex data")
+            return MagnitudeSignal(model)
         if self.basis is None:
             return model
         return CompressedSignal(model, Subspace(torch.from_numpy(np.array(self.basis))))
@@ -178,10 +193,13 @@ class EstimatorRecipe:
         Raises
         ------
         DataError
-            If the estimator does not exist, or a network does not fit pulse train and basis.
+            If the estimator does not exist, a network does not fit pulse train and basis, or the
+            estimator needs complex data and these are magnitudes.
         ReadError
             If the weights of a network are not those of the recipe.
         """
+        if self.magnitude and self.estimator != "dict":
+            raise DataError(f"{self.estimator} needs complex data; magnitudes are for dict")
         if self.estimator == NETWORK:
             return self._build_network(block_size)
         from bids_brnn.estimators import ESTIMATORS
@@ -194,6 +212,8 @@ class EstimatorRecipe:
         options = dict(self.estimator_options)
         if cache_dir is not None and self.estimator == "dict":
             options.setdefault("cache_dir", cache_dir)
+        if self.magnitude:
+            options["channels"] = 1
         if block_size is not None:
             options["block_size"] = block_size
         return kinds[self.estimator](self.build_model(), **options)

@@ -78,7 +78,9 @@ def choose_parts(series: Series, notes: list[str]) -> dict[Part, Path]:
     rule = kind_rule(series.kind)
     needs = f"{rule.title} needs complex coefficients; magnitude alone cannot be used."
     if "mag" in found and rule.magnitude_allowed:
-        notes.append(f"{series.name}: magnitude only; the estimator must be made for that.")
+        notes.append(
+            f"{series.name}: magnitude only; it can be matched with a dictionary of magnitudes."
+        )
         return {"mag": found["mag"]}
     part, path = next(iter(found.items()))
     partner = {"real": "imag", "imag": "real", "mag": "phase", "phase": "mag"}[part]

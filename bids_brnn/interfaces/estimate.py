@@ -103,7 +103,13 @@ class EstimateMaps(Node):
             inputs.label or estimator.name,
         )
         rows = []
-        ratio = signal_to_noise(estimate, data, estimator.parameters, inputs.noise_level)
+        ratio = signal_to_noise(
+            estimate,
+            data,
+            estimator.parameters,
+            inputs.noise_level,
+            channels=1 if recipe.magnitude else 2,
+        )
         for item in named_maps(estimate, estimator.parameters, inputs.suffix, snr=ratio):
             rows.extend(save_map(folder, item, mask, grid.affine))
         (folder / MAPS_FILE).write_text(json.dumps(rows, indent=1), encoding="utf-8")

@@ -38,7 +38,12 @@ class NamedMap:
 
 
 def signal_to_noise(
-    estimate: Estimate, data: Tensor, parameters: ParameterSet, level: float
+    estimate: Estimate,
+    data: Tensor,
+    parameters: ParameterSet,
+    level: float,
+    *,
+    channels: int = 2,
 ) -> Tensor:
     """``|M0| / sigma``, ``(V,)``, as networks and bounds define it.
 
@@ -51,6 +56,8 @@ def signal_to_noise(
     level
         Noise standard deviation per channel; where it is not positive, the residual of each voxel
         tells it.
+    channels
+        2 for complex data, 1 for magnitudes.
     """
     from bids_brnn.noise import residual_noise
 
@@ -59,7 +66,8 @@ def signal_to_noise(
         return m0 / level
     free = len(parameters.columns("estimated", "nuisance"))
     size = data.abs().square().sum(-1).sqrt()
-    return m0 / residual_noise(estimate.residual * size, data.shape[-1], free)
+    sigma = residual_noise(estimate.residual * size, data.shape[-1], free, channels=channels)
+    return m0 / sigma
 
 
 def named_maps(

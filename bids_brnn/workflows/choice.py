@@ -48,11 +48,6 @@ def choose_recipes(
         If the series cannot be estimated, or the network asked for is for another pulse train, or
         absent.
     """
-    if acquisition.magnitude_only:
-        raise DataError(
-            f"{acquisition.name} holds magnitudes only; the estimators need complex data. "
-            "Give the phase (part-phase), or real and imaginary parts."
-        )
 
     def recipe(name: str, weights: str = "", digest: str = "") -> EstimatorRecipe:
         return EstimatorRecipe(
@@ -64,8 +59,12 @@ def choose_recipes(
             supplied=supplied,
             weights=weights,
             weights_sha256=digest,
+            magnitude=acquisition.magnitude_only,
         )
 
+    if acquisition.magnitude_only:
+        check_magnitude(config, acquisition)
+        return {"dict": recipe("dict")}
     recipes = {}
     network = choose_network(config.weights, acquisition)
     if network is not None:
@@ -88,6 +87,35 @@ def estimator_options(config: RunConfig, name: str) -> dict[str, Any]:
     if name != NETWORK and config.random_seed != _DEFAULT_SEED:
         options["seed"] = config.random_seed
     return options
+
+
+def check_magnitude(config: RunConfig, acquisition: Acquisition) -> None:
+    """Refuse what cannot be done without the phase; a dictionary can match time frames.
+
+    Raises
+    ------
+    DataError
+        For qMT, for coefficients, and for a network that was asked for by name.
+    UsageError
+        If the only estimator possible is not wanted.
+    """
+    name = acquisition.name
+    if acquisition.kind == "qmt" or acquisition.representation != "time":
+        what = "qMT" if acquisition.kind == "qmt" else "a series of coefficients"
+        raise DataError(
+            f"{name} holds magnitudes only, which mean nothing for {what}. "
+            "Give the phase (part-phase), or real and imaginary parts."
+        )
+    if config.weights not in ("auto", "none"):
+        raise DataError(
+            f"{name} holds magnitudes only, and networks need complex data; give the phase "
+            "(part-phase), or use --weights none."
+        )
+    if config.reference not in ("auto", "dict"):
+        raise UsageError(
+            f"--reference {config.reference} cannot serve {name}: it holds magnitudes only, which "
+            "only a dictionary matches. Use --reference dict, or give the phase (part-phase)."
+        )
 
 
 def choose_reference(

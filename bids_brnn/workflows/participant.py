@@ -96,7 +96,9 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
         name: recipe.to_file(folder / f"{name}.json")
         for name, recipe in choose_recipes(config, acquisition, tuple(supplied)).items()
     }
-    if NETWORK not in recipes and config.weights == "auto":
+    if acquisition.magnitude_only:
+        _LOG.info("%s: no network is used, they need complex data", label)
+    elif NETWORK not in recipes and config.weights == "auto":
         _LOG.info("%s: no network for its pulse train is installed", label)
     gigabytes = 8 * prod(acquisition.shape) / 1e9
     noise = number(acquisition.metadata, "NoiseStandardDeviation", label)

@@ -94,11 +94,41 @@ def test_a_dictionary_for_qmt_is_refused(make_config, acquisitions):
         choose_recipes(make_config(reference="dict"), acquisitions["qmt"], ())
 
 
-def test_magnitudes_alone_are_refused(make_config, acquisitions):
-    series = acquisitions["mrf"]
-    alone = replace(series, parts={"mag": next(iter(series.parts.values()))})
-    with pytest.raises(DataError, match="holds magnitudes only"):
-        choose_recipes(make_config(), alone, ())
+def magnitudes_of(series, **changes):
+    return replace(series, parts={"mag": next(iter(series.parts.values()))}, **changes)
+
+
+def test_magnitudes_of_frames_are_matched_and_networks_are_skipped(
+    make_config, acquisitions, models
+):
+    alone = magnitudes_of(acquisitions["mrf"])
+    for level in ("full", "minimal"):
+        recipes = choose_recipes(make_config(level=level), alone, ("B1",))
+        assert list(recipes) == ["dict"]
+        assert recipes["dict"].magnitude
+        assert recipes["dict"].supplied == ("B1",)
+    assert not choose_recipes(make_config(), acquisitions["mrf"], ())["dict"].magnitude
+
+
+def test_magnitudes_that_mean_nothing_are_refused(make_config, acquisitions, models):
+    alone = magnitudes_of(acquisitions["mrf"])
+    with pytest.raises(DataError, match="mean nothing for a series of coefficients"):
+        choose_recipes(make_config(), replace(alone, representation="subspace"), ())
+    with pytest.raises(DataError, match="mean nothing for qMT"):
+        choose_recipes(make_config(), magnitudes_of(acquisitions["qmt"]), ())
+    with pytest.raises(DataError, match="networks need complex data"):
+        choose_recipes(make_config(weights="a-mse"), alone, ())
+    for reference in ("nlls", "none"):
+        with pytest.raises(UsageError, match="Use --reference dict"):
+            choose_recipes(make_config(reference=reference), alone, ())
+
+
+def test_a_note_says_that_no_network_is_used(make_config, acquisitions, tmp_path, caplog):
+    from bids_brnn.workflows import init_series_wf
+
+    caplog.set_level("INFO")
+    init_series_wf(make_config(), magnitudes_of(acquisitions["mrf"]), base_dir=tmp_path)
+    assert "no network is used, they need complex data" in caplog.text
 
 
 def test_folders_are_those_of_the_store():
