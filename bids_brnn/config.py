@@ -56,6 +56,10 @@ class RunConfig:
     device: Device = "auto"
     mask: Path | None = None
     """NIfTI mask on the grid of the series; wins over every mask found."""
+    atlas: Mapping[str, Path] = field(default_factory=dict)
+    """Label images of the user by the label for ``seg-``; in scanner coordinates, any grid."""
+    erode: int = 0
+    """Layers of voxels to take off each region before its statistics."""
     derivatives: Mapping[str, Path] = field(default_factory=dict)
     bids_filter_file: Path | None = None
     bids_database_dir: Path | None = None
@@ -101,6 +105,12 @@ class RunConfig:
                         f'"{label}" is no BIDS label; {entity}- is followed by letters and '
                         "digits only."
                     )
+        for label in self.atlas:
+            if not (label.isascii() and label.isalnum()):
+                raise UsageError(
+                    f'"{label}" is no name for an atlas; give letters and digits: '
+                    "--atlas NAME=FILE."
+                )
         for name, least in _LEAST.items():
             if (getattr(self, name) or 0) < least and getattr(self, name) is not None:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
@@ -196,10 +206,12 @@ _LEAST: Mapping[str, int] = {
     "batch_size": 1,
     "random_seed": 0,
     "verbosity": 0,
+    "erode": 0,
 }
 _PATHS = ("bids_dir", "output_dir", "work_dir", "mask", "bids_filter_file", "bids_database_dir",
           "use_plugin")  # fmt: skip
 _LISTS = ("participant_label", "session_label", "ignore", "debug", "allow_links")
+_TABLES = ("derivatives", "atlas")
 _NUMBERS = tuple(_LEAST)
 _SWITCHES = (
     "boilerplate_only",
@@ -250,9 +262,9 @@ def _check_type(path: Path, name: str, value: object) -> None:
     if name in _LISTS:
         right = isinstance(value, list) and all(isinstance(item, str) for item in value)
         kind = "a list of texts"
-    elif name == "derivatives":
+    elif name in _TABLES:
         right = isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
-        kind = "a table of folders by name"
+        kind = "a table of paths by name"
     elif name in _NUMBERS:
         right, kind = isinstance(value, int) and not isinstance(value, bool), "a whole number"
     elif name in _SWITCHES:
@@ -276,7 +288,7 @@ def _typed(name: str, value: Any, base: Path | None = None) -> Any:
         return tuple(absolute(folder) for folder in value)
     if name in _LISTS:
         return tuple(value)
-    if name == "derivatives":
+    if name in _TABLES:
         return {key: absolute(path) for key, path in value.items()}
     return value
 

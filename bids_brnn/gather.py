@@ -24,9 +24,15 @@ from bids_brnn.parameters import QMT, RELAXATION
 from bids_brnn.reports.content import EstimatorView, MapView, SeriesView
 
 _MAPS = ("QMTmap", "MRFmap", "T1map", "T2map", "R1map", "R2map", "M0map")
-_QUALITY = ("M0", "relres", "match", "snr")
+_QUALITY = ("M0", "relres", "match", "distance", "flags", "snr")
 _TITLES = {"brnn": "Network", "nlls": "NLLS", "dict": "Dictionary matching"}
-_OWN_RANGE = {"T1": (0.0, 2.5), "T2": (0.0, 0.2), "relres": (0.0, 0.1), "match": (0.9, 1.0)}
+_OWN_RANGE = {
+    "T1": (0.0, 2.5),
+    "T2": (0.0, 0.2),
+    "relres": (0.0, 0.1),
+    "match": (0.9, 1.0),
+    "flags": (0, 16),
+}
 _MAX_NAMED = 12  # labels of a finer parcellation are no tissue classes
 
 
@@ -55,7 +61,8 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
         label_names=names,
         supplied=_supplied(output_dir, mask_path.parent.parent / "fmap", head),
         facts=[*_series_facts(mask_path, mask), *_noise_facts(about)],
-        notes=[_sentence(step) for step in about.get("PreparationSteps", [])],
+        notes=[*map(_sentence, about.get("PreparationSteps", [])), *_notes(files)],
+        agreement=_agreement(mask_path.parent, head),
     )
 
 
@@ -170,17 +177,37 @@ def _statistics(files: Sequence[tuple[Path, FileName]], desc: str) -> list[dict[
     if not files:
         return []
     folder, head = files[0][0].parent, _head(files[0][1])
-    rows: list[dict[str, object]] = []
-    for path in sorted(folder.glob(f"{head}_seg-*_desc-{desc}_scalarstats.tsv")):
-        for record in read_table(path).to_dict("records"):
-            rows.append(
-                {
-                    str(key): value
-                    for key, value in record.items()
-                    if not (isinstance(value, float) and math.isnan(value))
-                }
-            )
-    return rows
+    paths = sorted(folder.glob(f"{head}_seg-*_desc-{desc}_scalarstats.tsv"))
+    return [row for path in paths for row in _rows(path)]
+
+
+def _rows(path: Path) -> list[dict[str, object]]:
+    """Rows of a table without the cells that hold no number."""
+    return [
+        {
+            str(key): value
+            for key, value in record.items()
+            if not (isinstance(value, float) and math.isnan(value))
+        }
+        for record in read_table(path).to_dict("records")
+    ]
+
+
+def _agreement(folder: Path, head: str) -> list[tuple[str, list[dict[str, object]]]]:
+    """Title and rows of every table of agreement of a series."""
+    found = []
+    for path in sorted(folder.glob(f"{head}_seg-*_agreement.tsv")):
+        entities = parse_name(path).entities
+        first, _, second = entities["desc"].partition("Vs")
+        names = [_TITLES.get(key.lower(), key) for key in (first, second)]
+        found.append((f"Agreement: {' against '.join(names)}, {entities['seg']}", _rows(path)))
+    return found
+
+
+def _notes(files: Sequence[tuple[Path, FileName]]) -> list[str]:
+    """Warnings of the sidecars of label images."""
+    sidecars = [read_json(_json_of(path)) for path, name in files if name.suffix == "dseg"]
+    return [str(sidecar["Warning"]) for sidecar in sidecars if "Warning" in sidecar]
 
 
 def _head(name: FileName) -> str:

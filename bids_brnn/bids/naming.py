@@ -143,14 +143,18 @@ def statistics_path(
     segmentation: str,
     desc: str,
     *,
+    suffix: str = "scalarstats",
     extension: str = ".tsv",
 ) -> Path:
-    """Path of the region table of one series, or with None of the whole group."""
+    """Path of a region table of one series, or with None of the whole group.
+
+    ``suffix`` is ``scalarstats`` or ``agreement``.
+    """
     return output_path(
         output_dir,
         "statistics" if origin else "group",
         origin,
-        suffix="scalarstats",
+        suffix=suffix,
         segmentation=segmentation,
         desc=desc,
         extension=extension,

@@ -66,6 +66,16 @@ def derivative(text: str) -> tuple[str, Path]:
     return (name if found else folder.absolute().name), folder
 
 
+def atlas(text: str) -> tuple[str, Path]:
+    """``NAME=FILE``, or ``FILE`` whose letters and digits give the name."""
+    name, found, path = text.partition("=")
+    file = existing_file(path if found else text)
+    if not found:
+        stem = file.name.removesuffix(".gz").removesuffix(".nii")
+        name = "".join(letter for letter in stem if letter.isascii() and letter.isalnum())
+    return name, file
+
+
 def available_cpus(environment: Mapping[str, str]) -> int:
     """CPUs this process may use: what Slurm granted, else the affinity mask."""
     granted = environment.get("SLURM_CPUS_PER_TASK", "")

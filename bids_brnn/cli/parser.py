@@ -133,6 +133,15 @@ def _add_method(group: Any) -> None:
         help="NIfTI mask on the grid of the series; only its voxels are estimated",
     )  # fmt: skip
     _add(
+        group, "--atlas", nargs="+", type=options.atlas, metavar="NAME=FILE",
+        help="label images in the scanner coordinates of the participants, any grid, for region "
+        "tables; a TSV of the same name beside each holds index and name of its regions",
+    )  # fmt: skip
+    _add(
+        group, "--erode", type=options.positive, metavar="N",
+        help="take N layers of voxels off each region, against partial volume; default: none",
+    )  # fmt: skip
+    _add(
         group, "--level", choices=get_args(Detail),
         help="minimal: maps; full (default): also the reference fit, region tables, report",
     )  # fmt: skip
@@ -237,8 +246,9 @@ def parse(
     chosen.update((name, value) for name, value in given.items() if name not in _NOT_A_VALUE)
     if given.get("debug") == []:
         chosen["debug"] = ["log"]
-    if isinstance(chosen.get("derivatives"), list):
-        chosen["derivatives"] = dict(chosen["derivatives"])
+    for name in ("derivatives", "atlas"):
+        if isinstance(chosen.get(name), list):
+            chosen[name] = dict(chosen[name])
     chosen.setdefault("work_dir", Path("work"))
     chosen.setdefault("nprocs", options.available_cpus(environment))
     chosen.setdefault("omp_nthreads", min(chosen["nprocs"], _MOST_THREADS))

@@ -2,17 +2,21 @@
 
 from bids_brnn.interfaces.estimate import EstimateMaps
 from bids_brnn.interfaces.fields import PrepareFields
+from bids_brnn.interfaces.labels import PrepareLabels
 from bids_brnn.interfaces.noise import EstimateNoise
 from bids_brnn.interfaces.prepare import PrepareCoefficients
-from bids_brnn.interfaces.regions import SummariseRegions
-from bids_brnn.interfaces.sink import WriteMaps, WriteRegions, WriteSeries
+from bids_brnn.interfaces.regions import CompareEstimators, SummariseRegions
+from bids_brnn.interfaces.sink import WriteLabels, WriteMaps, WriteRegions, WriteSeries
 
 __all__ = [
+    "CompareEstimators",
     "EstimateMaps",
     "EstimateNoise",
     "PrepareCoefficients",
     "PrepareFields",
+    "PrepareLabels",
     "SummariseRegions",
+    "WriteLabels",
     "WriteMaps",
     "WriteRegions",
     "WriteSeries",

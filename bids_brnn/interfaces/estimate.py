@@ -246,7 +246,7 @@ def save_map(
 ) -> list[dict[str, Any]]:
     """Write a map, and its standard deviation if there is one; a row of ``maps.json`` for each."""
     rows = []
-    for kind, values in (("estimate", item.values), ("std", item.std)):
+    for kind, values in ((item.kind, item.values), ("std", item.std)):
         if values is None:
             continue
         inside = values.detach().cpu().numpy().astype(np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from bids_brnn.parameters import MapItem
 
@@ -22,6 +22,17 @@ _DISTANCE = "Distance from what the network was trained on; above 1 do not trust
 _MATCH = "Normalized inner product of the data and the best dictionary entry"
 
 _SNR = "Magnitude of M0 over the noise standard deviation in each channel (real, imaginary)"
+FLAGS: Mapping[int, str] = {
+    1: "no estimate",
+    2: "a parameter lies on a bound",
+    4: "the iterations of the least-squares fit did not converge",
+    8: "the voxel lies outside of what the network was trained on (distance above 1)",
+    16: "the match with the dictionary is below 0.9",
+}
+"""Meaning of the bits of a flag map; 0 is a voxel without doubt."""
+LEAST_MATCH = 0.9
+"""Below it about a fifth of the energy of the signal, or more, is not explained."""
+_NEAR_BOUND = 1e-6  # of the interval, as in the least-squares fit itself
 
 INVERSES: Mapping[str, MapItem] = {"R1": T1, "R2": T2}
 """Rates of a single-pool model that users also want as times."""
@@ -35,6 +46,7 @@ class NamedMap:
     values: Tensor
     std: Tensor | None = None
     bounds: tuple[float, float] | None = None
+    kind: Literal["estimate", "flag"] = "estimate"
 
 
 def signal_to_noise(
@@ -109,3 +121,32 @@ def named_maps(
         yield NamedMap(item, estimate.quality["distance"])
     if snr is not None:
         yield NamedMap(MapItem("snr", "1", suffix, _SNR), snr)
+    words = "Reasons to doubt a voxel, the sum of: " + "; ".join(
+        f"{bit} {text}" for bit, text in FLAGS.items()
+    )
+    item = MapItem("flags", "1", suffix, words, (0.0, 16.0))
+    yield NamedMap(item, flags(estimate, parameters), kind="flag")
+
+
+def flags(estimate: Estimate, parameters: ParameterSet) -> Tensor:
+    """Sum of the :data:`FLAGS` of each voxel ``(V,)``, whole numbers in the type of the data."""
+    from bids_brnn.estimators.nlls_solver import ITERATION_LIMIT, STALLED
+
+    free = parameters.columns("estimated", "nuisance")
+    unit = parameters.to_unit(estimate.theta)[:, free]
+    estimated = estimate.theta[:, parameters.columns("estimated")]
+    raised = {
+        1: ~estimated.isfinite().all(-1),
+        2: ((unit <= _NEAR_BOUND) | (unit >= 1 - _NEAR_BOUND)).any(-1),
+    }
+    quality = estimate.quality
+    if "stop" in quality:
+        raised[4] = (quality["stop"] == ITERATION_LIMIT) | (quality["stop"] == STALLED)
+    if "distance" in quality:
+        raised[8] = quality["distance"] > 1
+    if "match" in quality:
+        raised[16] = quality["match"] < LEAST_MATCH
+    total = estimate.residual.new_zeros(estimate.residual.shape)
+    for bit, where in raised.items():
+        total = total + bit * where
+    return total

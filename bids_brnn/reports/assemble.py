@@ -55,6 +55,7 @@ def render_subject(view: SubjectView, page: Path, write_text: WriteText) -> None
             write_text(path, to_svg(figure))
             panels.append(Panel(title, caption, path.relative_to(page.parent).as_posix()))
         tables = [_region_table(estimator) for estimator in series.estimators]
+        tables += [_table(title, AGREEMENT_COLUMNS, rows) for title, rows in series.agreement]
         sections.append(Section(series, panels, [table for table in tables if table[2]]))
     write_text(page, _template("subject.html").render(view=view, sections=sections))
 
@@ -136,14 +137,33 @@ def _agreement_figures(series: SeriesView) -> list[tuple[str, str, str, Figure]]
 COLUMNS = (
     ("name", "region"), ("param", "parameter"), ("units", "unit"), ("n_valid", "voxels"),
     ("mean", "mean"), ("std", "sd"), ("median", "median"), ("p25", "25 %"), ("p75", "75 %"),
+    ("iqr", "IQR"), ("mean_crb_std", "noise sd"), ("share_flagged", "flagged"),
+)  # fmt: skip
+AGREEMENT_COLUMNS = (
+    ("name", "region"), ("param", "parameter"), ("units", "unit"), ("n", "voxels"),
+    ("bias", "bias"), ("bias_ci", "95 % CI"), ("sd_diff", "sd of differences"),
+    ("loa", "limits of agreement"), ("ccc", "concordance"), ("ccc_ci", "95 % CI"),
+    ("median_abs_diff_crb", "median |diff| / noise sd"),
 )  # fmt: skip
 
 
 def _region_table(
     estimator: EstimatorView,
 ) -> tuple[str, Sequence[str], Sequence[Sequence[str]]]:
-    rows = [[_cell(row.get(key)) for key, _ in COLUMNS] for row in estimator.statistics]
-    return f"Regions: {estimator.title}", [title for _, title in COLUMNS], rows
+    return _table(f"Regions: {estimator.title}", COLUMNS, estimator.statistics)
+
+
+def _table(
+    title: str, columns: Sequence[tuple[str, str]], rows: Sequence[Mapping[str, object]]
+) -> tuple[str, Sequence[str], Sequence[Sequence[str]]]:
+    """Title, header and cells; ``x`` without a value stands for ``x_low`` to ``x_high``."""
+    cells = [[_cell(row.get(key)) or _interval(row, key) for key, _ in columns] for row in rows]
+    return title, [words for _, words in columns], cells
+
+
+def _interval(row: Mapping[str, object], key: str) -> str:
+    ends = [_cell(row.get(f"{key}_{end}")) for end in ("low", "high")]
+    return " to ".join(ends) if all(ends) else ""
 
 
 def _cell(value: object) -> str:

@@ -58,6 +58,8 @@ class SeriesView:
     supplied: Sequence[MapView] = ()
     facts: Sequence[tuple[str, str]] = ()
     notes: Sequence[str] = ()
+    agreement: Sequence[tuple[str, Sequence[Mapping[str, object]]]] = ()
+    """Title and rows of each table ``agreement.tsv``."""
 
 
 @dataclass(frozen=True)

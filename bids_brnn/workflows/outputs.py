@@ -8,9 +8,9 @@ from pathlib import Path
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
-from bids_brnn.interfaces.regions import SummariseRegions
-from bids_brnn.interfaces.sink import WriteMaps, WriteRegions, WriteSeries
+from bids_brnn.interfaces.sink import WriteMaps, WriteSeries
 from bids_brnn.workflows.fields import ESTIMATED, HISTORY, PREPARED, SUPPLIED
+from bids_brnn.workflows.regions import Segmentation, init_regions_wf
 
 _SERIES = (*(field for field in PREPARED if field != "coefficients"), *HISTORY)
 
@@ -20,7 +20,8 @@ def init_outputs_wf(
     series: Path,
     recipes: Mapping[str, Path],
     output_dir: Path,
-    segmentations: Mapping[str, tuple[Path | None, Path | None]],
+    segmentations: Mapping[str, Segmentation],
+    erode: int = 0,
     has_fields: bool = False,
     name: str = "outputs_wf",
 ) -> Workflow:
@@ -35,7 +36,9 @@ def init_outputs_wf(
     output_dir
         Root of the derivative data set.
     segmentations
-        Label image and lookup table by the label for ``seg-``; no image stands for the mask.
+        Where regions come from, by the label for ``seg-``.
+    erode
+        Layers of voxels to take off each region.
     has_fields
         Whether supplied field maps come through ``inputnode.supplied``.
 
@@ -58,17 +61,16 @@ def init_outputs_wf(
         sidecar = [field for field in _SERIES if field != "reference"]
         sidecar += ["decisions"] if has_fields else []
         workflow.connect([(inputnode, maps, [*ours, *((item, item) for item in sidecar)])])
-        for label, (image, lookup) in segmentations.items():
-            regions = Node(SummariseRegions(), name=f"regions_{estimator}_{label}")
-            sink = Node(
-                WriteRegions(estimator=estimator, segmentation=label, **shared),
-                name=f"write_regions_{estimator}_{label}",
-            )
-            if image is not None:
-                regions.inputs.labels = str(image)
-            if lookup is not None:
-                regions.inputs.lookup = sink.inputs.lookup = str(lookup)
-            workflow.connect([(inputnode, regions, [*ours, ("mask", "mask")])])
-            passed = ["table"] if image is None else ["table", "labels"]
-            workflow.connect([(regions, sink, [(field, field) for field in passed])])
+    for label, segmentation in segmentations.items():
+        regions = init_regions_wf(
+            series=series,
+            output_dir=output_dir,
+            label=label,
+            segmentation=segmentation,
+            estimators=list(recipes),
+            erode=erode,
+            name=f"regions_{label}_wf",
+        )
+        passed = [(field, f"inputnode.{field}") for field in ("mask", *estimated)]
+        workflow.connect([(inputnode, regions, passed)])
     return workflow

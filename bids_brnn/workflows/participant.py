@@ -12,10 +12,9 @@ from pathlib import Path
 from nipype.pipeline.engine import Workflow
 
 from bids_brnn.bids.acquisition import Acquisition
-from bids_brnn.bids.inheritance import metadata_of, nearest_table
+from bids_brnn.bids.inheritance import metadata_of
 from bids_brnn.bids.safe import number
 from bids_brnn.config import RunConfig
-from bids_brnn.interfaces.regions import WHOLE_MASK
 from bids_brnn.interfaces.series import SeriesRecord
 from bids_brnn.recipes import NETWORK
 from bids_brnn.workflows.choice import choose_recipes
@@ -24,6 +23,7 @@ from bids_brnn.workflows.execution import execution_settings, gpu_visible
 from bids_brnn.workflows.fields import ESTIMATED, HISTORY, PREPARED, SUPPLIED
 from bids_brnn.workflows.outputs import init_outputs_wf
 from bids_brnn.workflows.preparation import init_preparation_wf
+from bids_brnn.workflows.regions import Segmentation, find_segmentations, root_of
 
 _LOG = logging.getLogger("bids_brnn.run")
 TOP = "bids_brnn"
@@ -111,12 +111,13 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
         label=label,
         mem_gb=0.5 + 2.5 * gigabytes,
     )
-    labels = segmentations(acquisition) if config.level == "full" else {}
+    labels = find_segmentations(config, acquisition) if config.level == "full" else {}
     outputs = init_outputs_wf(
         series=series_record(config, acquisition, labels).to_file(folder / "series.json"),
         recipes=recipes,
         output_dir=config.output_dir,
         segmentations=labels,
+        erode=config.erode,
         has_fields=bool(supplied),
     )
     for name, recipe in recipes.items():
@@ -156,13 +157,14 @@ def masks(config: RunConfig, acquisition: Acquisition) -> dict[str, Path]:
 
 
 def series_record(
-    config: RunConfig, acquisition: Acquisition, labels: Mapping[str, tuple[Path | None, object]]
+    config: RunConfig, acquisition: Acquisition, labels: Mapping[str, Segmentation]
 ) -> SeriesRecord:
     """The record of a series with the companions that this run uses."""
     used = {name: path for name, (path, _) in supplied_fields(acquisition).items()}
     for path in masks(config, acquisition).values():
         used["mask"] = path
-    used |= {f"dseg_{name}": image for name, (image, _) in labels.items() if image is not None}
+    for name, segmentation in labels.items():
+        used |= segmentation.roles(name)
     return SeriesRecord.of(acquisition, used)
 
 
@@ -175,17 +177,3 @@ def supplied_fields(acquisition: Acquisition) -> dict[str, tuple[Path, str]]:
         metadata = metadata_of(path, root_of(acquisition, path))
         found[parameter] = (path, str(metadata.get("Units", "")))
     return found
-
-
-def root_of(acquisition: Acquisition, path: Path) -> Path:
-    """The data set that holds ``path``: the innermost, as derivatives may lie in raw data."""
-    roots = [root for root in acquisition.links.values() if path.is_relative_to(root)]
-    return max(roots, key=lambda root: len(root.parts), default=acquisition.root)
-
-
-def segmentations(acquisition: Acquisition) -> dict[str, tuple[Path | None, Path | None]]:
-    """Label images and lookup tables by label; the mask as one region where there is none."""
-    found: dict[str, tuple[Path | None, Path | None]] = {}
-    for label, image in acquisition.companions.segmentations.items():
-        found[label] = (image, nearest_table(image, root_of(acquisition, image), "dseg"))
-    return found or {WHOLE_MASK: (None, None)}

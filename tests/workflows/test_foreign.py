@@ -74,7 +74,7 @@ def test_estimation_inside_a_workflow_of_others(series, tmp_path):
     rows = json.loads(Path(nodes["estimate"].result.outputs.maps_file).read_text())
     assert {(row["name"], row["kind"]) for row in rows} == {
         (name, kind) for name in ("R1", "R2", "T1", "T2") for kind in ("estimate", "std")
-    } | {("M0", "estimate"), ("match", "estimate"), ("snr", "estimate")}
+    } | {(name, "estimate") for name in ("M0", "match", "snr")} | {("flags", "flag")}
     (t1,) = (r for r in rows if r["name"] == "T1" and r["kind"] == "estimate")
     image = nibabel.load(Path(nodes["estimate"].result.outputs.maps_file).parent / t1["file"])
     values = image.get_fdata()

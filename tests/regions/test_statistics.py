@@ -57,3 +57,17 @@ def test_the_mean_uncertainty_is_that_of_valid_voxels():
 
 def test_columns_are_those_described():
     assert list(rows()[1]) == list(COLUMNS)
+
+
+def test_spread_between_quartiles_and_share_of_doubtful_voxels():
+    flagged = np.array([True, False, False, False, True, False])
+    row = rows(flagged=flagged)[1]
+    assert row["iqr"] == row["p75"] - row["p25"] == 1.5
+    # Of all voxels of the region, those without an estimate included.
+    assert row["share_flagged"] == pytest.approx(2 / 5)
+    assert math.isnan(rows()[1]["share_flagged"])
+    assert math.isnan(rows(flagged=flagged)[3]["share_flagged"])
+
+
+def test_each_row_says_what_its_region_comes_from():
+    assert {row["region_source"] for row in rows(source="maps").values()} == {"maps"}

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_brnn.regions.labels import Source
+
 COLUMNS: Mapping[str, str] = {
     "index": "Value of the region in the label image",
     "name": "Name of the region",
@@ -23,6 +25,11 @@ COLUMNS: Mapping[str, str] = {
     "p75": "75th percentile",
     "p95": "95th percentile",
     "mean_crb_std": "Mean over valid voxels of the standard deviation given by the noise",
+    "iqr": "Interquartile range, p75 - p25",
+    "share_flagged": "Share of n_voxels that the flags of the estimator mark, 0 to 1",
+    "region_source": "What the region comes from: labels (label image or atlas), probabilities "
+    "(tissue probability images), maps (classes derived from the estimated maps themselves, so "
+    "that their statistics are circular), mask (whole mask)",
 }
 """Columns of ``scalarstats.tsv`` and what they mean."""
 
@@ -38,6 +45,8 @@ def region_rows(
     units: str,
     voxel_volume: float,
     std: NDArray[np.floating] | None = None,
+    flagged: NDArray[np.bool_] | None = None,
+    source: Source = "labels",
 ) -> list[Row]:
     """Statistics of one map in every region.
 
@@ -55,6 +64,10 @@ def region_rows(
         mm^3.
     std
         ``(V,)`` standard deviation of each value, if known.
+    flagged
+        ``(V,)`` voxels that the estimator marks as doubtful, if it does.
+    source
+        What the labels come from.
 
     Returns
     -------
@@ -83,8 +96,16 @@ def region_rows(
         spread = np.empty(0) if std is None else std[inside][valid].astype(np.float64)
         spread = spread[np.isfinite(spread)]
         row["mean_crb_std"] = float(spread.mean()) if spread.size else float("nan")
+        row["iqr"] = float(row["p75"]) - float(row["p25"])
+        row["share_flagged"] = share(flagged, inside)
+        row["region_source"] = source
         rows.append(row)
     return rows
+
+
+def share(flagged: NDArray[np.bool_] | None, inside: NDArray[np.bool_]) -> float:
+    """Share of the voxels ``inside`` that are flagged; NaN if there are none, or no flags."""
+    return float("nan") if flagged is None or not inside.any() else float(flagged[inside].mean())
 
 
 def _statistics(values: NDArray[np.float64]) -> Row:

@@ -1,0 +1,173 @@
+"""Which regions a series has, and the nodes that make their tables."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline.engine import Node, Workflow
+
+from bids_brnn.bids.acquisition import Acquisition
+from bids_brnn.bids.inheritance import nearest_table
+from bids_brnn.config import RunConfig
+from bids_brnn.interfaces.labels import WHOLE_MASK, PrepareLabels
+from bids_brnn.interfaces.regions import CompareEstimators, SummariseRegions
+from bids_brnn.interfaces.sink import WriteLabels, WriteRegions
+from bids_brnn.recipes import NETWORK
+from bids_brnn.workflows.fields import ESTIMATED
+
+PROBABILITIES = "probseg"
+"""``seg-`` of regions made from tissue probabilities."""
+FROM_MAPS = "maptissue"
+"""``seg-`` of tissue classes made from the maps themselves, for lack of anything else."""
+_LOG = logging.getLogger("bids_brnn.run")
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Where the regions of one ``seg-`` come from."""
+
+    images: Mapping[str, Path] = field(default_factory=dict)
+    """One label image under an empty name, or probability images by tissue."""
+    lookup: Path | None = None
+    source: Literal["labels", "probabilities", "maps", "mask"] = "labels"
+    must_overlap: bool = False
+
+    def roles(self, label: str) -> dict[str, Path]:
+        """Images by the role under which sidecars name them as sources."""
+        return {
+            f"dseg_{label}_{name}" if name else f"dseg_{label}": path
+            for name, path in self.images.items()
+        }
+
+
+def find_segmentations(config: RunConfig, acquisition: Acquisition) -> dict[str, Segmentation]:
+    """Regions of a series by ``seg-``.
+
+    Atlases of the user, label images and tissue probabilities that were found; without any of
+    them the mask as one region, and tissue classes from the maps.
+    """
+    found: dict[str, Segmentation] = {}
+    for label, image in acquisition.companions.segmentations.items():
+        lookup = nearest_table(image, root_of(acquisition, image), "dseg")
+        found[label] = Segmentation({"": image}, lookup)
+    shares = dict(acquisition.companions.tissue_probabilities)
+    if shares and "dseg" not in config.ignore:
+        found[PROBABILITIES] = Segmentation(shares, source="probabilities")
+    for label, image in config.atlas.items():
+        beside = image.with_name(image.name.removesuffix(".gz").removesuffix(".nii") + ".tsv")
+        lookup = beside if beside.is_file() else None
+        found[label] = Segmentation({"": image}, lookup, must_overlap=True)
+    if not found:
+        _LOG.warning(
+            "%s: no label image was found; tissue classes are made from the maps themselves. Give "
+            "labels with --atlas or --derivatives.",
+            acquisition.name,
+        )
+        found[WHOLE_MASK] = Segmentation(source="mask")
+        found[FROM_MAPS] = Segmentation(source="maps")
+    return found
+
+
+def root_of(acquisition: Acquisition, path: Path) -> Path:
+    """The data set that holds ``path``: the innermost, as derivatives may lie in raw data."""
+    roots = [root for root in acquisition.links.values() if path.is_relative_to(root)]
+    return max(roots, key=lambda root: len(root.parts), default=acquisition.root)
+
+
+def init_regions_wf(
+    *,
+    series: Path,
+    output_dir: Path,
+    label: str,
+    segmentation: Segmentation,
+    estimators: Sequence[str],
+    erode: int = 0,
+    name: str = "regions_wf",
+) -> Workflow:
+    """Labels, statistics and agreement of one segmentation of one series.
+
+    Parameters
+    ----------
+    series
+        Description of the series (``write_series``).
+    output_dir
+        Root of the derivative data set.
+    label
+        Value of ``seg-``.
+    segmentation
+        Where the regions come from.
+    estimators
+        Names of the estimators, the network first.
+    erode
+        Layers of voxels to take off each region.
+
+    Returns
+    -------
+    Workflow
+        ``inputnode``: mask; for each estimator ``E`` the fields ``E_maps_file`` and ``E_maps``.
+    """
+    workflow = Workflow(name=name)
+    estimated = [f"{estimator}_{field}" for estimator in estimators for field in ESTIMATED]
+    inputnode = Node(IdentityInterface(fields=["mask", *estimated]), name="inputnode")
+    shared = {
+        "series": str(series), "output_dir": str(output_dir), "segmentation": label,
+        "erode": erode, "derived_from": estimators[-1],
+    }  # fmt: skip
+    labels = Node(_labels_interface(segmentation, erode), name="labels")
+    workflow.connect(inputnode, "mask", labels, "mask")
+    if segmentation.source == "maps":
+        # Of the reference, where there is one: it knows nothing of what a network was trained on.
+        passed = [(f"{estimators[-1]}_{field}", field) for field in ESTIMATED]
+        workflow.connect([(inputnode, labels, passed)])
+    if segmentation.source != "mask":
+        write = Node(WriteLabels(**shared), name="write_labels")
+        workflow.connect([(labels, write, [(k, k) for k in ("labels", "lookup", "source")])])
+    for estimator in estimators:
+        regions = Node(SummariseRegions(), name=f"summarise_{estimator}")
+        ours = [("mask", "mask"), *((f"{estimator}_{field}", field) for field in ESTIMATED)]
+        workflow.connect([(inputnode, regions, ours)])
+        _connect_table(workflow, labels, regions, estimator, "scalarstats", shared)
+    if NETWORK in estimators and len(estimators) > 1:
+        reference = next(name for name in estimators if name != NETWORK)
+        compare = Node(CompareEstimators(), name="compare")
+        fields = {
+            "mask": "mask",
+            f"{NETWORK}_maps_file": "test_file", f"{NETWORK}_maps": "test_maps",
+            f"{reference}_maps_file": "reference_file", f"{reference}_maps": "reference_maps",
+        }  # fmt: skip
+        workflow.connect([(inputnode, compare, list(fields.items()))])
+        pair = f"{NETWORK}Vs{reference.capitalize()}"
+        _connect_table(workflow, labels, compare, pair, "agreement", shared)
+    return workflow
+
+
+def _labels_interface(segmentation: Segmentation, layers: int) -> PrepareLabels:
+    interface = PrepareLabels(erode=layers, must_overlap=segmentation.must_overlap)
+    if segmentation.source == "labels":
+        interface.inputs.labels = str(segmentation.images[""])
+    elif segmentation.source == "probabilities":
+        interface.inputs.probability_names = list(segmentation.images)
+        interface.inputs.probabilities = [str(path) for path in segmentation.images.values()]
+    if segmentation.lookup is not None:
+        interface.inputs.lookup = str(segmentation.lookup)
+    return interface
+
+
+def _connect_table(
+    workflow: Workflow,
+    labels: Node,
+    make: Node,
+    desc: str,
+    suffix: str,
+    shared: Mapping[str, object],
+) -> None:
+    write = Node(WriteRegions(estimator=desc, suffix=suffix, **shared), name=f"write_{desc}")
+    workflow.connect([(labels, make, [(k, k) for k in ("labels", "lookup", "source")])])
+    workflow.connect(
+        [(labels, write, [("source", "source")]), (make, write, [("table", "table")])]
+    )
