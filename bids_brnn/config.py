@@ -264,7 +264,7 @@ def _check_type(path: Path, name: str, value: object) -> None:
         kind = "a list of texts"
     elif name in _TABLES:
         right = isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
-        kind = "a table of paths by name"
+        kind = f"a table of {'folders' if name == 'derivatives' else 'files'} by name"
     elif name in _NUMBERS:
         right, kind = isinstance(value, int) and not isinstance(value, bool), "a whole number"
     elif name in _SWITCHES:

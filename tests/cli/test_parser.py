@@ -161,3 +161,17 @@ def test_relative_paths_become_absolute(tmp_path, monkeypatch):
     config = parse(["ds", "ds/derivatives/bids_brnn", "group"])
     assert config.bids_dir == tmp_path / "ds"
     assert config.work_dir == Path.cwd() / "work"
+
+
+def test_an_atlas_has_a_name_of_its_own_or_that_of_its_file(tmp_path):
+    for name in ("my-atlas_dseg.nii.gz", "jhu.nii"):
+        (tmp_path / name).write_bytes(b"")
+    words = [str(tmp_path), "/out", "participant", "--atlas", f"{tmp_path}/my-atlas_dseg.nii.gz"]
+    config = parse([*words, f"JHU={tmp_path}/jhu.nii", "--erode", "1"])
+    assert config.atlas == {
+        "myatlasdseg": tmp_path / "my-atlas_dseg.nii.gz",
+        "JHU": tmp_path / "jhu.nii",
+    }
+    assert config.erode == 1
+    with pytest.raises(UsageError, match="no name for an atlas"):
+        parse([*words[:-1], f"a-b={tmp_path}/jhu.nii"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -60,8 +61,7 @@ def test_an_atlas_on_another_grid(tmp_path, monkeypatch, mask, fine):
     assert not labels[0].any()
     assert (labels[1:, 4:] == 7).all()
     assert not labels[:, :4].any()
-    with open(result.lookup) as stream:
-        assert stream.read() == "index\tname\n7\tfront\n"
+    assert Path(result.lookup).read_text() == "index\tname\n7\tfront\n"
 
 
 def test_erosion_counts_the_border_of_the_mask(tmp_path, monkeypatch, mask, fine):
