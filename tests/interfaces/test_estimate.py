@@ -13,6 +13,7 @@ import torch
 
 from bids_brnn.errors import DataError, TemporaryError, UsageError
 from bids_brnn.estimators.base import Estimate
+from bids_brnn.estimators.nlls_maps import CONVERGED, INVALID, ITERATION_LIMIT, RESOLVED
 from bids_brnn.interfaces import estimate as module
 from bids_brnn.interfaces.estimate import (
     EstimateMaps,
@@ -21,7 +22,7 @@ from bids_brnn.interfaces.estimate import (
     run_estimator,
     to_device,
 )
-from bids_brnn.interfaces.maps import named_maps
+from bids_brnn.interfaces.maps import FLAGS, flags, named_maps
 from bids_brnn.parameters import QMT, RELAXATION
 from bids_brnn.recipes import EstimatorRecipe
 from bids_brnn.trains import jiang_like_train
@@ -114,7 +115,7 @@ def test_maps_of_fingerprinting():
     maps = {item.item.name: item for item in named_maps(
         result(RELAXATION, match=1), RELAXATION, "MRFmap"
     )}  # fmt: skip
-    assert list(maps) == ["R1", "T1", "R2", "T2", "M0", "match"]
+    assert list(maps) == ["R1", "T1", "R2", "T2", "M0", "match", "flags"]
     assert maps["T1"].item.suffix == "T1map"
     assert maps["T1"].values.tolist() == [0.5, 0.5]
     # sd(1/R) = sd(R) / R^2
@@ -127,9 +128,28 @@ def test_maps_of_qmt_leave_nuisances_out():
     maps = {item.item.name: item for item in named_maps(
         result(QMT, distance=1), QMT, "QMTmap"
     )}  # fmt: skip
-    assert list(maps) == ["m0s", "R1f", "R2f", "Rx", "R1s", "T2s", "M0", "relres", "distance"]
+    estimated = ["m0s", "R1f", "R2f", "Rx", "R1s", "T2s"]
+    assert list(maps) == [*estimated, "M0", "relres", "distance", "flags"]
     assert {maps[name].item.suffix for name in ("m0s", "relres", "distance")} == {"QMTmap"}
     assert maps["relres"].values.tolist() == pytest.approx([0.1, 0.2])
+
+
+def test_flags_add_up_the_reasons_for_doubt():
+    start = [item.start for item in QMT]
+    theta = torch.tensor([start] * 7, dtype=torch.float64)
+    theta[1, 0] = torch.nan
+    theta[2, 2] = QMT["R2f"].upper
+    theta[6, QMT.index(["w0"])[0]] = QMT["w0"].lower  # a nuisance on its bound tells as much
+    quality = {
+        # 1 and 2: converged; 3: iteration limit; 0: not estimated
+        "stop": torch.tensor([CONVERGED, INVALID, RESOLVED, ITERATION_LIMIT, CONVERGED] + [1] * 2),
+        "distance": torch.tensor([0.5, torch.nan, 1.0, 0.5, 1.5, 0.5, 0.5]),
+        "match": torch.tensor([0.99, torch.nan, 0.9, 0.99, 0.99, 0.8, 0.99]),
+    }
+    ones = torch.ones(7, dtype=torch.float64)
+    found = flags(Estimate(theta, ones.to(torch.complex128), 0.1 * ones, quality=quality), QMT)
+    assert found.tolist() == [0, 1, 2, 4, 8, 16, 2]
+    assert sum(FLAGS) == 31
 
 
 @pytest.fixture
