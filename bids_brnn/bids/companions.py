@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_brnn.bids.acquisition import Companions
-from bids_brnn.bids.dataset import Dataset
+from bids_brnn.bids.dataset import Dataset, natural
 from bids_brnn.bids.grammar import FileName, parse_name, series_entities
 from bids_brnn.bids.inheritance import metadata_of
 from bids_brnn.bids.safe import check_inside
@@ -48,24 +48,73 @@ def find_companions(series: Series, around: Surroundings) -> Companions:
     for key, (parameter, words) in FIELDS.items():
         if key not in around.skip and (path := _field(series, around, key, words)) is not None:
             supplied[parameter] = path
-    segmentations = _segmentations(series, around)
+    elsewhere = _session_of_anatomy(series, around)
+    segmentations = _segmentations(series, around, elsewhere)
     default = next((k for k in _SEGMENTATION_ORDER if k in segmentations), None)
     default = default or next(iter(segmentations), None)
     return Companions(
         supplied=supplied,
-        mask=_best(series, around, "mask"),
-        t1w=_best(series, around, "t1w"),
+        mask=_best(series, around, "mask", elsewhere),
+        t1w=_best(series, around, "t1w", elsewhere),
         dseg=segmentations[default] if default else None,
         segmentations=segmentations,
-        tissue_probabilities=_labelled(series, around, "probseg", "label"),
-        transforms=_transforms(series, around),
+        tissue_probabilities=_labelled(series, around, "probseg", "label", elsewhere),
+        transforms=_transforms(series, around, elsewhere),
+        session=elsewhere,
     )
 
 
+def _session_of_anatomy(series: Series, around: Surroundings) -> str | None:
+    """Label of another session that the anatomy is taken from; None where there is no need.
+
+    Only where neither the session of the series nor the participant as a whole has a T1w image.
+    Then T1w image, mask, labels and transforms come from one session: the last before that of the
+    series, else the first after it, in natural order; sessions of a derivative before raw ones.
+    """
+    if "t1w" in around.skip or _t1w_images(series, around, None):
+        return None
+    own = parse_name(series.files[0]).entities
+    everywhere = _all_candidates(series, around, around.filters["t1w"])
+    found = [item for item in everywhere if _fits(series, around, item[2])]
+    found = [item for item in found if not item[0].is_raw] or found
+    labels = sorted({name.entities.get("ses", "") for _, _, name in found}, key=natural)
+    before = [label for label in labels if natural(label) < natural(own.get("ses", ""))]
+    if not labels:
+        return None
+    choice = before[-1] if before else labels[0]
+    around.notes.append(
+        f"{series.name}: its session has no T1w image; that of ses-{choice} is used, with the "
+        "mask and labels that belong to it."
+    )
+    return choice
+
+
+def _t1w_images(
+    series: Series, around: Surroundings, elsewhere: str | None
+) -> list[tuple[Dataset, Path, FileName]]:
+    found = _candidates(series, around, around.filters["t1w"], elsewhere)
+    return [item for item in found if _fits(series, around, item[2])]
+
+
 def _candidates(
+    series: Series,
+    around: Surroundings,
+    filters: Mapping[str, Any],
+    elsewhere: str | None = None,
+) -> list[tuple[Dataset, Path, FileName]]:
+    """Files of the same participant, and of the same session, of none, or of ``elsewhere``."""
+    wanted = {None, parse_name(series.files[0]).entities.get("ses"), elsewhere}
+    return [
+        item
+        for item in _all_candidates(series, around, filters)
+        if item[2].entities.get("ses") in wanted
+    ]
+
+
+def _all_candidates(
     series: Series, around: Surroundings, filters: Mapping[str, Any]
 ) -> list[tuple[Dataset, Path, FileName]]:
-    """Files of the same participant, and of the same session or of none."""
+    """Files of the same participant."""
     own = parse_name(series.files[0]).entities
     found = []
     for dataset in around.datasets:
@@ -76,8 +125,7 @@ def _candidates(
             except InvalidBidsError as error:
                 around.notes.append(f"Not used: {error}")
                 continue
-            if name.entities.get("ses") in (None, own.get("ses")):
-                found.append((dataset, path, name))
+            found.append((dataset, path, name))
     return found
 
 
@@ -131,13 +179,13 @@ def _is_intended(
     return False
 
 
-def _best(series: Series, around: Surroundings, key: str) -> Path | None:
+def _best(series: Series, around: Surroundings, key: str, elsewhere: str | None) -> Path | None:
     """The mask or T1w that fits best; derivatives before raw data."""
     if key in around.skip:
         return None
     found = [
         (dataset, path, name)
-        for dataset, path, name in _candidates(series, around, around.filters[key])
+        for dataset, path, name in _candidates(series, around, around.filters[key], elsewhere)
         if _fits(series, around, name)
     ]
     if not found:
@@ -160,14 +208,18 @@ def _fits(series: Series, around: Surroundings, name: FileName) -> bool:
         return False
     if name.suffix == "T1w" or "acq" not in name.entities:
         return True
-    anatomical = _candidates(series, around, around.filters["t1w"])
+    anatomical = _all_candidates(series, around, around.filters["t1w"])
     labels = {other.entities.get("acq") for _, _, other in anatomical}
     own = parse_name(series.files[0]).entities
     return name.entities["acq"] in labels | {own.get("acq")}
 
 
 def _rank(series: Series) -> Callable[[tuple[Dataset, Path, FileName]], tuple[Any, ...]]:
-    """Of this very series; same session; derivative; preprocessed; then by name."""
+    """Of this very series; not of another session; derivative; same session; preprocessed; name.
+
+    A derivative of the participant as a whole comes before a raw image of the session: its mask
+    and labels lie on its own T1w image.
+    """
     own = parse_name(series.files[0]).entities
 
     def rank(item: tuple[Dataset, Path, FileName]) -> tuple[Any, ...]:
@@ -178,8 +230,9 @@ def _rank(series: Series) -> Callable[[tuple[Dataset, Path, FileName]], tuple[An
         )
         return (
             not same,
-            name.entities.get("ses") != own.get("ses"),
+            name.entities.get("ses") not in (None, own.get("ses")),
             dataset.is_raw,
+            name.entities.get("ses") != own.get("ses"),
             name.entities.get("desc") != "preproc",
             "space" in name.entities,
             path.name,
@@ -188,12 +241,12 @@ def _rank(series: Series) -> Callable[[tuple[Dataset, Path, FileName]], tuple[An
     return rank
 
 
-def _segmentations(series: Series, around: Surroundings) -> dict[str, Path]:
+def _segmentations(series: Series, around: Surroundings, elsewhere: str | None) -> dict[str, Path]:
     if "dseg" in around.skip:
         return {}
     found: dict[str, Path] = {}
     for _, path, name in sorted(
-        _candidates(series, around, around.filters["dseg"]), key=_rank(series)
+        _candidates(series, around, around.filters["dseg"], elsewhere), key=_rank(series)
     ):
         label = name.entities.get("seg") or name.entities.get("desc") or "tissue"
         if _fits(series, around, name):
@@ -201,18 +254,25 @@ def _segmentations(series: Series, around: Surroundings) -> dict[str, Path]:
     return found
 
 
-def _labelled(series: Series, around: Surroundings, suffix: str, entity: str) -> dict[str, Path]:
+def _labelled(
+    series: Series, around: Surroundings, suffix: str, entity: str, elsewhere: str | None
+) -> dict[str, Path]:
     found: dict[str, Path] = {}
     filters = {"suffix": suffix, "extension": [".nii", ".nii.gz"]}
-    for _, path, name in sorted(_candidates(series, around, filters), key=_rank(series)):
+    for _, path, name in sorted(
+        _candidates(series, around, filters, elsewhere), key=_rank(series)
+    ):
         if entity in name.entities and _fits(series, around, name):
             found.setdefault(name.entities[entity], path)
     return found
 
 
-def _transforms(series: Series, around: Surroundings) -> dict[str, Path]:
+def _transforms(series: Series, around: Surroundings, elsewhere: str | None) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for _, path, name in _candidates(series, around, {"suffix": "xfm"}):
+    filters = {"suffix": "xfm"}
+    for _, path, name in sorted(
+        _candidates(series, around, filters, elsewhere), key=_rank(series)
+    ):
         if name.entities.get("from") == "T1w" and "to" in name.entities:
             found.setdefault(name.entities["to"], path)
     return found

@@ -117,13 +117,15 @@ def strip_labels(labels: Iterable[str], prefix: str) -> list[str]:
 def list_labels(folder: Path, prefix: str) -> list[str]:
     """Labels of the folders ``<prefix><label>`` in ``folder``, in natural order."""
     names = [path.name.removeprefix(prefix) for path in folder.glob(f"{prefix}*") if path.is_dir()]
-    return sorted(
-        (name for name in names if is_label(name)),
-        key=lambda name: [
-            (0, int(piece), "") if piece.isdigit() else (1, 0, piece)
-            for piece in re.findall(r"\d+|\D+", name)
-        ],
-    )
+    return sorted((name for name in names if is_label(name)), key=natural)
+
+
+def natural(label: str) -> list[tuple[int, int, str]]:
+    """Sort key: numbers by value, then letters."""
+    return [
+        (0, int(piece), "") if piece.isdigit() else (1, 0, piece)
+        for piece in re.findall(r"\d+|\D+", label)
+    ]
 
 
 def bad_labels(folder: Path, prefix: str) -> list[str]:
@@ -177,7 +179,9 @@ def ignored(
     if participants is not None:
         patterns.append(rf"^/sub-(?!(?:{'|'.join(participants)})(?:/|$))")
     if sessions:
-        patterns.append(rf"^/sub-[^/]+/ses-(?!(?:{'|'.join(sessions)})(?:/|$))")
+        # Anatomy may lie in another session than the series.
+        others = rf"ses-(?!(?:{'|'.join(sessions)})(?:/|$))[^/]+"
+        patterns.append(rf"^/sub-[^/]+/{others}/(?!anat(?:/|$))")
     return [re.compile(pattern) for pattern in patterns]
 
 

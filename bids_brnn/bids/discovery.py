@@ -219,13 +219,14 @@ def _series_of(
         for kind in request.kinds:
             paths = []
             for path in dataset.query(request.around.filters[kind], subject):
+                if request.sessions and not {f"ses-{s}" for s in request.sessions} & {*path.parts}:
+                    continue
                 try:
-                    session = parse_name(path).entities.get("ses")
+                    parse_name(path)
                 except BidsBrnnError as error:
                     problems.append(error)
                     continue
-                if not request.sessions or session in request.sessions:
-                    paths.append(path)
+                paths.append(path)
             for key, series in group_series(kind, dataset, paths).items():
                 if key in found:
                     request.around.notes.append(

@@ -117,14 +117,85 @@ def test_images_in_template_space_are_never_used(raw, recon):
     assert companions.tissue_probabilities == {}
 
 
-def test_anatomy_of_the_same_session_or_of_none(raw):
+def session_t1w(builder, session, name="T1w"):
+    return builder.image(f"sub-01/ses-{session}/anat/sub-01_ses-{session}_{name}.nii.gz", ONES)
+
+
+def test_anatomy_of_the_same_session_before_none_before_another(raw):
     raw.qmt(session="1")
-    raw.image("sub-01/ses-2/anat/sub-01_ses-2_T1w.nii.gz", ONES)
-    assert series_of(raw).t1w is None
-    raw.image("sub-01/anat/sub-01_T1w.nii.gz", ONES)
-    assert series_of(raw).t1w == raw.root / "sub-01/anat/sub-01_T1w.nii.gz"
-    raw.image("sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz", ONES)
-    assert series_of(raw).t1w == raw.root / "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz"
+    other = session_t1w(raw, "2")
+    assert series_of(raw).t1w == other
+    assert series_of(raw).companions.session == "2"
+    whole = raw.image("sub-01/anat/sub-01_T1w.nii.gz", ONES)
+    assert series_of(raw).t1w == whole
+    assert series_of(raw).companions.session is None
+    same = session_t1w(raw, "1")
+    assert series_of(raw).t1w == same
+
+
+def test_anatomy_of_another_session_is_noted(raw):
+    raw.qmt(session="1")
+    session_t1w(raw, "2")
+    note = (
+        "sub-01_ses-1_acq-a_QMT: its session has no T1w image; that of ses-2 is used, with the "
+        "mask and labels that belong to it."
+    )
+    assert note in find_acquisitions(raw.root).notes
+    assert series_of(raw, ignore=["t1w"]).companions.session is None
+
+
+@pytest.mark.parametrize(
+    ("present", "chosen"), [("1 2 4 10", "2"), ("10 11 4", "4"), ("2 3", None)]
+)
+def test_of_several_sessions_the_last_before_else_the_first_after(raw, present, chosen):
+    raw.qmt(session="3")
+    for session in present.split():
+        session_t1w(raw, session)
+    assert series_of(raw).companions.session == chosen
+
+
+def test_mask_and_labels_come_from_the_session_of_the_t1w_image(raw, fmriprep):
+    raw.qmt(session="3")
+    session_t1w(raw, "2")  # raw only: the derivative of session 1 brings mask and labels
+    for session in "14":
+        for name in ("desc-brain_mask", "desc-preproc_T1w", "desc-aseg_dseg", "label-GM_probseg"):
+            session_t1w(fmriprep, session, name)
+    for path in (fmriprep.root / "sub-01" / "anat").iterdir():
+        path.unlink()
+    found = series_of(raw, derivatives={"fmriprep": fmriprep.root}).companions
+    anat = fmriprep.root / "sub-01" / "ses-1" / "anat"
+    assert found.session == "1"
+    assert {path.parent for path in (found.mask, found.t1w, found.dseg)} == {anat}
+    assert found.tissue_probabilities["GM"].parent == anat
+
+
+def test_a_mask_of_another_session_is_not_used_with_the_t1w_image_of_its_own(raw, fmriprep):
+    raw.qmt(session="1")
+    own = session_t1w(raw, "1")
+    for path in (fmriprep.root / "sub-01" / "anat").iterdir():
+        path.unlink()
+    for name in ("desc-brain_mask", "desc-preproc_T1w", "desc-aseg_dseg"):
+        session_t1w(fmriprep, "2", name)
+    found = series_of(raw, derivatives={"fmriprep": fmriprep.root}).companions
+    assert (found.t1w, found.mask, found.dseg) == (own, None, None)
+
+
+def test_the_t1w_image_that_mask_and_labels_lie_on_comes_before_a_raw_one(raw, fmriprep):
+    raw.qmt(session="1")
+    session_t1w(raw, "1")
+    found = series_of(raw, derivatives={"fmriprep": fmriprep.root}).companions
+    assert found.t1w == fmriprep.root / "sub-01/anat/sub-01_desc-preproc_T1w.nii.gz"
+
+
+def test_a_chosen_session_still_finds_its_anatomy_elsewhere(raw):
+    raw.qmt(session="1")
+    raw.qmt(session="2")
+    other = session_t1w(raw, "1")
+    raw.image("sub-01/ses-1/fmap/sub-01_ses-1_TB1map.nii.gz", ONES)
+    found = find_acquisitions(raw.root, sessions=["2"]).acquisitions
+    assert [item.entities["session"] for item in found] == ["2"]
+    assert found[0].t1w == other
+    assert found[0].supplied == {}
 
 
 def test_the_only_field_maps_of_the_session(raw):
