@@ -40,6 +40,15 @@ class Companions:
     """The other session that T1w image, mask, labels and transforms come from; None where they
     are of the session of the series, or of the participant as a whole."""
 
+    @property
+    def by_option(self) -> dict[Path, str]:
+        """Files that a run reads unless told not to, with the word of ``--ignore`` for each."""
+        words = {"B1": "b1map", "w0": "b0map"}
+        found = {path: words[name] for name, path in self.supplied.items()}
+        found |= dict.fromkeys(self.segmentations.values(), "dseg")
+        one = {"mask": self.mask, "t1w": self.t1w}
+        return found | {path: word for word, path in one.items() if path is not None}
+
 
 @dataclass(frozen=True, eq=False)
 class Acquisition:

@@ -23,7 +23,7 @@ from bids_brnn.bids.dataset import (
 )
 from bids_brnn.bids.filters import merge_filters
 from bids_brnn.bids.grammar import grammar, kind_rule, parse_name
-from bids_brnn.bids.safe import check_inside, number
+from bids_brnn.bids.safe import check_inside, check_present, number
 from bids_brnn.bids.series import (
     Key,
     Series,
@@ -255,6 +255,8 @@ def _acquisition(series: Series, request: _Request) -> Acquisition:
         raise DataError(f"MagneticFieldStrength of {series.name} is {field:g}; write it in T.")
     if field is None:
         notes.append(f"{series.name}: MagneticFieldStrength is missing; it cannot be checked.")
+    companions = find_companions(series, around)
+    check_present(companions.by_option)
     return Acquisition(
         kind=cast("Any", series.kind),
         model=encoding.model,
@@ -266,7 +268,7 @@ def _acquisition(series: Series, request: _Request) -> Acquisition:
         basis=encoding.basis,
         tables=encoding.tables,
         shape=cast("Any", grid.shape),
-        companions=find_companions(series, around),
+        companions=companions,
         root=series.dataset.root,
         dataset=series.dataset.name,
         links=around.links,

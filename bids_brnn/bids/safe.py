@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from bids_brnn.errors import DataError, InvalidBidsError, ReadError
 
 MAX_JSON_BYTES = 16 * 2**20
+_POINTERS = (b"/annex/objects/", b"version https://git-lfs")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -29,8 +30,10 @@ def read_json(path: Path) -> dict[str, Any]:
         size = path.stat().st_size
         if size > MAX_JSON_BYTES:
             _refuse(path, f"it has {size} bytes, more than {MAX_JSON_BYTES}")
+        raw = path.read_bytes()
+        check_content(path, raw)
         content = json.loads(
-            path.read_bytes().decode("utf-8"),
+            raw.decode("utf-8"),
             parse_float=_finite,
             parse_constant=_finite,
         )
@@ -67,6 +70,45 @@ def unreadable(path: Path, error: BaseException) -> ReadError:
         return ReadError(f"{path} does not exist.")
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return ReadError(f"{path} cannot be read: {reason}.")
+
+
+def check_content(path: Path, content: bytes) -> None:
+    """Refuse what git-annex or git-lfs leave in place of a file that is not here.
+
+    Raises
+    ------
+    ReadError
+        If ``content`` is such a pointer.
+    """
+    if is_pointer(content):
+        raise ReadError(
+            f"{path} is a pointer to a file that is not here; not downloaded? "
+            "Get it first (git annex get, datalad get, git lfs pull)."
+        )
+
+
+def is_pointer(content: bytes) -> bool:
+    """Whether a file begins as the pointers of git-annex and git-lfs do."""
+    return content.lstrip().startswith(_POINTERS)
+
+
+def check_present(paths: Mapping[Path, str]) -> None:
+    """Refuse links to files that were not downloaded, before any work is done.
+
+    Parameters
+    ----------
+    paths
+        Files, each with the word of ``--ignore`` that leaves it out.
+
+    Raises
+    ------
+    ReadError
+        Naming the first that is not there.
+    """
+    for path, word in paths.items():
+        if not path.exists():
+            reason = str(unreadable(path, FileNotFoundError())).rstrip(".")
+            raise ReadError(f"{reason}; or leave it out with --ignore {word}.")
 
 
 def check_inside(path: Path, root: Path, allowed: Sequence[Path] = ()) -> Path:

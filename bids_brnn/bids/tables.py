@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.bids.safe import unreadable
+from bids_brnn.bids.safe import check_content, unreadable
 from bids_brnn.errors import DataError
 from bids_brnn.files import write_text
 
@@ -86,7 +86,9 @@ def _text(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_TABLE_BYTES:
             raise DataError(f"{path} is larger than {MAX_TABLE_BYTES >> 20} MB; is it a table?")
-        return path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
+        check_content(path, content)
+        return content.decode("utf-8-sig")
     except OSError as error:
         raise unreadable(path, error) from error
     except UnicodeDecodeError as error:

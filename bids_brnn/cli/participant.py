@@ -149,7 +149,9 @@ def read_filters(path: Path | None) -> Mapping[str, Any] | None:
     Raises
     ------
     ReadError
-        If it is no JSON object of objects.
+        If it is no JSON.
+    UsageError
+        If it is no object of objects.
     """
     if path is None:
         return None
@@ -158,7 +160,7 @@ def read_filters(path: Path | None) -> Mapping[str, Any] | None:
     except (OSError, ValueError, RecursionError) as error:
         raise ReadError(f"Cannot read the filter file {path}: {error}.") from error
     if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
-        raise ReadError(f'{path} must look like {{"qmt": {{"acquisition": "hsfp"}}}}.')
+        raise UsageError(f'{path} must look like {{"qmt": {{"acquisition": "hsfp"}}}}.')
     return content
 
 

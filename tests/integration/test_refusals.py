@@ -191,10 +191,10 @@ def test_a_filter_that_selects_nothing(refused, tmp_path):
     assert "selects nothing" in said
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '{"qmt": 3}'])
-def test_a_filter_file_that_is_none(refused, tmp_path, text):
+@pytest.mark.parametrize(("text", "code"), [("[]", 2), ("{", 74), ('{"qmt": 3}', 2)])
+def test_a_filter_file_that_is_none(refused, tmp_path, text, code):
     (tmp_path / "filter.json").write_text(text)
-    assert "filter.json" in refused(74, "--bids-filter-file", tmp_path / "filter.json")
+    assert "filter.json" in refused(code, "--bids-filter-file", tmp_path / "filter.json")
 
 
 def test_series_whose_maps_would_have_one_name(dataset, refused):
