@@ -17,6 +17,7 @@ Modality = Literal["auto", "qmt", "mrf"]
 Reference = Literal["auto", "none", "nlls", "dict"]
 Detail = Literal["minimal", "full"]
 Device = Literal["auto", "cpu", "cuda"]
+Denoise = Literal["none", "mppca", "dwidenoise"]
 Ignorable = Literal["b1map", "b0map", "t1w", "mask", "dseg"]
 DebugMode = Literal["log", "pdb", "all"]
 
@@ -54,6 +55,10 @@ class RunConfig:
     level: Detail = "full"
     """``minimal``: maps; ``full``: also the reference fit, region tables and the report."""
     device: Device = "auto"
+    denoise: Denoise = "none"
+    """Complex denoising before anything else; changes the noise model."""
+    degibbs: bool = False
+    """Removal of Gibbs ringing; changes the noise model."""
     mask: Path | None = None
     """NIfTI mask on the grid of the series; wins over every mask found."""
     atlas: Mapping[str, Path] = field(default_factory=dict)
@@ -198,6 +203,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "reference": get_args(Reference),
     "level": get_args(Detail),
     "device": get_args(Device),
+    "denoise": get_args(Denoise),
 }
 _LEAST: Mapping[str, int] = {
     "nprocs": 1,
@@ -214,6 +220,7 @@ _LISTS = ("participant_label", "session_label", "ignore", "debug", "allow_links"
 _TABLES = ("derivatives", "atlas")
 _NUMBERS = tuple(_LEAST)
 _SWITCHES = (
+    "degibbs",
     "boilerplate_only",
     "low_mem",
     "resource_monitor",

@@ -14,6 +14,7 @@ from bids_brnn.config import (
     LOW_MEMORY_BATCH,
     AnalysisLevel,
     DebugMode,
+    Denoise,
     Detail,
     Device,
     Ignorable,
@@ -148,6 +149,16 @@ def _add_method(group: Any) -> None:
     _add(
         group, "--device", choices=get_args(Device),
         help="auto (default) takes a CUDA device where there is one, and says so",
+    )  # fmt: skip
+    _add(
+        group, "--denoise", choices=get_args(Denoise),
+        help="denoise the series first: mppca (built in) or dwidenoise (MRtrix3); default: none. "
+        "Changes the noise, so that standard deviations no longer hold",
+    )  # fmt: skip
+    _add(
+        group, "--degibbs", action="store_true",
+        help="remove Gibbs ringing with mrdegibbs (MRtrix3), for Cartesian data. Changes the "
+        "noise, so that standard deviations no longer hold",
     )  # fmt: skip
     _add(
         group, "--random-seed", type=options.count, metavar="N",

@@ -56,7 +56,9 @@ def run_participants(config: RunConfig) -> int:
         # Imported here: Nipype looks for settings in the current folder when it is imported.
         from bids_brnn.workflows.execution import close_log, set_verbosity
         from bids_brnn.workflows.plugins import choose_plugin
+        from bids_brnn.workflows.steps import check_tools
 
+        check_tools(config)
         choose_plugin(config)  # what cannot be followed is said before anything is read
         set_verbosity(config.loudness, log_file(config, run))
         try:

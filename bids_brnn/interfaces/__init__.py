@@ -1,5 +1,6 @@
 """Nipype interfaces: load, call one function, save."""
 
+from bids_brnn.interfaces.denoise import DenoiseSeries, RemoveGibbs
 from bids_brnn.interfaces.estimate import EstimateMaps
 from bids_brnn.interfaces.fields import PrepareFields
 from bids_brnn.interfaces.labels import PrepareLabels
@@ -10,11 +11,13 @@ from bids_brnn.interfaces.sink import WriteLabels, WriteMaps, WriteRegions, Writ
 
 __all__ = [
     "CompareEstimators",
+    "DenoiseSeries",
     "EstimateMaps",
     "EstimateNoise",
     "PrepareCoefficients",
     "PrepareFields",
     "PrepareLabels",
+    "RemoveGibbs",
     "SummariseRegions",
     "WriteLabels",
     "WriteMaps",

@@ -18,6 +18,7 @@ def init_estimation_wf(
     suffix: str,
     supplied: Sequence[str] = (),
     noise_std: float | None = None,
+    use_level: bool = False,
     device: str = "auto",
     use_gpu: bool = False,
     num_threads: int = 1,
@@ -39,6 +40,8 @@ def init_estimation_wf(
         Parameters whose maps come through ``inputnode.supplied``, in this order.
     noise_std
         Noise standard deviation per channel, if known.
+    use_level
+        Whether ``noise_level`` takes its place: for data whose own residual says nothing any more.
     device, use_gpu, num_threads
         Where to compute; ``use_gpu`` is what Nipype's scheduler reads.
     batch_size
@@ -79,5 +82,7 @@ def init_estimation_wf(
         interface.inputs.noise_std = noise_std
     estimate = Node(interface, name="estimate", n_procs=num_threads, mem_gb=mem_gb)
     workflow.connect([(inputnode, estimate, [(field, field) for field in fields])])
+    if use_level:
+        workflow.connect(inputnode, "noise_level", estimate, "noise_std")
     workflow.connect([(estimate, outputnode, [(field, field) for field in ESTIMATED])])
     return workflow

@@ -24,6 +24,7 @@ from bids_brnn.workflows.fields import ESTIMATED, HISTORY, PREPARED, SUPPLIED
 from bids_brnn.workflows.outputs import init_outputs_wf
 from bids_brnn.workflows.preparation import init_preparation_wf
 from bids_brnn.workflows.regions import Segmentation, find_segmentations, root_of
+from bids_brnn.workflows.steps import step_nodes
 
 _LOG = logging.getLogger("bids_brnn.run")
 TOP = "bids_brnn"
@@ -108,6 +109,13 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
         supplied=supplied,
         noise_std=noise,
         frames=acquisition.representation == "time",
+        steps=step_nodes(
+            denoise=config.denoise,
+            degibbs=config.degibbs,
+            label=label,
+            num_threads=config.omp_nthreads,
+            mem_gb=0.5 + 5 * gigabytes,
+        ),
         label=label,
         mem_gb=0.5 + 2.5 * gigabytes,
     )
@@ -126,6 +134,8 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
             suffix=acquisition.rule.map_suffix,
             supplied=list(supplied),
             noise_std=noise,
+            # Denoising takes away what the residual would tell.
+            use_level=noise is None and config.denoise != "none",
             device=config.device,
             use_gpu=config.device != "cpu" and gpu_visible(),
             num_threads=config.omp_nthreads,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nipype.interfaces.utility import IdentityInterface
@@ -22,6 +22,7 @@ def init_preparation_wf(
     supplied: Mapping[str, tuple[Path, str]],
     noise_std: float | None = None,
     frames: bool = False,
+    steps: Sequence[Node] = (),
     label: str = "",
     mem_gb: float = 1.0,
     name: str = "preparation_wf",
@@ -40,6 +41,9 @@ def init_preparation_wf(
         Noise standard deviation per channel, if known; otherwise it is estimated.
     frames
         Whether the series holds time frames; otherwise coefficients.
+    steps
+        Nodes that take and give ``coefficients`` and ``steps``, one after the other; see
+        :func:`~bids_brnn.workflows.steps.step_nodes`.
     label
         Name of the series for messages.
     mem_gb
@@ -60,16 +64,23 @@ def init_preparation_wf(
     prepare = Node(PrepareCoefficients(label=label), name="prepare", mem_gb=mem_gb)
     outputnode = Node(IdentityInterface(fields=outputs), name="outputnode")
     workflow.connect([(inputnode, prepare, [(field, field) for field in (*parts, *masks)])])
-    made = [field for field in PREPARED if field != "noise_level"]
+    made = [field for field in PREPARED if field not in ("noise_level", "coefficients")]
     workflow.connect([(prepare, outputnode, [(field, field) for field in made])])
     noise = Node(
         EstimateNoise(frames=frames, magnitude=set(parts) == {"mag"}, label=label), name="noise"
     )
     if noise_std is not None:
         noise.inputs.declared = noise_std
-    found = ("noise_level", *HISTORY)
+    found = ("noise_level", "noise_source")
     workflow.connect([(prepare, noise, [(field, field) for field in ("coefficients", "mask")])])
     workflow.connect([(noise, outputnode, [(field, field) for field in found])])
+    data, history = prepare, noise
+    for step in steps:
+        workflow.connect([(data, step, [("coefficients", "coefficients")])])
+        workflow.connect([(history, step, [("steps", "steps")])])
+        data = history = step
+    workflow.connect([(data, outputnode, [("coefficients", "coefficients")])])
+    workflow.connect([(history, outputnode, [("steps", "steps")])])
     if supplied:
         fields = PrepareFields(
             names=list(supplied),

@@ -44,6 +44,7 @@ CASES = {
     "minimal": {"level": "minimal"},
     "no companions": {"ignore": ("b1map", "mask", "dseg", "t1w")},
     "nlls for all": {"reference": "nlls"},
+    "all steps": {"denoise": "mppca", "degibbs": True},
 }
 
 
