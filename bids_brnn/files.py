@@ -10,6 +10,24 @@ from uuid import uuid4
 
 from bids_brnn.errors import OutputError
 
+_records: list[set[Path]] = []
+
+
+@contextmanager
+def recorded() -> Iterator[set[Path]]:
+    """Collect the paths that this process writes in the block, or finds already right."""
+    written: set[Path] = set()
+    _records.append(written)
+    try:
+        yield written
+    finally:
+        _records.remove(written)
+
+
+def _note(path: Path) -> None:
+    for written in _records:
+        written.add(path)
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -31,6 +49,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         _sync(temporary)
         temporary.replace(path)
+        _note(path)
         _sync(path.parent)
     except OSError as error:
         raise OutputError(
@@ -53,6 +72,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     # Leaving an equal file alone keeps its time stamp and spares readers on network disks.
     with suppress(OSError):
         if path.stat().st_size == len(content) and path.read_bytes() == content:
+            _note(path)
             return
     with replacing(path) as temporary:
         temporary.write_bytes(content)

@@ -24,7 +24,7 @@ from bids_brnn.errors import (
 )
 
 if TYPE_CHECKING:
-    from bids_brnn.bids.acquisition import Discovery
+    from bids_brnn.bids.acquisition import Acquisition, Discovery
 
 _LOG = logging.getLogger("bids_brnn.run")
 
@@ -37,6 +37,11 @@ class Failures:
     """What the user can cure."""
     crash_files: tuple[Path, ...] = ()
     """Everything else."""
+
+    @property
+    def any(self) -> bool:
+        """Whether a step failed."""
+        return bool(self.errors or self.crash_files)
 
 
 def run_participants(config: RunConfig) -> int:
@@ -169,6 +174,7 @@ def read_filters(path: Path | None) -> Mapping[str, Any] | None:
 def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Failures:
     from bids_brnn.bids.outputs import earlier_version, write_dataset_files
     from bids_brnn.cli.boilerplate import write_boilerplate
+    from bids_brnn.cli.tidy import known_outputs, settle_series
     from bids_brnn.interfaces.base import finished_steps
     from bids_brnn.workflows.participant import TOP, init_participant_wf, participant_name
 
@@ -186,8 +192,9 @@ def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Fail
     for record in records.values():
         config.to_file(record / "bids_brnn.toml")
     folders = {name: base / TOP / participant_name(name) for name in records}
-    failures, before = Failures(), {}
+    failures, before, tidied = Failures(), {}, set()
     if not config.reports_only:
+        known = known_outputs(config.output_dir, base, discovery.acquisitions)
         clear_work(config, folders.values())
         before = {name: finished_steps(folder) for name, folder in folders.items()}
         workflow = init_participant_wf(
@@ -197,12 +204,15 @@ def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Fail
             graph = log_file(config, run).with_suffix(".dot")
             workflow.write_graph(dotfilename=str(graph), graph2use="colored", format="dot")
         failures = execute(config, workflow, list(folders.values()), records, run)
+        good = succeeded(discovery.acquisitions, records)
+        tidied = settle_series(config.output_dir, base, workflow, good, known)
     errors = [str(error) for error in (*discovery.problems, *failures.errors)]
     changed = [
         name
         for name, folder in folders.items()
         if errors
         or failures.crash_files
+        or name in tidied
         or before.get(name) != finished_steps(folder)
         or not (config.output_dir / f"sub-{name}.html").is_file()
     ]
@@ -210,8 +220,35 @@ def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Fail
         from bids_brnn.cli.report import write_reports
 
         names = list(records) if config.reports_only else changed
-        write_reports(config.output_dir, names, records=records, errors=errors)
+        write_reports(
+            config.output_dir,
+            names,
+            records=records,
+            errors=errors,
+            made=None if config.reports_only else heads(config.output_dir, discovery),
+            tidy=not config.session_label,
+        )
+    elif changed and not failures.any and not config.session_label:
+        from bids_brnn.cli.report import remove_reports
+
+        remove_reports(config.output_dir, changed)
     return failures
+
+
+def succeeded(
+    acquisitions: Sequence[Acquisition], records: Mapping[str, Path]
+) -> list[Acquisition]:
+    """Series of participants of whom no step has failed."""
+    failed = {name for name, record in records.items() if any(record.glob("crash-*"))}
+    return [item for item in acquisitions if item.entities["subject"] not in failed]
+
+
+def heads(output_dir: Path, discovery: Discovery) -> set[str]:
+    """How the names of outputs of the series of this run begin."""
+    from bids_brnn.bids.naming import mask_path
+
+    paths = [mask_path(output_dir, item) for item in discovery.acquisitions]
+    return {path.name.partition("_desc-")[0] for path in paths}
 
 
 def clear_work(config: RunConfig, folders: Iterable[Path]) -> None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bids_brnn import __version__
 from bids_brnn.errors import NothingSelectedError
+
+if TYPE_CHECKING:
+    from bids_brnn.reports.content import SeriesView
 
 _LOG = logging.getLogger("bids_brnn.report")
 
@@ -18,6 +24,8 @@ def write_reports(
     *,
     records: Mapping[str, Path] | None = None,
     errors: Sequence[str] = (),
+    made: Collection[str] | None = None,
+    tidy: bool = True,
 ) -> list[Path]:
     """Write ``sub-<label>.html`` and the citation page of every participant.
 
@@ -31,7 +39,13 @@ def write_reports(
         Folder of this run's configuration and crash files, by participant; by default the
         newest one on disk.
     errors
-        Sentences to show on the page.
+        Sentences to show on the page of the participant they name, or of all.
+    made
+        How the names of outputs of the series of this run begin; sections of others say that
+        they are of an earlier run. None: nothing is known of that.
+    tidy
+        Whether to remove figures of an earlier page; not while another job may write the same
+        page.
 
     Returns
     -------
@@ -45,7 +59,8 @@ def write_reports(
     OutputError
         If a page cannot be written.
     """
-    from bids_brnn.files import write_text
+    from bids_brnn.cli.tidy import digests, record_file, settle
+    from bids_brnn.files import recorded, write_text
     from bids_brnn.gather import series_views
     from bids_brnn.reports.assemble import render_subject
     from bids_brnn.reports.content import SubjectView
@@ -53,7 +68,7 @@ def write_reports(
 
     pages = []
     for label in participants:
-        series = series_views(output_dir, label)
+        series = [_dated(view, made) for view in series_views(output_dir, label)]
         if not series and not errors:
             raise NothingSelectedError(
                 f"No maps of sub-{label} under {output_dir}; run the participant level first."
@@ -70,9 +85,13 @@ def write_reports(
             methods=paragraphs,
             citations=citations,
             configuration=configuration(record),
-            errors=[*errors, *crashes(record)],
+            errors=[*(text for text in errors if concerns(text, label)), *crashes(record)],
         )
-        render_subject(view, page, write_text)
+        with recorded() as written:
+            render_subject(view, page, write_text)
+        if tidy:
+            record_of_page = record_file(output_dir / f"sub-{label}" / "log", "report")
+            settle(output_dir, record_of_page, digests(written))
         if record is not None:
             text = citation_markdown(kinds, estimators, __version__)
             write_text(record / "CITATION.md", text)
@@ -80,6 +99,27 @@ def write_reports(
         _LOG.info("report: %s", page)
         pages.append(page)
     return pages
+
+
+def remove_reports(output_dir: Path, participants: Sequence[str]) -> None:
+    """Remove pages and figures of earlier runs, which show maps that are not there any more."""
+    from bids_brnn.cli.tidy import record_file, settle
+
+    for label in participants:
+        settle(output_dir, record_file(output_dir / f"sub-{label}" / "log", "report"), {})
+
+
+def concerns(text: str, label: str) -> bool:
+    """Whether an error is about a participant: it names no other one."""
+    named = re.findall(r"sub-([A-Za-z0-9]+)", text)
+    return not named or label in named
+
+
+def _dated(view: SeriesView, made: Collection[str] | None) -> SeriesView:
+    if made is None or view.name.rpartition("_")[0] in made:
+        return view
+    note = "Not part of the last run: these are the results of an earlier one."
+    return replace(view, notes=[*view.notes, note])
 
 
 def newest_record(output_dir: Path, participant: str) -> Path | None:

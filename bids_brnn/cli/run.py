@@ -46,8 +46,10 @@ def run(config: RunConfig) -> int:
     prepare_environment(config)
     if config.analysis_level == "group":
         from bids_brnn.cli.group import gather
+        from bids_brnn.cli.tidy import record_file, settled
 
-        return gather(config)
+        with settled(config.output_dir, record_file(config.output_dir / "logs", "group")):
+            return gather(config)
     from bids_brnn.cli.participant import run_participants
 
     return run_participants(config)

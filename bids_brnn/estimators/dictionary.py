@@ -202,7 +202,7 @@ class DictionaryEstimator:
             yield float(known[column]), voxels
             return
         bins = torch.tensor(self._b1_values(column), dtype=torch.float64, device=voxels.device)
-        nearest = torch.bucketize(values, (bins[1:] + bins[:-1]) / 2)
+        nearest = torch.bucketize(values.contiguous(), (bins[1:] + bins[:-1]) / 2)
         for index in torch.unique(nearest).tolist():
             yield float(bins[index]), voxels[nearest == index]
 

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,16 @@ def discard_broken(work_dir: Path) -> list[Path]:
             if finished:
                 removed.append(folder)
     return removed
+
+
+def written_files(work_dir: Path) -> dict[Path, dict[Path, str]]:
+    """What the finished steps below ``work_dir`` wrote: folder of the step, file, SHA-256."""
+    found = {}
+    for manifest in sorted(work_dir.rglob(MANIFEST_FILE)):
+        with suppress(OSError, ValueError, AttributeError, TypeError):
+            rows = json.loads(manifest.read_text(encoding="utf-8"))
+            found[manifest.parent] = {Path(name): sha for name, (_, sha) in rows.items()}
+    return found
 
 
 def finished_steps(work_dir: Path) -> dict[Path, int]:

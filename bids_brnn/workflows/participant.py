@@ -44,6 +44,27 @@ def participant_name(participant: str) -> str:
     return f"sub_{participant}_wf"
 
 
+def series_name(acquisition: Acquisition) -> str:
+    """Name of the sub-workflow of a series."""
+    return f"{re.sub('[^A-Za-z0-9]', '_', acquisition.name)}_wf"
+
+
+def series_folder(acquisition: Acquisition, base_dir: Path) -> Path:
+    """Work folder of a series."""
+    return (
+        base_dir
+        / TOP
+        / participant_name(acquisition.entities["subject"])
+        / series_name(acquisition)
+    )
+
+
+def step_folders(workflow: Workflow, base_dir: Path) -> set[Path]:
+    """Work folders of all steps of a workflow."""
+    top = base_dir / workflow.name
+    return {top.joinpath(*name.split(".")) for name in workflow.list_node_names()}
+
+
 def init_participant_wf(
     config: RunConfig,
     acquisitions: Sequence[Acquisition],
@@ -86,7 +107,7 @@ def init_participant_wf(
 def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Path) -> Workflow:
     """Preparation, estimation and outputs of one series, connected."""
     label = acquisition.name
-    workflow = Workflow(name=f"{re.sub('[^A-Za-z0-9]', '_', label)}_wf")
+    workflow = Workflow(name=series_name(acquisition))
     folder = base_dir / "inputs" / label
     supplied = supplied_fields(acquisition)
     if acquisition.kind == "mrf" and "B1" not in supplied:
