@@ -45,7 +45,7 @@ def series_views(output_dir: Path, participant: str) -> list[SeriesView]:
 def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
     head = mask_path.name.removesuffix("_desc-brain_mask.nii.gz")
     mask = _canonical(mask_path) > 0
-    files = list(_files_of(mask_path.parent, head))
+    files = list(files_of(mask_path.parent, head))
     labels, names = _tissues(files)
     suffixes = {name.suffix for _, name in files}
     kind = "QMT" if suffixes & {"QMTmap", "QMTref"} else "MRF"
@@ -66,7 +66,7 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
     )
 
 
-def _files_of(folder: Path, head: str) -> Iterator[tuple[Path, FileName]]:
+def files_of(folder: Path, head: str) -> Iterator[tuple[Path, FileName]]:
     """Images of one series: equal in every entity that tells series apart, in its own space."""
     telling = set(series_entities())
     wanted = dict(parse_name(f"{head}_x.nii.gz").entities)

@@ -161,6 +161,13 @@ def statistics_path(
     )
 
 
+def quality_path(output_dir: Path, desc: str, *, extension: str = ".tsv") -> Path:
+    """Path of a table of the group about the quality of its series."""
+    return output_path(
+        output_dir, "quality", None, suffix="quality", desc=desc, extension=extension
+    )
+
+
 def field_path(
     output_dir: Path, origin: Origin, suffix: str, *, extension: str = ".nii.gz"
 ) -> Path:

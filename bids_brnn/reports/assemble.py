@@ -55,7 +55,7 @@ def render_subject(view: SubjectView, page: Path, write_text: WriteText) -> None
             write_text(path, to_svg(figure))
             panels.append(Panel(title, caption, path.relative_to(page.parent).as_posix()))
         tables = [_region_table(estimator) for estimator in series.estimators]
-        tables += [_table(title, AGREEMENT_COLUMNS, rows) for title, rows in series.agreement]
+        tables += [table_of(title, AGREEMENT_COLUMNS, rows) for title, rows in series.agreement]
         sections.append(Section(series, panels, [table for table in tables if table[2]]))
     write_text(page, _template("subject.html").render(view=view, sections=sections))
 
@@ -149,13 +149,13 @@ AGREEMENT_COLUMNS = (
 
 def _region_table(
     estimator: EstimatorView,
-) -> tuple[str, Sequence[str], Sequence[Sequence[str]]]:
-    return _table(f"Regions: {estimator.title}", COLUMNS, estimator.statistics)
+) -> PageTable:
+    return table_of(f"Regions: {estimator.title}", COLUMNS, estimator.statistics)
 
 
-def _table(
+def table_of(
     title: str, columns: Sequence[tuple[str, str]], rows: Sequence[Mapping[str, object]]
-) -> tuple[str, Sequence[str], Sequence[Sequence[str]]]:
+) -> PageTable:
     """Title, header and cells; ``x`` without a value stands for ``x_low`` to ``x_high``."""
     cells = [[_cell(row.get(key)) or _interval(row, key) for key, _ in columns] for row in rows]
     return title, [words for _, words in columns], cells
@@ -170,25 +170,32 @@ def _cell(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
 
 
-def render_group(
-    title: str,
-    version: str,
-    plots: Sequence[tuple[str, str, Figure]],
-    subjects: Sequence[Mapping[str, str]],
-    page: Path,
-    write_text: WriteText,
-) -> None:
-    """Write the group page: one figure per parameter and a table that links the subjects.
+Plot = tuple[str, str, Figure]
+"""File name part, caption and figure."""
+PageTable = tuple[str, Sequence[str], Sequence[Sequence[str]]]
+"""Title, header and rows."""
 
-    ``plots`` holds file name part, caption and figure; each row of ``subjects`` has ``label``,
-    ``page`` (relative link) and ``note``.
-    """
+
+@dataclass(frozen=True)
+class GroupView:
+    """The page of a group."""
+
+    title: str
+    version: str
+    plots: Sequence[Plot]
+    subjects: Sequence[Mapping[str, str]]
+    """Each with ``label``, ``page`` (relative link) and ``note``."""
+    tables: Sequence[PageTable] = ()
+    files: Sequence[tuple[str, str]] = ()
+    """Name and meaning of each table of the group."""
+    notes: Sequence[str] = ()
+
+
+def render_group(view: GroupView, page: Path, write_text: WriteText) -> None:
+    """Write the group page and its figures (``figures/`` beside it)."""
     panels = []
-    for name, caption, figure in plots:
+    for name, caption, figure in view.plots:
         path = page.parent / "figures" / f"group_desc-{name}_figure.svg"
         write_text(path, to_svg(figure))
         panels.append(Panel(name, caption, path.relative_to(page.parent).as_posix()))
-    text = _template("group.html").render(
-        title=title, version=version, panels=panels, subjects=subjects
-    )
-    write_text(page, text)
+    write_text(page, _template("group.html").render(view=view, panels=panels))

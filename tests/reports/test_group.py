@@ -2,7 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bids_brnn.cli.group import GroupTable
 from bids_brnn.cli.group_report import outliers, regions_of, write_group_report
+from bids_brnn.cli.group_tables import with_outliers
 from bids_brnn.reports.group import OUTLIER_Z, modified_z
 
 
@@ -39,10 +41,13 @@ def test_outlier_is_named_and_linked(tmp_path):
     found = outliers(frame)
     assert [label for label, _ in found] == ["sub-03"]
     assert "m0s in WM (ses-1 x, z = " in found[0][1]
-    page = write_group_report(tmp_path, {("tissue", "nlls"): frame})
+    item = GroupTable("statistics", tmp_path / "x.tsv", with_outliers(frame), {}, "tissue", "nlls")
+    page = write_group_report(tmp_path, [item])
     html = page.read_text(encoding="utf-8")
-    assert '<a href="sub-03.html">sub-03</a></td><td>nlls: m0s in WM' in html
+    assert '<a href="sub-03.html">sub-03</a></td><td class="wrap">nlls: m0s in WM' in html
+    assert html.index("sub-03") < html.index("sub-01")  # those with remarks come first
     assert html.count("<tr>") == 1 + 8
+    assert "circular" not in html
     assert (tmp_path / "figures" / "group_desc-tissuenlls_figure.svg").is_file()
     assert OUTLIER_Z > 3
 
@@ -51,3 +56,10 @@ def test_regions_come_in_the_order_of_their_labels():
     frame = table().iloc[::-1]
     assert [region.name for region in regions_of(frame)] == ["GM", "WM"]
     assert [len(region.values) for region in regions_of(frame)] == [8, 8]
+
+
+def test_classes_made_from_the_maps_are_marked_on_the_page(tmp_path):
+    frame = table().assign(region_source="maps")
+    item = GroupTable("statistics", tmp_path / "x.tsv", with_outliers(frame), {}, "maptissue", "b")
+    html = write_group_report(tmp_path, [item]).read_text(encoding="utf-8")
+    assert '<p class="note">maptissue: These regions were made from the estimated maps' in html

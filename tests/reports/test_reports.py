@@ -142,7 +142,8 @@ def test_group_page_links_subjects(tmp_path):
         path.write_text(text, encoding="utf-8")
 
     rows = [{"label": "sub-01", "page": "sub-01.html", "note": "outlier: m0s"}]
-    assemble.render_group("My study", "1.0", [("m0s", "caption", plot)], rows, page, write_text)
+    view = assemble.GroupView("My study", "1.0", [("m0s", "caption", plot)], rows)
+    assemble.render_group(view, page, write_text)
     html = page.read_text(encoding="utf-8")
     assert '<a href="sub-01.html">sub-01</a>' in html
     assert (tmp_path / "figures" / "group_desc-m0s_figure.svg").is_file()

@@ -1,0 +1,202 @@
+"""Tables of the group from tables of participants: long, wide, agreement."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bids_brnn.regions import AGREEMENT_COLUMNS, COLUMNS
+from bids_brnn.regions.agreement import compare
+from bids_brnn.reports.group import MIN_SUBJECTS, OUTLIER_Z, modified_z
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KEYS = ("sub", "ses", "acq", "ce", "rec", "run", "chunk")
+NAMES = {"sub": "participant_id", "ses": "session_id"}
+RARE = ("ce", "rec", "chunk")
+"""Columns that are left out where no series has them."""
+QUALITY = ("M0", "relres", "match", "distance", "flags", "snr")
+"""Maps that measure no tissue; they have no column in the wide table."""
+
+KEY_WORDS: Mapping[str, str] = {
+    "participant_id": "Participant, with sub-",
+    "session_id": "Session, with ses-",
+    "acq": "Label of acq- of the series",
+    "ce": "Label of ce- of the series",
+    "rec": "Label of rec- of the series",
+    "run": "Label of run- of the series",
+    "chunk": "Label of chunk- of the series",
+}
+OUTLIER_WORDS: Mapping[str, str] = {
+    "modified_z": "Distance of the median from the median of all series with this acquisition, in "
+    "units of the scaled median absolute deviation (Iglewicz and Hoaglin 1993); n/a with fewer "
+    f"than {MIN_SUBJECTS} series",
+    "outlier": f"1 where the absolute modified_z is above {OUTLIER_Z:g}, else 0",
+}
+LONG_WORDS: Mapping[str, str] = {**KEY_WORDS, **COLUMNS, **OUTLIER_WORDS}
+AGREEMENT_WORDS: Mapping[str, str] = {**KEY_WORDS, **AGREEMENT_COLUMNS}
+GROUP_AGREEMENT_WORDS: Mapping[str, str] = {
+    **AGREEMENT_WORDS,
+    "n": "Series; each gives one pair: the means of both estimators over the same voxels",
+    "mean_test": "Mean over series of the regional mean of the first estimator",
+    "mean_reference": "Mean over series of the regional mean of the reference",
+    "bias": "Mean over series of the difference of regional means, first minus reference",
+    "ccc": "Lin's concordance correlation coefficient of the regional means",
+    "median_abs_diff_crb": "Median over series of median_abs_diff_crb",
+    "share_flagged": "Mean over series of share_flagged",
+}
+
+
+def entities_of(path: Path) -> dict[str, str]:
+    """Entities of a file name, by their short names."""
+    pairs = (part.partition("-") for part in path.name.split("_")[:-1])
+    return {key: label for key, _, label in pairs}
+
+
+def key_values(entities: Mapping[str, str]) -> dict[str, str | None]:
+    """Values of the columns that tell a series, as texts."""
+    values = {}
+    for key in KEYS:
+        label = entities.get(key)
+        values[NAMES.get(key, key)] = f"{key}-{label}" if key in NAMES and label else label
+    return values
+
+
+def without_rare(table: pd.DataFrame) -> pd.DataFrame:
+    """Leave out key columns that say nothing."""
+    empty = [key for key in RARE if key in table and table[key].isna().all()]
+    return table.drop(columns=empty)
+
+
+def gather_tables(paths: Sequence[Path]) -> pd.DataFrame:
+    """One long table; columns that tell the series come first."""
+    import pandas as pd
+
+    from bids_brnn.bids.tables import read_table
+
+    frames = []
+    for path in paths:
+        frame = read_table(path)
+        for place, (column, label) in enumerate(key_values(entities_of(path)).items()):
+            frame.insert(place, column, label)
+        frames.append(frame)
+    return without_rare(pd.concat(frames, ignore_index=True))
+
+
+def with_outliers(table: pd.DataFrame) -> pd.DataFrame:
+    """A long table with the columns of :data:`OUTLIER_WORDS`."""
+    found = table.copy()
+    found["modified_z"] = np.nan
+    for _, part in table.groupby(["acq", "param", "index"], sort=False, dropna=False):
+        medians = part["median"].to_numpy(np.float64)
+        if np.isfinite(medians).sum() >= MIN_SUBJECTS:
+            found.loc[part.index, "modified_z"] = modified_z(medians)
+    found["outlier"] = (found["modified_z"].abs() > OUTLIER_Z).astype(int)
+    return found
+
+
+def wide_table(
+    tables: Mapping[str, pd.DataFrame],
+) -> tuple[pd.DataFrame, dict[str, dict[str, object]]]:
+    """A row per participant, session and run; a column per parameter, region and estimator.
+
+    Parameters
+    ----------
+    tables
+        Long tables of one segmentation by estimator.
+
+    Returns
+    -------
+    table
+        Medians; columns are called ``<parameter>_<region>_<estimator>``, with letters, digits and
+        underscores only. Where several acquisitions give the same column, their ``acq-`` labels
+        follow.
+    about
+        Description of each column, for the JSON beside it.
+    """
+    import pandas as pd
+
+    long = pd.concat([table.assign(estimator=key) for key, table in tables.items()])
+    long = long[~long["param"].isin(QUALITY)].copy()
+    rows = [name for name in KEY_WORDS if name in long and name != "acq"]
+    long[rows] = long[rows].fillna("")  # equal to itself, which a missing value is not
+    protocols = long.groupby(["param", "estimator"])["acq"].nunique(dropna=False)
+    regions = region_labels(long)
+    about: dict[str, dict[str, object]] = {name: {"Description": KEY_WORDS[name]} for name in rows}
+    columns: dict[str, pd.Series[Any]] = {}
+    keys = ["param", "index", "estimator", "acq"]
+    for (param, index, estimator, acq), part in long.groupby(keys, sort=False, dropna=False):
+        label = acq if isinstance(acq, str) else ""
+        several = protocols[param, estimator] > 1
+        column = "_".join([param, regions[index], estimator, *([label] if several else [])])
+        columns[column] = part.set_index(rows, verify_integrity=True)["median"]
+        about[column] = {
+            "Description": f"Median of {param} in {part['name'].iloc[0]}",
+            "Units": str(part["units"].iloc[0]),
+            "Parameter": param,
+            "Region": str(part["name"].iloc[0]),
+            "RegionIndex": int(index),
+            "Estimator": estimator,
+            "Acquisition": label or "n/a",
+        }
+    table = pd.DataFrame(columns).sort_index().rename_axis(rows).reset_index()
+    table[rows] = table[rows].replace("", None)
+    return table, {name: about[name] for name in table.columns}
+
+
+def region_labels(table: pd.DataFrame) -> dict[int, str]:
+    """Names of regions as parts of column names, all different, by label value."""
+    pairs = zip(table["index"], table["name"], strict=True)
+    named = {int(index): plain(str(name)) or f"region{index}" for index, name in pairs}
+    used = [name.lower() for name in named.values()]
+    return {
+        index: f"{name}_{index}" if used.count(name.lower()) > 1 else name
+        for index, name in named.items()
+    }
+
+
+def plain(text: str) -> str:
+    """A name in letters, digits and single underscores; accents are dropped.
+
+    >>> plain("Left-Cerebral-White-Matter"), plain("Gyrus précentral (g.)")
+    ('Left_Cerebral_White_Matter', 'Gyrus_precentral_g')
+    """
+    ascii_only = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9]+", "_", ascii_only).strip("_")
+
+
+def group_agreement(table: pd.DataFrame) -> pd.DataFrame:
+    """Agreement of regional means over the group, a row per acquisition, parameter and region.
+
+    Parameters
+    ----------
+    table
+        Long table of ``agreement.tsv`` of all series.
+    """
+    import pandas as pd
+
+    rows = []
+    for (acq, param, index), part in table.groupby(
+        ["acq", "param", "index"], sort=False, dropna=False
+    ):
+        pairs = part[["mean_test", "mean_reference"]].dropna().to_numpy(np.float64)
+        rows.append(
+            {
+                "acq": acq,
+                "index": index,
+                "name": part["name"].iloc[0],
+                "param": param,
+                "units": part["units"].iloc[0],
+                **compare(pairs[:, 0], pairs[:, 1]),
+                "median_abs_diff_crb": part["median_abs_diff_crb"].median(),
+                "share_flagged": part["share_flagged"].mean(),
+                "region_source": part["region_source"].iloc[0],
+            }
+        )
+    return pd.DataFrame(rows, columns=["acq", *AGREEMENT_COLUMNS])
