@@ -18,6 +18,8 @@ Reference = Literal["auto", "none", "nlls", "dict"]
 Detail = Literal["minimal", "full"]
 Device = Literal["auto", "cpu", "cuda"]
 Denoise = Literal["none", "mppca", "dwidenoise"]
+Registration = Literal["rigid", "header"]
+SkullStrip = Literal["auto", "skip"]
 Ignorable = Literal["b1map", "b0map", "t1w", "mask", "dseg"]
 DebugMode = Literal["log", "pdb", "all"]
 
@@ -65,6 +67,12 @@ class RunConfig:
     """Label images of the user by the label for ``seg-``; in scanner coordinates, any grid."""
     erode: int = 0
     """Layers of voxels to take off each region before its statistics."""
+    registration: Registration = "rigid"
+    """``header``: series and T1w are taken to share scanner coordinates."""
+    skull_strip: SkullStrip = "auto"
+    """``skip``: no brain extraction where the data set has no brain mask."""
+    output_spaces: tuple[str, ...] = ()
+    """``T1w`` and names of templates; the grid of the series is always written."""
     derivatives: Mapping[str, Path] = field(default_factory=dict)
     bids_filter_file: Path | None = None
     bids_database_dir: Path | None = None
@@ -102,7 +110,11 @@ class RunConfig:
             for value in getattr(self, name):
                 if value not in known:
                     raise UsageError(f'{name} holds "{value}"; use one of {", ".join(known)}.')
-        for entity, labels in (("sub", self.participant_label), ("ses", self.session_label)):
+        for entity, labels in (
+            ("sub", self.participant_label),
+            ("ses", self.session_label),
+            ("space", self.output_spaces),
+        ):
             for label in labels:
                 # A label reaches file and node names: nothing but letters and digits.
                 if not (label.isascii() and label.isalnum()):
@@ -204,6 +216,8 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "level": get_args(Detail),
     "device": get_args(Device),
     "denoise": get_args(Denoise),
+    "registration": get_args(Registration),
+    "skull_strip": get_args(SkullStrip),
 }
 _LEAST: Mapping[str, int] = {
     "nprocs": 1,
@@ -216,7 +230,8 @@ _LEAST: Mapping[str, int] = {
 }
 _PATHS = ("bids_dir", "output_dir", "work_dir", "mask", "bids_filter_file", "bids_database_dir",
           "use_plugin")  # fmt: skip
-_LISTS = ("participant_label", "session_label", "ignore", "debug", "allow_links")
+_LISTS = ("participant_label", "session_label", "ignore", "debug", "allow_links",
+          "output_spaces")  # fmt: skip
 _TABLES = ("derivatives", "atlas")
 _NUMBERS = tuple(_LEAST)
 _SWITCHES = (

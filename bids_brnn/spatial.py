@@ -6,6 +6,8 @@ What moves are masks, labels, B1 and B0 maps (to the series) and finished maps (
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +20,10 @@ from bids_brnn.errors import DataError
 from bids_brnn.files import replacing
 
 Interpolation = Literal["linear", "nearest", "label"]
+MIN_VOXELS = 8
+MIN_EXTENT = 40.0
+"""mm; with fewer voxels or less extent in any direction a slab fits at many heights."""
+_SAMPLES = 50_000  # of the fixed image, at each level
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's world axes point left and posterior
 
 
@@ -57,41 +63,127 @@ def register_rigid(
     moving_affine: NDArray[np.floating[Any]],
     fixed: NDArray[np.floating[Any]],
     fixed_affine: NDArray[np.floating[Any]],
+    *,
+    score: Callable[[sitk.Transform], float] | None = None,
+    num_threads: int = 0,
 ) -> sitk.Transform:
     """Rigid transform that maps points of ``fixed`` to points of ``moving``.
 
-    Mattes mutual information on three resolutions, started at the centres of mass; contrasts may
-    differ or be inverted. The same images give the same transform (regular sampling, fixed seed).
-    Single-slice images are registered in the plane only.
+    Mattes mutual information on three resolutions; contrasts may differ or be inverted. The same
+    images give the same transform (regular sampling, fixed seed).
+
+    Parameters
+    ----------
+    moving, fixed
+        ``(X, Y, Z)``; voxels that are not finite count as 0.
+    moving_affine, fixed_affine
+        Voxel to mm, RAS.
+    score
+        Tells good transforms from bad ones. With it the coarse step starts from the headers and
+        from the centres of mass, and the better result goes on; without it only from the latter.
+    num_threads
+        Of ITK; 0 for its default.
 
     Returns
     -------
     SimpleITK.Transform
         Use it with :func:`resample` to bring ``moving`` to the grid of ``fixed``.
+
+    Raises
+    ------
+    RuntimeError
+        If the images hardly overlap.
     """
     fixed_image = sitk.Cast(to_itk(_finite(fixed), fixed_affine), sitk.sitkFloat32)
     moving_image = sitk.Cast(to_itk(_finite(moving), moving_affine), sitk.sitkFloat32)
-    start = sitk.CenteredTransformInitializer(
+    centred = sitk.CenteredTransformInitializer(
         fixed_image,
         moving_image,
         sitk.VersorRigid3DTransform(),
         sitk.CenteredTransformInitializerFilter.MOMENTS,
     )
+    thick = min(min(fixed_image.GetSize()), min(moving_image.GetSize())) >= 8
+    if not thick:
+        return _optimise(fixed_image, moving_image, centred, [(1, 0.0)], num_threads)
+    start = centred
+    if score is not None:
+        unmoved = sitk.VersorRigid3DTransform()
+        unmoved.SetCenter(sitk.VersorRigid3DTransform(centred).GetCenter())
+        tried = []
+        for candidate in (unmoved, centred):
+            # One of the two may lie outside of the other image.
+            with suppress(RuntimeError):
+                tried.append(_optimise(fixed_image, moving_image, candidate, [(4, 4.0)]))
+        start = max(tried, key=score, default=centred)
+    levels = [(2, 2.0), (1, 0.0)] if score is not None else [(4, 4.0), (2, 2.0), (1, 0.0)]
+    return _optimise(fixed_image, moving_image, start, levels, num_threads)
+
+
+def _optimise(
+    fixed: sitk.Image,
+    moving: sitk.Image,
+    start: sitk.Transform,
+    levels: Sequence[tuple[int, float]],
+    num_threads: int = 0,
+) -> sitk.Transform:
+    """Maximise mutual information from ``start``; levels are shrink factor and blur (mm)."""
     method = sitk.ImageRegistrationMethod()
+    if num_threads:
+        method.SetNumberOfThreads(num_threads)
     method.SetMetricAsMattesMutualInformation(numberOfHistogramBins=32)
     method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentage(0.25, 20312)
+    voxels = fixed.GetNumberOfPixels()
+    shares = [min(1.0, _SAMPLES * shrink**3 / voxels) for shrink, _ in levels]
+    method.SetMetricSamplingPercentagePerLevel(shares, 20312)
+    # Gradients at the samples only: filtering a whole T1w image takes longer than all the rest.
+    method.SetMetricUseFixedImageGradientFilter(False)
+    method.SetMetricUseMovingImageGradientFilter(False)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=1.0, minStep=1e-4, numberOfIterations=200, relaxationFactor=0.6
+        learningRate=1.0, minStep=2e-4, numberOfIterations=200, relaxationFactor=0.6
     )
     method.SetOptimizerScalesFromPhysicalShift()
-    thick = min(min(fixed_image.GetSize()), min(moving_image.GetSize())) >= 8
-    method.SetShrinkFactorsPerLevel([4, 2, 1] if thick else [1])
-    method.SetSmoothingSigmasPerLevel([4.0, 2.0, 0.0] if thick else [0.0])
+    method.SetShrinkFactorsPerLevel([shrink for shrink, _ in levels])
+    method.SetSmoothingSigmasPerLevel([blur for _, blur in levels])
     method.SetSmoothingSigmasAreSpecifiedInPhysicalUnits(True)
     method.SetInitialTransform(start, inPlace=False)
-    return method.Execute(fixed_image, moving_image)
+    return method.Execute(fixed, moving)
+
+
+def rigid_affine(transform: sitk.Transform) -> sitk.AffineTransform:
+    """The same rigid transform as matrix and offset, the form that every ITK-like tool reads.
+
+    Raises
+    ------
+    DataError
+        If it is not a rotation with a translation.
+    """
+    points = _LPS @ affine_of(transform) @ _LPS
+    matrix, zero = points[:3, :3], points[:3, 3]
+    if not np.allclose(matrix.T @ matrix, np.eye(3), atol=1e-6):
+        raise DataError("the transform is not rigid")
+    # Nine digits: runs on other processors then write the same file.
+    return sitk.AffineTransform(np.round(matrix, 9).ravel().tolist(), np.round(zero, 6).tolist())
+
+
+def affine_of(transform: sitk.Transform) -> NDArray[np.float64]:
+    """Matrix ``(4, 4)`` of a linear transform, for points in mm with NIfTI's axes (RAS)."""
+    zero = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
+    matrix = np.eye(4)
+    for axis, row in enumerate(np.eye(3).tolist()):
+        matrix[:3, axis] = np.array(transform.TransformPoint(row)) - zero
+    matrix[:3, 3] = zero
+    return np.asarray(_LPS @ matrix @ _LPS)
+
+
+def thin_axis(shape: Sequence[int], affine: NDArray[np.floating[Any]]) -> str | None:
+    """The shortest side in words if an image is too thin to be placed in three dimensions."""
+    sides = np.linalg.norm(affine[:3, :3], axis=0) * np.array(shape[:3])
+    axis = int(np.argmin(sides))
+    count = min(shape[:3])
+    if count >= MIN_VOXELS and sides[axis] >= MIN_EXTENT:
+        return None
+    return f"{count} slices, {sides[axis]:.0f} mm; {MIN_VOXELS} and {MIN_EXTENT:.0f} mm are needed"
 
 
 def resample(
@@ -131,6 +223,47 @@ def resample(
         kinds[interpolation], outside, source.GetPixelID(),
     )  # fmt: skip
     return sitk.GetArrayFromImage(moved).T
+
+
+def inverse(transform: sitk.Transform) -> sitk.Transform:
+    """The way back.
+
+    Raises
+    ------
+    DataError
+        If the transform cannot be inverted.
+    """
+    try:
+        return transform.GetInverse()
+    except RuntimeError as error:
+        raise DataError(f"a {transform.GetName()} cannot be inverted") from error
+
+
+def chained(first: sitk.Transform, then: sitk.Transform) -> sitk.Transform:
+    """The transform that maps a point by ``first`` and the result by ``then``."""
+    return sitk.CompositeTransform([then, first])  # ITK applies the last one first
+
+
+def warp_grid(
+    transform: sitk.Transform,
+) -> tuple[tuple[int, int, int], NDArray[np.float64]] | None:
+    """Shape and affine (RAS) of the grid of a displacement field, None if there is none.
+
+    Of a composite transform the field that is applied first counts: its grid is that of the space
+    the transform starts from.
+    """
+    if transform.GetName() == "CompositeTransform":
+        composite = sitk.CompositeTransform(transform)
+        parts = [composite.GetNthTransform(n) for n in range(composite.GetNumberOfTransforms())]
+        return next((grid for part in reversed(parts) if (grid := warp_grid(part))), None)
+    if transform.GetName() != "DisplacementFieldTransform":
+        return None
+    field = sitk.DisplacementFieldTransform(transform).GetDisplacementField()
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(field.GetDirection(), (3, 3)) * field.GetSpacing()
+    affine[:3, 3] = field.GetOrigin()
+    x, y, z = field.GetSize()
+    return (x, y, z), np.asarray(_LPS @ affine)
 
 
 def write_transform(transform: sitk.Transform, path: Path) -> None:

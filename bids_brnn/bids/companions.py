@@ -60,6 +60,7 @@ def find_companions(series: Series, around: Surroundings) -> Companions:
         segmentations=segmentations,
         tissue_probabilities=_labelled(series, around, "probseg", "label", elsewhere),
         transforms=_transforms(series, around, elsewhere),
+        templates=_templates(series, around, elsewhere),
         session=elsewhere,
     )
 
@@ -275,4 +276,17 @@ def _transforms(series: Series, around: Surroundings, elsewhere: str | None) -> 
     ):
         if name.entities.get("from") == "T1w" and "to" in name.entities:
             found.setdefault(name.entities["to"], path)
+    return found
+
+
+def _templates(series: Series, around: Surroundings, elsewhere: str | None) -> dict[str, Path]:
+    """Images in template spaces, whose grids finished maps can be brought to."""
+    found: dict[str, Path] = {}
+    filters = {"suffix": ["T1w", "mask"], "extension": [".nii", ".nii.gz"]}
+    items = _candidates(series, around, filters, elsewhere)
+    # The native resolution of the template first: it has no res-.
+    for _, path, name in sorted(items, key=lambda item: ("res" in item[2].entities, item[1].name)):
+        space = name.entities.get("space", "")
+        if space not in ("", "T1w", "orig"):
+            found.setdefault(space, path)
     return found

@@ -96,6 +96,7 @@ def write_map(
     mask: NDArray[np.bool_],
     like: Volume,
     provenance: Provenance,
+    space: str = "",
 ) -> Path:
     """Write one map and its sidecar.
 
@@ -114,6 +115,8 @@ def write_map(
         Grid of the series.
     provenance
         What else went into the map.
+    space
+        Value of ``space-`` of a map that was moved; ``mask`` and ``like`` are those of it.
 
     Returns
     -------
@@ -134,8 +137,8 @@ def write_map(
     inside = np.where(np.isfinite(inside), inside, np.nan).astype(np.float32)
     volume = np.zeros(mask.shape, dtype=np.float32)
     volume[mask] = inside
-    path = map_path(output_dir, origin, item, desc)
-    of = map_path(output_dir, origin, item, desc.removesuffix("Std"))
+    path = map_path(output_dir, origin, item, desc, space=space)
+    of = map_path(output_dir, origin, item, desc.removesuffix("Std"), space=space)
     valid_range = None if desc.endswith("Std") else provenance.valid_range
     sidecar = map_sidecar(
         origin, item, desc, provenance, count(inside, valid_range), of=output_uri(of, output_dir)
@@ -144,7 +147,14 @@ def write_map(
 
 
 def write_mask(
-    output_dir: Path, origin: Origin, mask: NDArray[np.bool_], *, like: Volume, source: str
+    output_dir: Path,
+    origin: Origin,
+    mask: NDArray[np.bool_],
+    *,
+    like: Volume,
+    source: str,
+    extra: Mapping[str, Any] | None = None,
+    space: str = "",
 ) -> Path:
     """Write the brain mask; ``source`` says in words or as a BIDS URI where it comes from."""
     is_uri = source.startswith("bids:")
@@ -152,9 +162,10 @@ def write_mask(
         origin,
         grammar()["output"]["descriptions"]["brain"],
         sources=[source] if is_uri else [],
-        extra={"Type": "Brain", "MaskSource": source},
+        extra={"Type": "Brain", "MaskSource": source, **(extra or {})},
     )
-    return _write_pair(mask_path(output_dir, origin), mask.astype(np.uint8), like, sidecar)
+    path = mask_path(output_dir, origin, space=space)
+    return _write_pair(path, mask.astype(np.uint8), like, sidecar)
 
 
 def write_reference(

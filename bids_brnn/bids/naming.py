@@ -108,10 +108,18 @@ def map_path(
     return output_path(output_dir, pattern, origin, **extra)
 
 
-def mask_path(output_dir: Path, origin: Origin, *, extension: str = ".nii.gz") -> Path:
-    """Path of the brain mask on the grid of the series."""
+def mask_path(
+    output_dir: Path, origin: Origin, *, space: str = "", extension: str = ".nii.gz"
+) -> Path:
+    """Path of the brain mask on the grid of the series, or in another space."""
     return output_path(
-        output_dir, "mask", origin, suffix="mask", desc="brain", extension=extension
+        output_dir,
+        "mask",
+        origin,
+        suffix="mask",
+        desc="brain",
+        space=space,
+        extension=extension,
     )
 
 
@@ -174,6 +182,13 @@ def field_path(
     """Path of a supplied ``TB1map`` or ``fieldmap`` on the grid of the series."""
     return output_path(
         output_dir, "field", origin, suffix=suffix, desc="resampled", extension=extension
+    )
+
+
+def t1w_path(output_dir: Path, origin: Origin, *, extension: str = ".nii.gz") -> Path:
+    """Path of the T1-weighted image on the grid of the series."""
+    return output_path(
+        output_dir, "anatomy", origin, suffix="T1w", desc="resampled", extension=extension
     )
 
 

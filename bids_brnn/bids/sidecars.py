@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,10 @@ class Provenance:
     """Bounds of the estimator for this quantity, in its unit."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further keys: preparation steps, versions, digests."""
+
+    def with_sources(self, uris: Sequence[str]) -> Provenance:
+        """The same with further images, each named once."""
+        return replace(self, sources=list(dict.fromkeys([*self.sources, *uris])))
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,9 @@ from bids_brnn.config import (
     Ignorable,
     Modality,
     Reference,
+    Registration,
     RunConfig,
+    SkullStrip,
     read_options,
 )
 
@@ -141,6 +143,21 @@ def _add_method(group: Any) -> None:
     _add(
         group, "--erode", type=options.positive, metavar="N",
         help="take N layers of voxels off each region, against partial volume; default: none",
+    )  # fmt: skip
+    _add(
+        group, "--skull-strip", choices=get_args(SkullStrip),
+        help="auto (default): where there is no brain mask one is made with deepbet, if that is "
+        "installed; skip: voxels above an intensity threshold are taken",
+    )  # fmt: skip
+    _add(
+        group, "--registration", choices=get_args(Registration),
+        help="rigid (default): the series is registered to the T1w image, whose masks and labels "
+        "follow; header: both are taken to share scanner coordinates",
+    )  # fmt: skip
+    _add(
+        group, "--output-spaces", nargs="+", metavar="SPACE",
+        help="also write the maps in these spaces: T1w, or a template to which a derivative data "
+        "set (-d) has a transform from T1w; the grid of the series is always written",
     )  # fmt: skip
     _add(
         group, "--level", choices=get_args(Detail),

@@ -108,19 +108,21 @@ def find(config: RunConfig) -> Discovery:
 
 
 def usable(config: RunConfig, discovery: Discovery) -> Discovery:
-    """Leave out, as problems, the series that no estimator can serve; the others go on.
+    """Leave out, as problems, series without an estimator or a space asked for; others go on.
 
     Raises
     ------
     BidsBrnnError
         If none is left, or the options themselves cannot be followed.
     """
+    from bids_brnn.bids.spaces import find_spaces
     from bids_brnn.workflows.choice import choose_recipes
 
     kept, problems = [], list(discovery.problems)
     for item in discovery.acquisitions:
         try:
             choose_recipes(config, item, ())
+            find_spaces(item, config.output_spaces)
             kept.append(item)
         except UsageError:
             raise

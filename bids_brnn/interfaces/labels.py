@@ -22,7 +22,7 @@ from bids_brnn.bids.tables import read_columns
 from bids_brnn.errors import DataError
 from bids_brnn.files import write_text
 from bids_brnn.interfaces.base import Node
-from bids_brnn.interfaces.nifti import load, on_grid, save, share_on_grid
+from bids_brnn.interfaces.nifti import load, on_grid, placed, save, share_on_grid
 from bids_brnn.regions import (
     TISSUE_NAMES,
     Source,
@@ -48,6 +48,7 @@ class PrepareLabelsInputSpec(BaseInterfaceInputSpec):
     mask = File(exists=True, mandatory=True, desc="mask on the grid of the series")
     labels = File(exists=True, desc="label image, any grid")
     lookup = File(exists=True, desc="TSV with index and name")
+    to_series = File(exists=True, desc="where labels of the T1w image lie on the series")
     must_overlap = traits.Bool(False, usedefault=True, desc="refuse labels beside the mask")
     probabilities = InputMultiPath(File(exists=True), desc="tissue probabilities, any grid")
     probability_names = traits.List(traits.Str, desc="their tissues, in the same order")
@@ -91,8 +92,9 @@ class PrepareLabels(Node):
     def _labels(self, mask: NDArray[np.bool_]) -> Labels:
         inputs = self.inputs
         target = read_grid(Path(inputs.mask))
+        to_series = inputs.to_series if isdefined(inputs.to_series) else None
         if isdefined(inputs.labels):
-            values = read_labels(Path(inputs.labels), Path(inputs.mask))
+            values = read_labels(Path(inputs.labels), Path(inputs.mask), to_series)
             if inputs.must_overlap and not values[mask].any():
                 raise DataError(
                     f"{inputs.labels} has no label inside the mask; it must lie in the scanner "
@@ -102,7 +104,10 @@ class PrepareLabels(Node):
             return values, names, "labels"
         if isdefined(inputs.probabilities):
             files = zip(inputs.probability_names, inputs.probabilities, strict=True)
-            shares = {name: share_on_grid(read_grid(Path(path)), target) for name, path in files}
+            shares = {
+                name: share_on_grid(placed(read_grid(Path(path)), to_series), target)
+                for name, path in files
+            }
             return (*probability_labels(shares), "probabilities")
         if isdefined(inputs.maps_file):
             classes = np.zeros(mask.shape, dtype=np.int32)
@@ -123,15 +128,17 @@ def estimates_inside(maps_file: Path, mask: NDArray[np.bool_]) -> dict[str, NDAr
     }
 
 
-def read_labels(path: Path, target: Path) -> NDArray[np.int32]:
+def read_labels(path: Path, target: Path, to_series: str | None = None) -> NDArray[np.int32]:
     """A label image on the grid of ``target``, nearest neighbour.
+
+    With ``to_series`` of :class:`AlignSeries` it is an image of the T1w image.
 
     Raises
     ------
     DataError
         If it holds values that are no labels.
     """
-    values = on_grid(read_grid(path), read_grid(target), labels=True)
+    values = on_grid(placed(read_grid(path), to_series), read_grid(target), labels=True)
     if not np.array_equal(values, np.rint(values)):
         raise DataError(f"{path.name} holds values that are no whole numbers; is it a dseg?")
     return values.astype(np.int32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from bids_brnn.bids.images import Grid, read_array, same_grid
-from bids_brnn.spatial import Interpolation, resample
+from bids_brnn.spatial import Interpolation, affine_of, read_transform, resample
 
 FINEST = 4
 """Points along each axis of a voxel at which a finer image is sampled."""
@@ -35,6 +36,19 @@ def save(path: Path, values: NDArray[Any], affine: NDArray[Any], header: Any = N
     image.header.set_xyzt_units("mm", "sec")
     image.to_filename(path)
     return path
+
+
+def placed(grid: Grid, to_series: str | Path | None) -> Grid:
+    """An image where a rigid transform of :class:`AlignSeries` puts it; not interpolated.
+
+    Only the affine changes, so that whatever resamples it next is the only interpolation.
+    """
+    if to_series is None:
+        return grid
+    points = affine_of(read_transform(Path(to_series)))
+    if np.array_equal(points, np.eye(4)):
+        return grid
+    return replace(grid, affine=np.linalg.inv(points) @ grid.affine)
 
 
 def on_grid(source: Grid, target: Grid, *, labels: bool) -> NDArray[Any]:

@@ -41,6 +41,7 @@ class PrepareCoefficientsInputSpec(BaseInterfaceInputSpec):
     complex = File(exists=True, desc="complex NIfTI")
     user_mask = File(exists=True, desc="mask on the grid of the series; wins")
     mask = File(exists=True, desc="brain mask in the same scanner coordinates")
+    head_only = traits.Bool(False, usedefault=True, desc="a later step masks the brain")
     label = traits.Str("", usedefault=True, nohash=True, desc="name for messages")
 
 
@@ -81,7 +82,8 @@ class PrepareCoefficients(Node):
         volume = read_parts(parts)
         reference = np.abs(volume.data).mean(axis=3, dtype=np.float32)
         mask, source = self._mask(volume, reference)
-        _LOG.info("%s: %d voxels from %s", self.inputs.label, mask.sum(), source)
+        if not self.inputs.head_only:
+            _LOG.info("%s: %d voxels from %s", self.inputs.label, mask.sum(), source)
         if volume.n_invalid:
             _LOG.info("%s: %d voxels are not finite", self.inputs.label, volume.n_invalid)
         arrays = {"coefficients": volume.data, "mask": mask, "reference": reference}
@@ -100,7 +102,8 @@ class PrepareCoefficients(Node):
         if isdefined(self.inputs.mask):
             path = Path(self.inputs.mask)
             return mask_on_grid(path, volume), f"the mask {path.name}"
-        _LOG.warning(
+        log = _LOG.debug if self.inputs.head_only else _LOG.warning
+        log(
             "%s: no brain mask was found; voxels above an intensity threshold are taken, skull "
             "included. Give one with --mask or --derivatives.",
             self.inputs.label,

@@ -26,8 +26,15 @@ from bids_brnn.bids.derivatives import (
     write_mask,
     write_reference,
 )
+from bids_brnn.bids.grammar import kind_rule
 from bids_brnn.bids.images import Volume
-from bids_brnn.bids.naming import field_path, segmentation_path, statistics_path
+from bids_brnn.bids.naming import (
+    field_path,
+    segmentation_path,
+    statistics_path,
+    t1w_path,
+    transform_path,
+)
 from bids_brnn.bids.sidecars import Provenance, image_sidecar
 from bids_brnn.files import write_bytes
 from bids_brnn.interfaces.base import Node
@@ -65,8 +72,11 @@ class WriteSeriesInputSpec(_SinkInputSpec):
     noise_level = traits.Float(desc="noise standard deviation per channel; 0 if unknown")
     noise_source = traits.Str("", usedefault=True, desc="how it was found, in words")
     steps = traits.List(traits.Str, desc="what was done to the series, in words")
+    record = File(exists=True, desc="JSON from BrainMask: keys of mask and registration")
     supplied = InputMultiPath(File(exists=True), desc="field maps on the grid of the series")
     decisions = traits.List(traits.Str, desc="how their units were read")
+    to_series = File(exists=True, desc="transform from AlignSeries, written with a T1w image")
+    t1w_moved = File(exists=True, desc="T1w image on the grid of the series")
 
 
 class WriteSeries(Node):
@@ -84,7 +94,9 @@ class WriteSeries(Node):
         source = series.companions.get("mask", inputs.mask_source)
         reference = np.asanyarray(load(inputs.reference).dataobj)
         written = [
-            write_mask(root, series, mask, like=like, source=source),
+            write_mask(
+                root, series, mask, like=like, source=source, extra=read_record(inputs.record)
+            ),
             write_reference(root, series, reference, like=like, extra=history_keys(inputs)),
         ]
         for path in inputs.supplied if isdefined(inputs.supplied) else []:
@@ -95,7 +107,30 @@ class WriteSeries(Node):
             target = field_path(root, series, suffix)
             values = np.asanyarray(load(path).dataobj)
             written.append(write_image(target, values, like, sidecar))
+        if isdefined(inputs.t1w_moved):
+            written += self._anatomy(series, root, like)
         return {"out_files": with_sidecars(written)}
+
+    def _anatomy(self, series: SeriesRecord, root: Path, like: Volume) -> list[Path]:
+        """The T1w image on the grid of the series, and the transform between the two."""
+        from bids_brnn.spatial import inverse, read_transform, write_transform
+
+        extra = {"Registration": read_record(self.inputs.record).get("Registration", "n/a")}
+        sources = [series.companions["t1w"]]
+        words = "T1-weighted image on the grid of the series, for checks"
+        sidecar = image_sidecar(series, words, units="arbitrary", sources=sources, extra=extra)
+        values = np.asanyarray(load(self.inputs.t1w_moved).dataobj)
+        image = write_image(t1w_path(root, series), values, like, sidecar)
+        path = transform_path(root, series, kind_rule(series.kind).suffix, "T1w")
+        content = {
+            "Description": "Rigid transform (ITK) that brings images of the series to the T1w "
+            "image: it maps points of the T1w image to points of the series",
+            "Sources": [*series.sources, *sources],
+            **extra,
+        }
+        write_bytes(path.with_suffix(".json"), json_bytes(content))
+        write_transform(inverse(read_transform(Path(self.inputs.to_series))), path)
+        return [image, path]
 
 
 class WriteMapsInputSpec(_SinkInputSpec):
@@ -109,6 +144,7 @@ class WriteMapsInputSpec(_SinkInputSpec):
     noise_level = traits.Float(desc="noise standard deviation per channel; 0 if unknown")
     noise_source = traits.Str("", usedefault=True, desc="how it was found, in words")
     steps = traits.List(traits.Str, desc="what was done to the series, in words")
+    record = File(exists=True, desc="JSON from BrainMask: keys of mask and registration")
     decisions = traits.List(traits.Str, desc="how units of field maps were read")
 
 
@@ -129,21 +165,12 @@ class WriteMaps(Node):
         for row in json.loads(Path(inputs.maps_file).read_text(encoding="utf-8")):
             values = np.asanyarray(load(Path(inputs.maps_file).parent / row["file"]).dataobj)
             desc = recipe.estimator + ("Std" if row["kind"] == "std" else "")
-            valid = row.get("valid_range")
-            provenance = Provenance(
-                sources=[
-                    uri for role, uri in series.companions.items() if not role.startswith("dseg_")
-                ],
-                b1_source=b1_source(recipe, decisions),
-                valid_range=None if valid is None else (valid[0], valid[1]),
-                weights_name=Path(recipe.weights).stem or "n/a",
-                weights_sha256=recipe.weights_sha256 or "n/a",
-                extra={
-                    **method_keys(recipe, inputs.mask_source, decisions),
-                    **history_keys(inputs),
-                    **flag_keys(row["kind"]),
-                },
-            )
+            extra = {
+                **method_keys(recipe, inputs.mask_source, decisions),
+                **history_keys(inputs),
+                **flag_keys(row["kind"]),
+            }
+            provenance = provenance_of(row, series, recipe, decisions, extra)
             item = MapItem(row["name"], row["unit"], row["suffix"], row["description"])
             written.append(
                 write_map(
@@ -268,10 +295,36 @@ def grid_of(path: str, *, binary: bool = True) -> tuple[NDArray[Any], Volume]:
     return (values > 0 if binary else values), like
 
 
+def read_record(path: Any) -> dict[str, Any]:
+    """The record of mask and registration, empty if there is none."""
+    return json.loads(Path(path).read_text(encoding="utf-8")) if isdefined(path) else {}
+
+
 def with_sidecars(paths: list[Path]) -> list[str]:
     """Paths and those of their sidecars, so that a lost sidecar is noticed too."""
     sidecars = [path.with_name(path.name.partition(".")[0] + ".json") for path in paths]
     return [str(path) for path in dict.fromkeys([*paths, *sidecars]) if path.is_file()]
+
+
+def provenance_of(
+    row: Mapping[str, Any],
+    series: SeriesRecord,
+    recipe: EstimatorRecipe,
+    decisions: list[str],
+    extra: Mapping[str, object],
+) -> Provenance:
+    """What went into the map of a row of ``maps.json``."""
+    valid = row.get("valid_range")
+    # The T1w image went in only where it told the mask.
+    left_out = ("dseg_",) if extra.get("MaskSpace") == "T1w" else ("dseg_", "t1w")
+    return Provenance(
+        sources=[uri for role, uri in series.companions.items() if not role.startswith(left_out)],
+        b1_source=b1_source(recipe, decisions),
+        valid_range=None if valid is None else (valid[0], valid[1]),
+        weights_name=Path(recipe.weights).stem or "n/a",
+        weights_sha256=recipe.weights_sha256 or "n/a",
+        extra=extra,
+    )
 
 
 def b1_source(recipe: EstimatorRecipe, decisions: list[str]) -> str:
@@ -288,6 +341,7 @@ def history_keys(inputs: Any) -> dict[str, object]:
         "NoiseStandardDeviation": float(f"{level:.6g}") if level > 0 else "n/a",
         "NoiseSource": inputs.noise_source or "n/a",
         "PreparationSteps": list(inputs.steps) if isdefined(inputs.steps) else [],
+        **read_record(inputs.record),
     }
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-PREPARED = ("coefficients", "mask", "mask_source", "reference", "noise_level")
+PREPARED = ("coefficients", "mask", "mask_source", "reference", "to_series", "noise_level")
 """What preparation makes of every series, to be used."""
 
-HISTORY = ("noise_source", "steps")
+HISTORY = ("noise_source", "steps", "record")
 """What preparation tells of every series, for sidecars and report."""
+
+ANATOMY = ("t1w_moved",)
+"""What preparation makes of a T1w image, where there is one."""
 
 SUPPLIED = ("supplied", "decisions")
 """What preparation makes of field maps, where there are any."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
+from bids_brnn.bids.spaces import Space
 from bids_brnn.interfaces.sink import WriteMaps, WriteSeries
-from bids_brnn.workflows.fields import ESTIMATED, HISTORY, PREPARED, SUPPLIED
+from bids_brnn.interfaces.spaces import WriteSpace
+from bids_brnn.workflows.fields import ANATOMY, ESTIMATED, HISTORY, PREPARED, SUPPLIED
 from bids_brnn.workflows.regions import Segmentation, init_regions_wf
 
 _SERIES = (*(field for field in PREPARED if field != "coefficients"), *HISTORY)
@@ -22,7 +24,9 @@ def init_outputs_wf(
     output_dir: Path,
     segmentations: Mapping[str, Segmentation],
     erode: int = 0,
+    spaces: Sequence[Space] = (),
     has_fields: bool = False,
+    has_t1w: bool = False,
     name: str = "outputs_wf",
 ) -> Workflow:
     """Write what belongs to one series.
@@ -39,8 +43,12 @@ def init_outputs_wf(
         Where regions come from, by the label for ``seg-``.
     erode
         Layers of voxels to take off each region.
+    spaces
+        Further spaces to write the maps in.
     has_fields
         Whether supplied field maps come through ``inputnode.supplied``.
+    has_t1w
+        Whether a T1w image on the grid of the series comes through ``inputnode.t1w_moved``.
 
     Returns
     -------
@@ -49,7 +57,7 @@ def init_outputs_wf(
         for each estimator ``E`` the fields ``E_maps_file`` and ``E_maps``.
     """
     workflow = Workflow(name=name)
-    fields = [*_SERIES, *(SUPPLIED if has_fields else ())]
+    fields = [*_SERIES, *(ANATOMY if has_t1w else ()), *(SUPPLIED if has_fields else ())]
     estimated = [f"{estimator}_{field}" for estimator in recipes for field in ESTIMATED]
     inputnode = Node(IdentityInterface(fields=[*fields, *estimated]), name="inputnode")
     shared = {"series": str(series), "output_dir": str(output_dir)}
@@ -58,9 +66,14 @@ def init_outputs_wf(
     for estimator, recipe in recipes.items():
         ours = [(f"{estimator}_{field}", field) for field in ESTIMATED]
         maps = Node(WriteMaps(recipe=str(recipe), **shared), name=f"write_{estimator}")
-        sidecar = [field for field in _SERIES if field != "reference"]
+        sidecar = [field for field in _SERIES if field not in ("reference", "to_series")]
         sidecar += ["decisions"] if has_fields else []
         workflow.connect([(inputnode, maps, [*ours, *((item, item) for item in sidecar)])])
+        for space in spaces:
+            there = WriteSpace(recipe=str(recipe), **space_inputs(space), **shared)
+            node = Node(there, name=f"write_{estimator}_{space.name}", mem_gb=2)
+            items = [*ours, *((item, item) for item in (*sidecar, "to_series"))]
+            workflow.connect([(inputnode, node, items)])
     for label, segmentation in segmentations.items():
         regions = init_regions_wf(
             series=series,
@@ -71,6 +84,17 @@ def init_outputs_wf(
             erode=erode,
             name=f"regions_{label}_wf",
         )
-        passed = [(field, f"inputnode.{field}") for field in ("mask", *estimated)]
+        placing = ["to_series"] if segmentation.in_t1w else []
+        passed = [(field, f"inputnode.{field}") for field in ("mask", *placing, *estimated)]
         workflow.connect([(inputnode, regions, passed)])
     return workflow
+
+
+def space_inputs(space: Space) -> dict[str, str]:
+    """A space as inputs of :class:`~bids_brnn.interfaces.spaces.WriteSpace`."""
+    inputs = {"space": space.name, "target_uri": space.target_uri}
+    if space.reference is not None:
+        inputs["target"] = str(space.reference)
+    if space.transform is not None:
+        inputs |= {"transform": str(space.transform), "transform_uri": space.transform_uri}
+    return inputs

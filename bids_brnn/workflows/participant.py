@@ -8,19 +8,22 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from nipype.pipeline.engine import Workflow
 
 from bids_brnn.bids.acquisition import Acquisition
 from bids_brnn.bids.inheritance import metadata_of
 from bids_brnn.bids.safe import number
+from bids_brnn.bids.spaces import find_spaces
 from bids_brnn.config import RunConfig
 from bids_brnn.interfaces.series import SeriesRecord
 from bids_brnn.recipes import NETWORK
+from bids_brnn.workflows.anatomy import find_anatomy
 from bids_brnn.workflows.choice import choose_recipes
 from bids_brnn.workflows.estimation import init_estimation_wf
 from bids_brnn.workflows.execution import execution_settings, gpu_visible
-from bids_brnn.workflows.fields import ESTIMATED, HISTORY, PREPARED, SUPPLIED
+from bids_brnn.workflows.fields import ANATOMY, ESTIMATED, HISTORY, PREPARED, SUPPLIED
 from bids_brnn.workflows.outputs import init_outputs_wf
 from bids_brnn.workflows.preparation import init_preparation_wf
 from bids_brnn.workflows.regions import Segmentation, find_segmentations, root_of
@@ -124,10 +127,29 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
         _LOG.info("%s: no network for its pulse train is installed", label)
     gigabytes = 8 * prod(acquisition.shape) / 1e9
     noise = number(acquisition.metadata, "NoiseStandardDeviation", label)
+    estimations: dict[str, dict[str, Any]] = {
+        name: {
+            "recipe": recipe,
+            "suffix": acquisition.rule.map_suffix,
+            "supplied": list(supplied),
+            "noise_std": noise,
+            # Denoising takes away what the residual would tell.
+            "use_level": noise is None and config.denoise != "none",
+            "device": config.device,
+            "use_gpu": config.device != "cpu" and gpu_visible(),
+            "num_threads": config.omp_nthreads,
+            "batch_size": config.voxels_together,
+            "cache_dir": base_dir / "dictionaries",
+            "label": f"{label} {name}",
+            "mem_gb": 1.5 + 3 * gigabytes,
+        }
+        for name, recipe in recipes.items()
+    }
     preparation = init_preparation_wf(
         parts=acquisition.parts,
         masks=masks(config, acquisition),
         supplied=supplied,
+        anatomy=find_anatomy(config, acquisition, estimations),
         noise_std=noise,
         frames=acquisition.representation == "time",
         steps=step_nodes(
@@ -138,8 +160,10 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
             mem_gb=0.5 + 5 * gigabytes,
         ),
         label=label,
+        num_threads=config.omp_nthreads,
         mem_gb=0.5 + 2.5 * gigabytes,
     )
+    has_t1w = acquisition.t1w is not None
     labels = find_segmentations(config, acquisition) if config.level == "full" else {}
     outputs = init_outputs_wf(
         series=series_record(config, acquisition, labels).to_file(folder / "series.json"),
@@ -147,30 +171,17 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
         output_dir=config.output_dir,
         segmentations=labels,
         erode=config.erode,
+        spaces=list(find_spaces(acquisition, config.output_spaces).values()),
         has_fields=bool(supplied),
+        has_t1w=has_t1w,
     )
-    for name, recipe in recipes.items():
-        estimation = init_estimation_wf(
-            recipe=recipe,
-            suffix=acquisition.rule.map_suffix,
-            supplied=list(supplied),
-            noise_std=noise,
-            # Denoising takes away what the residual would tell.
-            use_level=noise is None and config.denoise != "none",
-            device=config.device,
-            use_gpu=config.device != "cpu" and gpu_visible(),
-            num_threads=config.omp_nthreads,
-            batch_size=config.voxels_together,
-            cache_dir=base_dir / "dictionaries",
-            label=f"{label} {name}",
-            mem_gb=1.5 + 3 * gigabytes,
-            name=f"estimation_{name}_wf",
-        )
+    for name, options in estimations.items():
+        estimation = init_estimation_wf(**options, name=f"estimation_{name}_wf")
         passed = ["coefficients", "mask", "noise_level", *(["supplied"] if supplied else [])]
         _link(workflow, preparation, estimation, {field: field for field in passed})
         _link(workflow, estimation, outputs, {field: f"{name}_{field}" for field in ESTIMATED})
     fields = [field for field in PREPARED if field != "coefficients"] + list(HISTORY)
-    fields += SUPPLIED if supplied else ()
+    fields += [*(SUPPLIED if supplied else ()), *(ANATOMY if has_t1w else ())]
     _link(workflow, preparation, outputs, {field: field for field in fields})
     return workflow
 
@@ -194,6 +205,8 @@ def series_record(
     used = {name: path for name, (path, _) in supplied_fields(acquisition).items()}
     for path in masks(config, acquisition).values():
         used["mask"] = path
+    if acquisition.t1w is not None:
+        used["t1w"] = acquisition.t1w
     for name, segmentation in labels.items():
         used |= segmentation.roles(name)
     return SeriesRecord.of(acquisition, used)

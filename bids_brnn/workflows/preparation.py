@@ -12,7 +12,8 @@ from bids_brnn.bids.acquisition import Part
 from bids_brnn.interfaces.fields import PrepareFields
 from bids_brnn.interfaces.noise import EstimateNoise
 from bids_brnn.interfaces.prepare import PrepareCoefficients
-from bids_brnn.workflows.fields import HISTORY, PREPARED, SUPPLIED
+from bids_brnn.workflows.fields import ANATOMY, HISTORY, PREPARED, SUPPLIED
+from bids_brnn.workflows.masking import Anatomy, add_extraction, add_mask
 
 
 def init_preparation_wf(
@@ -20,10 +21,12 @@ def init_preparation_wf(
     parts: Mapping[Part, Path],
     masks: Mapping[str, Path],
     supplied: Mapping[str, tuple[Path, str]],
+    anatomy: Anatomy | None = None,
     noise_std: float | None = None,
     frames: bool = False,
     steps: Sequence[Node] = (),
     label: str = "",
+    num_threads: int = 1,
     mem_gb: float = 1.0,
     name: str = "preparation_wf",
 ) -> Workflow:
@@ -37,6 +40,8 @@ def init_preparation_wf(
         ``user_mask`` (on the grid of the series) or ``mask`` (any grid), or neither.
     supplied
         File and units of field maps by ``B1`` or ``w0``.
+    anatomy
+        T1w image, and where masks come from; by default there is none.
     noise_std
         Noise standard deviation per channel, if known; otherwise it is estimated.
     frames
@@ -46,6 +51,8 @@ def init_preparation_wf(
         :func:`~bids_brnn.workflows.steps.step_nodes`.
     label
         Name of the series for messages.
+    num_threads
+        Of registration and brain extraction.
     mem_gb
         Memory that the largest step needs.
 
@@ -53,41 +60,64 @@ def init_preparation_wf(
     -------
     Workflow
         ``outputnode`` holds :data:`~bids_brnn.workflows.fields.PREPARED`,
-        :data:`~bids_brnn.workflows.fields.HISTORY`, and with field maps
+        :data:`~bids_brnn.workflows.fields.HISTORY`, with a T1w image
+        :data:`~bids_brnn.workflows.fields.ANATOMY`, and with field maps
         :data:`~bids_brnn.workflows.fields.SUPPLIED`, lists in the order of ``supplied``.
     """
+    anatomy = anatomy or Anatomy()
     workflow = Workflow(name=name)
-    outputs = [*PREPARED, *HISTORY, *(SUPPLIED if supplied else ())]
+    moved = ANATOMY if anatomy.t1w is not None else ()
+    outputs = [*PREPARED, *HISTORY, *moved, *(SUPPLIED if supplied else ())]
     inputnode = Node(IdentityInterface(fields=[*parts, *masks]), name="inputnode")
     for field, path in (*parts.items(), *masks.items()):
         setattr(inputnode.inputs, field, str(path))
-    prepare = Node(PrepareCoefficients(label=label), name="prepare", mem_gb=mem_gb)
     outputnode = Node(IdentityInterface(fields=outputs), name="outputnode")
-    workflow.connect([(inputnode, prepare, [(field, field) for field in (*parts, *masks)])])
-    made = [field for field in PREPARED if field not in ("noise_level", "coefficients")]
-    workflow.connect([(prepare, outputnode, [(field, field) for field in made])])
+    # A mask that was found may lie in the T1w image: it comes in behind the registration.
+    given = "user_mask" in masks
+    first = [*parts, *(["user_mask"] if given else [])]
+    interface = PrepareCoefficients(label=label, head_only=not given)
+    prepare = Node(interface, name="prepare", mem_gb=mem_gb)
+    workflow.connect([(inputnode, prepare, [(field, field) for field in first])])
+    align, mask = add_mask(workflow, prepare, anatomy, given=given, label=label, n=num_threads)
+    if "mask" in masks:
+        workflow.connect(inputnode, "mask", mask, "found")
+    # The head tells units and noise too, and is there before a mask made from estimates.
+    early = prepare if anatomy.quick else mask
     noise = Node(
         EstimateNoise(frames=frames, magnitude=set(parts) == {"mag"}, label=label), name="noise"
     )
     if noise_std is not None:
         noise.inputs.declared = noise_std
-    found = ("noise_level", "noise_source")
-    workflow.connect([(prepare, noise, [(field, field) for field in ("coefficients", "mask")])])
-    workflow.connect([(noise, outputnode, [(field, field) for field in found])])
+    workflow.connect(prepare, "coefficients", noise, "coefficients")
+    workflow.connect(early, "mask", noise, "mask")
     data, history = prepare, noise
     for step in steps:
         workflow.connect([(data, step, [("coefficients", "coefficients")])])
         workflow.connect([(history, step, [("steps", "steps")])])
         data = history = step
-    workflow.connect([(data, outputnode, [("coefficients", "coefficients")])])
-    workflow.connect([(history, outputnode, [("steps", "steps")])])
+    made = [
+        (data, ("coefficients",)),
+        (prepare, ("reference",)),
+        (align, ("to_series", *moved)),
+        (mask, ("mask", "mask_source", "record")),
+        (noise, ("noise_level", "noise_source")),
+        (history, ("steps",)),
+    ]
+    known = {"coefficients": data, "mask": early, "noise_level": noise}
     if supplied:
-        fields = PrepareFields(
-            names=list(supplied),
-            fields=[str(path) for path, _ in supplied.values()],
-            units=[units for _, units in supplied.values()],
-        )
-        node = Node(fields, name="fields")
-        workflow.connect(prepare, "mask", node, "mask")
-        workflow.connect([(node, outputnode, [(field, field) for field in SUPPLIED])])
+        known["supplied"] = fields = _fields_node(supplied)
+        workflow.connect(early, "mask", fields, "mask")
+        made.append((fields, SUPPLIED))
+    for node, names in made:
+        workflow.connect([(node, outputnode, [(item, item) for item in names])])
+    add_extraction(workflow, known, mask, anatomy, n=num_threads)
     return workflow
+
+
+def _fields_node(supplied: Mapping[str, tuple[Path, str]]) -> Node:
+    fields = PrepareFields(
+        names=list(supplied),
+        fields=[str(path) for path, _ in supplied.values()],
+        units=[units for _, units in supplied.values()],
+    )
+    return Node(fields, name="fields")

@@ -13,6 +13,7 @@ from nipype.pipeline.engine import Node, Workflow
 
 from bids_brnn.bids.acquisition import Acquisition
 from bids_brnn.bids.inheritance import nearest_table
+from bids_brnn.bids.spaces import follows_t1w, on_t1w
 from bids_brnn.config import RunConfig
 from bids_brnn.interfaces.labels import WHOLE_MASK, PrepareLabels
 from bids_brnn.interfaces.regions import CompareEstimators, SummariseRegions
@@ -36,6 +37,8 @@ class Segmentation:
     lookup: Path | None = None
     source: Literal["labels", "probabilities", "maps", "mask"] = "labels"
     must_overlap: bool = False
+    in_t1w: bool = False
+    """Whether the images lie in the T1w image, not on the series."""
 
     def roles(self, label: str) -> dict[str, Path]:
         """Images by the role under which sidecars name them as sources."""
@@ -54,14 +57,20 @@ def find_segmentations(config: RunConfig, acquisition: Acquisition) -> dict[str,
     found: dict[str, Segmentation] = {}
     for label, image in acquisition.companions.segmentations.items():
         lookup = nearest_table(image, root_of(acquisition, image), "dseg")
-        found[label] = Segmentation({"": image}, lookup)
+        found[label] = Segmentation({"": image}, lookup, in_t1w=follows_t1w(acquisition, image))
     shares = dict(acquisition.companions.tissue_probabilities)
     if shares and "dseg" not in config.ignore:
-        found[PROBABILITIES] = Segmentation(shares, source="probabilities")
+        found[PROBABILITIES] = Segmentation(
+            shares,
+            source="probabilities",
+            in_t1w=follows_t1w(acquisition, next(iter(shares.values()))),
+        )
     for label, image in config.atlas.items():
         beside = image.with_name(image.name.removesuffix(".gz").removesuffix(".nii") + ".tsv")
         lookup = beside if beside.is_file() else None
-        found[label] = Segmentation({"": image}, lookup, must_overlap=True)
+        found[label] = Segmentation(
+            {"": image}, lookup, must_overlap=True, in_t1w=on_t1w(acquisition, image)
+        )
     if not found:
         _LOG.warning(
             "%s: no label image was found; tissue classes are made from the maps themselves. Give "
@@ -109,17 +118,19 @@ def init_regions_wf(
     Returns
     -------
     Workflow
-        ``inputnode``: mask; for each estimator ``E`` the fields ``E_maps_file`` and ``E_maps``.
+        ``inputnode``: mask, with labels of the T1w image ``to_series``; for each estimator ``E``
+        the fields ``E_maps_file`` and ``E_maps``.
     """
     workflow = Workflow(name=name)
     estimated = [f"{estimator}_{field}" for estimator in estimators for field in ESTIMATED]
-    inputnode = Node(IdentityInterface(fields=["mask", *estimated]), name="inputnode")
+    placing = ["to_series"] if segmentation.in_t1w else []
+    inputnode = Node(IdentityInterface(fields=["mask", *placing, *estimated]), name="inputnode")
     shared = {
         "series": str(series), "output_dir": str(output_dir), "segmentation": label,
         "erode": erode, "derived_from": estimators[-1],
     }  # fmt: skip
     labels = Node(_labels_interface(segmentation, erode), name="labels")
-    workflow.connect(inputnode, "mask", labels, "mask")
+    workflow.connect([(inputnode, labels, [(field, field) for field in ("mask", *placing)])])
     if segmentation.source == "maps":
         # Of the reference, where there is one: it knows nothing of what a network was trained on.
         passed = [(f"{estimators[-1]}_{field}", field) for field in ESTIMATED]
