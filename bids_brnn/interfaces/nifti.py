@@ -16,6 +16,8 @@ from bids_brnn.spatial import Interpolation, affine_of, read_transform, resample
 
 FINEST = 4
 """Points along each axis of a voxel at which a finer image is sampled."""
+_SPLITS = 2
+_APART = 1.8
 
 
 def load(path: str | Path) -> Any:
@@ -103,19 +105,26 @@ def share_on_grid(source: Grid, target: Grid) -> NDArray[np.float64]:
 def threshold_mask(reference: NDArray[Any]) -> NDArray[np.bool_]:
     """Voxels brighter than Otsu's threshold, holes filled, without the smaller islands.
 
+    Where fluid or fat is much brighter than all other tissue, the first threshold separates these
+    two; then what lies below it is split again.
+
     Only for lack of a real brain mask: skull and scalp stay inside.
     """
     finite = np.where(np.isfinite(reference), reference, 0)
     if finite.min() == finite.max():
         return np.zeros(finite.shape, dtype=bool)
-    counts, edges = np.histogram(finite, bins=256)
-    centres = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts)
-    above = below[-1] - below
-    sums = np.cumsum(counts * centres)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
-    mask = finite > edges[1:][int(np.nanargmax(np.nan_to_num(between)))]
+    limit = otsu(finite)
+    for _ in range(_SPLITS):
+        below = finite[finite <= limit]
+        if below.min() == below.max():
+            break
+        lower = otsu(below)
+        darker, tissue = below[below <= lower], below[below > lower]
+        # The mean of ten magnitudes of noise alone splits into parts that differ by a third.
+        if tissue.size < finite.size - below.size or tissue.mean() < _APART * darker.mean():
+            break
+        limit = lower
+    mask = finite > limit
     pieces, n = ndimage.label(mask)
     if n > 1:
         mask = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
@@ -123,3 +132,15 @@ def threshold_mask(reference: NDArray[Any]) -> NDArray[np.bool_]:
     for k in range(mask.shape[2]):
         mask[:, :, k] = ndimage.binary_fill_holes(mask[:, :, k])
     return np.asarray(mask, dtype=bool)
+
+
+def otsu(values: NDArray[Any]) -> float:
+    """The threshold between two classes of values with the largest variance between them."""
+    counts, edges = np.histogram(values, bins=256)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)
+    above = below[-1] - below
+    sums = np.cumsum(counts * centres)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
+    return float(edges[1:][int(np.nanargmax(np.nan_to_num(between)))])
