@@ -83,8 +83,6 @@ def align(
     series_affine: NDArray[np.floating[Any]],
     t1w: Image,
     t1w_affine: NDArray[np.floating[Any]],
-    *,
-    num_threads: int = 1,
 ) -> Alignment:
     """Register a series to a T1-weighted image, or say why the headers are believed.
 
@@ -94,8 +92,6 @@ def align(
         ``(X, Y, Z)`` magnitude images of any contrast.
     series_affine, t1w_affine
         Voxel to mm, RAS.
-    num_threads
-        Of the registration.
 
     Returns
     -------
@@ -109,9 +105,7 @@ def align(
             return by_header(f"the {words} is too thin to be registered ({thin})")
     measure = _Measure(series, series_affine, t1w, t1w_affine)
     try:
-        found = register_rigid(
-            t1w, t1w_affine, series, series_affine, score=measure, num_threads=num_threads
-        )
+        found = register_rigid(t1w, t1w_affine, series, series_affine, score=measure)
     except RuntimeError as error:  # ITK: too few samples overlap, or an image is empty
         return _dropped(f"it stopped ({str(error).strip().splitlines()[-1]})")
     transform, header = rigid_affine(found), sitk.AffineTransform(3)

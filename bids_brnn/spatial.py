@@ -15,6 +15,7 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from bids_brnn.errors import DataError
 from bids_brnn.files import replacing
@@ -65,12 +66,11 @@ def register_rigid(
     fixed_affine: NDArray[np.floating[Any]],
     *,
     score: Callable[[sitk.Transform], float] | None = None,
-    num_threads: int = 0,
 ) -> sitk.Transform:
     """Rigid transform that maps points of ``fixed`` to points of ``moving``.
 
     Mattes mutual information on three resolutions; contrasts may differ or be inverted. The same
-    images give the same transform (regular sampling, fixed seed).
+    images give the same transform (regular sampling, fixed seed, one thread).
 
     Parameters
     ----------
@@ -81,8 +81,6 @@ def register_rigid(
     score
         Tells good transforms from bad ones. With it the coarse step starts from the headers and
         from the centres of mass, and the better result goes on; without it only from the latter.
-    num_threads
-        Of ITK; 0 for its default.
 
     Returns
     -------
@@ -104,7 +102,7 @@ def register_rigid(
     )
     thick = min(min(fixed_image.GetSize()), min(moving_image.GetSize())) >= 8
     if not thick:
-        return _optimise(fixed_image, moving_image, centred, [(1, 0.0)], num_threads)
+        return _optimise(fixed_image, moving_image, centred, [(1, 0.0)])
     start = centred
     if score is not None:
         unmoved = sitk.VersorRigid3DTransform()
@@ -116,7 +114,7 @@ def register_rigid(
                 tried.append(_optimise(fixed_image, moving_image, candidate, [(4, 4.0)]))
         start = max(tried, key=score, default=centred)
     levels = [(2, 2.0), (1, 0.0)] if score is not None else [(4, 4.0), (2, 2.0), (1, 0.0)]
-    return _optimise(fixed_image, moving_image, start, levels, num_threads)
+    return _optimise(fixed_image, moving_image, start, levels)
 
 
 def _optimise(
@@ -124,12 +122,10 @@ def _optimise(
     moving: sitk.Image,
     start: sitk.Transform,
     levels: Sequence[tuple[int, float]],
-    num_threads: int = 0,
 ) -> sitk.Transform:
     """Maximise mutual information from ``start``; levels are shrink factor and blur (mm)."""
     method = sitk.ImageRegistrationMethod()
-    if num_threads:
-        method.SetNumberOfThreads(num_threads)
+    method.SetNumberOfThreads(1)  # several add up the metric in another order each time
     method.SetMetricAsMattesMutualInformation(numberOfHistogramBins=32)
     method.SetMetricSamplingStrategy(method.REGULAR)
     voxels = fixed.GetNumberOfPixels()
@@ -162,8 +158,9 @@ def rigid_affine(transform: sitk.Transform) -> sitk.AffineTransform:
     matrix, zero = points[:3, :3], points[:3, 3]
     if not np.allclose(matrix.T @ matrix, np.eye(3), atol=1e-6):
         raise DataError("the transform is not rigid")
-    # Nine digits: runs on other processors then write the same file.
-    return sitk.AffineTransform(np.round(matrix, 9).ravel().tolist(), np.round(zero, 6).tolist())
+    # A micrometre at the skull is enough, and runs on other processors then write the same file.
+    turn = Rotation.from_rotvec(np.round(Rotation.from_matrix(matrix).as_rotvec(), 5))
+    return sitk.AffineTransform(turn.as_matrix().ravel().tolist(), np.round(zero, 3).tolist())
 
 
 def affine_of(transform: sitk.Transform) -> NDArray[np.float64]:

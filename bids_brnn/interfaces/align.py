@@ -36,7 +36,6 @@ class AlignSeriesInputSpec(BaseInterfaceInputSpec):
     reference = File(exists=True, mandatory=True, desc="3D magnitude image of the series")
     t1w = File(exists=True, desc="T1-weighted image; without it there is nothing to align")
     registration = traits.Enum("rigid", "header", usedefault=True, desc="how to align")
-    num_threads = traits.Range(low=1, value=1, usedefault=True, nohash=True, desc="CPU threads")
     label = traits.Str("", usedefault=True, nohash=True, desc="name for messages")
 
 
@@ -66,13 +65,7 @@ class AlignSeries(Node):
         t1w = read_grid(Path(self.inputs.t1w))
         found = by_header("the header geometry is used, as asked for")
         if self.inputs.registration == "rigid":
-            found = align(
-                _image(reference),
-                reference.affine,
-                _image(t1w),
-                t1w.affine,
-                num_threads=self.inputs.num_threads,
-            )
+            found = align(_image(reference), reference.affine, _image(t1w), t1w.affine)
         level = logging.WARNING if found.failed else logging.INFO
         _LOG.log(level, "%s to %s: %s", self.inputs.label, t1w.path.name, found.reason)
         files = self._save(folder, found, found.record())

@@ -33,7 +33,7 @@ class Anatomy:
 
 
 def add_mask(
-    workflow: Workflow, prepare: Node, anatomy: Anatomy, *, given: bool, label: str, n: int
+    workflow: Workflow, prepare: Node, anatomy: Anatomy, *, given: bool, label: str
 ) -> tuple[Node, Node]:
     """Add registration and mask behind ``prepare``; the two nodes.
 
@@ -47,13 +47,10 @@ def add_mask(
         Whether the mask of ``prepare`` is that of the user.
     label
         Name of the series for messages.
-    n
-        CPU threads.
     """
     align = Node(
-        AlignSeries(label=label, registration=anatomy.registration, num_threads=n),
+        AlignSeries(label=label, registration=anatomy.registration),
         name="align",
-        n_procs=n,
         mem_gb=1.5,
     )
     if anatomy.t1w is not None:

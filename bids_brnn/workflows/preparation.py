@@ -52,7 +52,7 @@ def init_preparation_wf(
     label
         Name of the series for messages.
     num_threads
-        Of registration and brain extraction.
+        Of brain extraction.
     mem_gb
         Memory that the largest step needs.
 
@@ -78,7 +78,7 @@ def init_preparation_wf(
     interface = PrepareCoefficients(label=label, head_only=not given)
     prepare = Node(interface, name="prepare", mem_gb=mem_gb)
     workflow.connect([(inputnode, prepare, [(field, field) for field in first])])
-    align, mask = add_mask(workflow, prepare, anatomy, given=given, label=label, n=num_threads)
+    align, mask = add_mask(workflow, prepare, anatomy, given=given, label=label)
     if "mask" in masks:
         workflow.connect(inputnode, "mask", mask, "found")
     # The head tells units and noise too, and is there before a mask made from estimates.
