@@ -180,7 +180,8 @@ def thin_axis(shape: Sequence[int], affine: NDArray[np.floating[Any]]) -> str | 
     count = min(shape[:3])
     if count >= MIN_VOXELS and sides[axis] >= MIN_EXTENT:
         return None
-    return f"{count} slices, {sides[axis]:.0f} mm; {MIN_VOXELS} and {MIN_EXTENT:.0f} mm are needed"
+    slices = "1 slice" if count == 1 else f"{count} slices"
+    return f"{slices}, {sides[axis]:.0f} mm; {MIN_VOXELS} and {MIN_EXTENT:.0f} mm are needed"
 
 
 def resample(
