@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from bids_brnn.reports.content import LITERATURE, Array, MapView
@@ -63,8 +64,10 @@ def plane(values: NDArray[Any], index: int, window: tuple[slice, slice]) -> NDAr
 
 
 def _blank(axis: Axes) -> None:
-    axis.set_xticks([])
+    # Invisible axes cost the layout nothing; a label beside the first image needs one of them.
     axis.set_yticks([])
+    axis.xaxis.set_visible(False)
+    axis.yaxis.set_visible(False)
     for spine in axis.spines.values():
         spine.set_visible(False)
 
@@ -102,6 +105,7 @@ def mosaic(
         elif position % columns == columns - 1:
             _colour_bar(figure, image, [axes[position - columns + 1 + k] for k in range(columns)])
         if len(slices) > 1 and position % columns == 0:
+            axis.yaxis.set_visible(True)
             axis.set_ylabel(title_of(view), fontsize=9)
     return figure
 
@@ -113,8 +117,9 @@ def title_of(view: MapView) -> str:
 
 def _colour_bar(figure: Figure, image: Any, axes: Sequence[Axes]) -> None:
     bar = figure.colorbar(
-        image, ax=list(axes), shrink=0.85, pad=0.01, fraction=0.05, extend="both"
-    )
+        image, ax=list(axes), shrink=0.85, pad=0.01, fraction=0.05, extend="both",
+        ticks=MaxNLocator(4),
+    )  # fmt: skip
     bar.ax.tick_params(labelsize=7)
     bar.ax.ticklabel_format(style="sci", scilimits=(-3, 4))
 
