@@ -77,6 +77,18 @@ def finished(phantom, app, tree_digest, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def made(tmp_path_factory) -> tuple[Path, str]:
+    """A demo of one participant, small, and what it printed; run as a user would."""
+    folder = tmp_path_factory.mktemp("demo") / "ds"
+    words = ["demo", str(folder), "--participants", "1", "--matrix", "16", "20", "1"]
+    shown = subprocess.run(
+        [sys.executable, "-m", "bids_brnn.cli.toolbox", *words], capture_output=True, text=True
+    )
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    return folder, shown.stdout
+
+
+@pytest.fixture(scope="session")
 def validate():
     program = shutil.which("bids-validator-deno", path=str(Path(sys.executable).parent))
     program = program or shutil.which("bids-validator-deno")

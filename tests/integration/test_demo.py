@@ -14,18 +14,6 @@ from bids_brnn.cli.toolbox import main
 from bids_brnn.phantom import compare_with_truth
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> tuple[Path, str]:
-    """A demo of one participant, small, and what it printed; run as a user would."""
-    folder = tmp_path_factory.mktemp("demo") / "ds"
-    words = ["demo", str(folder), "--participants", "1", "--matrix", "16", "20", "1"]
-    shown = subprocess.run(
-        [sys.executable, "-m", "bids_brnn.cli.toolbox", *words], capture_output=True, text=True
-    )
-    assert shown.returncode == 0, shown.stdout + shown.stderr
-    return folder, shown.stdout
-
-
 def test_it_says_in_one_screen_what_it_made(made):
     folder, text = made
     lines = text.splitlines()

@@ -1,0 +1,109 @@
+"""Which regions a series gets, and the files of one segmentation."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+
+from bids_brnn.interfaces.series import SeriesRecord
+from bids_brnn.workflows import Segmentation, init_regions_wf
+from bids_brnn.workflows.execution import execution_settings
+from bids_brnn.workflows.regions import find_segmentations
+
+SHAPE = (3, 4, 2)
+
+
+def test_the_users_atlas_stands_beside_what_was_found(acquisitions, make_config, tmp_path):
+    image = tmp_path / "jhu.nii.gz"
+    (tmp_path / "jhu.tsv").write_text("index\tname\n1\tone\n")
+    found = find_segmentations(make_config(atlas={"jhu": image}), acquisitions["qmt"])
+    assert list(found) == ["aseg", "jhu"]
+    assert found["jhu"].lookup == tmp_path / "jhu.tsv"
+    assert found["jhu"].must_overlap
+    assert found["aseg"].lookup.name == "desc-aseg_dseg.tsv"
+
+
+def test_classes_from_the_maps_only_for_lack_of_anything_else(acquisitions, make_config, tmp_path):
+    bare = dataclasses.replace(acquisitions["qmt"].companions, segmentations={})
+    nothing = dataclasses.replace(acquisitions["qmt"], companions=bare)
+    found = find_segmentations(make_config(), nothing)
+    assert {name: item.source for name, item in found.items()} == {
+        "brain": "mask", "maptissue": "maps",
+    }  # fmt: skip
+    shares = {"GM": tmp_path / "gm.nii.gz", "WM": tmp_path / "wm.nii.gz"}
+    some = dataclasses.replace(bare, tissue_probabilities=shares)
+    series = dataclasses.replace(nothing, companions=some)
+    found = find_segmentations(make_config(), series)
+    assert {name: item.source for name, item in found.items()} == {"probseg": "probabilities"}
+    assert set(found["probseg"].roles("probseg")) == {"dseg_probseg_GM", "dseg_probseg_WM"}
+    ignored = find_segmentations(make_config(ignore=("dseg",)), series)
+    assert list(ignored) == ["brain", "maptissue"]
+
+
+def maps_of(folder, shift):
+    """Maps of T1 0.9 s in the first row and 1.6 s elsewhere."""
+    folder.mkdir()
+    rate = np.full(SHAPE, 1 / 1.6, np.float32)
+    rate[0] = 1 / 0.9
+    nibabel.Nifti1Image(rate + np.float32(shift), np.eye(4)).to_filename(folder / "R1.nii")
+    rows = [{"name": "R1", "unit": "1/s", "kind": "estimate", "file": "R1.nii",
+             "valid_range": [0.1, 20]}]  # fmt: skip
+    (folder / "maps.json").write_text(json.dumps(rows))
+    return {"maps_file": str(folder / "maps.json"), "maps": [str(folder / "R1.nii")]}
+
+
+@pytest.fixture
+def written(acquisitions, tmp_path):
+    """What a segmentation from the maps writes, with a network and a dictionary."""
+    record = SeriesRecord.of(acquisitions["mrf"], {}).to_file(tmp_path / "series.json")
+    workflow = init_regions_wf(
+        series=record, output_dir=tmp_path / "out", label="maptissue",
+        segmentation=Segmentation(source="maps"), estimators=["brnn", "dict"], erode=1,
+    )  # fmt: skip
+    workflow.base_dir = str(tmp_path / "work")
+    workflow.config = execution_settings(stop_on_first_crash=True)
+    path = tmp_path / "mask.nii"
+    nibabel.Nifti1Image(np.ones(SHAPE, np.uint8), np.eye(4)).to_filename(path)
+    node = workflow.get_node("inputnode")
+    node.inputs.mask = str(path)
+    for name, shift in {"brnn": 0.02, "dict": 0.0}.items():
+        for field, value in maps_of(tmp_path / name, shift).items():
+            setattr(node.inputs, f"{name}_{field}", value)
+    workflow.run()
+    return tmp_path / "out" / "sub-01" / "anat"
+
+
+def test_circular_classes_are_marked_in_every_file(written):
+    head = "sub-01_acq-mrf_seg-maptissue"
+    names = {path.name.removeprefix(f"{head}_") for path in written.iterdir()}
+    tables = ["desc-brnn_scalarstats", "desc-dict_scalarstats", "desc-brnnVsDict_agreement"]
+    expected = {f"{table}.{end}" for table in tables for end in ("tsv", "json")}
+    assert names == expected | {"dseg.nii.gz", "dseg.json", "dseg.tsv"}
+    for name in ("dseg", *tables):
+        sidecar = json.loads((written / f"{head}_{name}.json").read_text())
+        assert "circular" in sidecar["Warning"]
+        assert sidecar["DerivedFromEstimator"] == "dict"  # the reference, not the network
+        assert sidecar["ErosionVoxels"] == 1
+    for name in tables:
+        table = pd.read_csv(written / f"{head}_{name}.tsv", sep="\t", na_values="n/a")
+        assert set(table["region_source"]) <= {"maps", "mask"}
+        sidecar = json.loads((written / f"{head}_{name}.json").read_text())
+        assert all(sidecar[column]["Description"] for column in table.columns)
+
+
+def test_the_label_image_is_that_of_the_tables(written):
+    labels = nibabel.load(written / "sub-01_acq-mrf_seg-maptissue_dseg.nii.gz").get_fdata()
+    # One layer is off at the border of the classes, none at the border of the image.
+    assert labels[:, 0, 0].tolist() == [0, 0, 1]
+    path = written / "sub-01_acq-mrf_seg-maptissue_desc-brnn_scalarstats.tsv"
+    table = pd.read_csv(path, sep="\t", na_values="n/a").set_index("name")
+    assert table["n_voxels"].to_dict() == {"GM": 8, "WM": 0, "CSF": 0}
+    path = written / "sub-01_acq-mrf_seg-maptissue_desc-brnnVsDict_agreement.tsv"
+    table = pd.read_csv(path, sep="\t", na_values="n/a").set_index("name")
+    assert table.loc["GM", "bias"] == pytest.approx(0.02, rel=1e-3)  # six digits in the table
+    assert table.loc["mask", "n"] == 24
