@@ -178,7 +178,11 @@ def _statistics(files: Sequence[tuple[Path, FileName]], desc: str) -> list[dict[
         return []
     folder, head = files[0][0].parent, _head(files[0][1])
     paths = sorted(folder.glob(f"{head}_seg-*_desc-{desc}_scalarstats.tsv"))
-    return [row for path in paths for row in _rows(path)]
+    return [
+        row | {"segmentation": parse_name(path).entities["seg"]}
+        for path in paths
+        for row in _rows(path)
+    ]
 
 
 def _rows(path: Path) -> list[dict[str, object]]:

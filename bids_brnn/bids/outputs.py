@@ -25,7 +25,8 @@ Written by bids_brnn; see `dataset_description.json` for version and sources.
 - `desc-` names the estimator (`descriptions.tsv`); `desc-<estimator>Std` is the
   standard deviation.
 - Values outside `desc-brain_mask` are 0; NaN inside it means that there is no estimate.
-- `*_scalarstats.tsv`: statistics of regions.
+- `*_scalarstats.tsv`: statistics of regions; `*_agreement.tsv`: network against reference.
+- Tables at the root are those of the group (`desc-wide`: a row per visit; `*_quality.tsv`).
 
 Names that BIDS does not know yet are listed in `.bidsignore`.
 """

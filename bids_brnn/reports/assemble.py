@@ -54,8 +54,9 @@ def render_subject(view: SubjectView, page: Path, write_text: WriteText) -> None
             path = folder / f"{series.name}_desc-{name}_figure.svg"
             write_text(path, to_svg(figure))
             panels.append(Panel(title, caption, path.relative_to(page.parent).as_posix()))
-        tables = [_region_table(estimator) for estimator in series.estimators]
-        tables += [table_of(title, AGREEMENT_COLUMNS, rows) for title, rows in series.agreement]
+        # Agreement first: its figures are the last ones.
+        tables = [table_of(title, AGREEMENT_COLUMNS, rows) for title, rows in series.agreement]
+        tables += [table for item in series.estimators for table in _region_tables(item)]
         sections.append(Section(series, panels, [table for table in tables if table[2]]))
     write_text(page, _template("subject.html").render(view=view, sections=sections))
 
@@ -147,10 +148,15 @@ AGREEMENT_COLUMNS = (
 )  # fmt: skip
 
 
-def _region_table(
-    estimator: EstimatorView,
-) -> PageTable:
-    return table_of(f"Regions: {estimator.title}", COLUMNS, estimator.statistics)
+def _region_tables(estimator: EstimatorView) -> list[PageTable]:
+    """One table per segmentation."""
+    groups: dict[str, list[Mapping[str, object]]] = {}
+    for row in estimator.statistics:
+        groups.setdefault(str(row.get("segmentation", "")), []).append(row)
+    return [
+        table_of(f"Regions: {estimator.title}{', ' * bool(name)}{name}", COLUMNS, rows)
+        for name, rows in groups.items()
+    ]
 
 
 def table_of(
