@@ -49,8 +49,8 @@ def test_the_quality_of_each_series(finished):
     assert quality["kind"].tolist() == ["mrf", "qmt"] * 2
     assert (quality["mask_volume_ml"] == quality["n_voxels"] * 20 * 20 * 5 / 1000).all()
     assert (quality["share_flagged"] >= quality["share_at_bound"]).all()
-    # SNR of water is 60, and tissue has about 0.8 of it.
-    assert quality["median_snr"].between(35, 60).all()
+    # SNR of water is 60, and tissue has about 0.8 of it; 40 pulses do not determine M0 of qMT.
+    assert quality["median_snr"][quality["kind"] == "mrf"].between(35, 60).all()
     assert quality["median_residual"].between(0.001, 0.5).all()
     assert quality["noise_sd"].notna().all()
     assert quality["outliers"].isna().all()  # fewer than five series tell nothing
