@@ -8,7 +8,7 @@ dropped, and the headers are believed instead.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -52,6 +52,13 @@ class Alignment:
     """The same after registration, also if that was dropped."""
     failed: bool = False
     """Whether a registration was tried and dropped."""
+    peak: float = math.nan
+    """Of the header geometry, where nothing better was found: see :data:`MIN_PEAK`."""
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the images themselves say nothing for this transform."""
+        return self.method == "header" and not self.peak >= MIN_PEAK
 
     def record(self) -> dict[str, object]:
         """For sidecars."""
@@ -115,11 +122,9 @@ def align(
     if rotation > MAX_ROTATION or shift > MAX_SHIFT:
         return _dropped(f"it moved by {words}", before, after)
     if after <= before:
-        return by_header(
-            "registration found nothing better than the header geometry",
-            before=before,
-            after=after,
-        )
+        words = "registration found nothing better than the header geometry"
+        peak = measure.peak(header, before)
+        return replace(by_header(words, before=before, after=after), peak=peak)
     if measure.peak(transform, after) < MIN_PEAK:
         return _dropped("the images have too little in common", before, after)
     inside = measure.inside(transform)

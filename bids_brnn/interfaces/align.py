@@ -36,6 +36,7 @@ class AlignSeriesInputSpec(BaseInterfaceInputSpec):
     reference = File(exists=True, mandatory=True, desc="3D magnitude image of the series")
     t1w = File(exists=True, desc="T1-weighted image; without it there is nothing to align")
     registration = traits.Enum("rigid", "header", usedefault=True, desc="how to align")
+    session = traits.Str("", usedefault=True, desc="other session that the T1w image is from")
     label = traits.Str("", usedefault=True, nohash=True, desc="name for messages")
 
 
@@ -66,6 +67,7 @@ class AlignSeries(Node):
         found = by_header("the header geometry is used, as asked for")
         if self.inputs.registration == "rigid":
             found = align(_image(reference), reference.affine, _image(t1w), t1w.affine)
+        self._check_session(found, t1w.path)
         level = logging.WARNING if found.failed else logging.INFO
         _LOG.log(level, "%s to %s: %s", self.inputs.label, t1w.path.name, found.reason)
         files = self._save(folder, found, found.record())
@@ -73,6 +75,16 @@ class AlignSeries(Node):
         values = np.asarray(moved, dtype=np.float32)
         save(folder / "t1w.nii", values, reference.affine, reference.header)
         return files | {"t1w_moved": str(folder / "t1w.nii")}
+
+    def _check_session(self, found: Alignment, t1w: Path) -> None:
+        """Refuse to believe the headers of two sessions, between which the head has moved."""
+        if not (self.inputs.session and found.doubtful):
+            return
+        raise DataError(
+            f"{self.inputs.label}: {t1w.name} is of another session (ses-{self.inputs.session}) "
+            f"and cannot be aligned by its header, but {found.reason}. Leave it out with --ignore "
+            "t1w, or give a T1w image of the same session."
+        )
 
     def _save(
         self, folder: Path, found: Alignment, record: Mapping[str, object]

@@ -36,7 +36,11 @@ def find_anatomy(
         Options of ``init_estimation_wf`` by estimator, for a mask from a quick estimate.
     """
     t1w = acquisition.t1w
-    found: dict[str, Any] = {"t1w": t1w, "registration": config.registration}
+    found: dict[str, Any] = {
+        "t1w": t1w,
+        "registration": config.registration,
+        "session": acquisition.companions.session or "",
+    }
     if config.mask is not None:
         return Anatomy(**found)
     if acquisition.mask is not None:

@@ -22,6 +22,8 @@ class Anatomy:
 
     t1w: Path | None = None
     registration: Literal["rigid", "header"] = "rigid"
+    session: str = ""
+    """The other session that the T1w image is from, if it is."""
     mask_in_t1w: bool = False
     """Whether the mask that was found lies in the T1w image, not on the series."""
     strip_t1w: bool = False
@@ -49,7 +51,7 @@ def add_mask(
         Name of the series for messages.
     """
     align = Node(
-        AlignSeries(label=label, registration=anatomy.registration),
+        AlignSeries(label=label, registration=anatomy.registration, session=anatomy.session),
         name="align",
         mem_gb=1.5,
     )
