@@ -22,7 +22,7 @@ from bids_brnn.bids.tables import read_columns
 from bids_brnn.errors import DataError
 from bids_brnn.files import write_text
 from bids_brnn.interfaces.base import Node
-from bids_brnn.interfaces.nifti import load, on_grid, placed, save, share_on_grid
+from bids_brnn.interfaces.nifti import labels_on_grid, load, placed, save, share_on_grid
 from bids_brnn.regions import (
     TISSUE_NAMES,
     Source,
@@ -129,7 +129,7 @@ def estimates_inside(maps_file: Path, mask: NDArray[np.bool_]) -> dict[str, NDAr
 
 
 def read_labels(path: Path, target: Path, to_series: str | None = None) -> NDArray[np.int32]:
-    """A label image on the grid of ``target``, nearest neighbour.
+    """A label image on the grid of ``target``: the label that fills most of each voxel.
 
     With ``to_series`` of :class:`AlignSeries` it is an image of the T1w image.
 
@@ -138,7 +138,7 @@ def read_labels(path: Path, target: Path, to_series: str | None = None) -> NDArr
     DataError
         If it holds values that are no labels.
     """
-    values = on_grid(placed(read_grid(path), to_series), read_grid(target), labels=True)
+    values = labels_on_grid(placed(read_grid(path), to_series), read_grid(target))
     if not np.array_equal(values, np.rint(values)):
         raise DataError(f"{path.name} holds values that are no whole numbers; is it a dseg?")
     return values.astype(np.int32)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from bids_brnn.spatial import Interpolation, affine_of, read_transform, resample
 
 FINEST = 4
 """Points along each axis of a voxel at which a finer image is sampled."""
+_MOST_POINTS = 2**24
 _SPLITS = 2
 _APART = 1.8
 
@@ -92,14 +95,72 @@ def share_on_grid(source: Grid, target: Grid) -> NDArray[np.float64]:
     """
     values = read_array(source).reshape((*source.shape[:3], 1, 1, 1)[:3])
     x, y, z = (*target.shape[:3], 1, 1, 1)[:3]
+    total, count = np.zeros((x, y, z)), 0
+    for count, affine in enumerate(_parts(source, target), start=1):  # noqa: B007
+        total += resample(values, source.affine, (x, y, z), affine)
+    return np.asarray(total / count)
+
+
+def labels_on_grid(source: Grid, target: Grid) -> NDArray[Any]:
+    """A label image on the grid of a series: the label that fills most of each voxel.
+
+    The nearest neighbour of the centre would move borders by up to half a voxel of the label
+    image, always to the same side. Where labels are no finer than the series it is taken.
+
+    Returns
+    -------
+    ndarray
+        ``(X, Y, Z)``; 0 where the source does not reach. Of labels that fill a voxel equally the
+        smallest.
+    """
+    values = read_array(source).reshape((*source.shape[:3], 1, 1, 1)[:3])
+    if same_grid(source, target):
+        return np.asarray(values)
+    x, y, z = (*target.shape[:3], 1, 1, 1)[:3]
+    found = np.zeros((x, y, z), dtype=values.dtype)
+    affines = list(_parts(source, target))
+    # Some slices at a time: all points of a whole brain may not fit into memory.
+    step = max(1, _MOST_POINTS // (x * y * len(affines)))
+    for first in range(0, z, step):
+        thick = min(step, z - first)
+        moved = np.array([0.0, 0.0, first])
+        points = []
+        for affine in affines:
+            block = affine.copy()
+            block[:3, 3] += affine[:3, :3] @ moved
+            shape = (x, y, thick)
+            points.append(resample(values, source.affine, shape, block, interpolation="nearest"))
+        found[:, :, first : first + thick] = most_frequent(np.stack(points))
+    return found
+
+
+def most_frequent(stack: NDArray[Any]) -> NDArray[Any]:
+    """The value that occurs most along the first axis, the smallest of equals.
+
+    >>> most_frequent(np.array([[3, 1], [2, 5], [3, 5], [2, 0]])).tolist()
+    [2, 5]
+    """
+    ordered = np.sort(stack, axis=0)
+    best, longest = ordered[0].copy(), np.ones(ordered.shape[1:], dtype=np.int16)
+    run = longest.copy()
+    for before, value in pairwise(ordered):
+        run = np.where(value == before, run + 1, 1)
+        longer = run > longest
+        best[longer], longest[longer] = value[longer], run[longer]
+    return best
+
+
+def _parts(source: Grid, target: Grid) -> Iterator[NDArray[np.float64]]:
+    """Affines of the target grid moved to evenly spread points inside its voxels.
+
+    As many points along each axis as the source has voxels there, at most :data:`FINEST`.
+    """
     sizes = [np.linalg.norm(grid.affine[:3, :3], axis=0) for grid in (source, target)]
     parts = np.clip(np.ceil(sizes[1] / sizes[0].min() - 0.01), 1, FINEST).astype(int)
-    total = np.zeros((x, y, z))
     for part in np.ndindex(*parts):
-        shifted = target.affine.copy()
-        shifted[:3, 3] += target.affine[:3, :3] @ ((np.array(part) + 0.5) / parts - 0.5)
-        total += resample(values, source.affine, (x, y, z), shifted)
-    return np.asarray(total / parts.prod())
+        moved = target.affine.copy()
+        moved[:3, 3] += target.affine[:3, :3] @ ((np.array(part) + 0.5) / parts - 0.5)
+        yield moved
 
 
 def threshold_mask(reference: NDArray[Any]) -> NDArray[np.bool_]:

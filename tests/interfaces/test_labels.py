@@ -12,8 +12,8 @@ import pytest
 
 from bids_brnn.bids.images import read_grid
 from bids_brnn.errors import DataError
-from bids_brnn.interfaces import CompareEstimators, PrepareLabels, SummariseRegions
-from bids_brnn.interfaces.nifti import share_on_grid
+from bids_brnn.interfaces import CompareEstimators, PrepareLabels, SummariseRegions, nifti
+from bids_brnn.interfaces.nifti import labels_on_grid, on_grid, share_on_grid
 
 SHAPE = (6, 8, 1)
 AFFINE = np.diag([2.0, 2.0, 4.0, 1.0])
@@ -79,6 +79,30 @@ def test_an_atlas_beside_the_series_is_refused(tmp_path, monkeypatch, mask):
     path = image(tmp_path / "atlas.nii.gz", np.ones(SHAPE, np.int16), far)
     with pytest.raises(DataError, match="no label inside the mask"):
         prepare(tmp_path, monkeypatch, mask=mask, labels=path, must_overlap=True)
+
+
+def test_a_voxel_takes_the_label_that_fills_most_of_it(tmp_path, mask, fine, monkeypatch):
+    shape, affine = fine
+    values = np.zeros(shape, np.int16)
+    values[3:9] = 1000  # voxel 1 to the half, 2 and 3 whole, 4 to the half
+    values[2, :, :1] = 1000  # now five eighths of voxel 1
+    path = tmp_path / "atlas.nii.gz"
+    image(path, values, affine)
+    target = read_grid(tmp_path / "mask.nii")
+    found = labels_on_grid(read_grid(path), target)
+    # Background and label fill voxel 4 equally: the smaller value.
+    assert found[:, 3, 0].tolist() == [0, 1000, 1000, 1000, 0, 0]
+    monkeypatch.setattr(nifti, "_MOST_POINTS", 1)  # one slice at a time
+    np.testing.assert_array_equal(labels_on_grid(read_grid(path), target), found)
+
+
+def test_labels_no_finer_than_the_series_go_by_the_nearest(tmp_path, mask):
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 5, (4, 5, 2)).astype(np.int16)
+    path = tmp_path / "coarse.nii.gz"
+    image(path, values, np.diag([3.0, 3.0, 4.0, 1.0]))
+    grids = read_grid(path), read_grid(tmp_path / "mask.nii")
+    np.testing.assert_array_equal(labels_on_grid(*grids), on_grid(*grids, labels=True))
 
 
 def test_probabilities_are_averaged_over_a_voxel(tmp_path, mask, fine):
