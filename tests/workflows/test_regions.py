@@ -71,7 +71,8 @@ def written(acquisitions, tmp_path):
     nibabel.Nifti1Image(np.ones(SHAPE, np.uint8), np.eye(4)).to_filename(path)
     node = workflow.get_node("inputnode")
     node.inputs.mask = str(path)
-    for name, shift in {"brnn": 0.02, "dict": 0.0}.items():
+    # The network sees T1 of 0.7 and 1.1 s: white matter everywhere, were the classes made from it.
+    for name, shift in {"brnn": 0.3, "dict": 0.0}.items():
         for field, value in maps_of(tmp_path / name, shift).items():
             setattr(node.inputs, f"{name}_{field}", value)
     workflow.run()
@@ -105,5 +106,5 @@ def test_the_label_image_is_that_of_the_tables(written):
     assert table["n_voxels"].to_dict() == {"GM": 8, "WM": 0, "CSF": 0}
     path = written / "sub-01_acq-mrf_seg-maptissue_desc-brnnVsDict_agreement.tsv"
     table = pd.read_csv(path, sep="\t", na_values="n/a").set_index("name")
-    assert table.loc["GM", "bias"] == pytest.approx(0.02, rel=1e-3)  # six digits in the table
+    assert table.loc["GM", "bias"] == pytest.approx(0.3, rel=1e-5)  # six digits in the table
     assert table.loc["mask", "n"] == 24
