@@ -20,7 +20,7 @@ from nipype.interfaces.base import (
 from bids_brnn.bids.images import read_grid
 from bids_brnn.bids.tables import read_columns
 from bids_brnn.errors import DataError
-from bids_brnn.files import write_text
+from bids_brnn.files import write_bytes, write_text
 from bids_brnn.interfaces.base import Node
 from bids_brnn.interfaces.nifti import labels_on_grid, load, placed, save, share_on_grid
 from bids_brnn.regions import (
@@ -81,8 +81,12 @@ class PrepareLabels(Node):
         mask = np.asanyarray(image.dataobj) > 0
         labels, names, source = self._labels(mask)
         inside = erode(np.where(mask, labels, 0), self.inputs.erode).astype(np.int32)
-        rows = ["index\tname", *(f"{index}\t{name}" for index, name in names.items())]
-        write_text(folder / "labels.tsv", "\n".join(rows) + "\n")
+        if isdefined(self.inputs.lookup):  # with the columns it has beside index and name
+            write_bytes(folder / "labels.tsv", Path(self.inputs.lookup).read_bytes())
+        else:
+            found = names or {int(index): str(index) for index in np.unique(labels[mask]) if index}
+            rows = ["index\tname", *(f"{index}\t{name}" for index, name in found.items())]
+            write_text(folder / "labels.tsv", "\n".join(rows) + "\n")
         return {
             "labels": str(save(folder / "labels.nii", inside, image.affine, image.header)),
             "lookup": str(folder / "labels.tsv"),

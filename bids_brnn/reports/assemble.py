@@ -154,9 +154,18 @@ def _region_tables(estimator: EstimatorView) -> list[PageTable]:
     for row in estimator.statistics:
         groups.setdefault(str(row.get("segmentation", "")), []).append(row)
     return [
-        table_of(f"Regions: {estimator.title}{', ' * bool(name)}{name}", COLUMNS, rows)
+        table_of(
+            f"Regions: {estimator.title}{', ' * bool(name)}{name}"
+            + (" (made from these maps: circular)" if _is_circular(rows) else ""),
+            COLUMNS,
+            rows,
+        )
         for name, rows in groups.items()
     ]
+
+
+def _is_circular(rows: Sequence[Mapping[str, object]]) -> bool:
+    return any(row.get("region_source") == "maps" for row in rows)
 
 
 def table_of(

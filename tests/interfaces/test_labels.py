@@ -52,7 +52,7 @@ def test_an_atlas_on_another_grid(tmp_path, monkeypatch, mask, fine):
     values = np.zeros(shape, np.int16)
     values[:, 8:] = 7
     path = image(tmp_path / "atlas.nii.gz", values, affine)
-    (tmp_path / "atlas.tsv").write_text("index\tname\n7\tfront\n")
+    (tmp_path / "atlas.tsv").write_text("index\tname\tcolor\n7\tfront\t#ff0000\n")
     labels, result = prepare(
         tmp_path, monkeypatch, mask=mask, labels=path, lookup=str(tmp_path / "atlas.tsv")
     )
@@ -61,7 +61,16 @@ def test_an_atlas_on_another_grid(tmp_path, monkeypatch, mask, fine):
     assert not labels[0].any()
     assert (labels[1:, 4:] == 7).all()
     assert not labels[:, :4].any()
-    assert Path(result.lookup).read_text() == "index\tname\n7\tfront\n"
+    assert Path(result.lookup).read_text() == "index\tname\tcolor\n7\tfront\t#ff0000\n"
+
+
+def test_labels_without_a_table_are_called_by_their_numbers(tmp_path, monkeypatch, mask, fine):
+    shape, affine = fine
+    values = np.full(shape, 7, np.int16)
+    values[:, 8:] = 12
+    path = image(tmp_path / "atlas.nii.gz", values, affine)
+    _, result = prepare(tmp_path, monkeypatch, mask=mask, labels=path)
+    assert Path(result.lookup).read_text() == "index\tname\n7\t7\n12\t12\n"
 
 
 def test_erosion_counts_the_border_of_the_mask(tmp_path, monkeypatch, mask, fine):

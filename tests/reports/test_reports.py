@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -63,6 +64,28 @@ def test_every_figure_of_the_page_exists_and_is_well_formed(tmp_path):
     assert len(images) == 1 + 3 + 3 + 2
     for image in images:
         ElementTree.parse(tmp_path / image)
+
+
+def test_tables_of_regions_and_agreement(tmp_path):
+    rows = [
+        {"name": name, "param": "R1f", "units": "1/s", "n_valid": 7, "segmentation": segmentation,
+         "region_source": source}
+        for name, segmentation, source in (("a", "aseg", "labels"), ("b", "maptissue", "maps"))
+    ]  # fmt: skip
+    both = {"name": "WM", "param": "R1f", "units": "1/s", "n": 7, "bias": 0.25,
+            "bias_ci_low": 0.125, "bias_ci_high": 0.375, "ccc": 0.5}  # fmt: skip
+    series = make_series()
+    first = replace(series.estimators[0], statistics=rows)
+    series = replace(series, estimators=[first], agreement=[("Agreement: A against B", [both])])
+    html, _ = render(tmp_path, [series])
+    titles = re.findall("<h3>(.*?)</h3>", html)[-4:-1]  # the last one is References
+    assert titles == [
+        "Agreement: A against B",
+        "Regions: Network, aseg",
+        "Regions: Network, maptissue (made from these maps: circular)",
+    ]
+    assert '<td class="num">0.125 to 0.375</td>' in html  # an interval from its two ends
+    assert "None" not in html
 
 
 def test_page_needs_no_network_and_no_script(tmp_path):
