@@ -22,6 +22,11 @@ from bids_brnn.bids.safe import read_json
 from bids_brnn.bids.tables import read_columns, read_table
 from bids_brnn.parameters import QMT, RELAXATION
 from bids_brnn.reports.content import EstimatorView, MapView, SeriesView
+from bids_brnn.reports.preparation import (
+    preparation_facts,
+    preparation_methods,
+    preparation_notes,
+)
 
 _MAPS = ("QMTmap", "MRFmap", "T1map", "T2map", "R1map", "R2map", "M0map")
 _QUALITY = ("M0", "relres", "match", "distance", "flags", "snr")
@@ -51,6 +56,8 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
     kind = "QMT" if suffixes & {"QMTmap", "QMTref"} else "MRF"
     references = [path for path, name in files if name.suffix in ("QMTref", "MRFref")]
     about = read_json(_json_of(references[0])) if references else {}
+    preparation = read_json(_json_of(mask_path))
+    t1w = [path for path, name in files if name.suffix == "T1w"]
     return SeriesView(
         name=f"{head}_{kind}",
         kind=kind,
@@ -60,8 +67,19 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
         labels=labels,
         label_names=names,
         supplied=_supplied(output_dir, mask_path.parent.parent / "fmap", head),
-        facts=[*_series_facts(mask_path, mask), *_noise_facts(about)],
-        notes=[*map(_sentence, about.get("PreparationSteps", [])), *_notes(files)],
+        t1w=_canonical(t1w[0]) if t1w else None,
+        voxel_size=_voxel_size(mask_path),
+        preparation=preparation_methods(preparation),
+        facts=[
+            *_series_facts(mask_path, mask),
+            *preparation_facts(preparation),
+            *_noise_facts(about),
+        ],
+        notes=[
+            *preparation_notes(preparation),
+            *map(_sentence, about.get("PreparationSteps", [])),
+            *_notes(files),
+        ],
         agreement=_agreement(mask_path.parent, head),
     )
 
@@ -239,6 +257,13 @@ def _series_facts(mask_path: Path, mask: NDArray[np.bool_]) -> list[tuple[str, s
         ("voxel size", f"{' x '.join(f'{edge:.3g}' for edge in size)} mm"),
         ("mask volume", f"{litres:.3g} l"),
     ]
+
+
+def _voxel_size(path: Path) -> tuple[float, float, float]:
+    """mm, along the axes of :func:`_canonical`."""
+    affine = nib.as_closest_canonical(nib.load(path)).affine
+    x, y, z = (float(edge) for edge in np.linalg.norm(affine[:3, :3], axis=0))
+    return x, y, z
 
 
 def _noise_facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -75,8 +75,9 @@ def write_reports(
             )
         record = (records or {}).get(label) or newest_record(output_dir, label)
         kinds = [view.kind for view in series]
-        estimators = [item.key for view in series for item in view.estimators]
-        paragraphs, citations = methods(kinds, estimators, __version__)
+        parts = [key for view in series for key in view.preparation]
+        parts += [item.key for view in series for item in view.estimators]
+        paragraphs, citations = methods(kinds, parts, __version__)
         page = output_dir / f"sub-{label}.html"
         view = SubjectView(
             label=label,
@@ -93,7 +94,7 @@ def write_reports(
             record_of_page = record_file(output_dir / f"sub-{label}" / "log", "report")
             settle(output_dir, record_of_page, digests(written))
         if record is not None:
-            text = citation_markdown(kinds, estimators, __version__)
+            text = citation_markdown(kinds, parts, __version__)
             write_text(record / "CITATION.md", text)
             write_text(output_dir / "logs" / "CITATION.md", text)
         _LOG.info("report: %s", page)

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from bids_brnn.reports import figures
 from bids_brnn.reports.content import EstimatorView, SeriesView, SubjectView
+from bids_brnn.reports.registration import registration_check
 
 WriteText = Callable[[Path, str], None]
 """Writes text to a path so that readers see the old or the new file, never half of one."""
@@ -89,8 +90,16 @@ def _figures(series: SeriesView) -> list[tuple[str, str, str, Figure]]:
     mask = series.mask
     if series.reference is not None:
         found.append(
-            ("mask", "Mask", "Outline of the mask on the root-mean-square of the series.",
+            ("mask", "Mask", "Outline of the mask on the mean magnitude of the series.",
              figures.mask_outline(series.reference, mask))
+        )  # fmt: skip
+    if series.reference is not None and series.t1w is not None:
+        how = next((words for key, words in series.facts if key == "T1w image"), "")
+        found.append(
+            ("registration", "Registration",
+             "Series, T1w image on the grid of the series, and both in turns; the outline is that "
+             f"of the mask. T1w image: {how}.",
+             registration_check(series.reference, series.t1w, mask, series.voxel_size))
         )  # fmt: skip
     if series.supplied:
         found.append(

@@ -58,6 +58,12 @@ class SeriesView:
     supplied: Sequence[MapView] = ()
     facts: Sequence[tuple[str, str]] = ()
     notes: Sequence[str] = ()
+    t1w: Array | None = None
+    """T1-weighted image on the grid of the series."""
+    preparation: Sequence[str] = ()
+    """Paragraphs of ``methods.toml`` that tell how it was prepared."""
+    voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """mm, in the order of the axes of ``mask``."""
     agreement: Sequence[tuple[str, Sequence[Mapping[str, object]]]] = ()
     """Title and rows of each table ``agreement.tsv``."""
 

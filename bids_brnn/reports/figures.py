@@ -63,7 +63,8 @@ def plane(values: NDArray[Any], index: int, window: tuple[slice, slice]) -> NDAr
     return np.rot90(values[window[0], window[1], index])
 
 
-def _blank(axis: Axes) -> None:
+def blank(axis: Axes) -> None:
+    """Take away ticks and frame."""
     # Invisible axes cost the layout nothing; a label beside the first image needs one of them.
     axis.set_yticks([])
     axis.xaxis.set_visible(False)
@@ -90,7 +91,7 @@ def mosaic(
     figure = Figure(figsize=(width * columns + 1.0, height * rows + 0.2), layout="constrained")
     axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
     for axis in axes:
-        _blank(axis)
+        blank(axis)
     for position, (view, index) in enumerate(cells):
         axis = axes[position]
         low, high = display_range(view, mask, from_zero=from_zero)
@@ -135,7 +136,7 @@ def mask_outline(image: Array, mask: Mask) -> Figure:
     axes = figure.subplots(1, len(slices), squeeze=False)[0]
     high = float(np.percentile(image[np.isfinite(image)], 99.5)) or 1.0
     for axis, index in zip(axes, slices, strict=True):
-        _blank(axis)
+        blank(axis)
         shown, outline = plane(image, index, window), plane(mask, index, window)
         axis.imshow(shown, cmap="gray", vmin=0, vmax=high, interpolation="none")
         if outline.any() and not outline.all():

@@ -25,7 +25,7 @@ def methods(
     kinds
         ``QMT``, ``MRF``.
     estimators
-        Values of ``desc-``; those without a text are left out.
+        Values of ``desc-``, and steps of preparation; those without a text are left out.
     version
         Of this program.
     """

@@ -1,0 +1,40 @@
+"""What a page says of mask and registration, from the sidecar of the mask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def preparation_methods(about: Mapping[str, Any]) -> list[str]:
+    """Names of the paragraphs of ``methods.toml`` that apply."""
+    registration = about.get("Registration")
+    rigid = isinstance(registration, dict) and registration.get("Method") == "rigid"
+    deepbet = about.get("MaskMethod") == "deepbet"
+    return [*(["rigid"] if rigid else []), *(["deepbet"] if deepbet else [])]
+
+
+def preparation_facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Check of the mask and registration, from the sidecar of the mask."""
+    facts = []
+    if "MaskCheck" in about:
+        facts.append(("mask check", str(about["MaskCheck"])))
+    if isinstance(about.get("Registration"), dict):
+        facts.append(("T1w image", str(about["Registration"].get("Description", "unknown"))))
+    return facts
+
+
+def preparation_notes(about: Mapping[str, Any]) -> list[str]:
+    """What a reader must not overlook in mask and registration."""
+    notes = []
+    if about.get("MaskMethod") == "threshold":
+        notes.append(
+            "No brain mask was found: the mask is an intensity threshold, skull included."
+        )
+    if about.get("MaskCheck", "passed") not in ("passed", "not checked"):
+        notes.append(f"Check the mask: {about['MaskCheck']}.")
+    registration = about.get("Registration")
+    if isinstance(registration, dict) and "failed" in str(registration.get("Description")):
+        words = str(registration["Description"])
+        notes.append(f"{words[:1].upper()}{words[1:]}.")
+    return notes
