@@ -121,12 +121,13 @@ def align(
     words = f"{rotation:.1f} degrees and {shift:.1f} mm from the header geometry"
     if rotation > MAX_ROTATION or shift > MAX_SHIFT:
         return _dropped(f"it moved by {words}", before, after)
-    if after <= before:
-        words = "registration found nothing better than the header geometry"
-        peak = measure.peak(header, before)
-        return replace(by_header(words, before=before, after=after), peak=peak)
-    if measure.peak(transform, after) < MIN_PEAK:
+    better = transform if after > before else header
+    peak = measure.peak(better, max(before, after))
+    if peak < MIN_PEAK:
         return _dropped("the images have too little in common", before, after)
+    if better is header:
+        words = "registration found nothing better than the header geometry"
+        return replace(by_header(words, before=before, after=after), peak=peak)
     inside = measure.inside(transform)
     if inside < measure.inside(header) - _LOST:
         return _dropped(f"{100 * inside:.0f} % of the head would lie in the T1w", before, after)

@@ -60,6 +60,7 @@ def dataset(tmp_path_factory):
     for name, values in {"desc-brain_mask": labels > -1, "desc-aseg_dseg": labels}.items():
         path = root / "derivatives" / "fmriprep" / "sub-01" / "anat" / f"sub-01_{name}.nii.gz"
         write_image(path, values.astype(np.int16))
+    write_image(path.with_name("sub-01_desc-preproc_T1w.nii.gz"), np.ones(SHAPE, np.float32))
     about = {**about, "DatasetType": "derivative", "GeneratedBy": [{"Name": "fmriprep"}]}
     (root / "derivatives" / "fmriprep" / "dataset_description.json").write_text(json.dumps(about))
     table = {"index": [1, 2], "name": ["one", "two"]}

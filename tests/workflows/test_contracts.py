@@ -42,6 +42,7 @@ def fields_fed(workflow):
 CASES = {
     "full": {},
     "minimal": {"level": "minimal"},
+    "in the T1w image": {"output_spaces": ("T1w",)},
     "no companions": {"ignore": ("b1map", "mask", "dseg", "t1w")},
     "nlls for all": {"reference": "nlls"},
     "all steps": {"denoise": "mppca", "degibbs": True},
