@@ -37,15 +37,19 @@ def registration_check(
     tall = [
         rows * aspect / columns for (rows, columns), aspect in zip(shapes, aspects, strict=True)
     ]
-    width = min(2.6, PAGE_WIDTH / len(cuts))
-    figure = Figure(figsize=(width * len(cuts), 3 * width * max(tall)), layout="constrained")
-    axes = figure.subplots(3, len(cuts), squeeze=False)
+    width = min(2.6, PAGE_WIDTH / max(len(cuts), 3))
+    figure = Figure(layout="constrained")
+    if len(cuts) == 1:  # side by side
+        figure.set_size_inches(3 * width, width * max(tall) + 0.2)
+        axes = figure.subplots(1, 3, squeeze=False).T
+    else:
+        figure.set_size_inches(width * len(cuts), 3 * width * max(tall))
+        axes = figure.subplots(3, len(cuts), squeeze=False)
     for column, (axis, index) in enumerate(cuts):
         first, second = (_cut(image, axis, index) for image in both)
         board = _board(first.shape, aspects[column])
-        shown = (first, second, np.where(board, first, second))
         outline = _cut(mask, axis, index)
-        for row, image in enumerate(shown):
+        for row, image in enumerate((first, second, np.where(board, first, second))):
             _draw(axes[row][column], image, outline, aspects[column])
     for row, name in enumerate(("series", "T1w", "both in turns")):
         axes[row][0].yaxis.set_visible(True)
