@@ -98,7 +98,9 @@ def _plots(tables: Sequence[GroupTable]) -> Iterator[Plot]:
             units = dict(zip(table["param"], table["units"].astype(str), strict=True))
             what = "medians" if column == "median" else "mean differences"
             series = f" ({label})" if item.table["acq"].nunique(dropna=False) > 1 else ""
-            title = f"{item.desc}, regions of {item.segmentation}: {what}{series}"
+            n = table["name"].nunique()
+            first = f", first {_MAX_REGIONS} of {n} regions" if n > _MAX_REGIONS else ""
+            title = f"{item.desc}, regions of {item.segmentation}{first}: {what}{series}"
             name = f"{item.segmentation}{item.desc}{label if series else ''}"
             yield name, title, distribution(panels, units, title)
 
@@ -186,7 +188,12 @@ def _page_tables(tables: Sequence[GroupTable]) -> Iterator[PageTable]:
         else:
             continue
         used = [(key, words) for key, words in columns if _is_shown(item.table, key)]
-        shown = item.table.head(_MAX_ROWS)
+        shown = item.table
+        if item.kind == "quality":  # what lies apart first
+            shown = shown.sort_values("outliers", key=lambda words: words.isna(), kind="stable")
+        if len(shown) > _MAX_ROWS:
+            title += f" (first {_MAX_ROWS} of {len(shown)} rows)"
+            shown = shown.head(_MAX_ROWS)
         rows = [
             {key: value for key, value in record.items() if value == value and value is not None}
             for record in shown.to_dict("records")

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bids_brnn.cli import group_report
 from bids_brnn.cli.group import GroupTable
 from bids_brnn.cli.group_report import outliers, regions_of, write_group_report
 from bids_brnn.cli.group_tables import with_outliers
@@ -63,3 +64,26 @@ def test_classes_made_from_the_maps_are_marked_on_the_page(tmp_path):
     item = GroupTable("statistics", tmp_path / "x.tsv", with_outliers(frame), {}, "maptissue", "b")
     html = write_group_report(tmp_path, [item]).read_text(encoding="utf-8")
     assert '<p class="note">maptissue: These regions were made from the estimated maps' in html
+
+
+def test_long_tables_and_many_regions_say_that_they_are_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr(group_report, "_MAX_REGIONS", 1)
+    monkeypatch.setattr(group_report, "_MAX_ROWS", 3)
+    quality = pd.DataFrame(
+        {
+            "participant_id": [f"sub-{k:02d}" for k in range(1, 9)],
+            "estimator": "nlls",
+            "outliers": [None] * 7 + ["median_snr"],
+        }
+    )
+    items = [
+        GroupTable("statistics", tmp_path / "x.tsv", with_outliers(table()), {}, "tissue", "nlls"),
+        GroupTable("quality", tmp_path / "y.tsv", quality, {}),
+    ]
+    html = write_group_report(tmp_path, items).read_text(encoding="utf-8")
+    assert "nlls, regions of tissue, first 1 of 2 regions: medians" in html
+    assert "Quality of the series (first 3 of 8 rows)" in html
+    rows = html.partition("<h2>Quality of the series (")[2].partition("</section>")[0]
+    assert rows.count("<td>nlls</td>") == 3
+    assert rows.index("sub-08") < rows.index("sub-01")  # what lies apart comes first
+    assert '<a href="sub-08.html">sub-08</a></td><td class="wrap">nlls: median_snr' in html
