@@ -61,6 +61,10 @@ class RunConfig:
     """Complex denoising before anything else; changes the noise model."""
     degibbs: bool = False
     """Removal of Gibbs ringing; changes the noise model."""
+    motion_correction: bool = False
+    """Rigid motion between time frames; interpolates them."""
+    motion_window: int = 0
+    """Frames that share a position; 0: a 20th of them."""
     mask: Path | None = None
     """NIfTI mask on the grid of the series; wins over every mask found."""
     atlas: Mapping[str, Path] = field(default_factory=dict)
@@ -225,6 +229,7 @@ _LEAST: Mapping[str, int] = {
     "mem_mb": 100,
     "batch_size": 1,
     "random_seed": 0,
+    "motion_window": 0,
     "verbosity": 0,
     "erode": 0,
 }
@@ -236,6 +241,7 @@ _TABLES = ("derivatives", "atlas")
 _NUMBERS = tuple(_LEAST)
 _SWITCHES = (
     "degibbs",
+    "motion_correction",
     "boilerplate_only",
     "low_mem",
     "resource_monitor",

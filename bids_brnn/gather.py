@@ -81,6 +81,7 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
             *_notes(files),
         ],
         agreement=_agreement(mask_path.parent, head),
+        motion=_motion(mask_path.with_name(f"{head}_desc-motion_timeseries.tsv")),
     )
 
 
@@ -264,6 +265,17 @@ def _voxel_size(path: Path) -> tuple[float, float, float]:
     affine = nib.as_closest_canonical(nib.load(path)).affine
     x, y, z = (float(edge) for edge in np.linalg.norm(affine[:3, :3], axis=0))
     return x, y, z
+
+
+def _motion(path: Path) -> dict[str, NDArray[np.float64]]:
+    if not path.is_file():
+        return {}
+    columns = read_columns(path).items()
+    # The first frame has no displacement.
+    return {
+        name: np.array([math.nan if cell == "n/a" else float(cell) for cell in cells])
+        for name, cells in columns
+    }
 
 
 def _noise_facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:

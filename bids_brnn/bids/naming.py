@@ -192,6 +192,13 @@ def t1w_path(output_dir: Path, origin: Origin, *, extension: str = ".nii.gz") ->
     )
 
 
+def motion_path(output_dir: Path, origin: Origin, *, extension: str = ".tsv") -> Path:
+    """Path of the table of motion between time frames."""
+    return output_path(
+        output_dir, "motion", origin, suffix="timeseries", desc="motion", extension=extension
+    )
+
+
 def transform_path(
     output_dir: Path, origin: Origin, source: str, target: str, *, extension: str = ".txt"
 ) -> Path:

@@ -178,6 +178,15 @@ def _add_method(group: Any) -> None:
         "noise, so that standard deviations no longer hold",
     )  # fmt: skip
     _add(
+        group, "--motion-correction", action="store_true",
+        help="bring the time frames of MRF to one position (rigid). Interpolates frames, which "
+        "changes their noise; coefficients of a subspace are refused",
+    )  # fmt: skip
+    _add(
+        group, "--motion-window", type=options.count, metavar="N",
+        help="frames that share a position in --motion-correction; default: 0, a 20th of them",
+    )  # fmt: skip
+    _add(
         group, "--random-seed", type=options.count, metavar="N",
         help="seed of the start values that estimators draw; default: 1, so that runs with "
         "equal options give equal maps",

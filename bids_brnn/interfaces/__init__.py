@@ -6,6 +6,7 @@ from bids_brnn.interfaces.estimate import EstimateMaps
 from bids_brnn.interfaces.fields import PrepareFields
 from bids_brnn.interfaces.labels import PrepareLabels
 from bids_brnn.interfaces.masks import BrainMask, StripSkull, SynthesiseT1w
+from bids_brnn.interfaces.motion import CorrectMotion
 from bids_brnn.interfaces.noise import EstimateNoise
 from bids_brnn.interfaces.prepare import PrepareCoefficients
 from bids_brnn.interfaces.regions import CompareEstimators, SummariseRegions
@@ -16,6 +17,7 @@ __all__ = [
     "AlignSeries",
     "BrainMask",
     "CompareEstimators",
+    "CorrectMotion",
     "DenoiseSeries",
     "EstimateMaps",
     "EstimateNoise",

@@ -30,6 +30,7 @@ from bids_brnn.bids.grammar import kind_rule
 from bids_brnn.bids.images import Volume
 from bids_brnn.bids.naming import (
     field_path,
+    motion_path,
     segmentation_path,
     statistics_path,
     t1w_path,
@@ -39,6 +40,7 @@ from bids_brnn.bids.sidecars import Provenance, image_sidecar
 from bids_brnn.files import write_bytes
 from bids_brnn.interfaces.base import Node
 from bids_brnn.interfaces.maps import FLAGS
+from bids_brnn.interfaces.motion import motion_sidecar
 from bids_brnn.interfaces.nifti import load
 from bids_brnn.interfaces.series import SeriesRecord
 from bids_brnn.parameters import MapItem
@@ -77,6 +79,7 @@ class WriteSeriesInputSpec(_SinkInputSpec):
     decisions = traits.List(traits.Str, desc="how their units were read")
     to_series = File(exists=True, desc="transform from AlignSeries, written with a T1w image")
     t1w_moved = File(exists=True, desc="T1w image on the grid of the series")
+    motion = File(exists=True, desc="TSV of CorrectMotion")
 
 
 class WriteSeries(Node):
@@ -99,16 +102,23 @@ class WriteSeries(Node):
             ),
             write_reference(root, series, reference, like=like, extra=history_keys(inputs)),
         ]
-        for path in inputs.supplied if isdefined(inputs.supplied) else []:
+        supplied = inputs.supplied if isdefined(inputs.supplied) else []
+        for path, decision in zip(supplied, inputs.decisions or [""] * len(supplied), strict=True):
             suffix, units = FIELD_SUFFIX[Path(path).stem]
             sources = [series.companions[Path(path).stem]]
-            words = "Supplied field map on the grid of the series"
+            read = f": {decision}" if decision else ""
+            words = f"Supplied field map on the grid of the series{read}"
             sidecar = image_sidecar(series, words, units=units, sources=sources)
             target = field_path(root, series, suffix)
             values = np.asanyarray(load(path).dataobj)
             written.append(write_image(target, values, like, sidecar))
         if isdefined(inputs.t1w_moved):
             written += self._anatomy(series, root, like)
+        if isdefined(inputs.motion):
+            table = motion_path(root, series)
+            write_bytes(table.with_suffix(".json"), json_bytes(motion_sidecar(series.sources)))
+            write_bytes(table, Path(inputs.motion).read_bytes())
+            written.append(table)
         return {"out_files": with_sidecars(written)}
 
     def _anatomy(self, series: SeriesRecord, root: Path, like: Volume) -> list[Path]:

@@ -14,11 +14,13 @@ from itertools import combinations
 from pathlib import Path
 
 import jinja2
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from bids_brnn.reports import figures
 from bids_brnn.reports.content import EstimatorView, SeriesView, SubjectView
+from bids_brnn.reports.motion import motion_figure
 from bids_brnn.reports.registration import registration_check
 
 WriteText = Callable[[Path, str], None]
@@ -103,8 +105,14 @@ def _figures(series: SeriesView) -> list[tuple[str, str, str, Figure]]:
         )  # fmt: skip
     if series.supplied:
         found.append(
-            ("supplied", "Supplied maps", "Known maps, on the grid of the series.",
+            ("supplied", "Supplied maps", _supplied_caption(series),
              figures.mosaic(series.supplied, mask, colours="RdBu_r"))
+        )  # fmt: skip
+    if series.motion:
+        found.append(
+            ("motion", "Motion between frames",
+             "Position of the head in each time frame along and about the axes of the image, "
+             "before correction, and framewise displacement.", motion_figure(series.motion))
         )  # fmt: skip
     for estimator in series.estimators:
         for suffix, title, views, colours in (
@@ -125,6 +133,23 @@ def _figures(series: SeriesView) -> list[tuple[str, str, str, Figure]]:
                  figures.histograms(estimator.estimates, mask, series.labels, series.label_names))
             )  # fmt: skip
     return found + _agreement_figures(series)
+
+
+def _supplied_caption(series: SeriesView) -> str:
+    """What the field maps are, how their units were read, and what values they have."""
+    sentences = ["Known maps on the grid of the series, in the units of the model."]
+    for view in series.supplied:
+        inside = view.values[series.mask]
+        inside = inside[np.isfinite(inside)]
+        unit = "" if view.unit in ("1", "") else f" {view.unit}"
+        said = f" ({view.description})" if view.description else ""
+        if inside.size:
+            low, middle, high = np.percentile(inside, [5, 50, 95])
+            sentences.append(
+                f"{view.name}{said}: median {middle:.3g}{unit}, 5 % to 95 % of the voxels between "
+                f"{low:.3g} and {high:.3g}{unit}."
+            )
+    return " ".join(sentences)
 
 
 def _agreement_figures(series: SeriesView) -> list[tuple[str, str, str, Figure]]:

@@ -66,6 +66,8 @@ class SeriesView:
     """mm, in the order of the axes of ``mask``."""
     agreement: Sequence[tuple[str, Sequence[Mapping[str, object]]]] = ()
     """Title and rows of each table ``agreement.tsv``."""
+    motion: Mapping[str, Array] = field(default_factory=dict)
+    """Columns of the table of motion between frames; empty where none was corrected."""
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,11 @@ def choose_recipes(
             magnitude=acquisition.magnitude_only,
         )
 
+    if config.motion_correction and acquisition.representation != "time":
+        raise DataError(
+            f"--motion-correction cannot serve {acquisition.name}: its coefficients are sums over "
+            "all frames. Use --modality mrf for a series of time frames, or leave the option out."
+        )
     if acquisition.magnitude_only:
         check_magnitude(config, acquisition)
         return {"dict": recipe("dict")}

@@ -14,5 +14,8 @@ ANATOMY = ("t1w_moved",)
 SUPPLIED = ("supplied", "decisions")
 """What preparation makes of field maps, where there are any."""
 
+MOTION = ("motion",)
+"""What preparation makes of time frames whose motion is corrected."""
+
 ESTIMATED = ("maps_file", "maps")
 """What an estimator makes."""

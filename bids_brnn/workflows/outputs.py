@@ -11,7 +11,7 @@ from nipype.pipeline.engine import Node, Workflow
 from bids_brnn.bids.spaces import Space
 from bids_brnn.interfaces.sink import WriteMaps, WriteSeries
 from bids_brnn.interfaces.spaces import WriteSpace
-from bids_brnn.workflows.fields import ANATOMY, ESTIMATED, HISTORY, PREPARED, SUPPLIED
+from bids_brnn.workflows.fields import ANATOMY, ESTIMATED, HISTORY, MOTION, PREPARED, SUPPLIED
 from bids_brnn.workflows.regions import Segmentation, init_regions_wf
 
 _SERIES = (*(field for field in PREPARED if field != "coefficients"), *HISTORY)
@@ -27,6 +27,7 @@ def init_outputs_wf(
     spaces: Sequence[Space] = (),
     has_fields: bool = False,
     has_t1w: bool = False,
+    has_motion: bool = False,
     name: str = "outputs_wf",
 ) -> Workflow:
     """Write what belongs to one series.
@@ -49,6 +50,8 @@ def init_outputs_wf(
         Whether supplied field maps come through ``inputnode.supplied``.
     has_t1w
         Whether a T1w image on the grid of the series comes through ``inputnode.t1w_moved``.
+    has_motion
+        Whether a table of motion comes through ``inputnode.motion``.
 
     Returns
     -------
@@ -58,6 +61,7 @@ def init_outputs_wf(
     """
     workflow = Workflow(name=name)
     fields = [*_SERIES, *(ANATOMY if has_t1w else ()), *(SUPPLIED if has_fields else ())]
+    fields += MOTION if has_motion else ()
     estimated = [f"{estimator}_{field}" for estimator in recipes for field in ESTIMATED]
     inputnode = Node(IdentityInterface(fields=[*fields, *estimated]), name="inputnode")
     shared = {"series": str(series), "output_dir": str(output_dir)}

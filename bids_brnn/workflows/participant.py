@@ -23,7 +23,7 @@ from bids_brnn.workflows.anatomy import find_anatomy
 from bids_brnn.workflows.choice import choose_recipes
 from bids_brnn.workflows.estimation import init_estimation_wf
 from bids_brnn.workflows.execution import execution_settings, gpu_visible
-from bids_brnn.workflows.fields import ANATOMY, ESTIMATED, HISTORY, PREPARED, SUPPLIED
+from bids_brnn.workflows.fields import ANATOMY, ESTIMATED, HISTORY, MOTION, PREPARED, SUPPLIED
 from bids_brnn.workflows.outputs import init_outputs_wf
 from bids_brnn.workflows.preparation import init_preparation_wf
 from bids_brnn.workflows.regions import Segmentation, find_segmentations, root_of
@@ -155,6 +155,8 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
         steps=step_nodes(
             denoise=config.denoise,
             degibbs=config.degibbs,
+            motion_recipe=next(iter(recipes.values())) if config.motion_correction else None,
+            motion_window=config.motion_window,
             label=label,
             num_threads=config.omp_nthreads,
             mem_gb=0.5 + 5 * gigabytes,
@@ -174,6 +176,7 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
         spaces=list(find_spaces(acquisition, config.output_spaces).values()),
         has_fields=bool(supplied),
         has_t1w=has_t1w,
+        has_motion=config.motion_correction,
     )
     for name, options in estimations.items():
         estimation = init_estimation_wf(**options, name=f"estimation_{name}_wf")
@@ -182,6 +185,7 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
         _link(workflow, estimation, outputs, {field: f"{name}_{field}" for field in ESTIMATED})
     fields = [field for field in PREPARED if field != "coefficients"] + list(HISTORY)
     fields += [*(SUPPLIED if supplied else ()), *(ANATOMY if has_t1w else ())]
+    fields += MOTION if config.motion_correction else ()
     _link(workflow, preparation, outputs, {field: field for field in fields})
     return workflow
 

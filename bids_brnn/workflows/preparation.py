@@ -12,7 +12,7 @@ from bids_brnn.bids.acquisition import Part
 from bids_brnn.interfaces.fields import PrepareFields
 from bids_brnn.interfaces.noise import EstimateNoise
 from bids_brnn.interfaces.prepare import PrepareCoefficients
-from bids_brnn.workflows.fields import ANATOMY, HISTORY, PREPARED, SUPPLIED
+from bids_brnn.workflows.fields import ANATOMY, HISTORY, MOTION, PREPARED, SUPPLIED
 from bids_brnn.workflows.masking import Anatomy, add_extraction, add_mask
 
 
@@ -48,7 +48,8 @@ def init_preparation_wf(
         Whether the series holds time frames; otherwise coefficients.
     steps
         Nodes that take and give ``coefficients`` and ``steps``, one after the other; see
-        :func:`~bids_brnn.workflows.steps.step_nodes`.
+        :func:`~bids_brnn.workflows.steps.step_nodes`. They may also take ``mask`` and
+        ``noise_level``, and give ``reference`` and ``motion``.
     label
         Name of the series for messages.
     num_threads
@@ -61,13 +62,16 @@ def init_preparation_wf(
     Workflow
         ``outputnode`` holds :data:`~bids_brnn.workflows.fields.PREPARED`,
         :data:`~bids_brnn.workflows.fields.HISTORY`, with a T1w image
-        :data:`~bids_brnn.workflows.fields.ANATOMY`, and with field maps
-        :data:`~bids_brnn.workflows.fields.SUPPLIED`, lists in the order of ``supplied``.
+        :data:`~bids_brnn.workflows.fields.ANATOMY`, with field maps
+        :data:`~bids_brnn.workflows.fields.SUPPLIED`, lists in the order of ``supplied``, and with
+        a step that corrects motion :data:`~bids_brnn.workflows.fields.MOTION`.
     """
     anatomy = anatomy or Anatomy()
     workflow = Workflow(name=name)
     moved = ANATOMY if anatomy.t1w is not None else ()
+    tracked = [step for step in steps if MOTION[0] in step.outputs.copyable_trait_names()]
     outputs = [*PREPARED, *HISTORY, *moved, *(SUPPLIED if supplied else ())]
+    outputs += MOTION if tracked else ()
     inputnode = Node(IdentityInterface(fields=[*parts, *masks]), name="inputnode")
     for field, path in (*parts.items(), *masks.items()):
         setattr(inputnode.inputs, field, str(path))
@@ -90,20 +94,16 @@ def init_preparation_wf(
         noise.inputs.declared = noise_std
     workflow.connect(prepare, "coefficients", noise, "coefficients")
     workflow.connect(early, "mask", noise, "mask")
-    data, history = prepare, noise
-    for step in steps:
-        workflow.connect([(data, step, [("coefficients", "coefficients")])])
-        workflow.connect([(history, step, [("steps", "steps")])])
-        data = history = step
+    makers = {"coefficients": prepare, "reference": prepare, "steps": noise}
+    _chain(workflow, steps, makers, {"mask": early, "noise_level": noise})
     made = [
-        (data, ("coefficients",)),
-        (prepare, ("reference",)),
+        *((node, (field,)) for field, node in makers.items()),
+        *((step, MOTION) for step in tracked),
         (align, ("to_series", *moved)),
         (mask, ("mask", "mask_source", "record")),
         (noise, ("noise_level", "noise_source")),
-        (history, ("steps",)),
     ]
-    known = {"coefficients": data, "mask": early, "noise_level": noise}
+    known = {"coefficients": makers["coefficients"], "mask": early, "noise_level": noise}
     if supplied:
         known["supplied"] = fields = _fields_node(supplied)
         workflow.connect(early, "mask", fields, "mask")
@@ -112,6 +112,19 @@ def init_preparation_wf(
         workflow.connect([(node, outputnode, [(item, item) for item in names])])
     add_extraction(workflow, known, mask, anatomy, n=num_threads)
     return workflow
+
+
+def _chain(
+    workflow: Workflow, steps: Sequence[Node], makers: dict[str, Node], known: Mapping[str, Node]
+) -> None:
+    """Connect steps one after the other; ``makers`` then holds who made each field last."""
+    for step in steps:
+        sources = {**known, **makers}
+        for field in step.inputs.copyable_trait_names():
+            if field in sources:
+                workflow.connect(sources[field], field, step, field)
+        given = step.outputs.copyable_trait_names()
+        makers |= {field: step for field in makers if field in given}
 
 
 def _fields_node(supplied: Mapping[str, tuple[Path, str]]) -> Node:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from nipype.pipeline.engine import Node
 
 from bids_brnn.config import RunConfig
 from bids_brnn.interfaces.denoise import DenoiseSeries, RemoveGibbs
+from bids_brnn.interfaces.motion import CorrectMotion
 from bids_brnn.interfaces.mrtrix import find_tool
 
 
@@ -29,6 +31,8 @@ def step_nodes(
     *,
     denoise: str = "none",
     degibbs: bool = False,
+    motion_recipe: Path | None = None,
+    motion_window: int = 0,
     label: str = "",
     num_threads: int = 1,
     mem_gb: float = 2.0,
@@ -43,6 +47,11 @@ def step_nodes(
         ``none``, ``mppca`` or ``dwidenoise``.
     degibbs
         Whether Gibbs ringing is removed.
+    motion_recipe
+        File of an :class:`~bids_brnn.recipes.EstimatorRecipe` whose signal model tells what frames
+        have in common; None leaves motion as it is.
+    motion_window
+        Frames that share a position; 0: a 20th of them.
     label
         Name of the series for messages.
     num_threads, mem_gb
@@ -52,7 +61,8 @@ def step_nodes(
     -------
     list of Node
         For ``steps`` of :func:`~bids_brnn.workflows.init_preparation_wf`. Each takes and gives
-        ``coefficients`` and ``steps`` (what was done, in words).
+        ``coefficients`` and ``steps`` (what was done, in words); that of motion also takes
+        ``mask`` and ``noise_level`` and gives ``reference`` and ``motion``.
     """
     shared: dict[str, Any] = {"label": label, "num_threads": num_threads}
     interfaces: dict[str, Any] = {}
@@ -60,6 +70,9 @@ def step_nodes(
         interfaces["denoise"] = DenoiseSeries(method=denoise, **shared)
     if degibbs:
         interfaces["degibbs"] = RemoveGibbs(**shared)
+    if motion_recipe is not None:
+        recipe = str(motion_recipe)
+        interfaces["motion"] = CorrectMotion(recipe=recipe, window=motion_window, **shared)
     return [
         Node(interface, name=name, n_procs=num_threads, mem_gb=mem_gb)
         for name, interface in interfaces.items()

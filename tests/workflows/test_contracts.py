@@ -46,6 +46,7 @@ CASES = {
     "no companions": {"ignore": ("b1map", "mask", "dseg", "t1w")},
     "nlls for all": {"reference": "nlls"},
     "all steps": {"denoise": "mppca", "degibbs": True},
+    "motion": {"denoise": "mppca", "motion_correction": True, "modality": "mrf"},
 }
 
 
@@ -59,8 +60,9 @@ def workflow(request, dataset, tmp_path_factory):
         dataset,
         derivatives={"fmriprep": dataset / "derivatives" / "fmriprep"},
         ignore=config.ignore,
+        kinds=("qmt", "mrf") if config.modality == "auto" else (config.modality,),
     )
-    assert len(found.acquisitions) == 2
+    assert len(found.acquisitions) == (2 if config.modality == "auto" else 1)
     return init_participant_wf(config, found.acquisitions, base_dir=base)
 
 
