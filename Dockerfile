@@ -23,6 +23,9 @@ RUN if [ -n "${TORCH_INDEX}" ]; then \
         pip install --no-cache-dir "${TORCH}"; \
     fi \
     && pip install --no-cache-dir /wheels/*.whl \
+    # brain masks; deepbet without its window toolkit
+    && pip install --no-cache-dir connected-components-3d fill-voids \
+    && pip install --no-cache-dir --no-deps deepbet \
     && rm -rf /wheels \
     && useradd --create-home --uid 1000 brnn
 # One thread per library; the program sets more itself, from --omp-nthreads. Nothing phones home,

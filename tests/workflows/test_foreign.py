@@ -99,6 +99,11 @@ def test_a_whole_series_inside_a_workflow_of_others(dataset, make_config, tmp_pa
     anat = config.output_dir / "sub-01" / "anat"
     sidecar = json.loads((anat / "sub-01_acq-mrf_desc-brain_mask.json").read_text())
     assert sidecar["MaskSource"] == ("bids:fmriprep:sub-01/anat/sub-01_desc-brain_mask.nii.gz")
+    # The T1w image of a thin slab is not registered, and that is written down.
+    xfm = json.loads((anat / "sub-01_acq-mrf_from-MRF_to-T1w_mode-image_xfm.json").read_text())
+    assert "too thin" in xfm["Registration"]["Description"]
+    assert xfm["Sources"][-1] == "bids:fmriprep:sub-01/anat/sub-01_desc-preproc_T1w.nii.gz"
+    assert sidecar["Registration"]["Method"] == "header"
     table = (anat / "sub-01_acq-mrf_seg-aseg_desc-dict_scalarstats.tsv").read_text()
     assert "\tone\tT1\t" in table
     assert "\ttwo\tT1\t" in table
