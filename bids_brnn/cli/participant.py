@@ -176,6 +176,7 @@ def read_filters(path: Path | None) -> Mapping[str, Any] | None:
 def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Failures:
     from bids_brnn.bids.outputs import earlier_version, write_dataset_files
     from bids_brnn.cli.boilerplate import write_boilerplate
+    from bids_brnn.cli.report import page_file, remove_reports, write_reports
     from bids_brnn.cli.tidy import known_outputs, settle_series
     from bids_brnn.interfaces.base import finished_steps
     from bids_brnn.workflows.participant import TOP, init_participant_wf, participant_name
@@ -209,6 +210,7 @@ def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Fail
         good = succeeded(discovery.acquisitions, records)
         tidied = settle_series(config.output_dir, base, workflow, good, known)
     errors = [str(error) for error in (*discovery.problems, *failures.errors)]
+    sessions = config.session_label or ("",)
     changed = [
         name
         for name, folder in folders.items()
@@ -216,11 +218,9 @@ def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Fail
         or failures.crash_files
         or name in tidied
         or before.get(name) != finished_steps(folder)
-        or not (config.output_dir / f"sub-{name}.html").is_file()
+        or not all(page_file(config.output_dir, name, ses).is_file() for ses in sessions)
     ]
     if config.reports_only or (config.level == "full" and changed):
-        from bids_brnn.cli.report import write_reports
-
         names = list(records) if config.reports_only else changed
         write_reports(
             config.output_dir,
@@ -228,11 +228,9 @@ def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Fail
             records=records,
             errors=errors,
             made=None if config.reports_only else heads(config.output_dir, discovery),
-            tidy=not config.session_label,
+            sessions=config.session_label,
         )
     elif changed and not failures.any and not config.session_label:
-        from bids_brnn.cli.report import remove_reports
-
         remove_reports(config.output_dir, changed)
     return failures
 

@@ -25,7 +25,7 @@ def write_reports(
     records: Mapping[str, Path] | None = None,
     errors: Sequence[str] = (),
     made: Collection[str] | None = None,
-    tidy: bool = True,
+    sessions: Sequence[str] = (),
 ) -> list[Path]:
     """Write ``sub-<label>.html`` and the citation page of every participant.
 
@@ -43,9 +43,10 @@ def write_reports(
     made
         How the names of outputs of the series of this run begin; sections of others say that
         they are of an earlier run. None: nothing is known of that.
-    tidy
-        Whether to remove figures of an earlier page; not while another job may write the same
-        page.
+    sessions
+        Labels without ``ses-``: each gets a page of its own, ``sub-<label>_ses-<label>.html``, as
+        jobs for other sessions may be writing theirs. Only pages of whole participants remove
+        figures of earlier ones.
 
     Returns
     -------
@@ -59,47 +60,75 @@ def write_reports(
     OutputError
         If a page cannot be written.
     """
-    from bids_brnn.cli.tidy import digests, record_file, settle
-    from bids_brnn.files import recorded, write_text
     from bids_brnn.gather import series_views
-    from bids_brnn.reports.assemble import render_subject
-    from bids_brnn.reports.content import SubjectView
-    from bids_brnn.reports.methods import citation_markdown, methods
 
     pages = []
     for label in participants:
         series = [_dated(view, made) for view in series_views(output_dir, label)]
-        if not series and not errors:
+        record = (records or {}).get(label) or newest_record(output_dir, label)
+        own = [text for text in errors if concerns(text, label)]
+        written = []
+        for session in sessions or ("",):
+            chosen = [view for view in series if _is_of(view, session)]
+            if chosen or errors:
+                page = page_file(output_dir, label, session)
+                _write_page(page, label, chosen, record, [*own, *crashes(record)])
+                written.append(page)
+        if not written:
             raise NothingSelectedError(
                 f"No maps of sub-{label} under {output_dir}; run the participant level first."
             )
-        record = (records or {}).get(label) or newest_record(output_dir, label)
-        kinds = [view.kind for view in series]
-        parts = [key for view in series for key in view.preparation]
-        parts += [item.key for view in series for item in view.estimators]
-        paragraphs, citations = methods(kinds, parts, __version__)
-        page = output_dir / f"sub-{label}.html"
-        view = SubjectView(
-            label=label,
-            version=__version__,
-            series=series,
-            methods=paragraphs,
-            citations=citations,
-            configuration=configuration(record),
-            errors=[*(text for text in errors if concerns(text, label)), *crashes(record)],
-        )
-        with recorded() as written:
-            render_subject(view, page, write_text)
-        if tidy:
-            record_of_page = record_file(output_dir / f"sub-{label}" / "log", "report")
-            settle(output_dir, record_of_page, digests(written))
-        if record is not None:
-            text = citation_markdown(kinds, parts, __version__)
-            write_text(record / "CITATION.md", text)
-            write_text(output_dir / "logs" / "CITATION.md", text)
-        _LOG.info("report: %s", page)
-        pages.append(page)
+        pages += written
     return pages
+
+
+def page_file(output_dir: Path, label: str, session: str = "") -> Path:
+    """The page of a participant, or of one of the sessions."""
+    return output_dir / f"sub-{label}{f'_ses-{session}' if session else ''}.html"
+
+
+def _is_of(view: SeriesView, session: str) -> bool:
+    return not session or f"ses-{session}" in view.name.split("_")
+
+
+def _write_page(
+    page: Path,
+    label: str,
+    series: Sequence[SeriesView],
+    record: Path | None,
+    errors: Sequence[str],
+) -> None:
+    """One page with its figures, and the methods text beside the record of the run."""
+    from bids_brnn.cli.tidy import digests, record_file, settle
+    from bids_brnn.files import recorded, write_text
+    from bids_brnn.reports.assemble import render_subject
+    from bids_brnn.reports.content import SubjectView
+    from bids_brnn.reports.methods import citation_markdown, methods
+
+    kinds = [view.kind for view in series]
+    parts = [key for view in series for key in view.preparation]
+    parts += [item.key for view in series for item in view.estimators]
+    paragraphs, citations = methods(kinds, parts, __version__)
+    view = SubjectView(
+        label=label,
+        version=__version__,
+        series=series,
+        methods=paragraphs,
+        citations=citations,
+        configuration=configuration(record),
+        errors=errors,
+    )
+    with recorded() as written:
+        render_subject(view, page, write_text)
+    output_dir = page.parent
+    if page == page_file(output_dir, label):
+        record_of_page = record_file(output_dir / f"sub-{label}" / "log", "report")
+        settle(output_dir, record_of_page, digests(written))
+    if record is not None:
+        text = citation_markdown(kinds, parts, __version__)
+        write_text(record / "CITATION.md", text)
+        write_text(output_dir / "logs" / "CITATION.md", text)
+    _LOG.info("report: %s", page)
 
 
 def remove_reports(output_dir: Path, participants: Sequence[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -45,3 +47,16 @@ def test_an_absent_session_is_refused(dataset, app, tmp_path, capsys):
     )
     assert code == 18
     assert "session never is not in" in capsys.readouterr().err
+
+
+def test_jobs_for_single_sessions_write_pages_of_their_own(dataset, app, tmp_path):
+    out = tmp_path / "out"
+    options = ["-w", tmp_path / "work", "--nprocs", 1, "--skip-bids-validation", "--sloppy"]
+    for label in ("base", "later"):
+        assert app(dataset, out, "participant", *options, "--session-label", label) == 0
+    pages = {path.name: path.read_text() for path in out.glob("*.html")}
+    assert set(pages) == {"sub-01_ses-base.html", "sub-01_ses-later.html"}
+    assert "ses-later" not in pages["sub-01_ses-base.html"].partition('id="run"')[0]
+    figures = re.findall(r'src="([^"]+)"', pages["sub-01_ses-base.html"])
+    assert figures
+    assert all((out / figure).is_file() for figure in figures)
