@@ -153,7 +153,7 @@ def histograms(
     """Distribution of every map, by tissue where labels exist, with literature values as lines."""
     columns = min(3, len(views))
     rows = -(-len(views) // columns)
-    figure = Figure(figsize=(3.4 * columns, 2.3 * rows), layout="constrained")
+    figure = Figure(figsize=(3.4 * columns, 2.3 * rows), layout="tight")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     groups = _groups(mask, labels, names)
     for axis, view in zip(axes, views, strict=False):
@@ -204,7 +204,7 @@ def agreement(first: MapView, second: MapView, mask: Mask, names: tuple[str, str
     """Scatter and Bland-Altman plot of one parameter from two estimators."""
     inside = mask & np.isfinite(first.values) & np.isfinite(second.values)
     x, y = second.values[inside], first.values[inside]
-    figure = Figure(figsize=(7.2, 2.9), layout="constrained")
+    figure = Figure(figsize=(7.2, 2.9), layout="tight")
     left, right = figure.subplots(1, 2)
     low, high = display_range(second, mask)
     left.hexbin(x, y, gridsize=60, extent=(low, high, low, high), mincnt=1, cmap="magma_r")
