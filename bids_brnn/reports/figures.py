@@ -88,8 +88,19 @@ def mosaic(
     sample = plane(mask, slices[0], window)
     width = 2.9 if len(slices) == 1 else min(2.4, PAGE_WIDTH / len(slices))
     height = width * sample.shape[0] / sample.shape[1] + (0.35 if len(slices) == 1 else 0.12)
-    figure = Figure(figsize=(width * columns + 1.0, height * rows + 0.2), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
+    # Cells of known size need no layout engine, which would cost more than all the drawing.
+    size = (width * columns + 1.0, height * rows + 0.2)
+    single = len(slices) == 1
+    margins = {
+        "left": 0.3 / size[0],
+        "right": 1 - 0.1 / size[0],
+        "bottom": 0.05 / size[1],
+        "top": 1 - (0.3 if single else 0.15) / size[1],
+        "wspace": 0.3 if single else 0.04,
+        "hspace": 0.35 / height if single else 0.06,
+    }
+    figure = Figure(figsize=size)
+    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw=margins).ravel()
     for axis in axes:
         blank(axis)
     for position, (view, index) in enumerate(cells):
@@ -123,6 +134,8 @@ def _colour_bar(figure: Figure, image: Any, axes: Sequence[Axes]) -> None:
     )  # fmt: skip
     bar.ax.tick_params(labelsize=7)
     bar.ax.ticklabel_format(style="sci", scilimits=(-3, 4))
+    bar.ax.yaxis.set_offset_position("left")  # on the other side it would lie on the image
+    bar.ax.yaxis.get_offset_text().set_fontsize(7)
 
 
 def mask_outline(image: Array, mask: Mask) -> Figure:
