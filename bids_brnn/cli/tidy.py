@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from bids_brnn.bids.acquisition import Acquisition
 
+_OF_ALL_RUNS = (".bidsignore", "README.md", "dataset_description.json", "descriptions.tsv")
+"""Files at the root that every run writes, whatever it makes; never removed."""
 _LOG = logging.getLogger("bids_brnn.run")
 
 
@@ -184,7 +186,7 @@ def _remove(output_dir: Path, path: Path, digest: str) -> bool:
     from bids_brnn.interfaces.base import file_digest
 
     inside = path.parent.resolve().is_relative_to(output_dir.resolve())
-    if not inside or path.is_symlink() or not path.is_file():
+    if not inside or path.is_symlink() or not path.is_file() or path.name in _OF_ALL_RUNS:
         return False
     if file_digest(path) != digest:
         _LOG.warning(

@@ -66,6 +66,16 @@ def test_nothing_outside_of_the_output_is_removed(out, tmp_path):
     assert (out / "soft.txt").is_symlink()
 
 
+def test_files_of_the_data_set_as_a_whole_are_never_removed(out):
+    record = record_file(out / "log", "x")
+    with settled(out, record):
+        write_text(out / "dataset_description.json", "{}")
+        write_text(out / ".bidsignore", "*.html")
+    assert settle(out, record, {}) == []
+    assert (out / "dataset_description.json").exists()
+    assert (out / ".bidsignore").exists()
+
+
 def test_a_failure_removes_nothing(out):
     record = record_file(out / "log", "x")
     with pytest.raises(ZeroDivisionError), settled(out, record):
