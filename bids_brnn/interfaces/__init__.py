@@ -9,8 +9,9 @@ from bids_brnn.interfaces.masks import BrainMask, StripSkull, SynthesiseT1w
 from bids_brnn.interfaces.motion import CorrectMotion
 from bids_brnn.interfaces.noise import EstimateNoise
 from bids_brnn.interfaces.prepare import PrepareCoefficients
+from bids_brnn.interfaces.region_sink import WriteLabels, WriteRegions
 from bids_brnn.interfaces.regions import CompareEstimators, SummariseRegions
-from bids_brnn.interfaces.sink import WriteLabels, WriteMaps, WriteRegions, WriteSeries
+from bids_brnn.interfaces.sink import WriteMaps, WriteSeries
 from bids_brnn.interfaces.spaces import WriteSpace
 
 __all__ = [

@@ -16,8 +16,8 @@ from bids_brnn.bids.inheritance import nearest_table
 from bids_brnn.bids.spaces import follows_t1w, on_t1w
 from bids_brnn.config import RunConfig
 from bids_brnn.interfaces.labels import WHOLE_MASK, PrepareLabels
+from bids_brnn.interfaces.region_sink import WriteLabels, WriteRegions
 from bids_brnn.interfaces.regions import CompareEstimators, SummariseRegions
-from bids_brnn.interfaces.sink import WriteLabels, WriteRegions
 from bids_brnn.recipes import NETWORK
 from bids_brnn.workflows.fields import ESTIMATED
 

@@ -18,10 +18,15 @@ from bids_brnn.workflows.regions import find_segmentations
 SHAPE = (3, 4, 2)
 
 
+def image(path):
+    nibabel.Nifti1Image(np.ones(SHAPE, np.int16), np.eye(4)).to_filename(path)
+    return path
+
+
 def test_the_users_atlas_stands_beside_what_was_found(acquisitions, make_config, tmp_path):
-    image = tmp_path / "jhu.nii.gz"
+    atlas = image(tmp_path / "jhu.nii.gz")
     (tmp_path / "jhu.tsv").write_text("index\tname\n1\tone\n")
-    found = find_segmentations(make_config(atlas={"jhu": image}), acquisitions["qmt"])
+    found = find_segmentations(make_config(atlas={"jhu": atlas}), acquisitions["qmt"])
     assert list(found) == ["aseg", "jhu"]
     assert found["jhu"].lookup == tmp_path / "jhu.tsv"
     assert found["jhu"].must_overlap
@@ -35,7 +40,7 @@ def test_classes_from_the_maps_only_for_lack_of_anything_else(acquisitions, make
     assert {name: item.source for name, item in found.items()} == {
         "brain": "mask", "maptissue": "maps",
     }  # fmt: skip
-    shares = {"GM": tmp_path / "gm.nii.gz", "WM": tmp_path / "wm.nii.gz"}
+    shares = {name: image(tmp_path / f"{name}.nii.gz") for name in ("GM", "WM")}
     some = dataclasses.replace(bare, tissue_probabilities=shares)
     series = dataclasses.replace(nothing, companions=some)
     found = find_segmentations(make_config(), series)
