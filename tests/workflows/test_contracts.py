@@ -6,6 +6,8 @@ misspelt ``inputnode.field`` of a sub-workflow is accepted.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Workflow
@@ -146,3 +148,21 @@ def test_building_twice_gives_the_same_hashes(make_config, acquisitions, tmp_pat
         )
         hashes.append(node.inputs.get_hashval(hash_method="content")[1])
     assert hashes[0] == hashes[1]
+
+
+def test_standard_deviations_of_denoised_data_use_the_level_before(
+    make_config, acquisitions, tmp_path
+):
+    """Its own residual would make them too small; a level in the sidecar needs no help."""
+
+    def level_is_used(**changes):
+        config = make_config(denoise=changes.pop("denoise", "mppca"))
+        series = replace(acquisitions["mrf"], **changes)
+        workflow = init_participant_wf(config, [series], base_dir=tmp_path / "base")
+        fed, _ = fields_fed(workflow)
+        return any(name.endswith("estimate.noise_std") for name in fed)
+
+    assert level_is_used()
+    assert not level_is_used(denoise="none")
+    metadata = {**acquisitions["mrf"].metadata, "NoiseStandardDeviation": 2.0}
+    assert not level_is_used(metadata=metadata)

@@ -82,6 +82,48 @@ def test_estimation_inside_a_workflow_of_others(series, tmp_path):
     np.testing.assert_allclose(values[:2], T1, rtol=0.01)
 
 
+def halved(coefficients, steps):
+    """A step of somebody else: takes and gives what ours do."""
+    from pathlib import Path
+
+    import nibabel
+    import numpy as np
+
+    image = nibabel.load(coefficients)
+    path = Path("halved.nii").absolute()
+    nibabel.Nifti1Image(np.asanyarray(image.dataobj) / 2, image.affine).to_filename(path)
+    return str(path), [*(steps or []), "halved"]
+
+
+def test_optional_steps_and_those_of_others_in_one_chain(series, tmp_path):
+    from bids_brnn.workflows import init_preparation_wf
+    from bids_brnn.workflows.steps import step_nodes
+
+    folder, train = series
+    recipe = EstimatorRecipe(estimator="dict", model="fisp", sequence=train)
+    path = recipe.to_file(tmp_path / "dictionary.json")
+    theirs = Node(
+        Function(["coefficients", "steps"], ["coefficients", "steps"], function=halved),
+        name="halve",
+    )
+    ours = step_nodes(denoise="mppca", motion_recipe=path, motion_window=30)
+    preparation = init_preparation_wf(
+        parts={part: folder / f"{part}.nii.gz" for part in ("real", "imag")},
+        masks={},
+        supplied={},
+        frames=True,
+        steps=[*ours, theirs],
+    )
+    preparation.base_dir = str(tmp_path / "work")
+    preparation.config = execution_settings(stop_on_first_crash=True)
+    done = {node.name: node.result.outputs for node in preparation.run().nodes() if node.result}
+    assert [step.split()[0] for step in done["halve"].steps] == ["denoised", "motion", "halved"]
+    whole = np.asanyarray(nibabel.load(done["motion"].coefficients).dataobj)
+    half = np.asanyarray(nibabel.load(done["halve"].coefficients).dataobj)
+    np.testing.assert_allclose(half, whole / 2, rtol=1e-6)
+    assert len(Path(done["motion"].motion).read_text().splitlines()) == 1 + 60
+
+
 def test_a_whole_series_inside_a_workflow_of_others(dataset, make_config, tmp_path):
     """With a mask and labels as fMRIPrep names and places them."""
     fmriprep = dataset / "derivatives" / "fmriprep"
