@@ -26,6 +26,7 @@ from bids_brnn.reports.preparation import (
     preparation_facts,
     preparation_methods,
     preparation_notes,
+    step_methods,
 )
 
 _MAPS = ("QMTmap", "MRFmap", "T1map", "T2map", "R1map", "R2map", "M0map")
@@ -69,7 +70,7 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
         supplied=_supplied(output_dir, mask_path.parent.parent / "fmap", head),
         t1w=_canonical(t1w[0]) if t1w else None,
         voxel_size=_voxel_size(mask_path),
-        preparation=preparation_methods(preparation),
+        preparation=[*step_methods(about), *preparation_methods(preparation)],
         facts=[
             *_series_facts(mask_path, mask),
             *preparation_facts(preparation),

@@ -14,6 +14,22 @@ def preparation_methods(about: Mapping[str, Any]) -> list[str]:
     return [*(["rigid"] if rigid else []), *(["deepbet"] if deepbet else [])]
 
 
+_STEPS = {
+    "magnitudes only": "magnitude",
+    "denoised by principal": "mppca",
+    "denoised by dwidenoise": "dwidenoise",
+    "Gibbs ringing removed": "degibbs",
+    "motion between frames": "motion",
+}
+"""Paragraphs of ``methods.toml`` by the first words of ``PreparationSteps``."""
+
+
+def step_methods(about: Mapping[str, Any]) -> list[str]:
+    """The same for what was done to the data, from the sidecar of the reference image."""
+    steps = [str(step) for step in about.get("PreparationSteps", [])]
+    return [key for words, key in _STEPS.items() if any(step.startswith(words) for step in steps)]
+
+
 def preparation_facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Check of the mask and registration, from the sidecar of the mask."""
     facts = []

@@ -45,6 +45,10 @@ def test_the_output_is_valid_and_the_report_shows_motion(stepped, validate):
     page = (stepped / "sub-01.html").read_text()
     assert "Motion between frames" in page
     assert "Denoised by principal components" in page
+    methods = page.partition('id="methods"')[2]
+    assert "Marchenko-Pastur law" in methods
+    assert "Rigid motion between time frames" in methods
+    assert "10.1016/j.neuroimage.2016.08.016" in methods
     assert (stepped / "sub-01/figures/sub-01_acq-fisp_MRF_desc-motion_figure.svg").is_file()
 
 

@@ -13,6 +13,7 @@ from bids_brnn.config import RunConfig
 from bids_brnn.errors import DataError, UsageError
 from bids_brnn.interfaces import DenoiseSeries, RemoveGibbs
 from bids_brnn.interfaces.mrtrix import run_on_array
+from bids_brnn.reports.preparation import step_methods
 from bids_brnn.workflows.steps import check_tools, step_nodes
 
 FLIPPED = np.array([[0, -2.0, 0, 9], [-2.0, 0, 0, 5], [0, 0, 3.0, 1], [0, 0, 0, 1]])
@@ -58,6 +59,7 @@ def test_denoising_helps_and_says_what_it_breaks(method, smooth, tmp_path, monke
     assert "denoised" in said
     assert "standard deviations describe the data before it" in said
     assert "it: denoised" in caplog.text
+    assert step_methods({"PreparationSteps": [said]}) == [method]
 
 
 def test_ringing_is_removed_from_both_parts(write_nifti, tmp_path, monkeypatch):
@@ -78,6 +80,7 @@ def test_ringing_is_removed_from_both_parts(write_nifti, tmp_path, monkeypatch):
     assert after < 0.5 * before
     np.testing.assert_allclose(np.angle(values[30, 34, 0]), [0.3, 2.0], atol=0.02)
     assert "Cartesian" in outputs.steps[0]
+    assert step_methods({"PreparationSteps": outputs.steps}) == ["degibbs"]
 
 
 @pytest.mark.parametrize(
