@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from bids_brnn.errors import ReadError, UsageError
+from bids_brnn.errors import EXIT_UNKNOWN_LEVEL, ReadError, UsageError
 from bids_brnn.files import write_text
 
 AnalysisLevel = Literal["participant", "group"]
@@ -109,7 +109,10 @@ class RunConfig:
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
-                raise UsageError(f'{name} is "{value}"; use one of {", ".join(choices)}.')
+                raise UsageError(
+                    f'{name} is "{value}"; use one of {", ".join(choices)}.',
+                    exit_code=EXIT_UNKNOWN_LEVEL if name == "analysis_level" else None,
+                )
         for name, known in (("ignore", get_args(Ignorable)), ("debug", get_args(DebugMode))):
             for value in getattr(self, name):
                 if value not in known:

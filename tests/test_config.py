@@ -68,6 +68,12 @@ def test_an_impossible_value_is_refused(tmp_path, changes, words):
     assert refusal.value.exit_code == 2
 
 
+def test_an_unknown_level_has_the_code_of_bids_apps(tmp_path):
+    with pytest.raises(UsageError, match="analysis_level") as refusal:
+        config(tmp_path, analysis_level="cohort")
+    assert refusal.value.exit_code == 17
+
+
 def test_a_link_to_the_input_does_not_hide_it(tmp_path):
     (tmp_path / "ds").mkdir()
     (tmp_path / "out").symlink_to(tmp_path / "ds")
