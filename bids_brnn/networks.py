@@ -22,6 +22,8 @@ Layout = Literal["residual", "nested"]
 
 _NESTED_WIDTHS = (256, 512, 1024, 768, 512, 384, 256, 128)
 _NECK = 32
+_LOG_LIMIT = 20.0
+"""Logarithmic outputs stay finite whatever the input."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ class NetworkSpec:
     lower: tuple[float, ...] = ()
     """Lower limits of the outputs; needed for the nested layout, whose heads are bounded."""
     upper: tuple[float, ...] = ()
+    logarithmic: tuple[str, ...] = ()
+    """Outputs of the residual layout that are exponentials: rates that span decades, which are
+    then learnt with a relative precision that is similar in tissue and in fluid."""
 
     def __post_init__(self) -> None:
         if self.layout not in get_args(Layout):
@@ -55,6 +60,12 @@ class NetworkSpec:
         bounded = len(self.lower) == len(self.upper) == len(self.outputs)
         if self.layout == "nested" and not bounded:
             raise DataError("the nested layout needs one lower and one upper limit per output")
+        unknown = sorted(set(self.logarithmic) - set(self.outputs))
+        if unknown or (self.logarithmic and self.layout == "nested"):
+            raise DataError(
+                f"logarithmic outputs {', '.join(unknown or self.logarithmic)}: they must be "
+                f"outputs ({', '.join(self.outputs)}) of the residual layout"
+            )
 
     @property
     def n_inputs(self) -> int:
@@ -103,6 +114,7 @@ class CoefficientNetwork(nn.Module):
         self.register_buffer("input_scale", torch.ones(n_inputs))
         self.register_buffer("output_centre", torch.zeros(n_outputs))
         self.register_buffer("output_scale", torch.ones(n_outputs))
+        self._logarithmic = [spec.outputs.index(name) for name in spec.logarithmic]
         if spec.layout == "nested":
             self.body: nn.Module = _nested_body(n_inputs, n_outputs)
         else:
@@ -119,7 +131,10 @@ class CoefficientNetwork(nn.Module):
         """Set the affine maps at both ends from inputs ``(n, 2R + S)`` and truth ``(n, outputs)``.
 
         Columns that do not vary (the first coefficient after division by itself) are centred only.
+        Logarithmic outputs are standardised as logarithms.
         """
+        truth = truth.clone()
+        truth[:, self._logarithmic] = truth[:, self._logarithmic].log()
         for values, centre, scale in (
             (inputs, self.input_centre, self.input_scale),
             (truth, self.output_centre, self.output_scale),
@@ -141,7 +156,12 @@ class CoefficientNetwork(nn.Module):
             return bounded
         hidden = self.body((inputs - self.input_centre) / self.input_scale)
         outputs: Tensor = self.output_centre + hidden * self.output_scale
-        return outputs
+        if not self._logarithmic:
+            return outputs
+        columns = list(outputs.unbind(-1))
+        for column in self._logarithmic:
+            columns[column] = columns[column].clamp(-_LOG_LIMIT, _LOG_LIMIT).exp()
+        return torch.stack(columns, dim=-1)
 
 
 class ResidualBody(nn.Module):

@@ -176,7 +176,7 @@ QMT = ParameterSet(
         ),
         Parameter(
             _qmt("T2s", "s", "Transverse time constant of the semi-solid pool", (8e-6, 20e-6)),
-            4e-6, 26e-6, 12e-6, "estimated",
+            3e-6, 30e-6, 12e-6, "estimated",
         ),
         # The model narrows these bounds to +-pi/TR of its sequence.
         Parameter(W0, -2 * math.pi * 500, 2 * math.pi * 500, 0.0, "nuisance"),

@@ -46,6 +46,19 @@ def test_projecting_out_m0_equals_two_real_columns_in_the_full_matrix():
     assert torch.allclose(bounds.covariance(signal, derivatives), expected, rtol=1e-9, atol=0)
 
 
+def test_the_efficient_gain_is_unbiased_blind_to_m0_and_attains_the_bound():
+    theta = torch.tensor([12.0, 40.0], dtype=torch.float64)
+    signal, derivatives = Decay().linearize(theta)
+    gain, covariance = bounds.efficient_gain(signal, derivatives)
+    # a small change of the parameters is returned as it is, one of M0 not at all
+    torch.testing.assert_close((gain @ derivatives).real, torch.eye(2, dtype=torch.float64))
+    scale = torch.stack([signal, 1j * signal], dim=-1)
+    torch.testing.assert_close((gain @ scale).real, torch.zeros(2, 2, dtype=torch.float64))
+    # noise of unit variance in each channel
+    torch.testing.assert_close((gain @ gain.mH).real, covariance)
+    torch.testing.assert_close(covariance, full_matrix_inverse(signal, derivatives))
+
+
 def test_complex_gram_matrix_is_singular_where_the_real_information_is_not():
     theta = torch.tensor([12.0, 40.0], dtype=torch.float64)
     signal, derivatives = Decay().linearize(theta)

@@ -38,6 +38,30 @@ def test_a_complex_factor_on_the_coefficients_changes_no_input(normalisation):
     )
 
 
+def test_logarithmic_outputs_are_positive_and_standardised_as_logarithms():
+    spec = NetworkSpec(4, ("m0s", "R2f"), logarithmic=("R2f",), width=8)
+    network = build_network(spec)
+    truth = torch.stack([torch.linspace(-1, 1, 50), torch.logspace(-1, 2, 50)], dim=-1)
+    inputs = network.prepare(_coefficients(50, 4), {})
+    network.standardise(inputs, truth)
+    assert float(network.output_centre[1]) == pytest.approx(0.5 * 2.302585, rel=1e-5)
+    with torch.no_grad():
+        found = network(inputs)
+        far = network(1e6 * inputs)
+    assert (found[:, 1] > 0).all()
+    assert torch.isfinite(far).all()
+    again = build_network(NetworkSpec.from_dict(spec.to_dict()))
+    again.load_state_dict(network.state_dict())
+    torch.testing.assert_close(again(inputs), network(inputs), rtol=0, atol=0)
+
+
+def test_logarithms_of_unknown_outputs_or_bounded_heads_are_refused():
+    with pytest.raises(DataError, match="R2f: they must be outputs"):
+        NetworkSpec(4, ("m0s",), logarithmic=("R2f",))
+    with pytest.raises(DataError, match="residual layout"):
+        NetworkSpec(4, ("R2f",), layout="nested", lower=(0.0,), upper=(1.0,), logarithmic=("R2f",))
+
+
 def test_supplied_values_are_the_last_inputs():
     network = build_network(NetworkSpec(3, ("R1",), supplied=("B1",), width=8))
     b1 = torch.tensor([0.8, 1.2])

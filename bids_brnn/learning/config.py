@@ -42,9 +42,7 @@ class Stage:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1 or self.learning_rate <= 0 or self.warmup < 0:
             raise DataError("a stage needs steps, batch and learning_rate above zero")
-        if self.realisations < self.loss.fewest_realisations and not (
-            self.realisations == 1 and self.loss.name in ("mse", "mse-crb")
-        ):
+        if self.realisations < self.loss.fewest_realisations:
             raise DataError(
                 f"stage {self.loss.name}: realisations = {self.realisations}, but this loss "
                 f"needs at least {self.loss.fewest_realisations}"

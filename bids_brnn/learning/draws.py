@@ -30,6 +30,8 @@ class Draw:
     """``(B, P)``."""
     snr: Tensor
     """``(B,)``."""
+    efficient: Tensor | None = None
+    """``(K, B, outputs)``: what an efficient estimator would return, where the gain is known."""
 
 
 def draw_noisy(
@@ -61,7 +63,11 @@ def draw_noisy(
     noise = mirrored_noise(draw, realisations, mirrored=mirrored)
     chosen = list(columns)
     bound = torch.maximum(data.bound[:, chosen] / snr[:, None] ** 2, floor)
-    return Draw(data.coefficients + noise, data.theta[:, chosen], bound, data.theta, snr)
+    truth = data.theta[:, chosen]
+    efficient = None
+    if data.gain is not None:
+        efficient = truth + torch.einsum("bpr,kbr->kbp", data.gain[:, chosen], noise).real
+    return Draw(data.coefficients + noise, truth, bound, data.theta, snr, efficient)
 
 
 def network_inputs(

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bids_brnn.errors import DataError
 
-LossName = Literal["mse", "mse-crb", "bias-constrained", "bias-reduced"]
+LossName = Literal["mse", "mse-crb", "bias-constrained", "bias-reduced", "efficient"]
 Gate = Literal["critic", "halves"]
 
 
@@ -30,9 +30,12 @@ class Loss:
 
     name: LossName = "bias-reduced"
     weight: float = 1.0
-    """``lambda``: of the squared bias (bias-constrained) or of the variance (bias-reduced)."""
+    """``lambda``: of the squared bias (bias-constrained, efficient) or of the variance
+    (bias-reduced)."""
+    excess: float = 0.0
+    """Weight of the variance above ``slack`` (efficient)."""
     slack: float = 1.0
-    """``delta``: variance over bound that costs nothing (bias-reduced)."""
+    """``delta``: variance over bound that costs nothing (bias-reduced, efficient)."""
     unbiased: bool = True
     """Remove from the squared bias what the finite number of realisations adds to it."""
     mirrored: bool = True
@@ -49,13 +52,21 @@ class Loss:
     @property
     def needs_critic(self) -> bool:
         """Whether ``expected_variance`` is an input of this loss."""
+        if self.name == "efficient":
+            return self.excess > 0
         return self.name == "bias-reduced" and self.unbiased and self.gate == "critic"
+
+    @property
+    def needs_gain(self) -> bool:
+        """Whether ``efficient`` is an input of this loss."""
+        return self.name == "efficient"
 
     @property
     def fewest_realisations(self) -> int:
         """The smallest ``K`` for which this loss is defined."""
-        if self.name in ("mse", "mse-crb"):
-            return 2 if self.mirrored else 1
+        plain = self.name == "efficient" and self.weight == self.excess == 0
+        if plain or self.name in ("mse", "mse-crb"):
+            return 1
         return 4 if self.mirrored or self.name == "bias-reduced" else 2
 
     def __call__(
@@ -64,8 +75,19 @@ class Loss:
         truth: Tensor,
         bound: Tensor,
         expected_variance: Tensor | None = None,
+        efficient: Tensor | None = None,
     ) -> Tensor:
         """Loss ``(P,)`` per parameter, averaged over fingerprints."""
+        if self.name == "efficient":
+            if efficient is None:
+                raise DataError("the efficient loss needs the efficient estimates of the draws")
+            loss = efficient_regression(
+                estimates, efficient, bound, weight=self.weight, mirrored=self.mirrored
+            )
+            if expected_variance is None:
+                return loss
+            spread = variance(estimates, mirrored=self.mirrored) / bound
+            return loss + self.excess * _opened(spread, expected_variance, self.slack).mean(0)
         if self.name == "mse":
             return mean_squared_error(estimates, truth)
         if self.name == "mse-crb":
@@ -160,13 +182,55 @@ def bias_reduced(
         spread = estimates.var(0, correction=0) / bound
         return (bias + weight * (spread - slack).clamp_min(0)).mean(0)
     if expected_variance is not None:
-        excess = variance(estimates, mirrored=mirrored) / bound - slack
-        return (bias + weight * (expected_variance > slack) * excess).mean(0)
+        spread = variance(estimates, mirrored=mirrored) / bound
+        return (bias + weight * _opened(spread, expected_variance, slack)).mean(0)
     first, second = (part / bound for part in _half_variances(estimates, mirrored=mirrored))
     hinge = 0.5 * (
         (first.detach() > slack) * (second - slack) + (second.detach() > slack) * (first - slack)
     )
     return (bias + weight * hinge).mean(0)
+
+
+def _opened(spread: Tensor, expected: Tensor, slack: float) -> Tensor:
+    """A hinge on ``spread`` that opens where its expectation is above ``slack``."""
+    return (expected > slack) * (spread - slack)
+
+
+def efficient_regression(
+    estimates: Tensor,
+    efficient: Tensor,
+    bound: Tensor,
+    *,
+    weight: float = 0.0,
+    mirrored: bool = False,
+) -> Tensor:
+    """Squared difference to an efficient estimate of the same noise, over the bound ``(P,)``.
+
+    The target is not the truth but ``truth + Re(gain @ noise)``, what an efficient unbiased
+    estimator would return for this very draw (:func:`bids_brnn.bounds.efficient_gain`). A
+    regression on the truth learns the posterior mean, which is biased towards the prior; this
+    target is, to first order, a function of the noisy data, so that the regression has hardly any
+    noise in it and ends at zero for the efficient estimator. One draw per fingerprint suffices.
+
+    Beyond first order (low SNR) there is a bias of second order left; ``weight`` times its
+    unbiased square is added, for which ``efficient`` serves as control variate.
+
+    Parameters
+    ----------
+    estimates, efficient, bound
+        ``(K, B, P)``, ``(K, B, P)`` and ``(B, P)``.
+    weight
+        Of the squared bias; 0 allows a single realisation.
+    mirrored
+        Whether the draws come in pairs of opposite noise.
+    """
+    errors = estimates - efficient
+    loss: Tensor = errors.square().mean(0)
+    if weight > 0:
+        # The efficient estimate has no bias: the mean of the difference is that of the estimator.
+        nothing = torch.zeros_like(bound)
+        loss = loss + weight * squared_bias(errors, nothing, mirrored=mirrored)
+    return (loss / bound).mean(0)
 
 
 def squared_bias(

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bids_brnn.bounds import covariance
+from bids_brnn.bounds import efficient_gain
 from bids_brnn.errors import DataError, ReadError
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.priors import Prior
@@ -36,17 +36,30 @@ class TrainingSet:
     bound: Tensor
     """``(n, P)`` float32: Cramer-Rao bound (variance) at M0 = 1 and noise of sd 1 per channel,
     supplied parameters being known (0 there); infinite where a parameter cannot be seen."""
+    gain: Tensor | None = None
+    """``(n, P, R)`` complex64: :func:`~bids_brnn.bounds.efficient_gain`, for the efficient loss;
+    0 for supplied parameters and for those that cannot be seen."""
 
     def __post_init__(self) -> None:
         n = self.coefficients.shape[0]
         if self.theta.shape != self.bound.shape or self.theta.shape[0] != n:
             raise DataError("coefficients, theta and bound of a training set differ in length")
+        if self.gain is not None and self.gain.shape[:2] != self.theta.shape:
+            raise DataError("the gain of a training set does not fit its parameters")
 
     def __len__(self) -> int:
         return int(self.theta.shape[0])
 
     def __getitem__(self, rows: Tensor | slice) -> TrainingSet:
-        return TrainingSet(self.coefficients[rows], self.theta[rows], self.bound[rows])
+        gain = None if self.gain is None else self.gain[rows]
+        return TrainingSet(self.coefficients[rows], self.theta[rows], self.bound[rows], gain)
+
+    def to(self, device: str | torch.device) -> TrainingSet:
+        """The same set on another device."""
+        gain = None if self.gain is None else self.gain.to(device)
+        return TrainingSet(
+            self.coefficients.to(device), self.theta.to(device), self.bound.to(device), gain
+        )
 
     def split(self, n_held_out: int) -> tuple[TrainingSet, TrainingSet]:
         """The first fingerprints to train with, and the last ``n_held_out`` never seen then."""
@@ -64,7 +77,11 @@ class TrainingSet:
         theta = self.theta.clone()
         theta[rows, column] *= -1
         flipped = torch.where(rows[:, None], self.coefficients.conj(), self.coefficients)
-        return replace(self, coefficients=flipped.resolve_conj(), theta=theta)
+        gain = self.gain
+        if gain is not None:
+            gain = torch.where(rows[:, None, None], gain.conj(), gain).resolve_conj()
+            gain[rows, column] *= -1
+        return replace(self, coefficients=flipped.resolve_conj(), theta=theta, gain=gain)
 
 
 def simulate_training_set(
@@ -115,10 +132,13 @@ def simulate_fingerprints(
     model: SignalModel,
     theta: Tensor,
     *,
+    with_gain: bool = False,
     chunk: int = 2048,
     progress: Progress | None = None,
 ) -> TrainingSet:
     """Coefficients and bounds of given parameters ``(n, P)``, in the precision of ``theta``.
+
+    ``with_gain`` adds :attr:`TrainingSet.gain`, which takes ``8 P R`` bytes per fingerprint.
 
     Raises
     ------
@@ -129,22 +149,30 @@ def simulate_fingerprints(
     lower, upper = model.parameters.bounds(theta)
     theta = theta.clamp(lower, upper)  # rounding may have moved a value just outside
     free = model.parameters.columns("estimated", "nuisance")
-    parts: list[tuple[Tensor, Tensor]] = []
+    parts: list[tuple[Tensor, ...]] = []
     for first in range(0, n, chunk):
         rows = theta[first : first + chunk]
         signal, derivatives = model.linearize(rows)
         signal, derivatives = signal.to(torch.complex128), derivatives.to(torch.complex128)
+        known_gain, covariance = efficient_gain(signal, derivatives[..., free])
         bound = torch.zeros_like(rows, dtype=torch.float64)
-        bound[:, free] = covariance(signal, derivatives[..., free]).diagonal(dim1=-2, dim2=-1)
+        bound[:, free] = covariance.diagonal(dim1=-2, dim2=-1)
         parts.append((signal.to(torch.complex64), bound))
+        if with_gain:
+            gain = torch.zeros(*rows.shape, signal.shape[-1], dtype=torch.complex64)
+            gain[:, free] = known_gain.to(torch.complex64)
+            parts[-1] += (gain,)
         if progress is not None:
             progress(min(first + chunk, n), n)
-    coefficients, bounds = (torch.cat(columns) for columns in zip(*parts, strict=True))
+    coefficients, bounds, *gains = (torch.cat(columns) for columns in zip(*parts, strict=True))
     if not bool(torch.isfinite(torch.view_as_real(coefficients)).all()):
         raise DataError("the signal model returned NaN or infinite coefficients")
     # Round-off can make a bound of an invisible parameter negative; it carries no information.
     bounds = torch.where(bounds >= 0, bounds, torch.inf)
-    return TrainingSet(coefficients, theta.to(torch.float32), bounds.to(torch.float32))
+    for gain in gains:
+        seen = torch.isfinite(bounds) & torch.isfinite(torch.view_as_real(gain)).all(-1).all(-1)
+        gain.masked_fill_(~seen[..., None], 0)
+    return TrainingSet(coefficients, theta.to(torch.float32), bounds.to(torch.float32), *gains)
 
 
 def content_key(description: Mapping[str, object]) -> str:
@@ -161,6 +189,8 @@ def save_training_set(path: Path, data: TrainingSet, *, key: str) -> None:
         "theta": data.theta.contiguous(),
         "bound": data.bound.contiguous(),
     }
+    if data.gain is not None:
+        tensors["gain"] = torch.view_as_real(data.gain.resolve_conj()).contiguous()
     save_atomic(path, tensors, {"key": key})
 
 
@@ -177,7 +207,8 @@ def load_training_set(path: Path, *, key: str) -> TrainingSet | None:
         return None
     try:
         coefficients = torch.view_as_complex(tensors["coefficients"])
-        return TrainingSet(coefficients, tensors["theta"], tensors["bound"])
+        gain = torch.view_as_complex(tensors["gain"]) if "gain" in tensors else None
+        return TrainingSet(coefficients, tensors["theta"], tensors["bound"], gain)
     except (KeyError, RuntimeError) as error:
         raise ReadError(f"{path} is not a training set ({error}); delete it") from error
 

@@ -114,13 +114,17 @@ class _Run:
         self.data_key = data_key
         self.device = next(network.parameters()).device
         self.network, self.parameters, self.config = network, parameters, config
-        self.data = _to_device(data, self.device)
+        if data.gain is None and any(stage.loss.needs_gain for stage in config.stages):
+            raise DataError("the efficient loss needs a training set simulated with_gain=True")
+        self.data = data.to(self.device)
         self.held_out = None
         if held_out is not None:
-            self.held_out = _to_device(held_out[:_MONITORED], self.device)
+            self.held_out = held_out[:_MONITORED].to(self.device)
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.columns = parameters.index(network.spec.outputs)
         self.weights, self.floor = self._output_weights()
+        spread = self.data.theta[:, self.columns].double().std(0)
+        self.spread = torch.where(spread > 0, spread, torch.ones_like(spread)).float()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.critic = VarianceCritic(len(parameters), len(self.columns)).to(self.device)
@@ -198,11 +202,14 @@ class _Run:
         inputs = network_inputs(self.network, draw.coefficients, draw.theta, self.parameters)
         self.network.train()
         scaled = self._scaled(self._apply(self.forward, inputs), draw.truth, draw.bound)
+        target = None
+        if stage.loss.needs_gain and draw.efficient is not None:
+            target = draw.efficient / self.spread
         expected = None
         if stage.loss.needs_critic:
             seen = variance(scaled[0].detach(), mirrored=stage.loss.mirrored) / scaled[2]
             expected = self._consult_critic(draw, seen)
-        loss = stage.loss(*scaled, expected)
+        loss = stage.loss(*scaled, expected, target)
         self._descend((loss * self.weights).sum() / self.weights.sum(), stage)
         self.step += 1
         self.draws += stage.batch * stage.realisations
@@ -231,8 +238,8 @@ class _Run:
         self, estimates: Tensor, truth: Tensor, bound: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """In units of the spread of each output: a plain MSE then sees all parameters."""
-        scale = self.network.output_scale
-        return estimates / scale, truth / scale, bound / scale**2
+        spread = self.spread
+        return estimates / spread, truth / spread, bound / spread**2
 
     def _descend(self, loss: Tensor, stage: Stage) -> None:
         self.network.zero_grad(set_to_none=True)
@@ -335,7 +342,3 @@ class _Run:
         if self.step < self.total and self.stage()[2] > 0:
             self.optimisers = build_optimisers(self.network, self.stage()[1])
         saved.fill_optimisers([self.critic_optimiser, *self.optimisers])
-
-
-def _to_device(data: TrainingSet, device: torch.device) -> TrainingSet:
-    return TrainingSet(data.coefficients.to(device), data.theta.to(device), data.bound.to(device))

@@ -108,7 +108,7 @@ def make_models(
 ) -> list[Path]:
     """Simulate, train and store; a second call goes on where an interrupted one stopped.
 
-    The stages before the first ``bias-reduced`` or ``bias-constrained`` one make the comparison
+    The stages before the first one that is not ``mse`` or ``mse-crb`` make the comparison
     network (``NAME-msecrb``), the following ones go on from it.
 
     Returns
@@ -119,7 +119,7 @@ def make_models(
     folder.mkdir(parents=True, exist_ok=True)
     progress = progress or Progress()
     data, held_out = training_data(experiment, folder, progress)
-    data = TrainingSet(*(part.to(device) for part in (data.coefficients, data.theta, data.bound)))
+    data = data.to(device)
     network = build_network(experiment.spec, seed=experiment.training.seed).to(device)
     trained: list[tuple[str, TrainingConfig, TrainingResult]] = []
     for name, config in _parts(experiment):
@@ -180,10 +180,17 @@ def training_data(
     data = load_training_set(path, key=key)
     if data is None:
         data = simulate_fingerprints(
-            experiment.compressed, _theta(experiment), progress=progress.simulation
+            experiment.compressed,
+            _theta(experiment),
+            with_gain=_needs_gain(experiment),
+            progress=progress.simulation,
         )
         save_training_set(path, data, key=key)
     return data.split(experiment.held_out)
+
+
+def _needs_gain(experiment: Experiment) -> bool:
+    return any(stage.loss.needs_gain for stage in experiment.training.stages)
 
 
 def held_out_data(experiment: Experiment, folder: Path) -> TrainingSet:
@@ -212,6 +219,7 @@ def _data_key(experiment: Experiment) -> str:
             "fingerprints": experiment.fingerprints,
             "held_out": experiment.held_out,
             "seed": experiment.seed,
+            "gain": _needs_gain(experiment),
         }
     )
 

@@ -11,6 +11,7 @@ from bids_brnn.learning.losses import (
     Loss,
     bias_constrained,
     bias_reduced,
+    efficient_regression,
     mean_squared_error,
     mirrored_noise,
     squared_bias,
@@ -49,6 +50,22 @@ def test_the_published_squared_bias_has_a_floor_of_variance_over_draws(draws):
     estimates, truth, bound = _estimates(0.3, 0.9, draws)
     bias = (squared_bias(estimates, truth, unbiased=False) / bound).mean(0)
     torch.testing.assert_close(bias, torch.full((2,), 0.09 + 0.81 / draws), rtol=0.05, atol=0)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_efficient_regression_is_zero_for_the_efficient_estimator_only(mirrored):
+    estimates, truth, bound = _estimates(0.0, 1.0, 4, mirrored=mirrored)
+    loss = efficient_regression(estimates, estimates, bound, weight=4.0, mirrored=mirrored)
+    torch.testing.assert_close(loss, torch.zeros(2), rtol=0, atol=0)
+    shrunk = truth + 0.8 * (estimates - truth) + 0.3 * BOUND.sqrt()
+    # 0.2^2 of the variance, and the squared bias once as error and four times as penalty
+    loss = efficient_regression(shrunk, estimates, bound, weight=4.0, mirrored=mirrored)
+    torch.testing.assert_close(loss, torch.full((2,), 0.04 + 5 * 0.09), rtol=0.02, atol=0)
+
+
+def test_the_efficient_loss_asks_for_its_target():
+    with pytest.raises(DataError, match="efficient estimates"):
+        Loss("efficient")(*_estimates(0.0, 1.0, 4))
 
 
 def test_mirrored_draws_know_the_bias_of_a_linear_estimator_exactly():

@@ -13,6 +13,7 @@ from bids_brnn.learning.simulate import (
     TrainingSet,
     load_training_set,
     save_training_set,
+    simulate_fingerprints,
     simulate_training_set,
 )
 from bids_brnn.parameters import W0, Parameter, ParameterSet
@@ -83,12 +84,33 @@ def test_conjugation_moves_fingerprints_to_the_opposite_off_resonance(line):
         (Parameter(W0, -10.0, 10.0, 0.0, "nuisance"), line.model.parameters.items[0])
     )
     coefficients = torch.tensor([[1 + 1j, 2 - 3j], [4 + 5j, 6j]], dtype=torch.complex64)
-    data = TrainingSet(coefficients, torch.tensor([[3.0, 1.0], [-4.0, 2.0]]), torch.ones(2, 2))
+    gain = torch.full((2, 2, 2), 1 + 2j, dtype=torch.complex64)
+    theta = torch.tensor([[3.0, 1.0], [-4.0, 2.0]])
+    data = TrainingSet(coefficients, theta, torch.ones(2, 2), gain)
     flipped = data.conjugated(torch.tensor([True, False]), parameters)
     torch.testing.assert_close(flipped.theta, torch.tensor([[-3.0, 1.0], [-4.0, 2.0]]))
     torch.testing.assert_close(flipped.coefficients[0], coefficients[0].conj().resolve_conj())
     torch.testing.assert_close(flipped.coefficients[1], coefficients[1])
     assert data.theta[0, 0] == 3.0
+    # the efficient estimate of conjugate noise is the same, off-resonance with the other sign
+    assert flipped.gain is not None
+    assert (flipped.gain[0, 0] == -1 + 2j).all()
+    assert (flipped.gain[0, 1] == 1 - 2j).all()
+    assert (flipped.gain[1] == 1 + 2j).all()
+    assert (gain == 1 + 2j).all()
+
+
+def test_gains_are_cached_with_the_set(line, tmp_path):
+    data = simulate_fingerprints(line.model, line.data.theta[:5], with_gain=True)
+    assert data.gain is not None
+    save_training_set(tmp_path / "set.safetensors", data, key="a")
+    again = load_training_set(tmp_path / "set.safetensors", key="a")
+    assert again is not None
+    assert again.gain is not None
+    torch.testing.assert_close(again.gain, data.gain, rtol=0, atol=0)
+    assert again[:2].gain is not None
+    # noise of the slope channel is the error of the slope, that of the other is not seen at zero
+    torch.testing.assert_close(data.bound, data.gain.abs().square().sum(-1), rtol=1e-5, atol=0)
 
 
 def test_parts_of_different_length_are_refused(line):

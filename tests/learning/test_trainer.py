@@ -11,6 +11,7 @@ from bids_brnn.errors import DataError, ReadError
 from bids_brnn.learning.config import Stage, TrainingConfig
 from bids_brnn.learning.draws import network_inputs
 from bids_brnn.learning.losses import Loss
+from bids_brnn.learning.simulate import simulate_fingerprints
 from bids_brnn.learning.trainer import train
 from bids_brnn.networks import NetworkSpec, build_network
 from bids_brnn.noise import add_noise
@@ -66,6 +67,23 @@ def test_bias_reduced_finds_the_unbiased_estimator_with_four_realisations(line):
     assert 0.9 < slope < 1.03
     assert spread < 1.05
     assert result.draws == 200 * 512 + 400 * 512 * 4
+
+
+def test_efficient_regression_finds_the_efficient_estimator_with_one_realisation(line):
+    data = simulate_fingerprints(line.model, line.data.theta, with_gain=True)
+    stage = Stage(Loss("efficient", weight=0.0), 300, 512, learning_rate=3e-3, warmup=20)
+    result = train(_network(), data, line.model.parameters, _config(stage))
+    slope, spread = _slope(result.network, line)
+    # from scratch, with a fraction of the draws of bias-reduced
+    assert slope == pytest.approx(1.0, abs=0.03)
+    assert spread == pytest.approx(1.0, abs=0.05)
+    assert result.draws == 300 * 512
+
+
+def test_the_efficient_loss_needs_gains(line):
+    stage = Stage(Loss("efficient", weight=0.0), 3, 64)
+    with pytest.raises(DataError, match="with_gain"):
+        train(_network(), line.data, line.model.parameters, _config(stage))
 
 
 def test_a_hinge_on_a_noisy_variance_stays_biased(line):
