@@ -30,7 +30,7 @@ OWN_TRAINS: Mapping[str, Callable[[], PulseSequence]] = {
 """Trains by formula, by their name in a configuration."""
 _KEYS = {
     "name", "description", "model", "model_options", "train", "sidecar", "pulses", "basis",
-    "basis_from", "basis_fingerprints", "basis_seed", "rank", "prior", "fingerprints", "held_out",
+    "basis_from", "basis_fingerprints", "basis_seed", "rank", "prior", "off_resonance", "fingerprints", "held_out",
     "seed", "network", "training", "surrogate",
 }  # fmt: skip
 _SUFFIXES = ("_QMT.json", "_MRF.json")
@@ -170,6 +170,15 @@ def _beside(sidecar: Path, metadata: Mapping[str, Any], key: str, ending: str) -
 
 def _prior(path: Path, content: Mapping[str, Any], parameters: ParameterSet) -> Prior:
     chosen = content.get("prior")
+    share = content.get("off_resonance", 1.0)
+    if share != 1.0:
+        if not 0 < share <= 1 or "w0" not in parameters.names:
+            raise DataError(
+                f"{path.name}: off_resonance = {share}: the share of the pass band that is learnt "
+                "must be above 0 and at most 1, for a model with off-resonance"
+            )
+        w0 = parameters["w0"]
+        parameters = parameters.replace("w0", lower=share * w0.lower, upper=share * w0.upper)
     if chosen is None:
         return qmt_prior(parameters) if "m0s" in parameters.names else relaxation_prior(parameters)
     table = path.parent / str(chosen)

@@ -22,7 +22,6 @@ SLOPPY: Mapping[str, Mapping[str, Any]] = {
     "dict": {"n_atoms": 1000, "b1_bins": [0.5, 0.75, 1.0, 1.25, 1.5]},
 }
 """Options of estimators with ``--sloppy``."""
-_PREFERRED_LOSS = "bias-reduced"
 _DEFAULT_SEED = 1  # of every estimator that draws
 
 
@@ -170,8 +169,8 @@ def choose_network(weights: str, acquisition: Acquisition) -> tuple[Path, ModelC
     ]
     if not found:
         return None
-    # False sorts before True; the order within a loss is that of folders and names.
-    return min(found, key=lambda item: item[1].loss != _PREFERRED_LOSS)
+    # Of several with the same loss the first one, in the order of folders and names.
+    return min(found, key=lambda item: item[1].preference)
 
 
 def _fits(card: ModelCard, acquisition: Acquisition) -> bool:

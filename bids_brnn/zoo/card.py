@@ -17,6 +17,8 @@ CITATION = (
     "quantitative MRI. arXiv:2312.11468 (Magnetic Resonance in Medicine 2024)."
 )
 LICENCE = "Apache-2.0"
+LOSSES_BY_PREFERENCE = ("efficient", "bias-reduced", "bias-constrained", "mse-crb", "mse")
+"""Which of several networks for one pulse train serves, where none is named."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,12 @@ class ModelCard:
     licence: str = LICENCE
     citation: str = CITATION
     format: int = CARD_FORMAT
+
+    @property
+    def preference(self) -> int:
+        """Place in :data:`LOSSES_BY_PREFERENCE`; the lowest serves."""
+        known = self.loss in LOSSES_BY_PREFERENCE
+        return LOSSES_BY_PREFERENCE.index(self.loss) if known else len(LOSSES_BY_PREFERENCE)
 
     def to_json(self) -> str:
         """Text of the card."""

@@ -232,7 +232,7 @@ def estimator_for(
     kind: str,
     *,
     weights: str | Path = "auto",
-    loss: str = "bias-reduced",
+    loss: str | None = None,
     precision: Precision | None = None,
     spread: Spread = "jacobian",
 ) -> NetworkEstimator:
@@ -248,7 +248,7 @@ def estimator_for(
         ``"auto"``: the trained model made for this pulse train and subspace; or the name of a
         shipped model, or a path.
     loss
-        With ``"auto"``: prefer models trained with this loss.
+        With ``"auto"``: prefer models trained with this loss; by default the least biased.
     precision, spread
         See :class:`~bids_brnn.estimators.network.NetworkEstimator`; the precision is by default
         ``bf16`` where the card states an error below 0.05 Cramer-Rao standard deviations.
@@ -276,7 +276,7 @@ def estimator_for(
     reasons = []
     cards = [(path, card) for path, card in list_cards() if card.model == kind]
     cards = [item for item in cards if item[1].sequence["digest"] == sequence.digest]
-    for path, _ in sorted(cards, key=lambda item: item[1].loss != loss):
+    for path, _ in sorted(cards, key=lambda item: (item[1].loss != loss, item[1].preference)):
         try:
             return load_model(path).estimator(**options)
         except DataError as error:

@@ -14,11 +14,15 @@ from bids_brnn.workflows.choice import choose_recipes
 
 @pytest.fixture
 def models(tmp_path, monkeypatch, acquisitions):
-    """Two cards for the MRF train, one of them for the comparison loss; weights do not matter."""
+    """Cards for the MRF train, one of them for the comparison loss; weights do not matter."""
     folder = tmp_path / "models"
     folder.mkdir()
     train = acquisitions["mrf"].sequence
-    for name, loss in (("a-mse", "mse-crb"), ("b-biased", "bias-reduced")):
+    for name, loss in (
+        ("a-mse", "mse-crb"),
+        ("b-reduced", "bias-reduced"),
+        ("c-new", "efficient"),
+    ):
         card = {
             "name": name, "description": "", "model": "fisp", "network": {}, "surrogate": {},
             "parameters": [], "sequence": {"digest": train.digest}, "subspace": {}, "prior": {},
@@ -55,10 +59,10 @@ def test_the_network_comes_first_and_minimal_leaves_the_reference_out(
     assert names(make_config(), acquisitions["qmt"]) == ["nlls"]
 
 
-def test_the_bias_reduced_network_is_preferred(make_config, acquisitions, models):
+def test_the_least_biased_network_is_preferred(make_config, acquisitions, models):
     recipe = choose_recipes(make_config(), acquisitions["mrf"], ("B1",))["brnn"]
-    assert recipe.weights == str(models / "b-biased.json")
-    assert recipe.weights_sha256 == "sha-b-biased"
+    assert recipe.weights == str(models / "c-new.json")
+    assert recipe.weights_sha256 == "sha-c-new"
     assert recipe.supplied == ("B1",)
 
 
