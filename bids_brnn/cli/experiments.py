@@ -37,10 +37,12 @@ _SUFFIXES = ("_QMT.json", "_MRF.json")
 
 DEFAULT_TRAINING: Mapping[str, Any] = {
     "stages": [
-        {"loss": {"name": "mse-crb", "mirrored": False}, "steps": 4000, "batch": 8192,
+        {"loss": {"name": "mse-crb", "mirrored": False}, "steps": 1500, "batch": 4096,
          "learning_rate": 3e-3},
-        {"loss": "bias-reduced", "steps": 16000, "batch": 2048, "realisations": 4,
-         "learning_rate": 2e-3},
+        {"loss": {"name": "efficient", "weight": 0.0, "mirrored": False}, "steps": 4000,
+         "batch": 4096, "learning_rate": 3e-3},
+        {"loss": {"name": "efficient", "weight": 8.0, "excess": 1.0}, "steps": 6000,
+         "batch": 1024, "realisations": 4, "learning_rate": 1.5e-3},
     ],
 }  # fmt: skip
 """Stages where a configuration names none."""
