@@ -16,9 +16,11 @@ import torch
 
 from bids_brnn.bids import find_acquisitions, read_coefficients, read_mask, to_voxels
 from bids_brnn.estimators.nlls import NllsEstimator
+from bids_brnn.files import write_text
 from bids_brnn.signals import build_model
 from bids_brnn.subspace import CompressedSignal, Subspace
-from bids_brnn.zoo.store import load_model
+from bids_brnn.zoo.card import ModelCard
+from bids_brnn.zoo.store import card_path, load_model
 
 
 def voxels_of(root: Path, n: int, seed: int) -> tuple[torch.Tensor, CompressedSignal]:
@@ -74,6 +76,19 @@ def compare(root: Path, cards: list[Path], n: int, seed: int) -> dict[str, objec
     return table
 
 
+def write_into_cards(table: dict[str, object], cards: list[Path]) -> None:
+    """Put the rows of each network, and what it was compared with, into its card."""
+    shared = {key: value for key, value in table.items() if not isinstance(value, dict)}
+    shared["nlls_white_matter"] = table["nlls_white_matter"]
+    del shared["nlls_seconds"]
+    for path in map(card_path, cards):
+        card = ModelCard.from_file(path)
+        row = table[card.name]
+        assert isinstance(row, dict)
+        evaluation = {**card.evaluation, "in_vivo": {"reference": "nlls", **shared, **row}}
+        write_text(path, card.with_evaluation(evaluation).to_json())
+
+
 def _medians(values: torch.Tensor, names: tuple[str, ...]) -> dict[str, float]:
     medians = values.double().nanmedian(0).values.tolist()
     return {name: float(f"{value:.4g}") for name, value in zip(names, medians, strict=True)}
@@ -88,12 +103,15 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="100 voxels")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--update-cards", action="store_true", help="write into the cards")
     options = parser.parse_args()
     n = 100 if options.small else options.voxels
     table = compare(options.bids_dir, options.cards, n, options.seed)
     print(json.dumps(table, indent=1))
     if options.out is not None:
         options.out.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    if options.update_cards:
+        write_into_cards(table, options.cards)
 
 
 if __name__ == "__main__":
