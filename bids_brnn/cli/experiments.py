@@ -30,8 +30,8 @@ OWN_TRAINS: Mapping[str, Callable[[], PulseSequence]] = {
 """Trains by formula, by their name in a configuration."""
 _KEYS = {
     "name", "description", "model", "model_options", "train", "sidecar", "pulses", "basis",
-    "basis_from", "basis_fingerprints", "basis_seed", "rank", "prior", "off_resonance", "fingerprints",
-    "held_out", "seed", "network", "training", "surrogate",
+    "basis_from", "basis_fingerprints", "basis_seed", "rank", "prior", "off_resonance",
+    "fingerprints", "held_out", "seed", "network", "training", "surrogate",
 }  # fmt: skip
 _SUFFIXES = ("_QMT.json", "_MRF.json")
 
