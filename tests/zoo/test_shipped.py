@@ -41,7 +41,6 @@ def test_fingerprinting_from_time_frames_is_unbiased_and_efficient(tissue):
     assert float((result.quality["distance"] > 1).double().mean()) < 0.05
 
 
-@pytest.mark.skipif("qmt-demo" not in NAMES, reason="no network for the trains of the demo ships")
 def test_qmt_of_the_demo_finds_its_network():
     model = qmt_series(hybrid_state_train(), 15).model
     theta, data, bound = _tissue(model, "WM", 30.0)
