@@ -23,6 +23,8 @@ _LEAST_VOXELS = 30
 _LEAST_FRAMES = 20
 _MOST_VOXELS = 4000
 """Voxels whose frames are decomposed; more do not change the level by a percent."""
+_FLAT = 2.0
+"""Largest energy of one coefficient or frame in air, in the mean of all; 1 for white noise."""
 _SPREAD = 2.0
 """Largest spread of the energy of air voxels, in that of white noise of one level."""
 
@@ -90,27 +92,33 @@ def air_level(data: Array, mask: NDArray[np.bool_]) -> float | None:
     Returns
     -------
     float or None
-        None where fewer than 30 voxels are left, or their energies spread more than twice as
-        much as those of white noise: then they hold artefacts, or were smoothed.
+        None where fewer than 30 voxels are left, their energies spread more than twice as much
+        as those of white noise (artefacts, smoothing), or one coefficient or frame has more than
+        its share (tissue that fills the image).
     """
     outside = ~ndimage.binary_dilation(mask, iterations=_MARGIN)
     values = data[outside]
-    energy = (np.square(values.real, dtype=np.float64) + np.square(values.imag)).mean(-1) / 2
-    energy = energy[np.isfinite(energy) & (energy > 0)]
+    squares = (np.square(values.real, dtype=np.float64) + np.square(values.imag)) / 2
+    energy = squares.mean(-1)
+    usable = np.isfinite(energy) & (energy > 0)
+    squares, energy = squares[usable], energy[usable]
     if energy.size < _LEAST_VOXELS:
         return None
     width = 1 / math.sqrt(data.shape[3])  # of the mean of N exponential variables
     level = float(np.quantile(energy, 0.2))
-    kept = energy
+    dark = energy < level * (1 + 5 * width)
     for _ in range(50):
-        kept = energy[energy < level * (1 + 5 * width)]
-        update = float(kept.mean())
+        dark = energy < level * (1 + 5 * width)
+        update = float(energy[dark].mean())
         if math.isclose(update, level, rel_tol=1e-6):
             break
         level = update
-    if kept.size < _LEAST_VOXELS or kept.std() > _SPREAD * width * level:
+    n_dark = int(dark.sum())
+    if n_dark < _LEAST_VOXELS or energy[dark].std() > _SPREAD * width * level:
         return None
-    return math.sqrt(level)
+    # Even tissue passes so far, where there is no air; but its energy differs between values.
+    largest = float(squares[dark].mean(0).max())
+    return math.sqrt(level) if largest < (_FLAT + 5 / math.sqrt(n_dark)) * level else None
 
 
 def frame_level(data: Array, mask: NDArray[np.bool_]) -> float | None:

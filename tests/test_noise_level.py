@@ -57,6 +57,16 @@ def test_air_full_of_artefacts_tells_nothing():
     assert air_level(data, mask) is None
 
 
+def test_tissue_that_fills_the_image_is_no_air():
+    """Scalp and muscle outside the brain mask, of even brightness."""
+    data, mask = series(15, skull=False)
+    rng = np.random.default_rng(2)
+    signal = rng.uniform(0.9, 1.1, (int((~mask).sum()), 1)) * 200 * 0.5 ** np.arange(15)
+    data[~mask] += signal
+    assert air_level(data, mask) is None
+    assert air_level(np.abs(data) + 0j, mask) is None
+
+
 def test_time_frames_tell_the_level_inside_the_mask():
     data, mask = series(100)
     # Outside the mask it is ten times as loud: only what lies inside counts.
