@@ -30,9 +30,9 @@ COLUMNS = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 HEAD_RADIUS = 50.0
 """mm; turns rotations into displacements (Power 2012, 10.1016/j.neuroimage.2011.10.018)."""
 _THICK = 8
-"""Slices from which on motion through the slices can be told."""
+"""Voxels along an axis from which on motion along it, and rotation out of it, can be told."""
 _BLUR = (2.5, 2.5, 2.5, 1.5, 1.5, 1.5, 1.0, 1.0)
-"""Standard deviation, in voxels, of the smoothing in each round: from far to near."""
+"""Standard deviation, in shortest voxel edges, of the smoothing in each round."""
 _MARGIN = 4
 _LOST = 1e-3
 _RIDGE = 1e-2
@@ -119,12 +119,12 @@ def estimate_motion(
     ]
     blocks = np.stack([own.conj().T @ own for own in owns])
     centre = np.argwhere(mask[crop]).mean(0) * spacing
-    free = [0, 1, 5] if mask.shape[2] < _THICK else list(range(6))
+    free = _free(mask.shape)
     parameters = np.zeros((len(starts), 6))
     blurred, blur_now = parts, 0.0
     for blur in _BLUR:
         if blur != blur_now:
-            widths = [blur * spacing[0] / edge for edge in spacing]
+            widths = [blur * spacing.min() / edge for edge in spacing]
             blurred = [_smooth(part, widths) for part in parts]
             blur_now = blur
         moved = [
@@ -135,6 +135,13 @@ def estimate_motion(
         parameters = _from_most(_composed(parameters, step))
     origin = np.array([part.start for part in crop]) * spacing
     return Motion(parameters, starts, data.shape[3], centre + origin)
+
+
+def _free(shape: tuple[int, ...]) -> list[int]:
+    """Columns that the data can tell: in the plane only where there are few slices."""
+    thin = {axis for axis in range(3) if shape[axis] < _THICK}
+    turns = [axis for axis in range(3) if thin <= {axis}]
+    return [axis for axis in range(3) if axis not in thin] + [3 + axis for axis in turns]
 
 
 def _around(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
@@ -256,6 +263,9 @@ def move(values: Array, position: Array, spacing: Array, centre: Array, *, order
     if not position.any():
         return values
     matrix, offset = _voxel_transform(position, spacing, centre)
+    if 1 in values.shape[:3]:
+        # Round-off must not move a slice out of an image of one slice: there it would be empty.
+        matrix, offset = np.round(matrix, 12), np.round(offset, 12)
     moved = [
         ndimage.affine_transform(values[..., k], matrix, offset, order=order)
         for k in range(values.shape[-1])

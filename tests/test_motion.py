@@ -121,6 +121,18 @@ def test_a_step_in_the_plane_is_found_and_undone(basis, snr):
     assert after < 0.35 * before
 
 
+def test_slices_may_lie_along_any_axis(basis):
+    data = moving_head(FLAT, IN_PLANE, snr=50)
+    mask = brain(moving_head(FLAT, 0 * IN_PLANE))
+    axial = estimate_motion(data, SPACING, basis, mask, noise=SCALE / 50)
+    sagittal = estimate_motion(
+        np.moveaxis(data, 2, 0), np.roll(SPACING, 1), basis, np.moveaxis(mask, 2, 0),
+        noise=SCALE / 50,
+    )  # fmt: skip
+    order = [1, 2, 0, 4, 5, 3]  # x, y, z of the head are y, z, x of the image
+    np.testing.assert_allclose(sagittal.parameters[:, order], axial.parameters, atol=1e-3)
+
+
 def test_relaxation_times_come_back(basis):
     from bids_brnn.estimators.dictionary import DictionaryEstimator
     from bids_brnn.recipes import SuppliedModel
