@@ -1,6 +1,6 @@
-"""Build and run the qmt workflow in Python, to look at it or to extend it.
+"""Build and run the workflow of a configuration in Python, to look at it or to extend it.
 
-Usage: python run.py BIDS_DIR OUTPUT_DIR [PARTICIPANT ...]
+Usage: python run.py qmt/config.toml BIDS_DIR OUTPUT_DIR [PARTICIPANT ...]
 """
 
 import sys
@@ -14,12 +14,10 @@ from bids_brnn.bids.outputs import write_dataset_files
 from bids_brnn.config import RunConfig
 from bids_brnn.workflows import init_participant_wf
 
-HERE = Path(__file__).parent
 
-
-def main(bids_dir: str, output_dir: str, *participants: str) -> Workflow:
+def main(config_file: str, bids_dir: str, output_dir: str, *participants: str) -> Workflow:
     config = RunConfig.from_file(
-        HERE / "config.toml",
+        Path(config_file),
         bids_dir=Path(bids_dir).absolute(),
         output_dir=Path(output_dir).absolute(),
         work_dir=Path("work").absolute(),
