@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -168,7 +168,7 @@ def outliers(table: pd.DataFrame) -> Sequence[tuple[str, str]]:
     return found
 
 
-def _where(row: pd.Series[object], *more: str) -> str:
+def _where(row: pd.Series[Any], *more: str) -> str:
     """Session, acquisition and run in brackets."""
     labels = [str(row[key]) for key in _KEYS[1:] if key in row and isinstance(row[key], str)]
     inside = ", ".join([*([" ".join(labels)] if labels else []), *more])

@@ -6,10 +6,11 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from bids_brnn.errors import DataError
 from bids_brnn.regions import AGREEMENT_COLUMNS, COLUMNS
 from bids_brnn.regions.agreement import compare
 from bids_brnn.reports.group import MIN_SUBJECTS, OUTLIER_Z, modified_z
@@ -126,16 +127,21 @@ def wide_table(
     long = long[~long["param"].isin(QUALITY)].copy()
     rows = [name for name in KEY_WORDS if name in long and name != "acq"]
     long[rows] = long[rows].fillna("")  # equal to itself, which a missing value is not
-    protocols = long.groupby(["param", "estimator"])["acq"].nunique(dropna=False)
+    protocols: dict[Any, int] = (
+        long.groupby(["param", "estimator"])["acq"].nunique(dropna=False).to_dict()
+    )
     regions = region_labels(long)
     about: dict[str, dict[str, object]] = {name: {"Description": KEY_WORDS[name]} for name in rows}
     columns: dict[str, pd.Series[Any]] = {}
     keys = ["param", "index", "estimator", "acq"]
-    for (param, index, estimator, acq), part in long.groupby(keys, sort=False, dropna=False):
+    for key, part in long.groupby(keys, sort=False, dropna=False):
+        param, index, estimator, acq = cast("tuple[str, int, str, object]", key)
         label = acq if isinstance(acq, str) else ""
         several = protocols[param, estimator] > 1
         column = "_".join([param, regions[index], estimator, *([label] if several else [])])
-        columns[column] = part.set_index(rows, verify_integrity=True)["median"]
+        columns[column] = part.set_index(rows)["median"]
+        if columns[column].index.has_duplicates:
+            raise DataError(f"{column} stands twice for one series; run the participants again.")
         about[column] = {
             "Description": f"Median of {param} in {part['name'].iloc[0]}",
             "Units": str(part["units"].iloc[0]),
