@@ -87,3 +87,15 @@ def test_long_tables_and_many_regions_say_that_they_are_cut(tmp_path, monkeypatc
     assert rows.count("<td>nlls</td>") == 3
     assert rows.index("sub-08") < rows.index("sub-01")  # what lies apart comes first
     assert '<a href="sub-08.html">sub-08</a></td><td class="wrap">nlls: median_snr' in html
+
+
+def test_each_agreement_is_named_in_the_navigation(tmp_path):
+    agreement = pd.DataFrame({"name": ["mask"], "param": ["R1"], "n": [2], "bias": [0.1]})
+    items = [
+        GroupTable("group_agreement", tmp_path / f"{desc}.tsv", agreement, {}, "aseg", desc)
+        for desc in ("brnnVsNlls", "brnnVsDict")
+    ]
+    html = write_group_report(tmp_path, items).read_text(encoding="utf-8")
+    navigation = html.partition("<nav>")[2].partition("</nav>")[0]
+    for desc in ("brnnVsNlls", "brnnVsDict"):
+        assert f"Agreement: {desc} in aseg</a>" in navigation
