@@ -1,6 +1,6 @@
 """A study of many participants in two sessions, from nothing to the group page, checked.
 
-    python benchmarks/cohort.py DIR                     20 participants, about 15 min of one CPU
+    python benchmarks/cohort.py DIR                     20 participants, about 5 min of one CPU
     python benchmarks/cohort.py DIR --participants 2    the same, small
 
 Makes phantom data in DIR/ds, runs both levels of ``bids_brnn`` into DIR/out, and checks that
