@@ -69,10 +69,7 @@ def to_svg(figure: Figure) -> str:
     buffer = io.StringIO()
     # No DPI above 100: the raster inside is the voxel grid, more only makes pages heavy.
     with rc_context({"svg.hashsalt": "bids_brnn", "svg.fonttype": "path"}):
-        figure.savefig(
-            buffer, format="svg", dpi=100, bbox_inches="tight", pad_inches=0.05,
-            metadata={"Date": None, "Creator": None},
-        )  # fmt: skip
+        figure.savefig(buffer, format="svg", dpi=100, metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
 

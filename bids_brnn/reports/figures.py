@@ -7,16 +7,32 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
 
+from bids_brnn.reports.canvas import (
+    BAR,
+    SMALL,
+    Box,
+    Frame,
+    canvas,
+    colour_bar,
+    outline,
+    picture,
+    plots,
+    words,
+)
 from bids_brnn.reports.content import LITERATURE, Array, MapView
 
 Mask = NDArray[np.bool_]
 MAX_SLICES = 7
 PAGE_WIDTH = 11.5
 """Inches; what the column of the page shows at full size."""
+GAP = 0.06
+"""Inches between two images."""
+_BINS = (64, 48)  # of a scatter plot
 TISSUE_COLOURS = ("#2166ac", "#b2182b", "#1b7837", "#762a83", "#e08214", "#4d4d4d")
 
 
@@ -63,63 +79,40 @@ def plane(values: NDArray[Any], index: int, window: tuple[slice, slice]) -> NDAr
     return np.rot90(values[window[0], window[1], index])
 
 
-def blank(axis: Axes) -> None:
-    """Take away ticks and frame."""
-    # Invisible axes cost the layout nothing; a label beside the first image needs one of them.
-    axis.set_yticks([])
-    axis.xaxis.set_visible(False)
-    axis.yaxis.set_visible(False)
-    for spine in axis.spines.values():
-        spine.set_visible(False)
-
-
 def mosaic(
     views: Sequence[MapView], mask: Mask, *, colours: str = "viridis", from_zero: bool = False
 ) -> Figure:
     """Every map of ``views``: a row of slices per map, or a grid of maps for a single slice."""
     slices, window = pick_slices(mask), crop(mask)
-    if len(slices) == 1:
-        columns = min(len(views), 3)
-        rows = -(-len(views) // columns)
-        cells = [(view, slices[0]) for view in views]
-    else:
-        columns, rows = len(slices), len(views)
-        cells = [(view, index) for view in views for index in slices]
-    sample = plane(mask, slices[0], window)
-    width = 2.9 if len(slices) == 1 else min(2.4, PAGE_WIDTH / len(slices))
-    height = width * sample.shape[0] / sample.shape[1] + (0.35 if len(slices) == 1 else 0.12)
-    # Cells of known size need no layout engine, which would cost more than all the drawing.
-    size = (width * columns + 1.0, height * rows + 0.2)
     single = len(slices) == 1
-    margins = {
-        "left": 0.3 / size[0],
-        "right": 1 - 0.1 / size[0],
-        "bottom": 0.05 / size[1],
-        "top": 1 - (0.3 if single else 0.15) / size[1],
-        "wspace": 0.3 if single else 0.04,
-        "hspace": 0.35 / height if single else 0.06,
-    }
-    figure = Figure(figsize=size)
-    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw=margins).ravel()
-    for axis in axes:
-        blank(axis)
-    for position, (view, index) in enumerate(cells):
-        axis = axes[position]
-        low, high = display_range(view, mask, from_zero=from_zero)
+    rows_of_slice, columns_of_slice = plane(mask, slices[0], window).shape
+    # Title above the only slice of a map, else on its side at the left of the row.
+    head, side = (0.28, 0.1) if single else (0.1, 0.3)
+    room = PAGE_WIDTH - side - BAR
+    width = 2.2 if single else min(2.3, room / len(slices) - GAP)
+    height = width * rows_of_slice / columns_of_slice
+    cell = (side + len(slices) * (width + GAP) + BAR, height + head)
+    columns = min(len(views), 3) if single else 1
+    rows = -(-len(views) // columns)
+    figure, area = canvas(cell[0] * columns, cell[1] * rows + 0.1)
+    for position, view in enumerate(views):
+        limits = display_range(view, mask, from_zero=from_zero)
         shown = np.where(mask, view.values, np.nan)
-        image = axis.imshow(
-            plane(shown, index, window), vmin=low, vmax=high, cmap=colours, interpolation="none"
-        )
-        axis.set_facecolor("black")
-        if len(slices) == 1:
-            axis.set_title(title_of(view), fontsize=9)
-            _colour_bar(figure, image, [axis])
-        elif position % columns == columns - 1:
-            _colour_bar(figure, image, [axes[position - columns + 1 + k] for k in range(columns)])
-        if len(slices) > 1 and position % columns == 0:
-            axis.yaxis.set_visible(True)
-            axis.set_ylabel(title_of(view), fontsize=9)
+        left, top = position % columns * cell[0] + side, position // columns * cell[1] + head
+        boxes = [Box(left + k * (width + GAP), top, width, height) for k in range(len(slices))]
+        for box, index in zip(boxes, slices, strict=True):
+            picture(area, box, plane(shown, index, window), limits, colours)
+        colour_bar(area, boxes[-1], limits, colours)
+        if single:
+            words(area, left + width / 2, top - 0.05, title_of(view), ha="center", va="bottom")
+        else:
+            beside(area, boxes[0], title_of(view))
     return figure
+
+
+def beside(area: Axes, box: Box, text: str) -> None:
+    """Words on their side at the left of an image."""
+    words(area, box.x - 0.05, box.y + box.height / 2, text, ha="right", rotation=90)
 
 
 def title_of(view: MapView) -> str:
@@ -127,33 +120,19 @@ def title_of(view: MapView) -> str:
     return view.name if view.unit in ("1", "") else f"{view.name} ({view.unit})"
 
 
-def _colour_bar(figure: Figure, image: Any, axes: Sequence[Axes]) -> None:
-    bar = figure.colorbar(
-        image, ax=list(axes), shrink=0.85, pad=0.01, fraction=0.05, extend="both",
-        ticks=MaxNLocator(4),
-    )  # fmt: skip
-    bar.ax.tick_params(labelsize=7)
-    bar.ax.ticklabel_format(style="sci", scilimits=(-3, 4))
-    bar.ax.yaxis.set_offset_position("left")  # on the other side it would lie on the image
-    bar.ax.yaxis.get_offset_text().set_fontsize(7)
-
-
 def mask_outline(image: Array, mask: Mask) -> Figure:
     """The mask's outline on the series' reference image."""
     slices = pick_slices(mask)
     window = (slice(None), slice(None))
-    sample = plane(mask, slices[0], window)
-    width = 4.0 if len(slices) == 1 else min(2.4, PAGE_WIDTH / len(slices))
-    size = (width * len(slices), width * sample.shape[0] / sample.shape[1])
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(1, len(slices), squeeze=False)[0]
+    rows, columns = plane(mask, slices[0], window).shape
+    width = 4.0 if len(slices) == 1 else min(2.3, PAGE_WIDTH / len(slices) - GAP)
+    height = width * rows / columns
+    figure, area = canvas((width + GAP) * len(slices), height)
     high = float(np.percentile(image[np.isfinite(image)], 99.5)) or 1.0
-    for axis, index in zip(axes, slices, strict=True):
-        blank(axis)
-        shown, outline = plane(image, index, window), plane(mask, index, window)
-        axis.imshow(shown, cmap="gray", vmin=0, vmax=high, interpolation="none")
-        if outline.any() and not outline.all():
-            axis.contour(outline.astype(float), levels=[0.5], colors="#ff4d4d", linewidths=0.8)
+    for position, index in enumerate(slices):
+        box = Box(position * (width + GAP), 0, width, height)
+        picture(area, box, plane(image, index, window), (0, high))
+        outline(area, box, plane(mask, index, window))
     return figure
 
 
@@ -164,12 +143,10 @@ def histograms(
     names: Mapping[int, str],
 ) -> Figure:
     """Distribution of every map, by tissue where labels exist, with literature values as lines."""
-    columns = min(3, len(views))
-    rows = -(-len(views) // columns)
-    figure = Figure(figsize=(3.4 * columns, 2.3 * rows), layout="tight")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    frame = Frame(3.4, 2.3, left=0.15, bottom=0.55, top=0.1)
+    figure, axes = plots(len(views), min(3, len(views)), frame)
     groups = _groups(mask, labels, names)
-    for axis, view in zip(axes, views, strict=False):
+    for axis, view in zip(axes, views, strict=True):
         low, high = display_range(view, mask)
         for (name, inside), colour in zip(groups.items(), TISSUE_COLOURS * 4, strict=False):
             values = view.values[inside]
@@ -189,10 +166,7 @@ def histograms(
                 )  # fmt: skip
         axis.set_xlabel(title_of(view), fontsize=8)
         axis.set_yticks([])
-        axis.tick_params(labelsize=7)
-        axis.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4))
-    for axis in axes[len(views) :]:
-        axis.set_visible(False)
+        _numbers(axis.xaxis)
     if axes[0].get_legend_handles_labels()[0]:
         axes[0].legend(fontsize=6, frameon=False)
     return figure
@@ -217,10 +191,9 @@ def agreement(first: MapView, second: MapView, mask: Mask, names: tuple[str, str
     """Scatter and Bland-Altman plot of one parameter from two estimators."""
     inside = mask & np.isfinite(first.values) & np.isfinite(second.values)
     x, y = second.values[inside], first.values[inside]
-    figure = Figure(figsize=(7.2, 2.9), layout="tight")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = plots(2, 2, Frame(3.6, 2.9, left=0.75, bottom=0.55, top=0.25))
     low, high = display_range(second, mask)
-    left.hexbin(x, y, gridsize=60, extent=(low, high, low, high), mincnt=1, cmap="magma_r")
+    _density(left, x, y, (low, high, low, high))
     left.plot([low, high], [low, high], color="0.3", linewidth=0.8)
     left.set_xlabel(f"{title_of(second)}, {names[1]}", fontsize=8)
     left.set_ylabel(f"{title_of(first)}, {names[0]}", fontsize=8)
@@ -228,15 +201,34 @@ def agreement(first: MapView, second: MapView, mask: Mask, names: tuple[str, str
     spread = 1.96 * float(difference.std()) if difference.size else 0.0
     bias = float(difference.mean()) if difference.size else 0.0
     limit = max(3 * spread / 1.96, 1e-12)
-    right.hexbin(
-        middle, difference, gridsize=60, mincnt=1, cmap="magma_r",
-        extent=(low, high, bias - limit, bias + limit),
-    )  # fmt: skip
+    _density(right, middle, difference, (low, high, bias - limit, bias + limit))
     for value, style in ((bias, "-"), (bias - spread, "--"), (bias + spread, "--")):
         right.axhline(value, color="#2166ac", linestyle=style, linewidth=0.9)
     right.set_xlabel(f"mean of both, {title_of(first)}", fontsize=8)
     right.set_ylabel(f"{names[0]} - {names[1]}", fontsize=8)
     for axis in (left, right):
-        axis.tick_params(labelsize=7)
-        axis.ticklabel_format(style="sci", scilimits=(-3, 4))
+        _numbers(axis.xaxis)
+        _numbers(axis.yaxis)
     return figure
+
+
+def _numbers(side: Axis) -> None:
+    """Few and small numbers along one side of a plot."""
+    side.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    side.set_tick_params(labelsize=SMALL)
+    form = ScalarFormatter()
+    form.set_powerlimits((-3, 4))
+    side.set_major_formatter(form)
+    side.get_offset_text().set_fontsize(SMALL)
+
+
+def _density(axis: Axes, x: Array, y: Array, extent: tuple[float, float, float, float]) -> None:
+    """Points per bin as one image: a page does not grow with the number of voxels.
+
+    The lowest colours are left out: a single voxel would not be seen on white.
+    """
+    counts, _, _ = np.histogram2d(x, y, bins=_BINS, range=(extent[:2], extent[2:]))
+    axis.imshow(
+        np.where(counts > 0, counts, np.nan).T, extent=extent, cmap="magma_r", origin="lower",
+        vmin=-counts.max() / 4, aspect="auto", interpolation="none",
+    )  # fmt: skip

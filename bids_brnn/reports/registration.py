@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from bids_brnn.reports.canvas import Box, canvas, outline, picture
 from bids_brnn.reports.content import Array
-from bids_brnn.reports.figures import PAGE_WIDTH, blank, pick_slices
+from bids_brnn.reports.figures import GAP, PAGE_WIDTH, beside, pick_slices
 
 Mask = NDArray[np.bool_]
 _AXIAL = 4
 _THICK = 8  # slices from which coronal and sagittal sections show something
+_SIDE = 0.3  # inches for the name of a row
+_ROWS = ("series", "T1w", "both in turns")
 _FIELDS = 6  # of the chequerboard, along the longer side of a section
 
 
@@ -31,29 +33,35 @@ def registration_check(
         Edges of a voxel, mm.
     """
     cuts = sections(mask)
-    both = [_scaled(series), _scaled(t1w)]
     shapes = [_cut(mask, axis, index).shape for axis, index in cuts]
     aspects = [_aspect(size, axis) for axis, _ in cuts]
     tall = [
         rows * aspect / columns for (rows, columns), aspect in zip(shapes, aspects, strict=True)
     ]
-    width = min(2.6, PAGE_WIDTH / max(len(cuts), 3))
-    figure = Figure(layout="constrained")
-    if len(cuts) == 1:  # side by side
-        figure.set_size_inches(3 * width, width * max(tall) + 0.2)
-        axes = figure.subplots(1, 3, squeeze=False).T
+    width = min(2.3, (PAGE_WIDTH - _SIDE) / max(len(cuts), 3) - GAP)
+    row_height = width * max(tall) + GAP
+    beside_each_other = len(cuts) == 1
+    if beside_each_other:
+        figure, area = canvas(3 * (_SIDE + width), row_height)
     else:
-        figure.set_size_inches(width * len(cuts), 3 * width * max(tall))
-        axes = figure.subplots(3, len(cuts), squeeze=False)
+        figure, area = canvas(_SIDE + len(cuts) * (width + GAP), 3 * row_height)
+    first, second = _scaled(series), _scaled(t1w)
     for column, (axis, index) in enumerate(cuts):
-        first, second = (_cut(image, axis, index) for image in both)
-        board = _board(first.shape, aspects[column])
-        outline = _cut(mask, axis, index)
-        for row, image in enumerate((first, second, np.where(board, first, second))):
-            _draw(axes[row][column], image, outline, aspects[column])
-    for row, name in enumerate(("series", "T1w", "both in turns")):
-        axes[row][0].yaxis.set_visible(True)
-        axes[row][0].set_ylabel(name, fontsize=9)
+        aspect = aspects[column]
+        one, other, edge = (_cut(image, axis, index) for image in (first, second, mask))
+        both = np.where(_board(one.shape, aspect), one, other)
+        height = width * tall[column]
+        for row, (name, image) in enumerate(zip(_ROWS, (one, other, both), strict=True)):
+            if beside_each_other:
+                box = Box(_SIDE + row * (_SIDE + width), 0, width, height)
+            else:
+                spare = (row_height - height) / 2  # sections differ in height
+                left = _SIDE + column * (width + GAP)
+                box = Box(left, row * row_height + spare, width, height)
+            picture(area, box, image, (0, 1))
+            outline(area, box, edge, 0.7)
+            if column == 0:
+                beside(area, box, name)
     return figure
 
 
@@ -90,10 +98,3 @@ def _board(shape: tuple[int, ...], aspect: float) -> Mask:
     edge = max(shape[0] * aspect, shape[1]) / _FIELDS
     fields = np.floor((rows + 0.5) * aspect / edge) + np.floor((columns + 0.5) / edge)
     return np.asarray(fields % 2 == 0)
-
-
-def _draw(axis: Axes, image: Array, outline: Mask, aspect: float) -> None:
-    blank(axis)
-    axis.imshow(image, cmap="gray", vmin=0, vmax=1, aspect=aspect, interpolation="none")
-    if outline.any() and not outline.all():
-        axis.contour(outline.astype(float), levels=[0.5], colors="#ff4d4d", linewidths=0.7)

@@ -5,8 +5,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from bids_brnn.reports import assemble, figures
+from bids_brnn.reports import assemble, canvas, figures
 from bids_brnn.reports.content import EstimatorView, MapView, SeriesView, SubjectView
 
 
@@ -122,12 +123,52 @@ def test_errors_of_the_run_are_shown(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(20, 24, 1), (20, 24, 30)])
-def test_mosaic_has_a_panel_per_map_and_slice(shape):
+def test_mosaic_has_an_image_per_map_and_slice_and_a_bar_per_map(shape):
     series = make_series(shape)
     figure = figures.mosaic(series.estimators[0].estimates, series.mask)
-    drawn = [axis for axis in figure.axes if axis.images]
+    (area,) = figure.axes
     n_slices = 1 if shape[2] == 1 else figures.MAX_SLICES
-    assert len(drawn) == 2 * n_slices
+    assert len(area.images) == 2 * (n_slices + 1)
+    texts = {text.get_text() for text in area.texts}
+    assert {"R1f (1/s)", "Rx (1/s)"} <= texts
+
+
+@pytest.mark.parametrize("n_slices", [1, 2, 30])
+def test_nothing_lies_outside_of_a_mosaic_or_upon_another_map(n_slices):
+    shape = (20, 24, n_slices)
+    views = [view(f"m{k}", np.full(shape, k), "arbitrary", (-1e-5, 2e-4)) for k in range(5)]
+    figure = figures.mosaic(views, sphere(shape))
+    (area,) = figure.axes
+    width, height = figure.get_size_inches()
+    assert width <= figures.PAGE_WIDTH + 1e-9
+    boxes = np.array([image.get_extent() for image in area.images])
+    left, right, bottom, top = boxes.T
+    assert left.min() >= 0
+    assert right.max() <= width
+    assert top.min() >= 0
+    assert bottom.max() <= height
+    apart = [
+        right[i] <= left[j] or right[j] <= left[i] or bottom[i] <= top[j] or bottom[j] <= top[i]
+        for i in range(len(boxes)) for j in range(i)
+    ]  # fmt: skip
+    assert all(apart)
+    # Words too: outside of the figure they would be cut off.
+    draw = FigureCanvasAgg(figure).get_renderer()
+    for text in area.texts:
+        words = text.get_window_extent(draw).transformed(figure.dpi_scale_trans.inverted())
+        assert words.x0 >= 0, text
+        assert words.x1 <= width, text
+        assert words.y0 >= 0, text
+        assert words.y1 <= height, text
+
+
+def test_colour_bars_carry_the_range_of_the_map_in_round_numbers():
+    _, labels, factor = canvas.tick_labels(0.0, 2.5)
+    assert (labels, factor) == (["0.0", "0.8", "1.6", "2.4"], "")
+    ticks, labels, factor = canvas.tick_labels(3e-6, 3e-5)
+    assert labels == ["0.8", "1.6", "2.4"]
+    assert factor == "1e\N{MINUS SIGN}5"
+    np.testing.assert_allclose(ticks, [8e-6, 16e-6, 24e-6])
 
 
 def test_slices_stay_inside_the_mask():
