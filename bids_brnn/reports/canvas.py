@@ -1,8 +1,8 @@
 """A figure as one drawing area in inches: images, colour bars, outlines and words by position.
 
-Axes are what costs time in matplotlib: twenty of them with ticks, laid out by an engine, take as
-long to draw as all images of a page. Images need no ticks, so a single area without any holds
-them all, and every position is known beforehand.
+Axes with ticks are what costs time in matplotlib, and engines that look for room for them draw
+everything twice. Images need no ticks, so one area without any holds all images of a figure, and
+every position is known beforehand.
 """
 
 from __future__ import annotations
