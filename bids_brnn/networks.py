@@ -49,6 +49,10 @@ class NetworkSpec:
     logarithmic: tuple[str, ...] = ()
     """Outputs of the residual layout that are exponentials: rates that span decades, which are
     then learnt with a relative precision that is similar in tissue and in fluid."""
+    odd: str = ""
+    """Output of the residual layout that changes its sign, and alone does, when the coefficients
+    are conjugated: ``w0`` where RF phases and basis are real. One half of the signals, chosen by
+    :attr:`CoefficientNetwork.fold`, is then conjugated, and only the other half is learnt."""
 
     def __post_init__(self) -> None:
         if self.layout not in get_args(Layout):
@@ -66,6 +70,8 @@ class NetworkSpec:
                 f"logarithmic outputs {', '.join(unknown or self.logarithmic)}: they must be "
                 f"outputs ({', '.join(self.outputs)}) of the residual layout"
             )
+        if self.odd and (self.odd not in self.outputs or self.layout == "nested"):
+            raise DataError(f"the odd output {self.odd} must be one of the residual layout")
 
     @property
     def n_inputs(self) -> int:
@@ -103,6 +109,9 @@ class CoefficientNetwork(nn.Module):
 
     input_centre: Tensor
     input_scale: Tensor
+    fold: Tensor
+    """``(R, R)``, antisymmetric: the sign of ``Re(c)^T fold Im(c)`` tells the sign of the odd
+    output most of the time, and always changes under conjugation."""
     output_centre: Tensor
     output_scale: Tensor
 
@@ -114,6 +123,8 @@ class CoefficientNetwork(nn.Module):
         self.register_buffer("input_scale", torch.ones(n_inputs))
         self.register_buffer("output_centre", torch.zeros(n_outputs))
         self.register_buffer("output_scale", torch.ones(n_outputs))
+        if spec.odd:
+            self.register_buffer("fold", torch.zeros(spec.n_coefficients, spec.n_coefficients))
         self._logarithmic = [spec.outputs.index(name) for name in spec.logarithmic]
         if spec.layout == "nested":
             self.body: nn.Module = _nested_body(n_inputs, n_outputs)
@@ -131,9 +142,14 @@ class CoefficientNetwork(nn.Module):
         """Set the affine maps at both ends from inputs ``(n, 2R + S)`` and truth ``(n, outputs)``.
 
         Columns that do not vary (the first coefficient after division by itself) are centred only.
-        Logarithmic outputs are standardised as logarithms.
+        Logarithmic outputs are standardised as logarithms, an odd output on its side of the fold.
         """
         truth = truth.clone()
+        if self.spec.odd:
+            column = self.spec.outputs.index(self.spec.odd)
+            self.fold.copy_(_fit_fold(inputs, truth[:, column], self.spec.n_coefficients))
+            inputs, side = self._folded(inputs)
+            truth[:, column] *= side[:, 0]
         truth[:, self._logarithmic] = truth[:, self._logarithmic].log()
         for values, centre, scale in (
             (inputs, self.input_centre, self.input_scale),
@@ -154,14 +170,47 @@ class CoefficientNetwork(nn.Module):
             lower = unit.new_tensor(self.spec.lower)
             bounded: Tensor = lower + unit * (unit.new_tensor(self.spec.upper) - lower)
             return bounded
+        inputs, side = self._folded(inputs)
         hidden = self.body((inputs - self.input_centre) / self.input_scale)
         outputs: Tensor = self.output_centre + hidden * self.output_scale
-        if not self._logarithmic:
-            return outputs
         columns = list(outputs.unbind(-1))
         for column in self._logarithmic:
             columns[column] = columns[column].clamp(-_LOG_LIMIT, _LOG_LIMIT).exp()
+        if self.spec.odd:
+            column = self.spec.outputs.index(self.spec.odd)
+            columns[column] = columns[column] * side[..., 0]
         return torch.stack(columns, dim=-1)
+
+    def standardised(self, inputs: Tensor) -> Tensor:
+        """Inputs of the body: of zero mean and unit spread in the training data."""
+        return (self._folded(inputs)[0] - self.input_centre) / self.input_scale
+
+    def _folded(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs conjugated to the side that is learnt, and that side, +1 or -1 ``(..., 1)``."""
+        if not self.spec.odd:
+            return inputs, inputs.new_ones((*inputs.shape[:-1], 1))
+        rank = self.spec.n_coefficients
+        real, imaginary, known = inputs.tensor_split((rank, 2 * rank), dim=-1)
+        with torch.autocast(inputs.device.type, enabled=False):
+            tilt = ((real @ self.fold) * imaginary).sum(-1, keepdim=True)
+        side = torch.where(tilt < 0, -1.0, 1.0).to(inputs)
+        return torch.cat([real, side * imaginary, known], dim=-1), side
+
+
+def _fit_fold(inputs: Tensor, odd: Tensor, rank: int) -> Tensor:
+    """Least squares of the sign of ``odd`` ``(n,)`` on the products ``Im(c_i* c_j)``, i < j."""
+    real, imaginary = inputs[:, :rank].double(), inputs[:, rank : 2 * rank].double()
+    i, j = torch.triu_indices(rank, rank, 1, device=inputs.device)
+    products = real[:, i] * imaginary[:, j] - real[:, j] * imaginary[:, i]
+    spread = products.square().mean(0).sqrt().clamp_min(torch.finfo(torch.float64).tiny)
+    products = products / spread
+    gram = products.T @ products / len(products)
+    # Products that hardly differ share their weight.
+    ridge = 1e-6 * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    weights = torch.linalg.solve(gram + ridge, products.T @ odd.double().sign() / len(products))
+    fold = inputs.new_zeros((rank, rank), dtype=torch.float64)
+    fold[i, j] = weights / spread
+    return fold - fold.T
 
 
 class ResidualBody(nn.Module):

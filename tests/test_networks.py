@@ -62,6 +62,43 @@ def test_logarithms_of_unknown_outputs_or_bounded_heads_are_refused():
         NetworkSpec(4, ("R2f",), layout="nested", lower=(0.0,), upper=(1.0,), logarithmic=("R2f",))
 
 
+def _rotating(n: int, rank: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Signals whose phase grows from coefficient to coefficient, and the rate of it."""
+    rng = torch.Generator().manual_seed(seed)
+    rate = 2 * torch.rand(n, generator=rng) - 1
+    noise = torch.view_as_complex(0.05 * torch.randn(n, rank, 2, generator=rng))
+    return torch.exp(1j * rate[:, None] * torch.arange(rank)) + noise, rate
+
+
+def test_a_conjugated_signal_gives_the_same_but_for_the_odd_output():
+    spec = NetworkSpec(4, ("m0s", "w0"), odd="w0", width=8)
+    network = build_network(spec)
+    data, rate = _rotating(4000, 4, 0)
+    truth = torch.stack([torch.rand(4000), 300 * rate], dim=-1)
+    network.standardise(network.prepare(data, {}), truth)
+    fresh, rate = _rotating(500, 4, 1)
+    with torch.no_grad():
+        found = network(network.prepare(fresh, {}))
+        other = network(network.prepare(fresh.conj(), {}))
+    mirror = torch.tensor([1.0, -1.0])
+    # norm and phase of c and of its conjugate are rounded separately
+    torch.testing.assert_close(other, found * mirror, rtol=1e-4, atol=1e-3)
+    # the fold tells the sign, so that the learnt half starts near the mean of |w0|
+    assert ((found[:, 1] > 0) == (rate > 0)).double().mean() > 0.9
+    assert network.standardised(network.prepare(fresh, {})).mean().abs() < 0.1
+    again = build_network(NetworkSpec.from_dict(spec.to_dict()))
+    again.load_state_dict(network.state_dict())
+    inputs = network.prepare(fresh, {})
+    torch.testing.assert_close(again(inputs), network(inputs), rtol=0, atol=0)
+
+
+def test_an_odd_output_must_be_one_of_the_residual_layout():
+    with pytest.raises(DataError, match="odd output w0"):
+        NetworkSpec(4, ("m0s",), odd="w0")
+    with pytest.raises(DataError, match="odd output w0"):
+        NetworkSpec(4, ("w0",), layout="nested", lower=(0.0,), upper=(1.0,), odd="w0")
+
+
 def test_supplied_values_are_the_last_inputs():
     network = build_network(NetworkSpec(3, ("R1",), supplied=("B1",), width=8))
     b1 = torch.tensor([0.8, 1.2])

@@ -116,7 +116,26 @@ def table(evaluation: Mapping[str, Any]) -> str:
                     continue
                 cells = zip(curve["bias_percent"], curve["std_over_bound"], strict=True)
                 lines.append(f"{name:8}" + "".join(f"{b:9.2f} ({s:4.2f})" for b, s in cells))
+        lines += _unbiased_lines(tissue, next(iter(estimators.values())))
     rates = evaluation["voxels_per_core_second"]
     lines += ["", f"voxels per core and second: {rates}"]
     lines.append(f"bf16 error: {evaluation['bf16_error_over_crb_std']} CRB std at SNR 50")
     return "\n".join(lines) + "\n"
+
+
+def _unbiased_lines(tissue: str, curves: Mapping[str, Any]) -> list[str]:
+    """The smallest standard deviation without bias, over the Cramer-Rao bound."""
+    rows = {
+        name: curve
+        for name, curve in curves.items()
+        if isinstance(curve, Mapping) and "unbiased_percent" in curve
+    }
+    if not rows:
+        return []
+    lines = ["", f"{tissue}, least std without bias / bound at SNR"]
+    lines.append(" " * 8 + "".join(f"{level:>16g}" for level in curves["snr"]))
+    for name, curve in rows.items():
+        pairs = zip(curve["unbiased_percent"], curve["bound_percent"], strict=True)
+        ratios = (least / bound if bound else 0.0 for least, bound in pairs)
+        lines.append(f"{name:8}" + "".join(f"{ratio:16.2f}" for ratio in ratios))
+    return lines

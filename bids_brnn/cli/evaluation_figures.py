@@ -38,7 +38,10 @@ def snr_figure(tissue: str, estimators: Mapping[str, Any]) -> Figure:
             curve = table[name]
             axes[0, column].plot(table["snr"], curve["bias_percent"], "o-", label=estimator, ms=3)
             axes[1, column].plot(table["snr"], curve["std_percent"], "o-", label=estimator, ms=3)
-        axes[1, column].plot(table["snr"], curve["bound_percent"], "k--", label="bound")
+        axes[1, column].plot(table["snr"], curve["bound_percent"], "k--", label="Cramer-Rao bound")
+        if "unbiased_percent" in curve:
+            least = curve["unbiased_percent"]
+            axes[1, column].plot(table["snr"], least, "k:", label="second-order bound")
         axes[0, column].axhline(0, color="k", lw=0.8, ls="--")
         axes[0, column].set_title(f"{tissue} {name}", fontsize=9)
         axes[1, column].set_xlabel("|M0| / sigma")

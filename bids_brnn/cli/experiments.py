@@ -21,7 +21,7 @@ from bids_brnn.signals.base import SignalModel
 from bids_brnn.subspace import Subspace
 from bids_brnn.trains import hybrid_state_train, jiang_like_train
 from bids_brnn.zoo.card import ModelCard
-from bids_brnn.zoo.make import Experiment
+from bids_brnn.zoo.make import Experiment, Extra
 
 OWN_TRAINS: Mapping[str, Callable[[], PulseSequence]] = {
     "hybrid-state": hybrid_state_train,
@@ -31,7 +31,7 @@ OWN_TRAINS: Mapping[str, Callable[[], PulseSequence]] = {
 _KEYS = {
     "name", "description", "model", "model_options", "train", "sidecar", "pulses", "basis",
     "basis_from", "basis_fingerprints", "basis_seed", "rank", "prior", "off_resonance",
-    "fingerprints", "held_out", "seed", "network", "training", "surrogate",
+    "fingerprints", "extra", "held_out", "seed", "network", "training", "surrogate",
 }  # fmt: skip
 _SUFFIXES = ("_QMT.json", "_MRF.json")
 
@@ -112,6 +112,7 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
         network=content.get("network", {}),
         surrogate=content.get("surrogate", {}),
         fingerprints=int(content.get("fingerprints", 200_000)),
+        extra=tuple(_extra(path, entry) for entry in content.get("extra", [])),
         held_out=int(content.get("held_out", 4096)),
         seed=int(content.get("seed", 1)),
         command=f"brnn train {path.name} OUT",
@@ -189,6 +190,18 @@ def _prior(path: Path, content: Mapping[str, Any], parameters: ParameterSet) -> 
     except OSError as error:
         raise ReadError(f"cannot read the prior {table}: {error}") from error
     return Prior.from_toml(text, parameters)
+
+
+def _extra(path: Path, entry: Mapping[str, Any]) -> Extra:
+    if set(entry) != {"tissue", "beyond", "fingerprints"}:
+        raise DataError(f"{path.name}: an [[extra]] table has tissue, beyond and fingerprints")
+    beyond, count = float(entry["beyond"]), int(entry["fingerprints"])
+    if not 0 <= beyond < 1 or count < 1:
+        raise DataError(
+            f"{path.name}: [[extra]] needs beyond (0 to below 1, a share of the largest |w0|) "
+            "and fingerprints above 0"
+        )
+    return Extra(str(entry["tissue"]), beyond, count)
 
 
 def _subspace(

@@ -64,6 +64,9 @@ class TrainedNetwork(Protocol):
     def prepare(self, coefficients: Tensor, supplied: Mapping[str, Tensor]) -> Tensor:
         """Real inputs of complex coefficients."""
 
+    def standardised(self, inputs: Tensor) -> Tensor:
+        """Inputs of zero mean and unit spread in the training data."""
+
     def __call__(self, inputs: Tensor) -> Tensor:
         """Parameters in SI units."""
 
@@ -272,9 +275,7 @@ class NetworkEstimator:
         limit = expected * (1 + 1.65 / channels**0.5)
         distance: Tensor = rest / limit.clamp_min(torch.finfo(rest.dtype).tiny)
         if self.typical_inputs > 0:
-            centre = getattr(self.network, "input_centre", inputs.new_zeros(()))
-            scale = getattr(self.network, "input_scale", inputs.new_ones(()))
-            level = ((inputs - centre) / scale).square().mean(-1)
+            level = self.network.standardised(inputs).square().mean(-1)
             distance = torch.maximum(distance, (level / self.typical_inputs).sqrt())
         return distance
 

@@ -130,14 +130,19 @@ def snr_curves(
     *,
     draws: int,
     rng: torch.Generator,
+    unbiased: Tensor | None = None,
 ) -> dict[str, Any]:
     """Bias % and standard deviation % against SNR for one fingerprint (figure 2 of the paper).
+
+    ``unbiased`` ``(len(levels), outputs)`` are variances by
+    :func:`bids_brnn.bhattacharyya.second_order_bounds`.
 
     Returns
     -------
     dict
         ``snr`` and per parameter ``bias_percent`` with its standard error, ``std_percent``,
-        ``bound_percent`` (that of an efficient unbiased estimator) and ``std_over_bound``.
+        ``bound_percent`` (Cramer-Rao), ``std_over_bound`` and, with ``unbiased``,
+        ``unbiased_percent``: what an unbiased estimator has at least.
     """
     rows = torch.zeros(len(levels), dtype=torch.long)
     found = moments(estimate, tissue[rows], columns, torch.tensor(levels), draws=draws, rng=rng)
@@ -153,6 +158,9 @@ def snr_curves(
             "bound_percent": [_round(v) for v in 100 * bound / value],
             "std_over_bound": [_round(v) for v in std / bound],
         }
+        if unbiased is not None:
+            least = unbiased[:, column].sqrt()
+            table[name]["unbiased_percent"] = [_round(v) for v in 100 * least / value]
     return table
 
 

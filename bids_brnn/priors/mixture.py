@@ -78,6 +78,44 @@ class Prior:
         order = torch.randperm(n, generator=rng, device=rng.device)
         return torch.cat(drawn)[order].to(dtype or torch.float64)
 
+    def sample_edges(
+        self, tissue: str, name: str, beyond: float, n: int, *, rng: torch.Generator
+    ) -> Tensor:
+        """Draw ``n`` parameter sets ``(n, P)`` of one class with ``|name|`` near its bound.
+
+        Parameters
+        ----------
+        tissue
+            Name of the class.
+        name, beyond
+            Parameter, and the share of its upper bound that its size must exceed.
+        n, rng
+            Number of sets, and the random generator.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such class, or it hardly ever comes near the bound.
+        """
+        known = {item.name: item for item in self.classes}
+        if tissue not in known:
+            raise ParameterError(f'no tissue class "{tissue}"; known: {", ".join(known)}')
+        column = self.parameters.index((name,))[0]
+        limit = beyond * self.parameters[name].upper
+        found: list[Tensor] = []
+        missing = n
+        for _ in range(_MAX_ROUNDS):
+            if missing <= 0:
+                break
+            drawn = self._sample_class(known[tissue], max(4 * missing, 1000), rng)
+            found.append(drawn[drawn[:, column].abs() > limit])
+            missing -= len(found[-1])
+        if missing > 0:
+            raise ParameterError(
+                f'tissue class "{tissue}" hardly ever has |{name}| above {limit:g}'
+            )
+        return torch.cat(found)[:n] if found else torch.empty(0, len(self.parameters)).double()
+
     def _shares(self, n: int) -> list[int]:
         total = sum(tissue.weight for tissue in self.classes)
         exact = [n * tissue.weight / total for tissue in self.classes]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bids_brnn.bhattacharyya import second_order_bounds
 from bids_brnn.bounds import covariance
 from bids_brnn.errors import ParameterError
 from bids_brnn.estimators.base import Estimator
@@ -173,8 +174,16 @@ class _Judge:
         self, tissue: TrainingSet, draws: int, *, estimator: Estimator | None = None
     ) -> dict[str, Any]:
         estimate = self.network if estimator is None else self.through(estimator)
+        least = second_order_bounds(self.model, tissue.theta[0], SNR_LEVELS)[:, self.columns]
         return evaluate.snr_curves(
-            estimate, tissue, self.columns, self.names, SNR_LEVELS, draws=draws, rng=self.rng()
+            estimate,
+            tissue,
+            self.columns,
+            self.names,
+            SNR_LEVELS,
+            draws=draws,
+            rng=self.rng(),
+            unbiased=least,
         )
 
     def sweep(self, draws: int) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def thresholds(
     rng = torch.Generator(device).manual_seed(config.seed)
     noisy = add_noise(clean, config.snr_range[0], rng=rng)
     inputs = network_inputs(network, noisy, theta, parameters)
-    level = ((inputs - network.input_centre) / network.input_scale).square().mean(-1)
+    level = network.standardised(inputs).square().mean(-1)
     return {
         "residual": float(f"{float(residual.quantile(0.99)):.4g}"),
         "inputs": float(f"{float(level.quantile(0.99)):.4g}"),

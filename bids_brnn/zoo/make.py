@@ -37,6 +37,17 @@ COMPARISON = "-msecrb"
 """Added to the name of the network as it was after the MSE-CRB stages."""
 
 
+@dataclass(frozen=True)
+class Extra:
+    """More fingerprints to train with, where the signal is steep and the prior is thin."""
+
+    tissue: str
+    """Class of the prior."""
+    beyond: float
+    """Share of the largest ``|w0|`` that theirs exceeds."""
+    fingerprints: int
+
+
 @dataclass(frozen=True, eq=False)
 class Experiment:
     """Everything that a training needs; nothing in it is a file."""
@@ -61,6 +72,8 @@ class Experiment:
     held_out: int
     seed: int
     command: str
+    extra: tuple[Extra, ...] = ()
+    """Beside ``fingerprints``; never held out."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """The configuration as it was read."""
 
@@ -86,8 +99,14 @@ class Experiment:
             supplied=self.parameters.select("supplied").names,
             lower=tuple(table[name].lower for name in outputs),
             upper=tuple(table[name].upper for name in outputs),
+            odd="w0" if self._folds else "",
             **self.network,
         )
+
+    @property
+    def _folds(self) -> bool:
+        # The nested layout stays as published.
+        return self.training.conjugate and self.network.get("layout", "residual") == "residual"
 
 
 @dataclass(frozen=True)
@@ -205,12 +224,19 @@ def held_out_data(experiment: Experiment, folder: Path) -> TrainingSet:
 def _theta(experiment: Experiment) -> Tensor:
     rng = torch.Generator().manual_seed(experiment.seed)
     n = experiment.fingerprints + experiment.held_out
-    return experiment.prior.sample(n, rng=rng, dtype=torch.float32)
+    main = experiment.prior.sample(n, rng=rng, dtype=torch.float32)
+    extra = [
+        experiment.prior.sample_edges(item.tissue, "w0", item.beyond, item.fingerprints, rng=rng)
+        for item in experiment.extra
+    ]
+    return torch.cat([*(theta.to(main) for theta in extra), main])
 
 
 def _data_key(experiment: Experiment) -> str:
+    extra = {"extra": str(experiment.extra)} if experiment.extra else {}
     return content_key(
         {
+            **extra,
             "sequence": experiment.sequence.digest,
             "basis": experiment.subspace.digest,
             "kind": experiment.kind,

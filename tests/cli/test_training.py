@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from bids_brnn.cli.toolbox import main
 from bids_brnn.errors import EXIT_BAD_DATA, EXIT_OK, EXIT_READ_ERROR
@@ -98,12 +99,17 @@ def test_evaluation_writes_numbers_figures_and_the_card(project, tmp_path, capsy
     assert main(arguments) == EXIT_OK
     text = capsys.readouterr().out
     assert "WM, nlls" in text
+    assert "WM, least std without bias / bound at SNR" in text
     found = json.loads((tmp_path / "report" / "evaluation.json").read_text())
     assert found["loss"] == "bias-reduced"
     for name in ("R1", "R2", "all"):
         assert np.isfinite(found["held_out"][name]["squared_bias_over_crb"])
         assert found["held_out"][name]["variance_over_crb"] > 0
     curve = found["tissues"]["GM"]["nlls"]["R1"]
+    # R1 and R2 bend little at SNR 50
+    for key in ("unbiased_percent", "bound_percent"):
+        assert curve[key][-1] == pytest.approx(curve["bound_percent"][-1], rel=0.02)
+    assert curve["unbiased_percent"][0] > curve["bound_percent"][0]
     # least squares is efficient here: 200 draws know a std to 5 %
     assert curve["std_over_bound"][-1] == pytest.approx(1.0, abs=0.2)
     assert found["outside_training"]["flagged_noise_only"] > 0.9
@@ -135,6 +141,19 @@ def test_models_are_listed_and_shown(project, monkeypatch, capsys):
         (('pulses = "rfpulses.tsv"', 'sidecar = "absent.json"'), "cannot read the sidecar"),
         (('name = "tiny"', "name = "), "cannot read the training configuration"),
         (("realisations = 4", "realisations = 2"), "at least 4"),
+        (("rank = 4", 'rank = 4\nextra = [{ tissue = "all" }]'), "an [[extra]] table"),
+        (
+            ("rank = 4", 'rank = 4\nextra = [{ tissue = "all", beyond = 1, fingerprints = 9 }]'),
+            "0 to below 1",
+        ),
+        (
+            ("rank = 4", 'rank = 4\nextra = [{ tissue = "fat", beyond = 0, fingerprints = 9 }]'),
+            'no tissue class "fat"',
+        ),
+        (
+            ("rank = 4", 'rank = 4\nextra = [{ tissue = "all", beyond = 0, fingerprints = 9 }]'),
+            "w0",
+        ),
     ],
 )
 def test_wrong_configurations_are_one_sentence(project, tmp_path, capsys, change, words):
@@ -148,6 +167,32 @@ def test_wrong_configurations_are_one_sentence(project, tmp_path, capsys, change
     message = capsys.readouterr().err
     assert words in message
     assert len(message.strip().splitlines()) == 1
+
+
+def test_extra_fingerprints_are_never_held_out(tmp_path):
+    from bids_brnn.cli.experiments import build_experiment
+    from bids_brnn.zoo.make import Progress, training_data
+
+    recipe = {
+        "model": "gbloch", "train": "hybrid-state", "rank": 3, "basis_fingerprints": 20,
+        "fingerprints": 30, "held_out": 10,
+    }  # fmt: skip
+    extra = {"tissue": "CSF", "beyond": 0.9, "fingerprints": 15}
+    plain = build_experiment(recipe, tmp_path / "a.toml")
+    dense = build_experiment({**recipe, "extra": [extra]}, tmp_path / "b.toml")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    few, held_out = training_data(plain, tmp_path / "a", Progress())
+    many, again = training_data(dense, tmp_path / "b", Progress())
+    assert (len(few), len(many)) == (30, 45)
+    assert torch.equal(again.theta, held_out.theta)
+    assert torch.equal(many.theta[15:], few.theta)
+    w0 = many.theta[:15, plain.parameters.index(("w0",))[0]]
+    assert (w0.abs() > 0.9 * plain.parameters["w0"].upper).all()
+    # the cache of one is not taken for that of the other
+    assert len(training_data(dense, tmp_path / "a", Progress())[0]) == 45
+    # a real basis: only one side of w0 is learnt
+    assert plain.spec.odd == "w0"
 
 
 def test_a_sidecar_names_train_and_basis(project, tmp_path):

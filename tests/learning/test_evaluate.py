@@ -71,7 +71,7 @@ def test_curves_give_percent_of_the_truth(line):
     truth = float(tissue.theta[0, 0])
     table = evaluate.snr_curves(
         _shrunk(0.9), tissue, [0], ["slope"], [20.0, 40.0], draws=20_000,
-        rng=torch.Generator().manual_seed(1),
+        rng=torch.Generator().manual_seed(1), unbiased=torch.tensor([[4.0], [1.0]]) * truth**2,
     )  # fmt: skip
     errors = table["slope"]["bias_percent_standard_error"]
     for bias, error in zip(table["slope"]["bias_percent"], errors, strict=True):
@@ -79,6 +79,7 @@ def test_curves_give_percent_of_the_truth(line):
     assert table["slope"]["std_over_bound"] == pytest.approx([0.9, 0.9], rel=0.03)
     expected = [100 / snr / abs(truth) for snr in (20, 40)]
     assert [abs(b) for b in table["slope"]["bound_percent"]] == pytest.approx(expected, rel=0.01)
+    assert [abs(b) for b in table["slope"]["unbiased_percent"]] == pytest.approx([200, 100])
 
 
 def test_sweeps_keep_the_order_of_the_swept_values(line):
