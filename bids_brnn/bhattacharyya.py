@@ -63,7 +63,7 @@ def second_order_bound(
     solved = torch.linalg.lstsq(of_pairs / norm / norm[:, None], mixed.mT, driver="gelsd").solution
     inverse, failed = torch.linalg.inv_ex(information - mixed @ solved)
     found = inverse.diagonal()[:-2] / size[:-2] ** 2
-    bound = found.new_full((derivatives.shape[-1],), torch.inf)
+    bound: Tensor = found.new_full((derivatives.shape[-1],), torch.inf)
     bound[seen] = torch.where((found > 0) & (failed == 0), found, torch.inf)
     return bound
 
