@@ -127,17 +127,18 @@ def test_relaxation_prior_covers_off_resonance_where_the_model_has_it():
     assert 0.95 * limit < float(theta[:, 3].abs().max()) <= limit
 
 
-def test_edges_are_drawn_from_one_class_near_its_bound():
-    prior = qmt_prior()
-    theta = prior.sample_edges("CSF", "w0", 0.8, 500, rng=_rng())
-    assert theta.shape == (500, len(QMT))
-    assert (theta[:, QMT.index(("w0",))[0]].abs() > 0.8 * QMT["w0"].upper).all()
+def test_a_part_is_one_class_with_other_ranges():
+    part = qmt_prior().part("CSF", {"w0": {"uniform": [600, 700]}, "B1": 0.8})
+    theta = part.sample(500, rng=_rng())
+    w0 = theta[:, QMT.index(("w0",))[0]]
+    assert ((w0 > 600) & (w0 < 700)).all()
+    assert (theta[:, QMT.index(("B1",))[0]] == 0.8).all()
     assert (theta[:, QMT.index(("m0s",))[0]] == 1e-3).all()
     assert theta[:, QMT.index(("R1f",))[0]].std() > 0.01
     with pytest.raises(ParameterError, match="no tissue class"):
-        prior.sample_edges("bone", "w0", 0.8, 10, rng=_rng())
-    with pytest.raises(ParameterError, match="hardly ever"):
-        prior.sample_edges("CSF", "m0s", 0.8, 10, rng=_rng())
+        qmt_prior().part("bone", {})
+    with pytest.raises(ParameterError, match="outside the model"):
+        qmt_prior().part("CSF", {"w0": {"uniform": [600, 7000]}})
 
 
 def test_sampling_depends_on_the_generator_alone():

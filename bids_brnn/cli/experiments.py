@@ -112,7 +112,7 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
         network=content.get("network", {}),
         surrogate=content.get("surrogate", {}),
         fingerprints=int(content.get("fingerprints", 200_000)),
-        extra=tuple(_extra(path, entry) for entry in content.get("extra", [])),
+        extra=tuple(_extra(path, entry, prior) for entry in content.get("extra", [])),
         held_out=int(content.get("held_out", 4096)),
         seed=int(content.get("seed", 1)),
         command=f"brnn train {path.name} OUT",
@@ -192,16 +192,12 @@ def _prior(path: Path, content: Mapping[str, Any], parameters: ParameterSet) -> 
     return Prior.from_toml(text, parameters)
 
 
-def _extra(path: Path, entry: Mapping[str, Any]) -> Extra:
-    if set(entry) != {"tissue", "beyond", "fingerprints"}:
-        raise DataError(f"{path.name}: an [[extra]] table has tissue, beyond and fingerprints")
-    beyond, count = float(entry["beyond"]), int(entry["fingerprints"])
-    if not 0 <= beyond < 1 or count < 1:
+def _extra(path: Path, entry: Mapping[str, Any], prior: Prior) -> Extra:
+    if set(entry) != {"tissue", "parameters", "fingerprints"} or int(entry["fingerprints"]) < 1:
         raise DataError(
-            f"{path.name}: [[extra]] needs beyond (0 to below 1, a share of the largest |w0|) "
-            "and fingerprints above 0"
+            f"{path.name}: an [[extra]] table has tissue, parameters and fingerprints (above 0)"
         )
-    return Extra(str(entry["tissue"]), beyond, count)
+    return Extra(prior.part(entry["tissue"], entry["parameters"]), int(entry["fingerprints"]))
 
 
 def _subspace(

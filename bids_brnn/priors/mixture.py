@@ -6,7 +6,7 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -78,43 +78,27 @@ class Prior:
         order = torch.randperm(n, generator=rng, device=rng.device)
         return torch.cat(drawn)[order].to(dtype or torch.float64)
 
-    def sample_edges(
-        self, tissue: str, name: str, beyond: float, n: int, *, rng: torch.Generator
-    ) -> Tensor:
-        """Draw ``n`` parameter sets ``(n, P)`` of one class with ``|name|`` near its bound.
+    def part(self, tissue: str, ranges: Mapping[str, object]) -> Prior:
+        """One class alone, with other distributions for some parameters.
 
         Parameters
         ----------
         tissue
             Name of the class.
-        name, beyond
-            Parameter, and the share of its upper bound that its size must exceed.
-        n, rng
-            Number of sets, and the random generator.
+        ranges
+            Distributions by parameter, in the forms of :meth:`from_toml`.
 
         Raises
         ------
         ParameterError
-            If there is no such class, or it hardly ever comes near the bound.
+            If there is no such class, or a range is wrong.
         """
         known = {item.name: item for item in self.classes}
         if tissue not in known:
             raise ParameterError(f'no tissue class "{tissue}"; known: {", ".join(known)}')
-        column = self.parameters.index((name,))[0]
-        limit = beyond * self.parameters[name].upper
-        found: list[Tensor] = []
-        missing = n
-        for _ in range(_MAX_ROUNDS):
-            if missing <= 0:
-                break
-            drawn = self._sample_class(known[tissue], max(4 * missing, 1000), rng)
-            found.append(drawn[drawn[:, column].abs() > limit])
-            missing -= len(found[-1])
-        if missing > 0:
-            raise ParameterError(
-                f'tissue class "{tissue}" hardly ever has |{name}| above {limit:g}'
-            )
-        return torch.cat(found)[:n] if found else torch.empty(0, len(self.parameters)).double()
+        changed = _read_distributions(ranges, self.parameters, f'tissue class "{tissue}"')
+        distributions = {**known[tissue].distributions, **changed}
+        return replace(self, classes=(replace(known[tissue], distributions=distributions),))
 
     def _shares(self, n: int) -> list[int]:
         total = sum(tissue.weight for tissue in self.classes)
@@ -202,7 +186,13 @@ def _read_class(entry: Mapping[str, Any], parameters: ParameterSet) -> TissueCla
         if match is None:
             raise ParameterError(f'{where}: cannot read condition "{text}"; write "R2f >= R1f"')
         conditions.append((match[1], match[2]))
-    table = entry.get("parameters", {})
+    distributions = _read_distributions(entry.get("parameters", {}), parameters, where)
+    return TissueClass(name, float(weight), distributions, tuple(conditions))
+
+
+def _read_distributions(
+    table: Mapping[str, object], parameters: ParameterSet, where: str
+) -> dict[str, Distribution]:
     distributions = {}
     for key, value in table.items():
         if key not in parameters.names:
@@ -212,4 +202,4 @@ def _read_class(entry: Mapping[str, Any], parameters: ParameterSet) -> TissueCla
             distributions[key] = read_distribution(value, parameters[key])
         except ParameterError as error:
             raise ParameterError(f"{where}, parameter {key}: {error}") from None
-    return TissueClass(name, float(weight), distributions, tuple(conditions))
+    return distributions

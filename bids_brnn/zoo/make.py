@@ -41,10 +41,7 @@ COMPARISON = "-msecrb"
 class Extra:
     """More fingerprints to train with, where the signal is steep and the prior is thin."""
 
-    tissue: str
-    """Class of the prior."""
-    beyond: float
-    """Share of the largest ``|w0|`` that theirs exceeds."""
+    prior: Prior
     fingerprints: int
 
 
@@ -226,17 +223,17 @@ def _theta(experiment: Experiment) -> Tensor:
     n = experiment.fingerprints + experiment.held_out
     main = experiment.prior.sample(n, rng=rng, dtype=torch.float32)
     extra = [
-        experiment.prior.sample_edges(item.tissue, "w0", item.beyond, item.fingerprints, rng=rng)
+        item.prior.sample(item.fingerprints, rng=rng, dtype=torch.float32)
         for item in experiment.extra
     ]
-    return torch.cat([*(theta.to(main) for theta in extra), main])
+    return torch.cat([*extra, main])
 
 
 def _data_key(experiment: Experiment) -> str:
-    extra = {"extra": str(experiment.extra)} if experiment.extra else {}
+    extra = [(str(item.prior.classes), item.fingerprints) for item in experiment.extra]
     return content_key(
         {
-            **extra,
+            **({"extra": str(extra)} if extra else {}),
             "sequence": experiment.sequence.digest,
             "basis": experiment.subspace.digest,
             "kind": experiment.kind,
