@@ -19,7 +19,7 @@ _LOG = logging.getLogger("bids_brnn.report")
 def write_boilerplate(
     config: RunConfig, discovery: Discovery, records: Mapping[str, Path]
 ) -> list[Path]:
-    """Write ``CITATION.md`` for what the options would do with the series found.
+    """Write ``CITATION.md`` and ``.bib`` for what the options would do with the series found.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def write_boilerplate(
     Returns
     -------
     list of Path
-        One page per participant, and that of all of them in ``logs/``.
+        Page and bibliography per participant, and those of all of them in ``logs/``.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def write_boilerplate(
         If a page cannot be written.
     """
     from bids_brnn.files import write_text
-    from bids_brnn.reports.methods import citation_markdown
+    from bids_brnn.reports.methods import citation_files
     from bids_brnn.workflows.choice import choose_recipes
 
     planned = [
@@ -49,17 +49,18 @@ def write_boilerplate(
         for item in discovery.acquisitions
     ]
 
-    def page(rows: list[tuple[str, str, tuple[str, ...]]]) -> str:
-        estimators = [name for _, _, names in rows for name in names]
-        return citation_markdown([kind for _, kind, _ in rows], estimators, __version__)
-
     written = []
+
+    def write(folder: Path, rows: list[tuple[str, str, tuple[str, ...]]]) -> None:
+        estimators = [name for _, _, names in rows for name in names]
+        texts = citation_files([kind for _, kind, _ in rows], estimators, __version__)
+        for name, text in texts.items():
+            write_text(folder / name, text)
+            written.append(folder / name)
+
     for participant, record in records.items():
-        own = [row for row in planned if row[0] == participant]
         config.to_file(record / "bids_brnn.toml")
-        write_text(record / "CITATION.md", page(own))
-        written.append(record / "CITATION.md")
-    shared = config.output_dir / "logs" / "CITATION.md"
-    write_text(shared, page(planned))
-    _LOG.info("methods: %s", shared)
-    return [*written, shared]
+        write(record, [row for row in planned if row[0] == participant])
+    write(config.output_dir / "logs", planned)
+    _LOG.info("methods: %s", config.output_dir / "logs" / "CITATION.md")
+    return written

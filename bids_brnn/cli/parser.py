@@ -253,7 +253,7 @@ def _add_control(group: Any) -> None:
     )  # fmt: skip
     _add(
         group, "--boilerplate-only", action="store_true",
-        help="write the methods text for what would be done (CITATION.md), do nothing else",
+        help="write the methods text for what would be done (CITATION.md, .bib), do nothing else",
     )  # fmt: skip
     _add(group, "--write-graph", action="store_true", help="write the workflow graph as dot file")
     _add(group, "--notrack", action="store_true", help="accepted; nothing is ever sent anywhere")

@@ -103,7 +103,7 @@ def _write_page(
     from bids_brnn.files import recorded, write_text
     from bids_brnn.reports.assemble import render_subject
     from bids_brnn.reports.content import SubjectView
-    from bids_brnn.reports.methods import citation_markdown, methods
+    from bids_brnn.reports.methods import citation_files, methods
 
     kinds = [view.kind for view in series]
     parts = [key for view in series for key in view.preparation]
@@ -114,7 +114,7 @@ def _write_page(
         version=__version__,
         series=series,
         methods=paragraphs,
-        citations=citations,
+        citations=[(item.text, item.url) for item in citations],
         configuration=configuration(record),
         errors=errors,
     )
@@ -125,9 +125,9 @@ def _write_page(
         record_of_page = record_file(output_dir / f"sub-{label}" / "log", "report")
         settle(output_dir, record_of_page, digests(written))
     if record is not None:
-        text = citation_markdown(kinds, parts, __version__)
-        write_text(record / "CITATION.md", text)
-        write_text(output_dir / "logs" / "CITATION.md", text)
+        for name, text in citation_files(kinds, parts, __version__).items():
+            write_text(record / name, text)
+            write_text(output_dir / "logs" / name, text)
     _LOG.info("report: %s", page)
 
 

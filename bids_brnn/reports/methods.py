@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -15,10 +16,61 @@ def _texts() -> dict[str, Any]:
     return tomllib.loads(content)
 
 
+@dataclass(frozen=True)
+class Reference:
+    """A publication."""
+
+    key: str
+    author: str
+    """As cited: ``Ma D, Gulani V`` or ``Ma D et al``."""
+    title: str
+    journal: str
+    year: int
+    doi: str
+    volume: str = ""
+    pages: str = ""
+
+    @property
+    def text(self) -> str:
+        """As in a list of references."""
+        issue = f" {self.year};{self.volume}:{self.pages}" if self.volume else f" ({self.year})"
+        return f"{self.author}. {self.title}. {self.journal}{issue}."
+
+    @property
+    def url(self) -> str:
+        """Where the DOI leads."""
+        return f"https://doi.org/{self.doi}"
+
+    @property
+    def bibtex(self) -> str:
+        """An entry for a bibliography of LaTeX."""
+        fields = {
+            "author": " and ".join(_last_first(name) for name in self._names()),
+            "title": f"{{{self.title}}}",
+            "journal": self.journal,
+            "year": str(self.year),
+            "volume": self.volume,
+            "pages": self.pages.replace("-", "--"),
+            "doi": self.doi,
+        }
+        rows = [f"  {name} = {{{value}}}" for name, value in fields.items() if value]
+        return f"@article{{{self.key},\n" + ",\n".join(rows) + "\n}\n"
+
+    def _names(self) -> list[str]:
+        known = self.author.removesuffix(" et al").rstrip(",")
+        others = ["others"] if known != self.author else []
+        return [*known.split(", "), *others]
+
+
+def _last_first(name: str) -> str:
+    last, _, initials = name.rpartition(" ")
+    return f"{last}, {initials}" if last else initials
+
+
 def methods(
     kinds: Iterable[str], estimators: Iterable[str], version: str
-) -> tuple[list[str], list[tuple[str, str]]]:
-    """Paragraphs and ``(text, link)`` references.
+) -> tuple[list[str], list[Reference]]:
+    """Paragraphs and references.
 
     Parameters
     ----------
@@ -36,13 +88,19 @@ def methods(
     references = texts["references"]
     return (
         [part["text"].format(version=version) for part in chosen],
-        [(references[key]["text"], references[key]["url"]) for key in cited],
+        [Reference(key, **references[key]) for key in cited],
     )
 
 
-def citation_markdown(kinds: Iterable[str], estimators: Iterable[str], version: str) -> str:
-    """The same as a Markdown page, for ``CITATION.md``."""
+def citation_files(
+    kinds: Iterable[str], estimators: Iterable[str], version: str
+) -> dict[str, str]:
+    """The same by name of file: a page, and its references for LaTeX."""
     paragraphs, references = methods(kinds, estimators, version)
-    listed = [f"{index}. {text} <{url}>" for index, (text, url) in enumerate(references, 1)]
+    listed = [f"{index}. {item.text} <{item.url}>" for index, item in enumerate(references, 1)]
     body = "\n\n".join(paragraphs)
-    return f"# Methods\n\n{body}\n\n## References\n\n" + "\n".join(listed) + "\n"
+    page = f"# Methods\n\n{body}\n\n## References\n\n" + "\n".join(listed) + "\n"
+    return {
+        "CITATION.md": page,
+        "CITATION.bib": "\n".join(item.bibtex for item in references),
+    }

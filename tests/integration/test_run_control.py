@@ -40,6 +40,9 @@ def test_boilerplate_only_writes_the_methods_of_what_would_be_done(run, tmp_path
     assert not [name for name in files_of(out) if name.endswith((".nii.gz", ".html"))]
     record = next((out / "sub-01" / "log").glob("*/CITATION.md"))
     assert record.read_text() == text
+    entries = (out / "logs" / "CITATION.bib").read_text()
+    assert entries.count("@article{") == text.count("<https://doi.org/")
+    assert (record.parent / "CITATION.bib").read_text() == entries
 
 
 def test_sloppy_is_quick_and_says_what_it_did(run, tmp_path):

@@ -1,0 +1,43 @@
+from bids_brnn.reports.methods import Reference, citation_files, methods
+
+
+def test_a_reference_is_cited_in_words_and_for_latex():
+    paper = Reference(
+        "mrf", "Ma D, Gulani V et al", "Magnetic resonance fingerprinting", "Nature", 2013,
+        "10.1038/nature11971", "495", "187-192",
+    )  # fmt: skip
+    assert paper.text == (
+        "Ma D, Gulani V et al. Magnetic resonance fingerprinting. Nature 2013;495:187-192."
+    )
+    assert paper.bibtex == (
+        "@article{mrf,\n"
+        "  author = {Ma, D and Gulani, V and others},\n"
+        "  title = {{Magnetic resonance fingerprinting}},\n"
+        "  journal = {Nature},\n"
+        "  year = {2013},\n"
+        "  volume = {495},\n"
+        "  pages = {187--192},\n"
+        "  doi = {10.1038/nature11971}\n"
+        "}\n"
+    )
+
+
+def test_a_preprint_has_neither_volume_nor_pages():
+    preprint = Reference("brnn", "Mao A", "Networks", "arXiv 2312.11468", 2023, "10.1/2")
+    assert preprint.text == "Mao A. Networks. arXiv 2312.11468 (2023)."
+    assert "volume" not in preprint.bibtex
+
+
+def test_every_reference_that_a_text_cites_is_known_and_complete():
+    everything = ["QMT", "MRF", "brnn", "nlls", "dict", "rigid", "deepbet", "mppca", "degibbs"]
+    paragraphs, references = methods(everything, [], "1.0")
+    assert len(paragraphs) == len(everything) + 1
+    for item in references:
+        assert item.doi.startswith("10.")
+        assert item.url.endswith(item.doi)
+        names = item.bibtex.splitlines()[1]
+        assert "{," not in names
+        assert "et al" not in names
+    texts = citation_files(everything, [], "1.0")
+    assert texts["CITATION.bib"].count("@article{") == len(references)
+    assert all(item.text in texts["CITATION.md"] for item in references)
