@@ -76,7 +76,8 @@ class RunConfig:
     skull_strip: SkullStrip = "auto"
     """``skip``: no brain extraction where the data set has no brain mask."""
     output_spaces: tuple[str, ...] = ()
-    """``T1w`` and names of templates; the grid of the series is always written."""
+    """``T1w`` and names of templates, ``TEMPLATE:res-2`` for one resolution; the grid of the
+    series is always written."""
     derivatives: Mapping[str, Path] = field(default_factory=dict)
     bids_filter_file: Path | None = None
     bids_database_dir: Path | None = None
@@ -120,7 +121,7 @@ class RunConfig:
         for entity, labels in (
             ("sub", self.participant_label),
             ("ses", self.session_label),
-            ("space", self.output_spaces),
+            ("space", [part for name in self.output_spaces for part in name.split(":res-", 1)]),
         ):
             for label in labels:
                 # A label reaches file and node names: nothing but letters and digits.

@@ -280,7 +280,10 @@ def _transforms(series: Series, around: Surroundings, elsewhere: str | None) -> 
 
 
 def _templates(series: Series, around: Surroundings, elsewhere: str | None) -> dict[str, Path]:
-    """Images in template spaces, whose grids finished maps can be brought to."""
+    """Images in template spaces, whose grids finished maps can be brought to.
+
+    Under the name of the space, and under ``SPACE:res-LABEL`` where they have a resolution.
+    """
     found: dict[str, Path] = {}
     filters = {"suffix": ["T1w", "mask"], "extension": [".nii", ".nii.gz"]}
     items = _candidates(series, around, filters, elsewhere)
@@ -289,4 +292,6 @@ def _templates(series: Series, around: Surroundings, elsewhere: str | None) -> d
         space = name.entities.get("space", "")
         if space not in ("", "T1w", "orig"):
             found.setdefault(space, path)
+            if "res" in name.entities:
+                found.setdefault(f"{space}:res-{name.entities['res']}", path)
     return found

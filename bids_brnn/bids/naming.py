@@ -100,7 +100,7 @@ def map_path(
     >>> map_path(Path("out"), series, QMT["m0s"].item, "nlls").name
     'sub-01_model-genbloch_param-m0s_desc-nlls_QMTmap.nii.gz'
     """
-    extra = {"suffix": item.suffix, "desc": desc, "space": space, "extension": extension}
+    extra = {"suffix": item.suffix, "desc": desc, "extension": extension, **_in_space(space)}
     if item.suffix in IN_PARAM:
         extra |= {"model": model_label(origin.model), "param": item.name}
         return output_path(output_dir, "compartment", origin, **extra)
@@ -118,9 +118,15 @@ def mask_path(
         origin,
         suffix="mask",
         desc="brain",
-        space=space,
         extension=extension,
+        **_in_space(space),
     )
+
+
+def _in_space(space: str) -> dict[str, str]:
+    """Entities of a space as it is asked for, ``SPACE`` or ``SPACE:res-LABEL``."""
+    name, _, resolution = space.partition(":res-")
+    return {"space": name} | ({"res": resolution} if resolution else {})
 
 
 def reference_path(output_dir: Path, origin: Origin, *, extension: str = ".nii.gz") -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bids_brnn.bids.acquisition import Acquisition
@@ -21,6 +21,7 @@ class Space:
     """A space and how to get there."""
 
     name: str
+    """``T1w``, ``TEMPLATE`` or ``TEMPLATE:res-LABEL``."""
     reference: Path | None
     """An image on its grid; None takes the grid of the warp in ``transform``."""
     transform: Path | None
@@ -49,13 +50,21 @@ def find_spaces(acquisition: Acquisition, names: tuple[str, ...]) -> dict[str, S
             found[name] = Space(
                 name, image, transform, uri(image) if image else "", uri(transform)
             )
+        for name in (name for name in about.templates if ":" in name):
+            with suppress(KeyError):  # an image in a template without a transform to it
+                found[name] = replace(
+                    found[name.partition(":")[0]],
+                    name=name,
+                    reference=about.templates[name],
+                    target_uri=uri(about.templates[name]),
+                )
     for name in names:
         if name not in found:
             possible = ", ".join(found) or "none, for lack of a T1w image"
             raise DataError(
                 f"{acquisition.name} cannot be written in the space {name} (possible: "
-                f"{possible}); give a data set with from-T1w_to-<space> transforms with -d, or "
-                "change --output-spaces."
+                f"{possible}); give a data set with from-T1w_to-<space> transforms, and with "
+                "images of that resolution, with -d, or change --output-spaces."
             )
     return {name: found[name] for name in names}
 

@@ -157,7 +157,8 @@ def _add_method(group: Any) -> None:
     _add(
         group, "--output-spaces", nargs="+", metavar="SPACE",
         help="also write the maps in these spaces: T1w, or a template to which a derivative data "
-        "set (-d) has a transform from T1w; the grid of the series is always written",
+        "set (-d) has a transform from T1w, TEMPLATE:res-2 for a resolution of its images; the "
+        "grid of the series is always written",
     )  # fmt: skip
     _add(
         group, "--level", choices=get_args(Detail),

@@ -42,7 +42,7 @@ _HALF = 0.5
 class WriteSpaceInputSpec(WriteMapsInputSpec):
     """Inputs of :class:`WriteSpace`."""
 
-    space = traits.Str(mandatory=True, desc="value of space-")
+    space = traits.Str(mandatory=True, desc="space, or space:res-label")
     target = File(exists=True, desc="image on the grid of that space; else that of the warp")
     target_uri = traits.Str("", usedefault=True, desc="BIDS URI of what tells the grid")
     to_series = File(exists=True, mandatory=True, desc="transform from AlignSeries")
@@ -140,6 +140,9 @@ class WriteSpace(Node):
             "SpatialReference": inputs.target_uri or inputs.transform_uri or "n/a",
             "Interpolation": "linear, once, from the grid of the series; flags: nearest neighbour",
         }
+        name, _, resolution = inputs.space.partition(":res-")
+        if resolution:
+            keys["Resolution"] = f"that of the images of {name} with res-{resolution}"
         if inputs.space != ANATOMICAL:
             keys["Transform"] = inputs.transform_uri
         return keys

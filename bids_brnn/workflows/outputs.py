@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -74,8 +75,9 @@ def init_outputs_wf(
         sidecar += ["decisions"] if has_fields else []
         workflow.connect([(inputnode, maps, [*ours, *((item, item) for item in sidecar)])])
         for space in spaces:
+            label = re.sub(r"\W", "", space.name)
             there = WriteSpace(recipe=str(recipe), **space_inputs(space), **shared)
-            node = Node(there, name=f"write_{estimator}_{space.name}", mem_gb=2)
+            node = Node(there, name=f"write_{estimator}_{label}", mem_gb=2)
             items = [*ours, *((item, item) for item in (*sidecar, "to_series"))]
             workflow.connect([(inputnode, node, items)])
     for label, segmentation in segmentations.items():

@@ -58,6 +58,15 @@ def moved(tmp_path_factory):
     (anat / f"sub-01_space-{TEMPLATE}_desc-preproc_T1w.json").write_text(
         json.dumps({"SkullStripped": False, "SpatialReference": "a template"})
     )
+    coarse = nibabel.Nifti1Image(
+        np.asanyarray(image.dataobj)[::2, ::2, ::2], target @ np.diag([2, 2, 2, 1])
+    )
+    coarse.to_filename(anat / f"sub-01_space-{TEMPLATE}_res-2_desc-preproc_T1w.nii.gz")
+    (anat / f"sub-01_space-{TEMPLATE}_res-2_desc-preproc_T1w.json").write_text(
+        json.dumps(
+            {"SkullStripped": False, "SpatialReference": "a template", "Resolution": "coarse"}
+        )
+    )
     return root
 
 
@@ -71,7 +80,7 @@ def run(app, root, folder, *options, code=0):
 @pytest.fixture(scope="module")
 def registered(moved, app, tmp_path_factory):
     folder = tmp_path_factory.mktemp("registered")
-    return run(app, moved, folder, "--output-spaces", "T1w", TEMPLATE)
+    return run(app, moved, folder, "--output-spaces", "T1w", TEMPLATE, f"{TEMPLATE}:res-2")
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +172,20 @@ def test_maps_go_to_a_template_by_the_transform_of_fmriprep(registered):
     assert about["Transform"].endswith(f"from-T1w_to-{TEMPLATE}_mode-image_xfm.h5")
 
 
+def test_a_resolution_of_a_template_is_that_of_its_images(registered):
+    fine = nibabel.load(registered / f"{HEAD}_space-{TEMPLATE}_desc-dict_T1map.nii.gz")
+    coarse = nibabel.load(registered / f"{HEAD}_space-{TEMPLATE}_res-2_desc-dict_T1map.nii.gz")
+    np.testing.assert_allclose(coarse.affine, fine.affine @ np.diag([2, 2, 2, 1]), atol=1e-4)
+    # Every second voxel of the fine map: the same points, once interpolated from the series.
+    every_second = values_of(fine.get_filename())[::2, ::2, ::2]
+    np.testing.assert_allclose(values_of(coarse.get_filename()), every_second, atol=1e-4)
+    about = json.loads(
+        (registered / f"{HEAD}_space-{TEMPLATE}_res-2_desc-dict_T1map.json").read_text()
+    )
+    assert about["Resolution"] == f"that of the images of {TEMPLATE} with res-2"
+    assert (registered / f"{HEAD}_space-{TEMPLATE}_res-2_desc-brain_mask.nii.gz").is_file()
+
+
 def test_maps_of_the_series_are_the_same_with_or_without_other_spaces(registered, by_header):
     """Only the mask differs: nothing of the series was interpolated."""
     first, second = (
@@ -206,7 +229,14 @@ def test_an_unknown_space_is_one_sentence(moved, app, tmp_path, capsys):
         line for line in capsys.readouterr().err.splitlines() if line.startswith("bids_brnn:")
     ]
     assert "cannot be written in the space fsaverage" in line
-    assert f"possible: T1w, {TEMPLATE}" in line
+    assert f"possible: T1w, {TEMPLATE}, {TEMPLATE}:res-2" in line
+
+
+def test_a_resolution_without_images_is_one_sentence(moved, app, tmp_path, capsys):
+    run(app, moved, tmp_path, "--output-spaces", f"{TEMPLATE}:res-1", code=65)
+    assert "images of that resolution" in capsys.readouterr().err
+    run(app, moved, tmp_path, "--output-spaces", f"{TEMPLATE}:res-a_b", code=2)
+    assert '"a_b" is no BIDS label' in capsys.readouterr().err
 
 
 @pytest.mark.slow
