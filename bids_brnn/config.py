@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from bids_brnn.errors import EXIT_UNKNOWN_LEVEL, ReadError, UsageError
+from bids_brnn.errors import EXIT_UNKNOWN_LEVEL, UsageError
 from bids_brnn.files import write_text
+from bids_brnn.option_file import read_options, to_toml, typed
 
 AnalysisLevel = Literal["participant", "group"]
 Modality = Literal["auto", "qmt", "mrf"]
@@ -25,9 +24,6 @@ DebugMode = Literal["log", "pdb", "all"]
 
 LOW_MEMORY_BATCH = 512
 """Voxels estimated together with ``low_mem``."""
-
-RUN_TABLE = "bids_brnn"
-"""Table of the TOML file that holds the options."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +114,20 @@ class RunConfig:
             for value in getattr(self, name):
                 if value not in known:
                     raise UsageError(f'{name} holds "{value}"; use one of {", ".join(known)}.')
+        self._check_labels()
+        for name, least in _LEAST.items():
+            if (getattr(self, name) or 0) < least and getattr(self, name) is not None:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+        if self.omp_nthreads > self.nprocs:
+            raise UsageError(
+                f"omp_nthreads ({self.omp_nthreads}) is above nprocs ({self.nprocs}); "
+                "one step cannot use more threads than the run may use."
+            )
+        if self.reports_only and self.boilerplate_only:
+            raise UsageError("--reports-only and --boilerplate-only exclude each other.")
+        self._check_folders()
+
+    def _check_labels(self) -> None:
         for entity, labels in (
             ("sub", self.participant_label),
             ("ses", self.session_label),
@@ -136,17 +146,6 @@ class RunConfig:
                     f'"{label}" is no name for an atlas; give letters and digits: '
                     "--atlas NAME=FILE."
                 )
-        for name, least in _LEAST.items():
-            if (getattr(self, name) or 0) < least and getattr(self, name) is not None:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
-        if self.omp_nthreads > self.nprocs:
-            raise UsageError(
-                f"omp_nthreads ({self.omp_nthreads}) is above nprocs ({self.nprocs}); "
-                "one step cannot use more threads than the run may use."
-            )
-        if self.reports_only and self.boilerplate_only:
-            raise UsageError("--reports-only and --boilerplate-only exclude each other.")
-        self._check_folders()
 
     def _check_folders(self) -> None:
         for name in ("bids_dir", "output_dir", "work_dir"):
@@ -200,13 +199,17 @@ class RunConfig:
 
     def to_file(self, path: Path) -> None:
         """Write as TOML; the file is there whole or not at all."""
-        lines = [f"[{RUN_TABLE}]", *(_toml_line(*item) for item in self.to_dict().items())]
-        write_text(path, "\n".join(lines) + "\n")
+        write_text(path, to_toml(self.to_dict()))
 
     @classmethod
     def from_file(cls, path: Path, **overrides: Any) -> RunConfig:
         """Read what :meth:`to_file` wrote; keyword arguments win over the file."""
-        return cls.from_values({**read_options(path), **overrides})
+        return cls.from_values({**cls.options_in(path), **overrides})
+
+    @classmethod
+    def options_in(cls, path: Path) -> dict[str, Any]:
+        """The options that a TOML file holds, and only those."""
+        return read_options(path, [item.name for item in fields(cls)])
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> RunConfig:
@@ -214,7 +217,7 @@ class RunConfig:
         missing = [name for name in ("bids_dir", "output_dir", "work_dir") if name not in values]
         if missing:
             raise UsageError(f"{', '.join(missing)} must be given.")
-        return cls(**{name: _typed(name, value) for name, value in values.items()})
+        return cls(**{name: typed(name, value) for name, value in values.items()})
 
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -237,114 +240,3 @@ _LEAST: Mapping[str, int] = {
     "verbosity": 0,
     "erode": 0,
 }
-_PATHS = ("bids_dir", "output_dir", "work_dir", "mask", "bids_filter_file", "bids_database_dir",
-          "use_plugin")  # fmt: skip
-_LISTS = ("participant_label", "session_label", "ignore", "debug", "allow_links",
-          "output_spaces")  # fmt: skip
-_TABLES = ("derivatives", "atlas")
-_NUMBERS = tuple(_LEAST)
-_SWITCHES = (
-    "degibbs",
-    "motion_correction",
-    "boilerplate_only",
-    "low_mem",
-    "resource_monitor",
-    "sloppy",
-    "skip_bids_validation",
-    "stop_on_first_crash",
-    "clean_workdir",
-    "write_graph",
-    "reports_only",
-)
-
-
-def read_options(path: Path) -> dict[str, Any]:
-    """The options of a TOML file, checked for unknown names and wrong types.
-
-    Relative paths count from the folder of the file.
-
-    Raises
-    ------
-    ReadError
-        If the file is absent or is not TOML.
-    UsageError
-        Naming the option that is unknown or has the wrong type.
-    """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ReadError(f"Cannot read the configuration {path}: {error}.") from error
-    table = content.get(RUN_TABLE)
-    if not isinstance(table, dict) or set(content) != {RUN_TABLE}:
-        raise UsageError(f"{path}: options belong into one table [{RUN_TABLE}].")
-    known = [item.name for item in fields(RunConfig)]
-    options = {}
-    for name, value in table.items():
-        if name not in known:
-            raise UsageError(
-                f'{path}: unknown option "{name}"; known are {", ".join(known)}. '
-                "What belongs to the data (pulse train, basis) stays in its sidecar."
-            )
-        _check_type(path, name, value)
-        options[name] = _typed(name, value, base=path.parent)
-    return options
-
-
-def _check_type(path: Path, name: str, value: object) -> None:
-    if name in _LISTS:
-        right = isinstance(value, list) and all(isinstance(item, str) for item in value)
-        kind = "a list of texts"
-    elif name in _TABLES:
-        right = isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
-        kind = f"a table of {'folders' if name == 'derivatives' else 'files'} by name"
-    elif name in _NUMBERS:
-        right, kind = isinstance(value, int) and not isinstance(value, bool), "a whole number"
-    elif name in _SWITCHES:
-        right, kind = isinstance(value, bool), "true or false"
-    else:
-        right, kind = isinstance(value, str), "a text"
-    if not right:
-        raise UsageError(f"{path}: {name} must be {kind}, got {value!r}.")
-
-
-def _typed(name: str, value: Any, base: Path | None = None) -> Any:
-    def absolute(text: str | Path) -> Path:
-        expanded = Path(text).expanduser()
-        return Path(os.path.normpath((base or Path.cwd()).absolute() / expanded))
-
-    if value is None:
-        return None
-    if name in _PATHS:
-        return absolute(value)
-    if name == "allow_links":
-        return tuple(absolute(folder) for folder in value)
-    if name in _LISTS:
-        return tuple(value)
-    if name in _TABLES:
-        return {key: absolute(path) for key, path in value.items()}
-    return value
-
-
-def _toml_line(name: str, value: object) -> str:
-    return f"{name} = {_toml_value(value)}"
-
-
-def _toml_value(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, list):
-        return f"[{', '.join(map(_toml_value, value))}]"
-    if isinstance(value, dict):
-        pairs = (f"{_toml_text(key)} = {_toml_value(item)}" for key, item in value.items())
-        return "{" + ", ".join(pairs) + "}"
-    return _toml_text(str(value))
-
-
-def _toml_text(text: str) -> str:
-    """A basic string; control characters escaped as TOML 1.0 asks."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return (
-        '"' + "".join(c if c >= " " and c != "\x7f" else f"\\u{ord(c):04x}" for c in escaped) + '"'
-    )

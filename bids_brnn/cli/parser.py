@@ -23,7 +23,6 @@ from bids_brnn.config import (
     Registration,
     RunConfig,
     SkullStrip,
-    read_options,
 )
 
 _NOT_A_VALUE = ("config_file", "notrack", "bids_exec_spec")
@@ -280,7 +279,7 @@ def parse(
     """
     environment = os.environ if environment is None else environment
     given = vars(build_parser().parse_args(arguments))
-    chosen = read_options(given["config_file"]) if "config_file" in given else {}
+    chosen = RunConfig.options_in(given["config_file"]) if "config_file" in given else {}
     chosen.update((name, value) for name, value in given.items() if name not in _NOT_A_VALUE)
     if given.get("debug") == []:
         chosen["debug"] = ["log"]
