@@ -70,7 +70,8 @@ def train(
     config
         Stages, SNR range, seed ...
     checkpoint
-        File to write the state to, and to go on from if it exists.
+        File to write the state to, and to go on from if it exists; stages may have been added
+        behind those that it was written with.
     data_key
         Names the training set; a checkpoint that was trained with another one is refused.
     log
@@ -319,10 +320,10 @@ class _Run:
         )
 
     def restore(self, path: Path) -> None:
-        """Go on from a checkpoint of the same configuration."""
+        """Go on from a checkpoint of the same configuration, or of one with fewer stages."""
         saved = checkpoints.load(path)
         note = saved.note
-        if note["config"] != checkpoints.plain(self.config.to_dict()):
+        if not _leads_to(note["config"], checkpoints.plain(self.config.to_dict())):
             raise DataError(
                 f"{path} belongs to another training configuration; "
                 "delete it to start again, or choose another output folder"
@@ -342,3 +343,9 @@ class _Run:
         if self.step < self.total and self.stage()[2] > 0:
             self.optimisers = build_optimisers(self.network, self.stage()[1])
         saved.fill_optimisers([self.critic_optimiser, *self.optimisers])
+
+
+def _leads_to(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a training by ``new`` begins with all that ``old`` does."""
+    begun = new["stages"][: len(old["stages"])]
+    return begun == old["stages"] and {**old, "stages": []} == {**new, "stages": []}

@@ -142,6 +142,20 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(line, tmp_path, op
     assert len(rows[0]) == 3
 
 
+def test_a_stage_may_be_added_to_a_finished_training(line, tmp_path):
+    stages = [replace(stage, steps=4) for stage in (START, _reduce(), _reduce())]
+    path = tmp_path / "state.safetensors"
+    whole = train(_network(), line.data, line.model.parameters, _config(*stages))
+    train(_network(), line.data, line.model.parameters, _config(*stages[:2]), checkpoint=path)
+    longer = train(_network(), line.data, line.model.parameters, _config(*stages), checkpoint=path)
+    torch.testing.assert_close(
+        longer.network.state_dict(), whole.network.state_dict(), rtol=0, atol=0
+    )
+    assert longer.draws == whole.draws
+    with pytest.raises(DataError, match="another training configuration"):
+        train(_network(), line.data, line.model.parameters, _config(*stages[:2]), checkpoint=path)
+
+
 def test_a_checkpoint_of_another_configuration_is_refused(line, tmp_path):
     path = tmp_path / "state.safetensors"
     config = _config(replace(START, steps=2))
