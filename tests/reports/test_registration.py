@@ -101,4 +101,4 @@ def test_methods_tell_what_was_done():
     assert preparation_methods({"MaskMethod": "deepbet"}) == ["deepbet"]
     paragraphs, references = methods(["MRF"], ["rigid", "deepbet", "dict"], "1.0")
     assert any("registered rigidly" in text for text in paragraphs)
-    assert any("deepbet" in text for text, _ in references)
+    assert any("deepbet" in item.text for item in references)
