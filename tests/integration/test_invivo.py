@@ -49,11 +49,20 @@ def test_the_files_are_exactly_those_promised(fitted, files_of):
     out, _ = fitted
     head = "sub-01/anat/sub-01_acq-hsfp_"
     images = {f"{head}desc-brain_mask", f"{head}desc-mean_QMTref", f"{head}desc-nlls_M0map"}
-    images |= {f"{head}model-genbloch_param-{q}_desc-nlls_QMTmap" for q in ("relres", "snr")}
+    images |= {
+        f"{head}model-genbloch_param-{q}_desc-nlls_QMTmap" for q in ("relres", "snr", "flags")
+    }
     for name in PARAMETERS:
         for desc in ("nlls", "nllsStd"):
             images.add(f"{head}model-genbloch_param-{name}_desc-{desc}_QMTmap")
-    tables = {f"{head}seg-brain_desc-nlls_scalarstats{end}" for end in (".tsv", ".json")}
+    # No labels are given: classes are made from the maps.
+    images.add(f"{head}seg-maptissue_dseg")
+    tables = {
+        f"{head}seg-{label}_desc-nlls_scalarstats{end}"
+        for label in ("brain", "maptissue")
+        for end in (".tsv", ".json")
+    }
+    tables.add(f"{head}seg-maptissue_dseg.tsv")
     expected = {f"{name}{end}" for name in images for end in (".nii.gz", ".json")} | tables
     assert {name for name in files_of(out) if name.startswith("sub-01/anat")} == expected
 
