@@ -22,6 +22,12 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return content
 
 
+def leads_to(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a training by the configuration ``new`` begins with all that ``old`` does."""
+    begun = new["stages"][: len(old["stages"])]
+    return begun == old["stages"] and {**old, "stages": []} == {**new, "stages": []}
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint that was read."""

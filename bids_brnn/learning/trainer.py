@@ -323,7 +323,7 @@ class _Run:
         """Go on from a checkpoint of the same configuration, or of one with fewer stages."""
         saved = checkpoints.load(path)
         note = saved.note
-        if not _leads_to(note["config"], checkpoints.plain(self.config.to_dict())):
+        if not checkpoints.leads_to(note["config"], checkpoints.plain(self.config.to_dict())):
             raise DataError(
                 f"{path} belongs to another training configuration; "
                 "delete it to start again, or choose another output folder"
@@ -343,9 +343,3 @@ class _Run:
         if self.step < self.total and self.stage()[2] > 0:
             self.optimisers = build_optimisers(self.network, self.stage()[1])
         saved.fill_optimisers([self.critic_optimiser, *self.optimisers])
-
-
-def _leads_to(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether a training by ``new`` begins with all that ``old`` does."""
-    begun = new["stages"][: len(old["stages"])]
-    return begun == old["stages"] and {**old, "stages": []} == {**new, "stages": []}
