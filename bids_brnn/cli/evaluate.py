@@ -18,7 +18,8 @@ from bids_brnn.estimators import ESTIMATORS
 from bids_brnn.estimators.base import Estimator
 from bids_brnn.files import write_text
 from bids_brnn.zoo.assess import Effort, assess
-from bids_brnn.zoo.make import Experiment, held_out_data
+from bids_brnn.zoo.experiment import Experiment
+from bids_brnn.zoo.fingerprints import held_out_data
 from bids_brnn.zoo.sketch import rotation_from
 from bids_brnn.zoo.store import StoredModel, card_path, load_model
 

@@ -1,4 +1,4 @@
-"""Training configurations: TOML to an :class:`~bids_brnn.zoo.make.Experiment`."""
+"""Training configurations: TOML to an :class:`~bids_brnn.zoo.experiment.Experiment`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bids_brnn.signals.base import SignalModel
 from bids_brnn.subspace import Subspace
 from bids_brnn.trains import hybrid_state_train, jiang_like_train
 from bids_brnn.zoo.card import ModelCard
-from bids_brnn.zoo.make import Experiment, Extra
+from bids_brnn.zoo.experiment import Experiment, Extra
 
 OWN_TRAINS: Mapping[str, Callable[[], PulseSequence]] = {
     "hybrid-state": hybrid_state_train,
@@ -31,7 +31,7 @@ OWN_TRAINS: Mapping[str, Callable[[], PulseSequence]] = {
 _KEYS = {
     "name", "description", "model", "model_options", "train", "sidecar", "pulses", "basis",
     "basis_from", "basis_fingerprints", "basis_seed", "rank", "prior", "off_resonance",
-    "fingerprints", "extra", "held_out", "seed", "network", "training", "surrogate",
+    "fingerprints", "extra", "focus", "held_out", "seed", "network", "training", "surrogate",
 }  # fmt: skip
 _SUFFIXES = ("_QMT.json", "_MRF.json")
 
@@ -113,6 +113,7 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
         surrogate=content.get("surrogate", {}),
         fingerprints=int(content.get("fingerprints", 200_000)),
         extra=tuple(_extra(path, entry, prior) for entry in content.get("extra", [])),
+        focus=_extra(path, content["focus"], prior, "[focus]") if "focus" in content else None,
         held_out=int(content.get("held_out", 4096)),
         seed=int(content.get("seed", 1)),
         command=f"brnn train {path.name} OUT",
@@ -192,10 +193,10 @@ def _prior(path: Path, content: Mapping[str, Any], parameters: ParameterSet) -> 
     return Prior.from_toml(text, parameters)
 
 
-def _extra(path: Path, entry: Mapping[str, Any], prior: Prior) -> Extra:
+def _extra(path: Path, entry: Mapping[str, Any], prior: Prior, table: str = "[[extra]]") -> Extra:
     if set(entry) != {"tissue", "parameters", "fingerprints"} or int(entry["fingerprints"]) < 1:
         raise DataError(
-            f"{path.name}: an [[extra]] table has tissue, parameters and fingerprints (above 0)"
+            f"{path.name}: an {table} table has tissue, parameters and fingerprints (above 0)"
         )
     return Extra(prior.part(entry["tissue"], entry["parameters"]), int(entry["fingerprints"]))
 

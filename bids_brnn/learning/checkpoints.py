@@ -12,7 +12,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from bids_brnn.errors import ReadError
+from bids_brnn.errors import DataError, ReadError
+from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.learning.simulate import save_atomic
 
 
@@ -22,10 +23,31 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return content
 
 
-def leads_to(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether a training by the configuration ``new`` begins with all that ``old`` does."""
+def check_origin(
+    path: Path, note: Mapping[str, Any], config: TrainingConfig, data_key: str, focus_key: str
+) -> None:
+    """Refuse a checkpoint that a training by ``config`` cannot go on from.
+
+    It may have been written with fewer stages, and with another focus as long as none of its
+    steps had one. Options that are younger than the checkpoint had their default in it.
+
+    Raises
+    ------
+    DataError
+        If the configuration or the fingerprints were others.
+    """
+    old, new = TrainingConfig.from_dict(note["config"]).to_dict(), config.to_dict()
     begun = new["stages"][: len(old["stages"])]
-    return begun == old["stages"] and {**old, "stages": []} == {**new, "stages": []}
+    if begun != old["stages"] or {**old, "stages": []} != {**new, "stages": []}:
+        raise DataError(
+            f"{path} belongs to another training configuration; "
+            "delete it to start again, or choose another output folder"
+        )
+    if note.get("data") != data_key or note.get("focus", "") not in ("", focus_key):
+        raise DataError(
+            f"{path} was trained with other fingerprints (train, basis, prior or focus changed); "
+            "delete it to start again, or choose another output folder"
+        )
 
 
 @dataclass(frozen=True)

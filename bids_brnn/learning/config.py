@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import accumulate
 from typing import Any, Literal, TypeVar, get_args
 
 from bids_brnn.errors import DataError
@@ -38,10 +39,14 @@ class Stage:
     """``muon``: orthogonalised momentum for the hidden matrices, Adam for the rest."""
     clip: float = 1.0
     """Largest norm of the gradient; 0 for no limit."""
+    focus: float = 0.0
+    """Share of every batch that is drawn from the fingerprints in focus."""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1 or self.learning_rate <= 0 or self.warmup < 0:
             raise DataError("a stage needs steps, batch and learning_rate above zero")
+        if not 0 <= self.focus < 1:
+            raise DataError(f"focus = {self.focus}: the share of a batch is from 0 to below 1")
         if self.realisations < self.loss.fewest_realisations:
             raise DataError(
                 f"stage {self.loss.name}: realisations = {self.realisations}, but this loss "
@@ -99,6 +104,12 @@ class TrainingConfig:
             raise DataError(f"precision must be one of {', '.join(get_args(Precision))}")
         if not 0 <= self.averaging < 1:
             raise DataError("averaging must be in [0, 1)")
+
+    def begun(self, step: int) -> tuple[Stage, ...]:
+        """Stages of which at least one of the first ``step`` steps was part."""
+        ends = accumulate(stage.steps for stage in self.stages)
+        starts = (end - stage.steps for end, stage in zip(ends, self.stages, strict=True))
+        return tuple(s for s, start in zip(self.stages, starts, strict=True) if step > start)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON and for the digest of a checkpoint."""

@@ -34,6 +34,25 @@ class Draw:
     """``(K, B, outputs)``: what an efficient estimator would return, where the gain is known."""
 
 
+def draw_batch(
+    data: TrainingSet,
+    focus: TrainingSet | None,
+    batch: int,
+    share: float,
+    *,
+    rng: torch.Generator,
+) -> TrainingSet:
+    """``batch`` fingerprints, with repetition; the last ``share`` of them out of ``focus``."""
+    in_focus = 0 if focus is None else round(share * batch)
+
+    def some(source: TrainingSet, n: int) -> TrainingSet:
+        rows = torch.randint(len(source), (n,), generator=rng, device=source.theta.device)
+        return source[rows]
+
+    drawn = some(data, batch - in_focus)
+    return drawn if focus is None or in_focus == 0 else drawn.with_others(some(focus, in_focus))
+
+
 def draw_noisy(
     data: TrainingSet,
     realisations: int,

@@ -61,6 +61,18 @@ class TrainingSet:
             self.coefficients.to(device), self.theta.to(device), self.bound.to(device), gain
         )
 
+    def with_others(self, others: TrainingSet) -> TrainingSet:
+        """These fingerprints, then ``others``; with gains where both have them."""
+        gain = None
+        if self.gain is not None and others.gain is not None:
+            gain = torch.cat([self.gain, others.gain])
+        return TrainingSet(
+            torch.cat([self.coefficients, others.coefficients]),
+            torch.cat([self.theta, others.theta]),
+            torch.cat([self.bound, others.bound]),
+            gain,
+        )
+
     def split(self, n_held_out: int) -> tuple[TrainingSet, TrainingSet]:
         """The first fingerprints to train with, and the last ``n_held_out`` never seen then."""
         if not 0 < n_held_out < len(self):

@@ -16,7 +16,7 @@ from bids_brnn.errors import DataError
 from bids_brnn.learning import checkpoints
 from bids_brnn.learning.config import Stage, TrainingConfig
 from bids_brnn.learning.critic import VarianceCritic
-from bids_brnn.learning.draws import Draw, draw_noisy, network_inputs
+from bids_brnn.learning.draws import Draw, draw_batch, draw_noisy, network_inputs
 from bids_brnn.learning.losses import squared_bias, variance
 from bids_brnn.learning.optimisers import build_optimisers
 from bids_brnn.learning.simulate import TrainingSet
@@ -51,8 +51,10 @@ def train(
     config: TrainingConfig,
     *,
     held_out: TrainingSet | None = None,
+    focus: TrainingSet | None = None,
     checkpoint: Path | None = None,
     data_key: str = "",
+    focus_key: str = "",
     log: Log | None = None,
     max_steps: int | None = None,
 ) -> TrainingResult:
@@ -65,6 +67,8 @@ def train(
         standardised is standardised on ``data``.
     data, held_out
         Fingerprints to learn from, and fingerprints for the live curves.
+    focus
+        Fingerprints of the tissue that matters most, for stages with a ``focus`` above 0.
     parameters
         Of the signal model: the columns of ``data.theta``.
     config
@@ -72,8 +76,9 @@ def train(
     checkpoint
         File to write the state to, and to go on from if it exists; stages may have been added
         behind those that it was written with.
-    data_key
-        Names the training set; a checkpoint that was trained with another one is refused.
+    data_key, focus_key
+        Name the training set and that in focus; a checkpoint that was trained with another one is
+        refused.
     log
         Called with every row of the live curves.
     max_steps
@@ -84,7 +89,7 @@ def train(
     DataError
         If the checkpoint belongs to another configuration or training set, or the loss is NaN.
     """
-    run = _Run(network, data, parameters, config, held_out, data_key)
+    run = _Run(network, data, parameters, config, held_out, focus, (data_key, focus_key))
     if checkpoint is not None and checkpoint.is_file():
         run.restore(checkpoint)
     else:
@@ -110,14 +115,18 @@ class _Run:
         parameters: ParameterSet,
         config: TrainingConfig,
         held_out: TrainingSet | None,
-        data_key: str,
+        focus: TrainingSet | None,
+        keys: tuple[str, str],
     ) -> None:
-        self.data_key = data_key
+        self.data_key, self.focus_key = keys
         self.device = next(network.parameters()).device
         self.network, self.parameters, self.config = network, parameters, config
         if data.gain is None and any(stage.loss.needs_gain for stage in config.stages):
             raise DataError("the efficient loss needs a training set simulated with_gain=True")
+        if focus is None and any(stage.focus for stage in config.stages):
+            raise DataError("a stage has a focus, but there are no fingerprints in focus")
         self.data = data.to(self.device)
+        self.focus = None if focus is None else focus.to(self.device)
         self.held_out = None
         if held_out is not None:
             self.held_out = held_out[:_MONITORED].to(self.device)
@@ -194,12 +203,8 @@ class _Run:
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = stage.rate(step)
-        rows = torch.randint(
-            len(self.data), (stage.batch,), generator=self.rng, device=self.device
-        )
-        draw = self._noisy(
-            self.data[rows], stage.realisations, self.rng, mirrored=stage.loss.mirrored
-        )
+        batch = draw_batch(self.data, self.focus, stage.batch, stage.focus, rng=self.rng)
+        draw = self._noisy(batch, stage.realisations, self.rng, mirrored=stage.loss.mirrored)
         inputs = network_inputs(self.network, draw.coefficients, draw.theta, self.parameters)
         self.network.train()
         scaled = self._scaled(self._apply(self.forward, inputs), draw.truth, draw.bound)
@@ -303,6 +308,7 @@ class _Run:
 
     def save(self, path: Path) -> None:
         """Write the whole state."""
+        focused = any(stage.focus for stage in self.config.begun(self.step))
         checkpoints.save(
             path,
             modules={"network": self.network, "average": self.average, "critic": self.critic},
@@ -311,6 +317,7 @@ class _Run:
             note={
                 "config": self.config.to_dict(),
                 "data": self.data_key,
+                "focus": self.focus_key if focused else "",
                 "step": self.step,
                 "draws": self.draws,
                 "seconds": self.seconds,
@@ -323,16 +330,8 @@ class _Run:
         """Go on from a checkpoint of the same configuration, or of one with fewer stages."""
         saved = checkpoints.load(path)
         note = saved.note
-        if not checkpoints.leads_to(note["config"], checkpoints.plain(self.config.to_dict())):
-            raise DataError(
-                f"{path} belongs to another training configuration; "
-                "delete it to start again, or choose another output folder"
-            )
-        if note.get("data") != self.data_key:
-            raise DataError(
-                f"{path} was trained with other fingerprints (train, basis or prior changed); "
-                "delete it to start again, or choose another output folder"
-            )
+        keys = (self.data_key, self.focus_key)
+        checkpoints.check_origin(path, note, self.config, *keys)
         saved.fill("network", self.network)
         saved.fill("average", self.average)
         saved.fill("critic", self.critic)

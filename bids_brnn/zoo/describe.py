@@ -20,7 +20,7 @@ from bids_brnn.priors import Prior
 from bids_brnn.zoo.card import ModelCard, parameters_to
 
 if TYPE_CHECKING:
-    from bids_brnn.zoo.make import Experiment
+    from bids_brnn.zoo.experiment import Experiment
 
 
 def describe(

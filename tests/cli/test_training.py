@@ -167,7 +167,7 @@ def test_wrong_configurations_are_one_sentence(project, tmp_path, capsys, change
 
 def test_extra_fingerprints_are_never_held_out(tmp_path):
     from bids_brnn.cli.experiments import build_experiment
-    from bids_brnn.zoo.make import Progress, training_data
+    from bids_brnn.zoo.fingerprints import training_data
 
     recipe = {
         "model": "gbloch", "train": "hybrid-state", "rank": 3, "basis_fingerprints": 20,
@@ -179,15 +179,15 @@ def test_extra_fingerprints_are_never_held_out(tmp_path):
     dense = build_experiment({**recipe, "extra": [extra]}, tmp_path / "b.toml")
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    few, held_out = training_data(plain, tmp_path / "a", Progress())
-    many, again = training_data(dense, tmp_path / "b", Progress())
+    few, held_out = training_data(plain, tmp_path / "a")
+    many, again = training_data(dense, tmp_path / "b")
     assert (len(few), len(many)) == (30, 45)
     assert torch.equal(again.theta, held_out.theta)
     assert torch.equal(many.theta[15:], few.theta)
     w0 = many.theta[:15, plain.parameters.index(("w0",))[0]]
     assert ((w0 > 500) & (w0 < 800)).all()
     # the cache of one is not taken for that of the other
-    assert len(training_data(dense, tmp_path / "a", Progress())[0]) == 45
+    assert len(training_data(dense, tmp_path / "a")[0]) == 45
     # a real basis: only one side of w0 is learnt
     assert plain.spec.odd == "w0"
 
@@ -220,3 +220,24 @@ def test_a_model_of_another_train_is_not_evaluated(project, tmp_path, capsys):
     arguments = ["evaluate", str(project / "out" / "tiny.json")]
     assert main([*arguments, "--config", str(tmp_path / "tiny.toml")]) == EXIT_BAD_DATA
     assert "another pulse train" in capsys.readouterr().err
+
+
+def test_a_focus_has_fingerprints_of_its_own(tmp_path):
+    from bids_brnn.cli.experiments import build_experiment
+    from bids_brnn.zoo.fingerprints import focus_data, training_data
+
+    narrow = {"m0s": {"uniform": [0.19, 0.21]}}
+    recipe = {
+        "model": "gbloch", "train": "hybrid-state", "rank": 3, "basis_fingerprints": 20,
+        "fingerprints": 30, "held_out": 10,
+        "focus": {"tissue": "parenchyma", "parameters": narrow, "fingerprints": 12},
+    }  # fmt: skip
+    experiment = build_experiment(recipe, tmp_path / "a.toml")
+    assert len(training_data(experiment, tmp_path)[0]) == 30
+    focus = focus_data(experiment, tmp_path)
+    assert focus.gain is not None
+    pool = focus.theta[:, experiment.parameters.index(("m0s",))[0]]
+    assert len(pool) == 12
+    assert ((pool > 0.19) & (pool < 0.21)).all()
+    del recipe["focus"]
+    assert focus_data(build_experiment(recipe, tmp_path / "b.toml"), tmp_path) is None

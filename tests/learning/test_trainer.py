@@ -173,6 +173,50 @@ def test_a_checkpoint_of_another_configuration_is_refused(line, tmp_path):
         train(_network(), line.data, line.model.parameters, config, checkpoint=path)
 
 
+def test_a_focus_moves_the_optimum_of_a_biased_loss(line):
+    # The posterior mean of a prior that lies in one place: with half of all draws at 0.1 the
+    # estimates shrink towards it, and less than before towards zero.
+    theta = torch.full((64, 1), 0.1)
+    focus = simulate_fingerprints(line.model, theta)
+    parameters = line.model.parameters
+    stage = replace(START, focus=0.5)
+    network = train(_network(), line.data, parameters, _config(stage), focus=focus).network
+    plain = train(_network(), line.data, parameters, _config(START)).network
+    rng = torch.Generator().manual_seed(1)
+    noisy = add_noise(focus.coefficients[:1].expand(20000, 2), line.snr, rng=rng)
+    rows = theta[:1].expand(20000, 1)
+    biases = []
+    for found in (plain, network):
+        with torch.no_grad():
+            estimates = found(network_inputs(found, noisy, rows, parameters))
+        biases.append(float(estimates.mean()) - 0.1)
+    assert biases[0] < 2 * biases[1] < 0
+    with pytest.raises(DataError, match="no fingerprints in focus"):
+        train(_network(), line.data, parameters, _config(stage))
+
+
+def test_the_focus_may_change_until_it_was_used(line, tmp_path):
+    parameters = line.model.parameters
+    stages = (replace(START, steps=2), replace(START, steps=2, focus=0.5))
+    for path, upto in ((tmp_path / "before", 2), (tmp_path / "within", 3)):
+        settings = {"focus": line.data, "checkpoint": path}
+        train(
+            _network(), line.data, parameters, _config(*stages), max_steps=upto, focus_key="old",
+            **settings,
+        )  # fmt: skip
+        if upto == 2:
+            found = train(
+                _network(), line.data, parameters, _config(*stages), focus_key="new", **settings
+            )
+            assert found.draws == 4 * START.batch
+        else:
+            with pytest.raises(DataError, match="or focus changed"):
+                train(
+                    _network(), line.data, parameters, _config(*stages), focus_key="new",
+                    **settings,
+                )  # fmt: skip
+
+
 def test_live_curves_name_every_output(line):
     rows = []
     config = _config(replace(START, steps=4), report_every=2)
@@ -195,6 +239,7 @@ def test_a_loss_that_diverges_is_reported(line):
     [
         ({"stages": [{"loss": "bias-reduced", "steps": 5, "realisations": 2}]}, "at least 4"),
         ({"stages": [{"loss": "mse", "steps": 5, "realisations": 3}]}, "come in pairs"),
+        ({"stages": [{"loss": "mse", "steps": 5, "focus": 1}]}, "from 0 to below 1"),
         ({"stages": [{"loss": "mse", "steps": 5, "epochs": 3}]}, "stage 1: unknown key epochs"),
         ({"stages": [{"loss": {"name": "mse", "power": 2}, "steps": 5}]}, "unknown key power"),
         ({"stages": [{"loss": "mse", "steps": 5, "decay": "steps"}]}, "decay must be one of"),

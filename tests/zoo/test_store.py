@@ -55,7 +55,7 @@ def test_a_training_leaves_two_models_with_cards(small):
 
 
 def test_an_interrupted_training_goes_on_from_its_files(small, tmp_path, monkeypatch):
-    from bids_brnn.zoo import make
+    from bids_brnn.zoo import fingerprints, make
 
     folder = tmp_path / "again"
     shutil.copytree(small.folder, folder)
@@ -65,7 +65,7 @@ def test_an_interrupted_training_goes_on_from_its_files(small, tmp_path, monkeyp
     def fail(*_, **__):
         raise AssertionError("simulated or imitated again")
 
-    monkeypatch.setattr(make, "simulate_fingerprints", fail)
+    monkeypatch.setattr(fingerprints, "simulate_fingerprints", fail)
     monkeypatch.setattr(make, "train_surrogate", fail)
     cards = make.make_models(small.experiment, folder)
     assert [path.name for path in cards] == ["small.json", "small-msecrb.json"]

@@ -1,0 +1,119 @@
+"""Fingerprints of an experiment: drawn, simulated, and cached under a key of their content."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bids_brnn.learning.simulate import (
+    Progress,
+    TrainingSet,
+    content_key,
+    load_training_set,
+    save_training_set,
+    simulate_fingerprints,
+)
+from bids_brnn.zoo.experiment import Experiment
+
+_FINGERPRINTS = "fingerprints.safetensors"
+_FOCUS = "focus.safetensors"
+
+
+def training_data(
+    experiment: Experiment, folder: Path, progress: Progress | None = None
+) -> tuple[TrainingSet, TrainingSet]:
+    """Fingerprints to train with and held-out ones, cached in ``folder``."""
+    key = data_key(experiment)
+    data = _cached(experiment, folder / _FINGERPRINTS, key, _theta, progress)
+    return data.split(experiment.held_out)
+
+
+def focus_data(
+    experiment: Experiment, folder: Path, progress: Progress | None = None
+) -> TrainingSet | None:
+    """The fingerprints in focus, cached in ``folder``; None where nothing is in focus."""
+    if experiment.focus is None:
+        return None
+    key = focus_key(experiment)
+    return _cached(experiment, folder / _FOCUS, key, _theta_in_focus, progress)
+
+
+def _cached(
+    experiment: Experiment,
+    path: Path,
+    key: str,
+    parameters: Callable[[Experiment], Tensor],
+    progress: Progress | None,
+) -> TrainingSet:
+    data = load_training_set(path, key=key)
+    if data is None:
+        data = simulate_fingerprints(
+            experiment.compressed,
+            parameters(experiment),
+            with_gain=_needs_gain(experiment),
+            progress=progress,
+        )
+        save_training_set(path, data, key=key)
+    return data
+
+
+def _needs_gain(experiment: Experiment) -> bool:
+    return any(stage.loss.needs_gain for stage in experiment.training.stages)
+
+
+def held_out_data(experiment: Experiment, folder: Path) -> TrainingSet:
+    """The held-out fingerprints of a training: from its cache, or simulated again."""
+    data = load_training_set(folder / _FINGERPRINTS, key=data_key(experiment))
+    if data is not None:
+        return data.split(experiment.held_out)[1]
+    theta = _theta(experiment)[-experiment.held_out :]
+    return simulate_fingerprints(experiment.compressed, theta)
+
+
+def _theta(experiment: Experiment) -> Tensor:
+    rng = torch.Generator().manual_seed(experiment.seed)
+    n = experiment.fingerprints + experiment.held_out
+    main = experiment.prior.sample(n, rng=rng, dtype=torch.float32)
+    extra = [
+        item.prior.sample(item.fingerprints, rng=rng, dtype=torch.float32)
+        for item in experiment.extra
+    ]
+    return torch.cat([*extra, main])
+
+
+def _theta_in_focus(experiment: Experiment) -> Tensor:
+    focus = experiment.focus
+    assert focus is not None
+    # Not the numbers of the fingerprints beside them.
+    rng = torch.Generator().manual_seed(experiment.seed + 1)
+    return focus.prior.sample(focus.fingerprints, rng=rng, dtype=torch.float32)
+
+
+def focus_key(experiment: Experiment) -> str:
+    """Names the fingerprints in focus."""
+    if experiment.focus is None:
+        return ""
+    focus = (str(experiment.focus.prior.classes), experiment.focus.fingerprints)
+    return content_key({"focus": str(focus), "data": data_key(experiment)})
+
+
+def data_key(experiment: Experiment) -> str:
+    """Names the training set and the held-out fingerprints."""
+    extra = [(str(item.prior.classes), item.fingerprints) for item in experiment.extra]
+    return content_key(
+        {
+            **({"extra": str(extra)} if extra else {}),
+            "sequence": experiment.sequence.digest,
+            "basis": experiment.subspace.digest,
+            "kind": experiment.kind,
+            "prior": str(experiment.prior.classes),
+            "parameters": str(experiment.parameters),
+            "fingerprints": experiment.fingerprints,
+            "held_out": experiment.held_out,
+            "seed": experiment.seed,
+            "gain": _needs_gain(experiment),
+        }
+    )
