@@ -21,7 +21,7 @@ from bids_brnn.signals.base import SignalModel
 from bids_brnn.subspace import Subspace
 from bids_brnn.trains import hybrid_state_train, jiang_like_train
 from bids_brnn.zoo.card import ModelCard
-from bids_brnn.zoo.experiment import Experiment, Extra
+from bids_brnn.zoo.experiment import Experiment, Portion
 
 OWN_TRAINS: Mapping[str, Callable[[], PulseSequence]] = {
     "hybrid-state": hybrid_state_train,
@@ -99,6 +99,9 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
     training = {**DEFAULT_TRAINING, **content.get("training", {})}
     if "conjugate" not in training:
         training["conjugate"] = kind == "gbloch" and not subspace.basis.is_complex()
+    config = TrainingConfig.from_dict(training)
+    if any(stage.focus for stage in config.stages) and not content.get("focus"):
+        raise DataError(f"{path.name}: a stage has a focus, but there is no [[focus]] table")
     return Experiment(
         name=content.get("name", path.stem),
         description=content.get("description", ""),
@@ -108,12 +111,12 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
         subspace=subspace,
         keep_basis="train" in content,
         prior=prior,
-        training=TrainingConfig.from_dict(training),
+        training=config,
         network=content.get("network", {}),
         surrogate=content.get("surrogate", {}),
         fingerprints=int(content.get("fingerprints", 200_000)),
-        extra=tuple(_extra(path, entry, prior) for entry in content.get("extra", [])),
-        focus=_extra(path, content["focus"], prior, "[focus]") if "focus" in content else None,
+        extra=_parts(path, content, prior, "extra"),
+        focus=_parts(path, content, prior, "focus"),
         held_out=int(content.get("held_out", 4096)),
         seed=int(content.get("seed", 1)),
         command=f"brnn train {path.name} OUT",
@@ -193,12 +196,19 @@ def _prior(path: Path, content: Mapping[str, Any], parameters: ParameterSet) -> 
     return Prior.from_toml(text, parameters)
 
 
-def _extra(path: Path, entry: Mapping[str, Any], prior: Prior, table: str = "[[extra]]") -> Extra:
-    if set(entry) != {"tissue", "parameters", "fingerprints"} or int(entry["fingerprints"]) < 1:
-        raise DataError(
-            f"{path.name}: an {table} table has tissue, parameters and fingerprints (above 0)"
-        )
-    return Extra(prior.part(entry["tissue"], entry["parameters"]), int(entry["fingerprints"]))
+def _parts(path: Path, content: Mapping[str, Any], prior: Prior, key: str) -> tuple[Portion, ...]:
+    entries = content.get(key, [])
+    for entry in entries:
+        keys = set(entry) if isinstance(entry, Mapping) else None
+        if keys != {"tissue", "parameters", "fingerprints"} or int(entry["fingerprints"]) < 1:
+            raise DataError(
+                f"{path.name}: an [[{key}]] table has tissue, parameters and fingerprints "
+                "(above 0)"
+            )
+    return tuple(
+        Portion(prior.part(entry["tissue"], entry["parameters"]), int(entry["fingerprints"]))
+        for entry in entries
+    )
 
 
 def _subspace(

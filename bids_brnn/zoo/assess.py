@@ -34,7 +34,7 @@ class Effort:
 
     fingerprints: int = 1000
     draws: int = 1000
-    tissue_draws: int = 4000
+    tissue_draws: int = 20000
     peer_draws: int = 200
     """Draws per SNR of estimators that are slow."""
 

@@ -16,8 +16,8 @@ from bids_brnn.subspace import CompressedSignal, Subspace
 
 
 @dataclass(frozen=True)
-class Extra:
-    """More fingerprints to train with, where the signal is steep and the prior is thin."""
+class Portion:
+    """Fingerprints of a part of the prior, or of other ranges than the prior has."""
 
     prior: Prior
     fingerprints: int
@@ -47,9 +47,9 @@ class Experiment:
     held_out: int
     seed: int
     command: str
-    extra: tuple[Extra, ...] = ()
-    """Beside ``fingerprints``; never held out."""
-    focus: Extra | None = None
+    extra: tuple[Portion, ...] = ()
+    """Beside ``fingerprints``, where the signal is steep and the prior is thin; never held out."""
+    focus: tuple[Portion, ...] = ()
     """Fingerprints for the stages with a ``focus``."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """The configuration as it was read."""

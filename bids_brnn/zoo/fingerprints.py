@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from bids_brnn.learning.simulate import (
     save_training_set,
     simulate_fingerprints,
 )
-from bids_brnn.zoo.experiment import Experiment
+from bids_brnn.zoo.experiment import Experiment, Portion
 
 _FINGERPRINTS = "fingerprints.safetensors"
 _FOCUS = "focus.safetensors"
@@ -35,7 +35,7 @@ def focus_data(
     experiment: Experiment, folder: Path, progress: Progress | None = None
 ) -> TrainingSet | None:
     """The fingerprints in focus, cached in ``folder``; None where nothing is in focus."""
-    if experiment.focus is None:
+    if not experiment.focus:
         return None
     key = focus_key(experiment)
     return _cached(experiment, folder / _FOCUS, key, _theta_in_focus, progress)
@@ -77,27 +77,25 @@ def _theta(experiment: Experiment) -> Tensor:
     rng = torch.Generator().manual_seed(experiment.seed)
     n = experiment.fingerprints + experiment.held_out
     main = experiment.prior.sample(n, rng=rng, dtype=torch.float32)
-    extra = [
-        item.prior.sample(item.fingerprints, rng=rng, dtype=torch.float32)
-        for item in experiment.extra
-    ]
-    return torch.cat([*extra, main])
+    return torch.cat([*_drawn(experiment.extra, rng), main])
 
 
 def _theta_in_focus(experiment: Experiment) -> Tensor:
-    focus = experiment.focus
-    assert focus is not None
     # Not the numbers of the fingerprints beside them.
     rng = torch.Generator().manual_seed(experiment.seed + 1)
-    return focus.prior.sample(focus.fingerprints, rng=rng, dtype=torch.float32)
+    return torch.cat(_drawn(experiment.focus, rng))
+
+
+def _drawn(portions: Sequence[Portion], rng: torch.Generator) -> list[Tensor]:
+    return [
+        item.prior.sample(item.fingerprints, rng=rng, dtype=torch.float32) for item in portions
+    ]
 
 
 def focus_key(experiment: Experiment) -> str:
     """Names the fingerprints in focus."""
-    if experiment.focus is None:
-        return ""
-    focus = (str(experiment.focus.prior.classes), experiment.focus.fingerprints)
-    return content_key({"focus": str(focus), "data": data_key(experiment)})
+    focus = [(str(item.prior.classes), item.fingerprints) for item in experiment.focus]
+    return content_key({"focus": str(focus), "data": data_key(experiment)}) if focus else ""
 
 
 def data_key(experiment: Experiment) -> str:

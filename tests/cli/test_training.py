@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bids_brnn.cli.toolbox import main
-from bids_brnn.errors import EXIT_BAD_DATA, EXIT_OK, EXIT_READ_ERROR
+from bids_brnn.errors import EXIT_BAD_DATA, EXIT_OK, EXIT_READ_ERROR, DataError
 from bids_brnn.zoo.store import FOLDER_VARIABLE, load_model
 
 CONFIG = """
@@ -230,7 +230,7 @@ def test_a_focus_has_fingerprints_of_its_own(tmp_path):
     recipe = {
         "model": "gbloch", "train": "hybrid-state", "rank": 3, "basis_fingerprints": 20,
         "fingerprints": 30, "held_out": 10,
-        "focus": {"tissue": "parenchyma", "parameters": narrow, "fingerprints": 12},
+        "focus": [{"tissue": "parenchyma", "parameters": narrow, "fingerprints": 12}],
     }  # fmt: skip
     experiment = build_experiment(recipe, tmp_path / "a.toml")
     assert len(training_data(experiment, tmp_path)[0]) == 30
@@ -241,3 +241,6 @@ def test_a_focus_has_fingerprints_of_its_own(tmp_path):
     assert ((pool > 0.19) & (pool < 0.21)).all()
     del recipe["focus"]
     assert focus_data(build_experiment(recipe, tmp_path / "b.toml"), tmp_path) is None
+    recipe["training"] = {"stages": [{"loss": "mse", "steps": 1, "focus": 0.5}]}
+    with pytest.raises(DataError, match=r"there is no \[\[focus\]\] table"):
+        build_experiment(recipe, tmp_path / "c.toml")
