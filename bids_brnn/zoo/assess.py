@@ -26,6 +26,7 @@ from bids_brnn.zoo.store import StoredModel
 SNR_LEVELS = (10.0, 15.0, 20.0, 30.0, 40.0, 50.0)
 FIXED_LEVELS = (20.0, 50.0)
 _TIMED = 65536
+_FACTORS = (0.7, 0.85, 1.0, 1.15, 1.3)
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ def assess(
     dict
         ``held_out`` (SNR uniform as in training), ``in_band`` at fixed SNR (where the model has
         off-resonance), ``tissues`` (curves against SNR, by estimator), ``sweep``,
-        ``outside_training``, ``bf16_error_over_crb_std`` and ``voxels_per_core_second``.
+        ``around_white_matter``, ``outside_training``, ``bf16_error_over_crb_std`` and
+        ``voxels_per_core_second``.
     """
     effort = effort or Effort()
     judge = _Judge(stored, model, seed)
@@ -100,6 +102,7 @@ def assess(
                 fingerprint, effort.peer_draws, estimator=estimator
             )
     result["sweep"] = judge.sweep(effort.draws)
+    result["around_white_matter"] = judge.around(effort.tissue_draws // 4)
     result["outside_training"] = judge.outside()
     result.update(judge.precision_and_speed(held_out))
     return result
@@ -204,6 +207,29 @@ class _Judge:
             rng=self.rng(),
         )
         return {"parameter": swept, **table}
+
+    def around(self, draws: int) -> dict[str, Any]:
+        """White matter at SNR 20 with one parameter off: bias and spread of that parameter.
+
+        An estimator may be unbiased and efficient at one point because it is biased around it.
+        """
+        white = tissue_values(self.parameters, "WM", torch.zeros(1, dtype=torch.float64))
+        table: dict[str, Any] = {"snr": 20.0, "factor": list(_FACTORS)}
+        for output, (name, column) in enumerate(zip(self.names, self.columns, strict=True)):
+            theta = white.reshape(1, -1).repeat(len(_FACTORS), 1)
+            theta[:, column] *= torch.tensor(_FACTORS, dtype=torch.float64)
+            found = evaluate.moments(
+                self.network, self.fingerprints(theta), self.columns,
+                torch.full((len(_FACTORS),), 20.0), draws=draws, rng=self.rng(),
+            )  # fmt: skip
+            bound = found.bound[:, output].sqrt()
+            table[name] = {
+                "bias_over_crb_std": [round(float(v), 3) for v in found.bias[:, output] / bound],
+                "std_over_bound": [
+                    round(float(v), 3) for v in found.variance[:, output].sqrt() / bound
+                ],
+            }
+        return table
 
     def outside(self) -> dict[str, Any]:
         """White matter below and above the SNRs of training, and signals that are only noise."""
