@@ -27,7 +27,8 @@ def numbers(card: ModelCard) -> dict[str, float]:
         raise DataError(f'the card of "{card.name}" has no evaluation; run brnn evaluate on it')
     found: dict[str, float] = {}
     groups = {"held out": evaluation["held_out"]}
-    groups |= {f"in band, SNR {level}": row for level, row in evaluation["in_band"].items()}
+    in_band = evaluation.get("in_band", {})
+    groups |= {f"in band, SNR {level}": row for level, row in in_band.items()}
     for group, summary in groups.items():
         for key in ("squared_bias_over_crb", "variance_over_crb", "variance_above_1.1"):
             found[f"{group}, {key}"] = summary["all"][key]

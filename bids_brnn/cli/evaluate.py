@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR",
         help="folder for tables and figures (default: MODEL.evaluation here)",
     )  # fmt: skip
-    parser.add_argument("--fingerprints", type=int, default=1000, metavar="N")
+    parser.add_argument("--fingerprints", type=int, default=4096, metavar="N")
     parser.add_argument("--draws", type=int, default=1000, metavar="N", help="per fingerprint")
     parser.add_argument(
         "--peer", choices=("none", "nlls", "dict"), default="none",

@@ -33,7 +33,7 @@ _FACTORS = (0.7, 0.85, 1.0, 1.15, 1.3)
 class Effort:
     """How many fingerprints and draws; the defaults are those of the cards."""
 
-    fingerprints: int = 1000
+    fingerprints: int = 4096
     draws: int = 1000
     tissue_draws: int = 20000
     peer_draws: int = 200
