@@ -17,7 +17,7 @@ from bids_brnn.files import write_text
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.store import card_path
 
-_SNR = 20.0
+_LOWEST_SNR = 20.0
 
 
 def numbers(card: ModelCard) -> dict[str, float]:
@@ -33,11 +33,12 @@ def numbers(card: ModelCard) -> dict[str, float]:
         for key in ("squared_bias_over_crb", "variance_over_crb", "variance_above_1.1"):
             found[f"{group}, {key}"] = summary["all"][key]
     curves = evaluation["tissues"]["WM"]["network"]
-    row = curves["snr"].index(_SNR)
-    for name, curve in curves.items():
-        if isinstance(curve, Mapping):
-            found[f"WM, SNR {_SNR:g}, {name}, bias_percent"] = curve["bias_percent"][row]
-            found[f"WM, SNR {_SNR:g}, {name}, std_over_bound"] = curve["std_over_bound"][row]
+    for row, level in enumerate(curves["snr"]):
+        for name, curve in curves.items():
+            if isinstance(curve, Mapping) and level >= _LOWEST_SNR:
+                where = f"WM, SNR {level:g}, {name}"
+                found[f"{where}, bias_percent"] = curve["bias_percent"][row]
+                found[f"{where}, std_over_bound"] = curve["std_over_bound"][row]
     return found
 
 

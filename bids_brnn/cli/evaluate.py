@@ -59,7 +59,8 @@ def run(options: argparse.Namespace) -> int:
     folder = options.out or Path(f"{stored.card.name}.evaluation")
     folder.mkdir(parents=True, exist_ok=True)
     held_out = held_out_data(experiment, card_path(options.model).parent)
-    effort = Effort(options.fingerprints, options.draws)
+    few = min(options.fingerprints, Effort.in_band)
+    effort = Effort(options.fingerprints, few, options.draws)
     result = assess(
         stored, experiment.compressed, held_out, effort=effort, peers=_peers(options, experiment)
     )

@@ -34,6 +34,8 @@ class Effort:
     """How many fingerprints and draws; the defaults are those of the cards."""
 
     fingerprints: int = 4096
+    """Held-out ones: few of them hold much of the squared bias, so that fewer know it badly."""
+    in_band: int = 2000
     draws: int = 1000
     tissue_draws: int = 20000
     peer_draws: int = 200
@@ -87,7 +89,8 @@ def assess(
         "held_out_clipped": judge.summary(chosen, snr, max(2, effort.draws // 5), clipped=True),
     }
     if "w0" in judge.parameters.names:
-        band = evaluate.in_band(held_out, judge.parameters)[: effort.fingerprints]
+        band = evaluate.in_band(held_out, judge.parameters)[: effort.in_band]
+        result["in_band_fingerprints"] = len(band)
         result["in_band"] = {
             f"{level:g}": judge.summary(band, torch.full((len(band),), level), effort.draws)
             for level in FIXED_LEVELS
