@@ -14,6 +14,7 @@ from typing import Any
 
 from bids_brnn.errors import DataError
 from bids_brnn.files import write_text
+from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.store import card_path
 
@@ -44,7 +45,9 @@ def numbers(card: ModelCard) -> dict[str, float]:
 
 def compare(cards: Sequence[ModelCard]) -> dict[str, Any]:
     """Per key the values in the order of the cards, their mean and standard deviation."""
-    training = [dict(card.training["config"]) for card in cards]
+    # Through the class: options that are younger than a card had their default.
+    configs = [TrainingConfig.from_dict(card.training["config"]) for card in cards]
+    training = [config.to_dict() for config in configs]
     seeds = [config.pop("seed") for config in training]
     if len(set(seeds)) < len(seeds) or any(config != training[0] for config in training[1:]):
         raise DataError("these networks must differ in the seed of their training, and in it only")
