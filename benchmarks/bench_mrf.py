@@ -20,13 +20,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bids_brnn.estimators.dictionary import DictionaryEstimator
-from bids_brnn.estimators.dictionary_atoms import Dictionary, default_atoms, simulate
+from bids_brnn.estimators.dictionary.atoms import Dictionary, default_atoms, simulate
+from bids_brnn.estimators.dictionary.estimator import DictionaryEstimator
+from bids_brnn.estimators.dictionary.refine import explain
 from bids_brnn.estimators.dictionary_match import best_atoms
-from bids_brnn.estimators.dictionary_refine import explain
-from bids_brnn.signals.epg import EpgFisp
-from bids_brnn.subspace import CompressedSignal, Subspace
-from bids_brnn.trains import jiang_like_train
+from bids_brnn.sequences.designs import jiang_like_train
+from bids_brnn.signals.one_pool.fisp import EpgFisp
+from bids_brnn.signals.subspace import CompressedSignal, Subspace
 
 MRPRO = {
     # mrpro 0.261015 needs a torchvision that does not install beside CPU torch, so its figures

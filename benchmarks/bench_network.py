@@ -14,13 +14,13 @@ from pathlib import Path
 
 import torch
 
-from bids_brnn.estimators.network import NetworkEstimator
+from bids_brnn.estimators.network.estimator import NetworkEstimator
 from bids_brnn.learning.config import Stage, TrainingConfig
 from bids_brnn.learning.losses import Loss
-from bids_brnn.learning.simulate import TrainingSet
+from bids_brnn.learning.networks import NetworkSpec, build_network, count_weights
 from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork
 from bids_brnn.learning.trainer import train
-from bids_brnn.networks import NetworkSpec, build_network, count_weights
+from bids_brnn.learning.training_set import TrainingSet
 from bids_brnn.parameters import QMT
 
 RANK = 15

@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from scipy.optimize import least_squares
 
-from bids_brnn.bounds import project_out_scale
-from bids_brnn.estimators.nlls import STOP_REASONS, NllsEstimator, bounds_hit
+from bids_brnn.estimators.nlls.estimator import STOP_REASONS, NllsEstimator, bounds_hit
+from bids_brnn.information.bounds import project_out_scale
+from bids_brnn.sequences.designs import hybrid_state_train
 from bids_brnn.signals.base import SignalModel
-from bids_brnn.signals.generalized_bloch import GeneralizedBloch
-from bids_brnn.subspace import CompressedSignal, Subspace
-from bids_brnn.trains import hybrid_state_train
+from bids_brnn.signals.subspace import CompressedSignal, Subspace
+from bids_brnn.signals.two_pools.generalized_bloch import GeneralizedBloch
 
 
 def simulated(n: int) -> tuple[SignalModel, torch.Tensor]:
@@ -48,8 +48,8 @@ def simulated(n: int) -> tuple[SignalModel, torch.Tensor]:
 
 def measured(folder: Path) -> tuple[SignalModel, torch.Tensor]:
     """Every voxel in the mask of the first qMT series of a BIDS data set."""
-    from bids_brnn.bids.discovery import find_acquisitions
     from bids_brnn.bids.images import read_coefficients, read_mask, to_voxels
+    from bids_brnn.bids.input.discovery import find_acquisitions
 
     recon = folder / "derivatives" / "recon"
     found = find_acquisitions(folder, kinds=("qmt",), derivatives={"recon": recon})

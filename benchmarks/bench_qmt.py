@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from bids_brnn.sequences.designs import hybrid_state_train
 from bids_brnn.signals.gbloch_compiled import simulate_compiled
-from bids_brnn.signals.generalized_bloch import GeneralizedBloch
-from bids_brnn.trains import hybrid_state_train
+from bids_brnn.signals.two_pools.generalized_bloch import GeneralizedBloch
 
 LOW = [0.0, 0.15, 2.0, 2.0, 1.0, 5e-6, -890.0, 0.6]
 HIGH = [0.35, 1.0, 20.0, 30.0, 6.0, 25e-6, 890.0, 1.3]
@@ -42,7 +42,7 @@ def tissues(n: int, dtype: torch.dtype, device: str) -> torch.Tensor:
 
 def measured(folder: Path) -> tuple[Any, np.ndarray]:
     """Trains and basis of a BIDS data set."""
-    from bids_brnn.bids.discovery import find_acquisitions
+    from bids_brnn.bids.input.discovery import find_acquisitions
 
     series = find_acquisitions(folder, kinds=("qmt",)).acquisitions[0]
     assert series.basis is not None

@@ -28,7 +28,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from bids_brnn.phantom import make_dataset
-from bids_brnn.trains import hybrid_state_train, jiang_like_train
+from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
 
 SESSIONS = ("01", "02")
 _ESTIMATED = re.compile(r"done in .* voxels/s\)$", re.M)

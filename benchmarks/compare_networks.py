@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 
 from bids_brnn.bids import find_acquisitions, read_coefficients, read_mask, to_voxels
-from bids_brnn.estimators.nlls import NllsEstimator
+from bids_brnn.estimators.nlls.estimator import NllsEstimator
 from bids_brnn.files import write_text
 from bids_brnn.signals import build_model
-from bids_brnn.subspace import CompressedSignal, Subspace
+from bids_brnn.signals.subspace import CompressedSignal, Subspace
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.store import card_path, load_model
 

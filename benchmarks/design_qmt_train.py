@@ -1,4 +1,4 @@
-"""How the constants of ``bids_brnn.trains.TRAINS`` were found; run it to find others.
+"""How the constants of ``bids_brnn.sequences.designs.TRAINS`` were found; run it to find others.
 
     python benchmarks/design_qmt_train.py --trains 6 --pulses 400 --proposals 4000 --seed 1
 
@@ -27,11 +27,11 @@ import numba
 import numpy as np
 import torch
 
-from bids_brnn.bounds import covariance
+from bids_brnn.information.bounds import covariance
 from bids_brnn.parameters import QMT
 from bids_brnn.priors import tissue_values
-from bids_brnn.signals.saturation import RATE_LIMIT, TAU_RANGE, saturation_table
-from bids_brnn.trains import LONGEST_RF, SHORTEST_RF, Lobe, hybrid_state_train
+from bids_brnn.sequences.designs import LONGEST_RF, SHORTEST_RF, Lobe, hybrid_state_train
+from bids_brnn.signals.two_pools.pulses.saturation import RATE_LIMIT, TAU_RANGE, saturation_table
 
 LOW = np.array([-0.05, 0.1, 0.0, 1e6 * SHORTEST_RF])
 HIGH = np.array([1.05, 0.6, 90.0, 1e6 * LONGEST_RF])

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from bids_brnn.gather import series_views
+from bids_brnn.reports.collect import series_views
 from bids_brnn.reports.figures import crop, display_range, pick_slices, plane, title_of
 
 

@@ -1,7 +1,7 @@
 """The one table of parameters: names, units, bounds, BIDS names and words.
 
 Network heads, NLLS bounds, dictionary grids, file names, sidecars, figures and ROI columns are
-derived from here. All values are SI (s, 1/s, rad/s); see :mod:`bids_brnn.sequences` for angles.
+derived from here. All values are SI (s, 1/s, rad/s); see ``pulse_sequence`` for angles.
 """
 
 from __future__ import annotations

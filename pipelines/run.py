@@ -10,8 +10,8 @@ from nipype.pipeline.engine import Workflow
 
 from bids_brnn import __version__
 from bids_brnn.bids import find_acquisitions
-from bids_brnn.bids.outputs import write_dataset_files
-from bids_brnn.config import RunConfig
+from bids_brnn.bids.output.dataset_files import write_dataset_files
+from bids_brnn.config.run_config import RunConfig
 from bids_brnn.workflows import init_participant_wf
 
 

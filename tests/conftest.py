@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-
-import pytest
 
 # Small tests: more threads only make them slower and noisier.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NO_ET", "1")
 os.environ.setdefault("NIPYPE_NO_ET", "1")
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from bids_brnn.learning.training_set import TrainingSet, simulate_training_set
+from bids_brnn.parameters import MapItem, Parameter, ParameterSet
+from bids_brnn.priors import Prior, TissueClass, normal
+from bids_brnn.signals.base import forward_derivatives
 
 PROJECT = Path(__file__).parents[1]
 
@@ -22,3 +31,41 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no reference values or real data at {folder.name}/ beside the checkout")
     return folder
+
+
+LINE = ParameterSet(
+    (Parameter(MapItem("slope", "1", "QMTmap", "Slope"), -1.0, 1.0, 0.0, "estimated"),)
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """Coefficients (1, slope): dividing by the first shows the slope plus Gaussian noise."""
+
+    parameters: ParameterSet = LINE
+    n_samples: int = 2
+
+    def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
+        signal = torch.cat([torch.ones_like(theta), theta], dim=-1)
+        signal = torch.complex(signal, torch.zeros_like(signal))
+        return signal if basis is None else signal @ basis.conj().to(signal.dtype)
+
+    def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return forward_derivatives(lambda values: self(values, basis), theta)
+
+
+@dataclass(frozen=True)
+class LineProblem:
+    """At SNR 20 the bound equals the spread of the prior: the posterior mean halves the slope."""
+
+    model: Line
+    data: TrainingSet
+    snr: float = 20.0
+    spread: float = 0.05
+
+
+@pytest.fixture(scope="session")
+def line() -> LineProblem:
+    prior = Prior(LINE, (TissueClass("all", 1, {"slope": normal(0, 0.05, -1, 1)}),))
+    rng = torch.Generator().manual_seed(3)
+    return LineProblem(Line(), simulate_training_set(Line(), prior, 20000, rng=rng))

@@ -1,7 +1,5 @@
 """BIDS in and out: finding series, reading images, writing derivatives. NumPy only."""
 
-from bids_brnn.bids.acquisition import Acquisition, Companions, Discovery
-from bids_brnn.bids.discovery import find_acquisitions
 from bids_brnn.bids.images import (
     Volume,
     read_coefficients,
@@ -9,6 +7,8 @@ from bids_brnn.bids.images import (
     to_volume,
     to_voxels,
 )
+from bids_brnn.bids.input.acquisition import Acquisition, Companions, Discovery
+from bids_brnn.bids.input.discovery import find_acquisitions
 
 __all__ = [
     "Acquisition",

@@ -18,7 +18,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-from bids_brnn.bids.acquisition import Acquisition
+from bids_brnn.bids.input.acquisition import Acquisition
 from bids_brnn.bids.safe import unreadable
 from bids_brnn.errors import DataError, ReadError
 

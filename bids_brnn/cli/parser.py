@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from bids_brnn import __version__
 from bids_brnn.cli import options
-from bids_brnn.config import (
+from bids_brnn.config.run_config import (
     LOW_MEMORY_BATCH,
     AnalysisLevel,
     DebugMode,

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from bids_brnn.errors import DEBUGGER_VARIABLE, BidsBrnnError
 
 if TYPE_CHECKING:
-    from bids_brnn.config import RunConfig
+    from bids_brnn.config.run_config import RunConfig
 
 _KEPT = "finished steps are kept in the work folder"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the BIDS App; the exit code (see ``docs/usage.md``)."""
-    from bids_brnn.cli.ending import Terminated, ended_by_signal
+    from bids_brnn.app.ending import Terminated, ended_by_signal
     from bids_brnn.cli.parser import parse
 
     try:
@@ -45,12 +45,12 @@ def run(config: RunConfig) -> int:
     """
     prepare_environment(config)
     if config.analysis_level == "group":
-        from bids_brnn.cli.group import gather
-        from bids_brnn.cli.tidy import record_file, settled
+        from bids_brnn.app.group import gather
+        from bids_brnn.app.tidy import record_file, settled
 
         with settled(config.output_dir, record_file(config.output_dir / "logs", "group")):
             return gather(config)
-    from bids_brnn.cli.participant import run_participants
+    from bids_brnn.app.participant import run_participants
 
     return run_participants(config)
 

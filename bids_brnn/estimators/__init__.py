@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     ESTIMATORS: dict[str, type[Estimator]]
 
 _CLASSES = {
-    "nlls": ("bids_brnn.estimators.nlls", "NllsEstimator"),
-    "dict": ("bids_brnn.estimators.dictionary", "DictionaryEstimator"),
+    "nlls": ("bids_brnn.estimators.nlls.estimator", "NllsEstimator"),
+    "dict": ("bids_brnn.estimators.dictionary.estimator", "DictionaryEstimator"),
 }
 
 __all__ = ["ESTIMATORS"]

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bids_brnn.estimators.common import blocks
+from bids_brnn.estimators.voxels import blocks
 from bids_brnn.files import replacing
 from bids_brnn.signals.base import SignalModel
 

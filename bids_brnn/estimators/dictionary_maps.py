@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bids_brnn.estimators.base import Estimate
-from bids_brnn.estimators.common import real_dtype
+from bids_brnn.estimators.voxels import real_dtype
 
 
 class Maps:

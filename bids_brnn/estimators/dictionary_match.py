@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bids_brnn.estimators.common import blocks
+from bids_brnn.estimators.voxels import blocks
 
 _VOXELS = 2048
 _ATOMS = 4096

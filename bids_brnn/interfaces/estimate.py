@@ -22,16 +22,16 @@ from nipype.interfaces.base import (
 )
 
 from bids_brnn.errors import DataError, TemporaryError, UsageError
+from bids_brnn.imaging.grids import load, save
 from bids_brnn.interfaces.base import Node
-from bids_brnn.interfaces.nifti import load, save
-from bids_brnn.recipes import EstimatorRecipe
+from bids_brnn.zoo.recipe import EstimatorRecipe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
     from bids_brnn.estimators.base import Estimate, Estimator
-    from bids_brnn.interfaces.maps import NamedMap
+    from bids_brnn.estimators.maps import NamedMap
 
 MAPS_FILE = "maps.json"
 _LOG = logging.getLogger("bids_brnn.estimate")
@@ -82,7 +82,7 @@ class EstimateMaps(Node):
 
     def work(self, folder: Path) -> Mapping[str, Any]:
         """Load, estimate, save."""
-        from bids_brnn.interfaces.maps import named_maps, signal_to_noise
+        from bids_brnn.estimators.maps import named_maps, signal_to_noise
 
         inputs = self.inputs
         grid = load(inputs.coefficients)

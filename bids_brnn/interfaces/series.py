@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bids_brnn.bids.acquisition import Acquisition
+from bids_brnn.bids.input.acquisition import Acquisition
 from bids_brnn.errors import ReadError
 from bids_brnn.files import write_text
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bids_brnn.errors import DataError, ReadError
 from bids_brnn.learning.config import TrainingConfig
-from bids_brnn.learning.simulate import save_atomic
+from bids_brnn.learning.training_set import save_atomic
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bids_brnn.information.noise import add_noise
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.learning.losses import mirrored_noise
-from bids_brnn.learning.simulate import TrainingSet
-from bids_brnn.networks import CoefficientNetwork
-from bids_brnn.noise import add_noise
+from bids_brnn.learning.networks import CoefficientNetwork
+from bids_brnn.learning.training_set import TrainingSet
 from bids_brnn.parameters import ParameterSet
 
 

@@ -207,7 +207,7 @@ def efficient_regression(
     """Squared difference to an efficient estimate of the same noise, over the bound ``(P,)``.
 
     The target is not the truth but ``truth + Re(gain @ noise)``, what an efficient unbiased
-    estimator would return for this very draw (:func:`bids_brnn.bounds.efficient_gain`). A
+    estimator would return for this very draw (``efficient_gain``). A
     regression on the truth learns the posterior mean, which is biased towards the prior; this
     target is, to first order, a function of the noisy data, so that the regression has hardly any
     noise in it and ends at zero for the efficient estimator. One draw per fingerprint suffices.

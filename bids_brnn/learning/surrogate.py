@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from bids_brnn.errors import DataError
 from bids_brnn.learning.config import Stage
 from bids_brnn.learning.losses import Loss
+from bids_brnn.learning.networks import ResidualBody
 from bids_brnn.learning.optimisers import build_optimisers
-from bids_brnn.learning.simulate import TrainingSet
-from bids_brnn.networks import ResidualBody
+from bids_brnn.learning.training_set import TrainingSet
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import forward_derivatives
 

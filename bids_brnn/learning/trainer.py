@@ -18,9 +18,9 @@ from bids_brnn.learning.config import Stage, TrainingConfig
 from bids_brnn.learning.critic import VarianceCritic
 from bids_brnn.learning.draws import Draw, draw_batch, draw_noisy, network_inputs
 from bids_brnn.learning.losses import squared_bias, variance
+from bids_brnn.learning.networks import CoefficientNetwork
 from bids_brnn.learning.optimisers import build_optimisers
-from bids_brnn.learning.simulate import TrainingSet
-from bids_brnn.networks import CoefficientNetwork
+from bids_brnn.learning.training_set import TrainingSet
 from bids_brnn.parameters import ParameterSet
 
 Row = Mapping[str, Any]
@@ -63,7 +63,7 @@ def train(
     Parameters
     ----------
     network
-        From :func:`~bids_brnn.networks.build_network`. A network whose ends are not yet
+        From :func:`~bids_brnn.learning.networks.build_network`. A network whose ends are not yet
         standardised is standardised on ``data``.
     data, held_out
         Fingerprints to learn from, and fingerprints for the live curves.

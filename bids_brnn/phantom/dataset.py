@@ -26,8 +26,8 @@ from bids_brnn.phantom.series import (
     write_truth,
 )
 from bids_brnn.priors import TISSUES
-from bids_brnn.sequences import PulseSequence
-from bids_brnn.trains import hybrid_state_train, jiang_like_train
+from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
+from bids_brnn.sequences.pulse_sequence import PulseSequence
 
 Kind = Literal["qmt", "mrf"]
 

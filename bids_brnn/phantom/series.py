@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bids_brnn.bounds import cramer_rao_bound
+from bids_brnn.information.bounds import cramer_rao_bound
 from bids_brnn.parameters import MapItem
 from bids_brnn.phantom import anatomy
 from bids_brnn.phantom.anatomy import Array, Head
 from bids_brnn.phantom.files import write_image, write_json, write_tsv
 from bids_brnn.priors import qmt_prior
-from bids_brnn.sequences import PulseSequence
+from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals import build_model
 from bids_brnn.signals.base import SignalModel
-from bids_brnn.subspace import CompressedSignal, Subspace
+from bids_brnn.signals.subspace import CompressedSignal, Subspace
 
 SCALE = 1000.0
 """|M0| of water in image units."""

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from bids_brnn.errors import DataError
 
 if TYPE_CHECKING:
-    from bids_brnn.sequences import PulseSequence
+    from bids_brnn.sequences.pulse_sequence import PulseSequence
     from bids_brnn.signals.base import SignalModel
 
 _HOMES = {
-    "gbloch": ("generalized_bloch", "GeneralizedBloch"),
-    "fisp": ("epg", "EpgFisp"),
-    "bssfp": ("bssfp", "BalancedSsfp"),
+    "gbloch": ("two_pools.generalized_bloch", "GeneralizedBloch"),
+    "fisp": ("one_pool.fisp", "EpgFisp"),
+    "bssfp": ("one_pool.bssfp", "BalancedSsfp"),
 }
 
 
@@ -39,7 +39,7 @@ class _Registry(Mapping[str, "Callable[..., SignalModel]"]):
 
 
 SIGNALS: Mapping[str, Callable[..., SignalModel]] = _Registry()
-"""Model classes by name; each takes a :class:`~bids_brnn.sequences.PulseSequence` first."""
+"""Model classes by name; each takes a ``PulseSequence`` first."""
 
 
 def build_model(kind: str, sequence: PulseSequence, **options: Any) -> SignalModel:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from bids_brnn.signals.gbloch_plan import KernelPlan
+    from bids_brnn.signals.two_pools.kernel.plan import KernelPlan
 
 _PRECISIONS = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
@@ -25,7 +25,7 @@ def simulate_compiled(
 
     It does not for tensors on other devices or of other precision than float32 and float64, inside
     automatic differentiation (it has its own derivatives), and for trains and off-resonances
-    outside its domain (see :class:`~bids_brnn.signals.gbloch_plan.KernelPlan`).
+    outside its domain (see :class:`~bids_brnn.signals.two_pools.kernel.plan.KernelPlan`).
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def simulate_compiled(
     values = theta.resolve_neg().numpy()
     if not plan.covers(values):
         return None
-    from bids_brnn.signals.gbloch_kernel import simulate
+    from bids_brnn.signals.two_pools.kernel.run import simulate
 
     columns = None
     if basis is not None:

@@ -7,13 +7,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from bids_brnn.bids.acquisition import Acquisition
 from bids_brnn.bids.images import Grid, read_grid
-from bids_brnn.bids.spaces import follows_t1w
-from bids_brnn.config import RunConfig
-from bids_brnn.recipes import NETWORK
-from bids_brnn.spatial import thin_axis
+from bids_brnn.bids.input.acquisition import Acquisition
+from bids_brnn.bids.input.spaces import follows_t1w
+from bids_brnn.config.run_config import RunConfig
+from bids_brnn.imaging.resampling import thin_axis
 from bids_brnn.workflows.masking import Anatomy
+from bids_brnn.zoo.recipe import NETWORK
 
 QUICK = (NETWORK, "dict")
 """Estimators that take seconds to minutes for a head, the better one first."""

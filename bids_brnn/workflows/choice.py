@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import bids_brnn.zoo
-from bids_brnn.bids.acquisition import Acquisition
-from bids_brnn.config import RunConfig
+from bids_brnn.bids.input.acquisition import Acquisition
+from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import DataError, ReadError, UsageError
-from bids_brnn.recipes import DEFAULT_REFERENCE, NETWORK, EstimatorRecipe
 from bids_brnn.zoo.card import ModelCard
+from bids_brnn.zoo.recipe import DEFAULT_REFERENCE, NETWORK, EstimatorRecipe
 
 WEIGHTS_VARIABLE = "BIDS_BRNN_WEIGHTS"
 """Environment variable with a further folder of models."""

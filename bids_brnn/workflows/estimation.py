@@ -33,7 +33,7 @@ def init_estimation_wf(
     Parameters
     ----------
     recipe
-        File of an :class:`~bids_brnn.recipes.EstimatorRecipe`.
+        File of an :class:`~bids_brnn.zoo.recipe.EstimatorRecipe`.
     suffix
         ``QMTmap`` or ``MRFmap``, for quality maps.
     supplied

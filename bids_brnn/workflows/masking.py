@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from nipype.pipeline.engine import Node, Workflow
 
-from bids_brnn.interfaces.align import AlignSeries
-from bids_brnn.interfaces.masks import BrainMask, StripSkull, SynthesiseT1w
+from bids_brnn.interfaces.preparation.align import AlignSeries
+from bids_brnn.interfaces.preparation.masks import BrainMask, StripSkull, SynthesiseT1w
 from bids_brnn.workflows.estimation import init_estimation_wf
 
 _STRIP_GB = 1.5  # deepbet, with torch

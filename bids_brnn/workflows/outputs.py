@@ -9,9 +9,9 @@ from pathlib import Path
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
-from bids_brnn.bids.spaces import Space
-from bids_brnn.interfaces.sink import WriteMaps, WriteSeries
-from bids_brnn.interfaces.spaces import WriteSpace
+from bids_brnn.bids.input.spaces import Space
+from bids_brnn.interfaces.sinks.native import WriteMaps, WriteSeries
+from bids_brnn.interfaces.sinks.spaces import WriteSpace
 from bids_brnn.workflows.fields import ANATOMY, ESTIMATED, HISTORY, MOTION, PREPARED, SUPPLIED
 from bids_brnn.workflows.regions import Segmentation, init_regions_wf
 
@@ -97,7 +97,7 @@ def init_outputs_wf(
 
 
 def space_inputs(space: Space) -> dict[str, str]:
-    """A space as inputs of :class:`~bids_brnn.interfaces.spaces.WriteSpace`."""
+    """A space as inputs of :class:`~bids_brnn.interfaces.sinks.spaces.WriteSpace`."""
     inputs = {"space": space.name, "target_uri": space.target_uri}
     if space.reference is not None:
         inputs["target"] = str(space.reference)

@@ -12,13 +12,12 @@ from typing import Any
 
 from nipype.pipeline.engine import Workflow
 
-from bids_brnn.bids.acquisition import Acquisition
-from bids_brnn.bids.inheritance import metadata_of
+from bids_brnn.bids.input.acquisition import Acquisition
+from bids_brnn.bids.input.inheritance import metadata_of
+from bids_brnn.bids.input.spaces import find_spaces
 from bids_brnn.bids.safe import number
-from bids_brnn.bids.spaces import find_spaces
-from bids_brnn.config import RunConfig
+from bids_brnn.config.run_config import RunConfig
 from bids_brnn.interfaces.series import SeriesRecord
-from bids_brnn.recipes import NETWORK
 from bids_brnn.workflows.anatomy import find_anatomy
 from bids_brnn.workflows.choice import choose_recipes
 from bids_brnn.workflows.estimation import init_estimation_wf
@@ -28,6 +27,7 @@ from bids_brnn.workflows.outputs import init_outputs_wf
 from bids_brnn.workflows.preparation import init_preparation_wf
 from bids_brnn.workflows.regions import Segmentation, find_segmentations, root_of
 from bids_brnn.workflows.steps import step_nodes
+from bids_brnn.zoo.recipe import NETWORK
 
 _LOG = logging.getLogger("bids_brnn.run")
 TOP = "bids_brnn"

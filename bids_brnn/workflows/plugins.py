@@ -9,7 +9,7 @@ from typing import Any
 import nipype.pipeline.plugins as nipype_plugins
 import yaml
 
-from bids_brnn.config import RunConfig
+from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import ReadError, UsageError
 from bids_brnn.workflows.execution import PatientPlugin
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
-from bids_brnn.bids.acquisition import Part
-from bids_brnn.interfaces.fields import PrepareFields
-from bids_brnn.interfaces.noise import EstimateNoise
-from bids_brnn.interfaces.prepare import PrepareCoefficients
+from bids_brnn.bids.input.acquisition import Part
+from bids_brnn.interfaces.preparation.coefficients import PrepareCoefficients
+from bids_brnn.interfaces.preparation.fields import PrepareFields
+from bids_brnn.interfaces.preparation.noise import EstimateNoise
 from bids_brnn.workflows.fields import ANATOMY, HISTORY, MOTION, PREPARED, SUPPLIED
 from bids_brnn.workflows.masking import Anatomy, add_extraction, add_mask
 

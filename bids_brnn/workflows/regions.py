@@ -11,15 +11,15 @@ from typing import Literal
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
-from bids_brnn.bids.acquisition import Acquisition
-from bids_brnn.bids.inheritance import nearest_table
-from bids_brnn.bids.spaces import follows_t1w, on_t1w
-from bids_brnn.config import RunConfig
-from bids_brnn.interfaces.labels import WHOLE_MASK, PrepareLabels
-from bids_brnn.interfaces.region_sink import WriteLabels, WriteRegions
-from bids_brnn.interfaces.regions import CompareEstimators, SummariseRegions
-from bids_brnn.recipes import NETWORK
+from bids_brnn.bids.input.acquisition import Acquisition
+from bids_brnn.bids.input.inheritance import nearest_table
+from bids_brnn.bids.input.spaces import follows_t1w, on_t1w
+from bids_brnn.config.run_config import RunConfig
+from bids_brnn.interfaces.regions.labels import WHOLE_MASK, PrepareLabels
+from bids_brnn.interfaces.regions.statistics import CompareEstimators, SummariseRegions
+from bids_brnn.interfaces.sinks.regions import WriteLabels, WriteRegions
 from bids_brnn.workflows.fields import ESTIMATED
+from bids_brnn.zoo.recipe import NETWORK
 
 PROBABILITIES = "probseg"
 """``seg-`` of regions made from tissue probabilities."""

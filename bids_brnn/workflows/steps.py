@@ -7,10 +7,10 @@ from typing import Any
 
 from nipype.pipeline.engine import Node
 
-from bids_brnn.config import RunConfig
-from bids_brnn.interfaces.denoise import DenoiseSeries, RemoveGibbs
-from bids_brnn.interfaces.motion import CorrectMotion
-from bids_brnn.interfaces.mrtrix import find_tool
+from bids_brnn.config.run_config import RunConfig
+from bids_brnn.interfaces.preparation.motion import CorrectMotion
+from bids_brnn.interfaces.preparation.mrtrix import find_tool
+from bids_brnn.interfaces.preparation.steps import DenoiseSeries, RemoveGibbs
 
 
 def check_tools(config: RunConfig) -> None:
@@ -48,7 +48,7 @@ def step_nodes(
     degibbs
         Whether Gibbs ringing is removed.
     motion_recipe
-        File of an :class:`~bids_brnn.recipes.EstimatorRecipe` whose signal model tells what frames
+        File of an ``EstimatorRecipe`` whose signal model tells what frames
         have in common; None leaves motion as it is.
     motion_window
         Frames that share a position; 0: a 20th of them.

@@ -31,7 +31,7 @@ class ModelCard:
     model: str
     """Signal model, a key of ``SIGNALS``."""
     network: Mapping[str, Any]
-    """:meth:`bids_brnn.networks.NetworkSpec.to_dict`."""
+    """:meth:`bids_brnn.learning.networks.NetworkSpec.to_dict`."""
     surrogate: Mapping[str, Any]
     """Width, blocks, symmetry and relative error of the surrogate signal."""
     parameters: tuple[Mapping[str, Any], ...]

@@ -16,16 +16,16 @@ from safetensors.torch import save as save_bytes
 from torch import Tensor, nn
 
 from bids_brnn.errors import DataError, ReadError
-from bids_brnn.estimators.network import NetworkEstimator, Precision, Spread
+from bids_brnn.estimators.network.estimator import NetworkEstimator, Precision, Spread
 from bids_brnn.files import write_bytes, write_text
+from bids_brnn.learning.networks import CoefficientNetwork, NetworkSpec, build_network
 from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork
-from bids_brnn.networks import CoefficientNetwork, NetworkSpec, build_network
 from bids_brnn.parameters import ParameterSet
-from bids_brnn.sequences import PulseSequence
+from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals.base import SignalModel
-from bids_brnn.subspace import CompressedSignal, Subspace
+from bids_brnn.signals.subspace import CompressedSignal, Subspace
 from bids_brnn.zoo.card import ModelCard, parameters_from
-from bids_brnn.zoo.sketch import rotation_from, sketch
+from bids_brnn.zoo.recognition import rotation_from, sketch
 
 SHIPPED = Path(__file__).parent / "weights"
 FOLDER_VARIABLE = "BIDS_BRNN_WEIGHTS"
@@ -46,7 +46,7 @@ class StoredModel:
     network: CoefficientNetwork
     surrogate: SurrogateModel
     sketch: Tensor
-    """Of the basis of training, see :mod:`bids_brnn.zoo.sketch`."""
+    """Of the basis of training, see :mod:`bids_brnn.zoo.recognition`."""
     basis: Tensor | None
     """``(N, R)``, for pulse trains of our own: turns time frames into coefficients."""
 
@@ -241,7 +241,7 @@ def estimator_for(
     Parameters
     ----------
     model
-        Model of the data, usually a :class:`~bids_brnn.subspace.CompressedSignal`.
+        Model of the data, usually a :class:`~bids_brnn.signals.subspace.CompressedSignal`.
     kind
         Its key in ``SIGNALS``.
     weights
@@ -250,7 +250,7 @@ def estimator_for(
     loss
         With ``"auto"``: prefer models trained with this loss; by default the least biased.
     precision, spread
-        See :class:`~bids_brnn.estimators.network.NetworkEstimator`; the precision is by default
+        See ``NetworkEstimator``; the precision is by default
         ``bf16`` where the card states an error below 0.05 Cramer-Rao standard deviations.
 
     Raises

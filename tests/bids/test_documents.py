@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bids_brnn.bids.grammar import grammar
-from bids_brnn.pulse_tables import Columns, pad_trains
+from bids_brnn.sequences.table import Columns, pad_trains
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_every_column_of_the_pulse_table(document):
 def test_keys_of_the_sidecar(document):
     from types import SimpleNamespace
 
-    from bids_brnn.bids.sidecars import Provenance, count, map_sidecar
+    from bids_brnn.bids.output.sidecars import Provenance, count, map_sidecar
     from bids_brnn.parameters import QMT
 
     series = SimpleNamespace(model="gbloch", sources=[], metadata={})

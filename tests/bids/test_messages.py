@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bids_brnn.bids import find_acquisitions, read_coefficients
-from bids_brnn.bids.outputs import check_folders, earlier_version, write_dataset_files
+from bids_brnn.bids.output.dataset_files import check_folders, earlier_version, write_dataset_files
 from bids_brnn.errors import BidsBrnnError
 
 

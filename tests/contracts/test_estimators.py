@@ -16,14 +16,14 @@ from torch import Tensor
 from bids_brnn.errors import BidsBrnnError
 from bids_brnn.estimators import ESTIMATORS
 from bids_brnn.estimators.base import Estimate, Estimator
-from bids_brnn.estimators.common import count_invalid
-from bids_brnn.estimators.nlls_start import spread_candidates
-from bids_brnn.sequences import PulseSequence
+from bids_brnn.estimators.nlls.starts import spread_candidates
+from bids_brnn.estimators.voxels import count_invalid
+from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
+from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals import SIGNALS, build_model
 from bids_brnn.signals.base import SignalModel
-from bids_brnn.signals.epg import EpgFisp
-from bids_brnn.subspace import CompressedSignal, Subspace
-from bids_brnn.trains import hybrid_state_train, jiang_like_train
+from bids_brnn.signals.one_pool.fisp import EpgFisp
+from bids_brnn.signals.subspace import CompressedSignal, Subspace
 
 N_VOXELS = 40
 

@@ -15,14 +15,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from bids_brnn.bounds import cramer_rao_bound, fisher_information
 from bids_brnn.errors import BidsBrnnError, DataError, ParameterError
+from bids_brnn.information.bounds import cramer_rao_bound, fisher_information
 from bids_brnn.parameters import ParameterSet
-from bids_brnn.sequences import PulseSequence
+from bids_brnn.sequences.designs import TRAINS, hybrid_state_train, jiang_like_train
+from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals import SIGNALS, build_model
 from bids_brnn.signals.base import SignalModel
-from bids_brnn.subspace import CompressedSignal, Subspace
-from bids_brnn.trains import TRAINS, hybrid_state_train, jiang_like_train
+from bids_brnn.signals.subspace import CompressedSignal, Subspace
 
 
 def _balanced() -> PulseSequence:

@@ -51,7 +51,7 @@ def app():
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory):
     from bids_brnn.phantom import make_dataset
-    from bids_brnn.trains import hybrid_state_train, jiang_like_train
+    from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
 
     return make_dataset(
         tmp_path_factory.mktemp("phantom") / "ds",
@@ -82,7 +82,9 @@ def made(tmp_path_factory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("demo") / "ds"
     words = ["demo", str(folder), "--participants", "1", "--matrix", "16", "20", "1"]
     shown = subprocess.run(
-        [sys.executable, "-m", "bids_brnn.cli.toolbox", *words], capture_output=True, text=True
+        [sys.executable, "-m", "bids_brnn.cli.toolbox.main", *words],
+        capture_output=True,
+        text=True,
     )
     assert shown.returncode == 0, shown.stdout + shown.stderr
     return folder, shown.stdout

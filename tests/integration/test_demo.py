@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bids_brnn.cli import demo
-from bids_brnn.cli.toolbox import main
+from bids_brnn.cli.toolbox import demo
+from bids_brnn.cli.toolbox.main import main
 from bids_brnn.phantom import compare_with_truth
 
 

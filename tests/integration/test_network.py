@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from bids_brnn.noise import normalise
+from bids_brnn.information.noise import normalise
 from bids_brnn.phantom import compare_with_truth, make_dataset
-from bids_brnn.trains import jiang_like_train
+from bids_brnn.sequences.designs import jiang_like_train
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bids_brnn.config import RunConfig
+from bids_brnn.config.run_config import RunConfig
 from bids_brnn.phantom import compare_with_truth
 
 EXPECTED = Path(__file__).with_name("expected_outputs.txt")

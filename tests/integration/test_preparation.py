@@ -11,9 +11,9 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
+from bids_brnn.imaging.resampling import affine_of, read_transform
 from bids_brnn.phantom import make_dataset
-from bids_brnn.spatial import affine_of, read_transform
-from bids_brnn.trains import jiang_like_train
+from bids_brnn.sequences.designs import jiang_like_train
 
 HEAD = "sub-01_acq-fisp"
 TEMPLATE = "MNI152NLin6Asym"

@@ -211,8 +211,8 @@ def test_group_without_tables(dataset, app, tmp_path, capsys):
 
 
 def test_a_second_run_of_the_same_participant_is_turned_away(dataset, refused, tmp_path):
-    from bids_brnn.cli import run_folders
-    from bids_brnn.config import RunConfig
+    from bids_brnn.app import folders as run_folders
+    from bids_brnn.config.run_config import RunConfig
 
     config = RunConfig(bids_dir=dataset, output_dir=tmp_path / "out", work_dir=tmp_path / "work")
     base = run_folders.base_folder(config)

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from bids_brnn.phantom import make_dataset
-from bids_brnn.trains import hybrid_state_train, jiang_like_train
+from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
 
 
 @pytest.fixture(scope="module")

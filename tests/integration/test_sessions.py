@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from bids_brnn.phantom import make_dataset
-from bids_brnn.trains import jiang_like_train
+from bids_brnn.sequences.designs import jiang_like_train
 
 
 @pytest.fixture(scope="module")

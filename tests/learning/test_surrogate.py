@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bids_brnn.bounds import covariance
-from bids_brnn.learning.simulate import simulate_training_set
+from bids_brnn.information.bounds import covariance
 from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork, train_surrogate
+from bids_brnn.learning.training_set import simulate_training_set
 from bids_brnn.parameters import RELAXATION, W0, Parameter, ParameterSet
 from bids_brnn.priors import Prior, TissueClass, uniform
+from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.signals.base import SignalModel
-from bids_brnn.signals.epg import EpgFisp
-from bids_brnn.subspace import CompressedSignal, Subspace
-from bids_brnn.trains import jiang_like_train
+from bids_brnn.signals.one_pool.fisp import EpgFisp
+from bids_brnn.signals.subspace import CompressedSignal, Subspace
 
 RANGES = {"R1": uniform(0.5, 2), "R2": uniform(5, 20), "B1": uniform(0.8, 1.2)}
 PRIOR = Prior(RELAXATION, (TissueClass("all", 1, RANGES),))

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from bids_brnn.errors import DataError, ReadError
+from bids_brnn.information.noise import add_noise
 from bids_brnn.learning.config import Stage, TrainingConfig
 from bids_brnn.learning.draws import network_inputs
 from bids_brnn.learning.losses import Loss
-from bids_brnn.learning.simulate import simulate_fingerprints
+from bids_brnn.learning.networks import NetworkSpec, build_network
 from bids_brnn.learning.trainer import train
-from bids_brnn.networks import NetworkSpec, build_network
-from bids_brnn.noise import add_noise
+from bids_brnn.learning.training_set import simulate_fingerprints
 
 
 def _network(**changes):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_brnn.config import RunConfig
+from bids_brnn.config.run_config import RunConfig
 
 PIPELINES = Path(__file__).parents[2] / "pipelines"
 KINDS = ("qmt", "mrf")

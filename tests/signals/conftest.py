@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bids_brnn.sequences import PulseSequence
+from bids_brnn.sequences.pulse_sequence import PulseSequence
 
 
 def _train(

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from bids_brnn.errors import DataError
-from bids_brnn.estimators.dictionary import DictionaryEstimator
-from bids_brnn.recipes import EstimatorRecipe, SuppliedModel
+from bids_brnn.estimators.dictionary.estimator import DictionaryEstimator
+from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.signals import build_model
 from bids_brnn.signals.magnitude import MagnitudeSignal
-from bids_brnn.trains import jiang_like_train
+from bids_brnn.zoo.recipe import EstimatorRecipe, SuppliedModel
 
 TISSUES = torch.tensor([[1 / 0.85, 1 / 0.06, 1.0], [1 / 1.33, 1 / 0.11, 1.0]], dtype=torch.float64)
 

@@ -7,12 +7,12 @@ import math
 import pytest
 import torch
 
-from bids_brnn.bounds import cramer_rao_bound
-from bids_brnn.estimators.dictionary import DictionaryEstimator
-from bids_brnn.estimators.dictionary_atoms import default_atoms, simulate
-from bids_brnn.signals.epg import EpgFisp
-from bids_brnn.subspace import CompressedSignal, Subspace
-from bids_brnn.trains import jiang_like_train
+from bids_brnn.estimators.dictionary.atoms import default_atoms, simulate
+from bids_brnn.estimators.dictionary.estimator import DictionaryEstimator
+from bids_brnn.information.bounds import cramer_rao_bound
+from bids_brnn.sequences.designs import jiang_like_train
+from bids_brnn.signals.one_pool.fisp import EpgFisp
+from bids_brnn.signals.subspace import CompressedSignal, Subspace
 
 DRAWS = 4000
 SNR = 40.0

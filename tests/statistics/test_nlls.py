@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from bids_brnn.bounds import cramer_rao_bound
 from bids_brnn.estimators.base import Estimate
-from bids_brnn.estimators.nlls import NllsEstimator
-from bids_brnn.estimators.nlls_start import spread_candidates
+from bids_brnn.estimators.nlls.estimator import NllsEstimator
+from bids_brnn.estimators.nlls.starts import spread_candidates
+from bids_brnn.information.bounds import cramer_rao_bound
 from bids_brnn.priors import qmt_prior
+from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
 from bids_brnn.signals.base import SignalModel
-from bids_brnn.signals.epg import EpgFisp
-from bids_brnn.signals.generalized_bloch import GeneralizedBloch
-from bids_brnn.subspace import CompressedSignal, Subspace
-from bids_brnn.trains import hybrid_state_train, jiang_like_train
+from bids_brnn.signals.one_pool.fisp import EpgFisp
+from bids_brnn.signals.subspace import CompressedSignal, Subspace
+from bids_brnn.signals.two_pools.generalized_bloch import GeneralizedBloch
 
 N_REALISATIONS = 2000
 BIAS, SPREAD = 0.1, 0.07

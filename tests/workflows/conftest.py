@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from bids_brnn.bids import find_acquisitions
-from bids_brnn.config import RunConfig
-from bids_brnn.trains import hybrid_state_train, jiang_like_train
+from bids_brnn.config.run_config import RunConfig
+from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
 
 SHAPE = (3, 4, 2)
 RANK = 4

@@ -13,7 +13,7 @@ from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Workflow
 
 from bids_brnn.bids import find_acquisitions
-from bids_brnn.config import RunConfig
+from bids_brnn.config.run_config import RunConfig
 from bids_brnn.workflows import init_participant_wf
 from bids_brnn.workflows.participant import TOP, participant_name
 

@@ -14,11 +14,11 @@ from nipype.pipeline.engine import Node, Workflow
 
 from bids_brnn.bids import find_acquisitions
 from bids_brnn.interfaces import EstimateMaps, PrepareCoefficients
-from bids_brnn.recipes import EstimatorRecipe
+from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.signals import build_model
-from bids_brnn.trains import jiang_like_train
 from bids_brnn.workflows import init_series_wf
 from bids_brnn.workflows.execution import execution_settings
+from bids_brnn.zoo.recipe import EstimatorRecipe
 
 T1, T2 = 0.9, 0.07
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bids_brnn.config import RunConfig
+from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import ReadError, UsageError
 from bids_brnn.workflows.execution import PatientPlugin
 from bids_brnn.workflows.plugins import choose_plugin, make_plugin

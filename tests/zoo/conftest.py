@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from bids_brnn.experiments.experiment import Experiment
+from bids_brnn.experiments.make import make_models
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.priors import Prior, TissueClass, uniform
-from bids_brnn.signals.epg import EpgFisp
-from bids_brnn.subspace import CompressedSignal, Subspace
-from bids_brnn.trains import jiang_like_train
-from bids_brnn.zoo.experiment import Experiment
-from bids_brnn.zoo.make import make_models
+from bids_brnn.sequences.designs import jiang_like_train
+from bids_brnn.signals.one_pool.fisp import EpgFisp
+from bids_brnn.signals.subspace import CompressedSignal, Subspace
 from bids_brnn.zoo.store import StoredModel, load_model
 
 RANK = 5

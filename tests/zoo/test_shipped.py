@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bids_brnn.bounds import cramer_rao_bound
-from bids_brnn.noise import add_noise
+from bids_brnn.information.bounds import cramer_rao_bound
+from bids_brnn.information.noise import add_noise
 from bids_brnn.phantom.series import mrf_series, qmt_series
 from bids_brnn.priors import tissue_values
-from bids_brnn.trains import hybrid_state_train, jiang_like_train
+from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
 from bids_brnn.zoo.store import SHIPPED, estimator_for, list_cards
 
 NAMES = {card.name for _, card in list_cards([SHIPPED])}

@@ -11,12 +11,12 @@ from safetensors.torch import load_file, save_file
 
 from bids_brnn.errors import DataError, ReadError
 from bids_brnn.parameters import QMT
-from bids_brnn.signals.epg import EpgFisp
-from bids_brnn.subspace import CompressedSignal, Subspace
-from bids_brnn.trains import jiang_like_train
+from bids_brnn.sequences.designs import jiang_like_train
+from bids_brnn.signals.one_pool.fisp import EpgFisp
+from bids_brnn.signals.subspace import CompressedSignal, Subspace
 from bids_brnn.zoo import store
 from bids_brnn.zoo.card import ModelCard, parameters_from, parameters_to
-from bids_brnn.zoo.sketch import rotation_from, sketch
+from bids_brnn.zoo.recognition import rotation_from, sketch
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_training_leaves_two_models_with_cards(small):
 
 
 def test_an_interrupted_training_goes_on_from_its_files(small, tmp_path, monkeypatch):
-    from bids_brnn.zoo import fingerprints, make
+    from bids_brnn.experiments import fingerprints, make
 
     folder = tmp_path / "again"
     shutil.copytree(small.folder, folder)

@@ -1,0 +1,133 @@
+"""Folders of a run: the private work folder, its locks, and the record beside the results."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from uuid import uuid4
+
+import bids_brnn
+from bids_brnn.config.run_config import RunConfig
+from bids_brnn.errors import OutputError, TemporaryError
+from bids_brnn.files import replacing
+
+_PREFIX = "bids_brnn-"
+
+
+def run_id() -> str:
+    """Name of this run: UTC time and a random part."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}_{uuid4()}"
+
+
+@cache
+def code_digest() -> str:
+    """Hash of the program text: work of another version is never reused."""
+    root = Path(bids_brnn.__file__).parent
+    state = hashlib.sha256(bids_brnn.__version__.encode())
+    for path in sorted(root.rglob("*.py")) + sorted(root.rglob("*.toml")):
+        state.update(path.relative_to(root).as_posix().encode())
+        state.update(path.read_bytes())
+    return state.hexdigest()[:12]
+
+
+def base_folder(config: RunConfig) -> Path:
+    """Work folder of this program version, data set and output folder.
+
+    Nipype itself tells by content hashes which steps are up to date, so options need no part in
+    the name.
+    """
+    text = f"{config.bids_dir.resolve()}\n{config.output_dir.resolve()}"
+    place = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return config.work_dir / f"{_PREFIX}{code_digest()}-{place}"
+
+
+def check_output(folder: Path) -> None:
+    """Make the output folder, and see that files can be written there.
+
+    Raises
+    ------
+    OutputError
+        If they cannot.
+    """
+    probe = folder / f".probe-{uuid4().hex}"  # many jobs of an array do this at once
+    try:
+        with replacing(probe) as temporary:
+            temporary.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"Cannot write {folder}: {error.strerror}.") from error
+
+
+def make_private(folder: Path) -> None:
+    """Make the work folder, for this user only: Nipype keeps pickled files in it.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made, or belongs to somebody else.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if folder.stat().st_uid != os.geteuid():
+            raise OutputError(f"The work folder {folder} belongs to another user; choose -w.")
+        folder.chmod(0o700)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot use the work folder {folder}: {error.strerror}. Choose another with -w."
+        ) from error
+
+
+@contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    """Be in ``folder`` for a while: Nipype reads settings from the current one and may write."""
+    try:
+        before: Path | None = Path.cwd()
+    except FileNotFoundError:  # the folder we were started in is gone
+        before = None
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        if before is not None and before.is_dir():
+            os.chdir(before)
+
+
+@contextmanager
+def locked(base: Path, participants: Iterable[str]) -> Iterator[None]:
+    """Keep other runs of the same participants off the same work folder.
+
+    The lock belongs to the process: it ends with it, however it ends.
+
+    Raises
+    ------
+    TemporaryError
+        If another run holds it.
+    """
+    with ExitStack() as stack:
+        for participant in participants:
+            file = stack.enter_context((base / f"sub-{participant}.lock").open("w"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise TemporaryError(
+                    f"Another run works on sub-{participant} in {base}; wait for it, or choose "
+                    "another work folder with -w."
+                ) from error
+        yield
+
+
+def clean(config: RunConfig, folder: Path) -> None:
+    """Delete earlier work of a participant, by every version of this program.
+
+    ``folder`` is that of the participant below the present :func:`base_folder`.
+    """
+    inner = folder.relative_to(base_folder(config))
+    for base in config.work_dir.glob(f"{_PREFIX}*"):
+        shutil.rmtree(base / inner, ignore_errors=True)

@@ -1,0 +1,66 @@
+"""The methods text of a run that is not made: ``--boilerplate-only``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bids_brnn import __version__
+from bids_brnn.config.run_config import RunConfig
+
+if TYPE_CHECKING:
+    from bids_brnn.bids.input.acquisition import Discovery
+
+_LOG = logging.getLogger("bids_brnn.report")
+
+
+def write_boilerplate(
+    config: RunConfig, discovery: Discovery, records: Mapping[str, Path]
+) -> list[Path]:
+    """Write ``CITATION.md`` and ``.bib`` for what the options would do with the series found.
+
+    Parameters
+    ----------
+    config
+        What was asked for.
+    discovery
+        Series that can be estimated.
+    records
+        Folder of this run's record by participant.
+
+    Returns
+    -------
+    list of Path
+        Page and bibliography per participant, and those of all of them in ``logs/``.
+
+    Raises
+    ------
+    OutputError
+        If a page cannot be written.
+    """
+    from bids_brnn.files import write_text
+    from bids_brnn.reports.methods import citation_files
+    from bids_brnn.workflows.choice import choose_recipes
+
+    planned = [
+        (item.entities["subject"], item.kind.upper(), tuple(choose_recipes(config, item, ())))
+        for item in discovery.acquisitions
+    ]
+
+    written = []
+
+    def write(folder: Path, rows: list[tuple[str, str, tuple[str, ...]]]) -> None:
+        estimators = [name for _, _, names in rows for name in names]
+        texts = citation_files([kind for _, kind, _ in rows], estimators, __version__)
+        for name, text in texts.items():
+            write_text(folder / name, text)
+            written.append(folder / name)
+
+    for participant, record in records.items():
+        config.to_file(record / "bids_brnn.toml")
+        write(record, [row for row in planned if row[0] == participant])
+    write(config.output_dir / "logs", planned)
+    _LOG.info("methods: %s", config.output_dir / "logs" / "CITATION.md")
+    return written

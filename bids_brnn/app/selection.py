@@ -1,0 +1,109 @@
+"""Which series a run is about."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bids_brnn.config.run_config import RunConfig
+from bids_brnn.errors import BidsBrnnError, DataError, ReadError, UsageError
+
+if TYPE_CHECKING:
+    from bids_brnn.bids.input.acquisition import Discovery
+
+_LOG = logging.getLogger("bids_brnn.run")
+
+
+def find(config: RunConfig) -> Discovery:
+    """Series of the data set; what was decided on the way is logged."""
+    from bids_brnn.bids import find_acquisitions
+
+    discovery = find_acquisitions(
+        config.bids_dir,
+        participants=config.participant_label or None,
+        sessions=config.session_label or None,
+        kinds=("qmt", "mrf") if config.modality == "auto" else (config.modality,),
+        filters=read_filters(config.bids_filter_file),
+        derivatives=config.derivatives,
+        database_dir=config.bids_database_dir,
+        ignore=config.ignore,
+        allowed_links=config.allow_links,
+    )
+    for note in discovery.notes:
+        _LOG.info("%s", note)
+    check_names(discovery)
+    if not config.skip_bids_validation:
+        from bids_brnn.app.validation import validate
+
+        validate(config.bids_dir, discovery)
+    return discovery
+
+
+def usable(config: RunConfig, discovery: Discovery) -> Discovery:
+    """Leave out, as problems, series without an estimator or a space asked for; others go on.
+
+    Raises
+    ------
+    BidsBrnnError
+        If none is left, or the options themselves cannot be followed.
+    """
+    from bids_brnn.bids.input.spaces import find_spaces
+    from bids_brnn.workflows.choice import choose_recipes
+
+    kept, problems = [], list(discovery.problems)
+    for item in discovery.acquisitions:
+        try:
+            choose_recipes(config, item, ())
+            find_spaces(item, config.output_spaces)
+            kept.append(item)
+        except UsageError:
+            raise
+        except BidsBrnnError as error:
+            problems.append(error)
+    if not kept:
+        raise problems[-1]
+    return replace(discovery, acquisitions=tuple(kept), problems=tuple(problems))
+
+
+def check_names(discovery: Discovery) -> None:
+    """Refuse series whose outputs would have the same names.
+
+    Raises
+    ------
+    DataError
+        Naming the two series.
+    """
+    seen: dict[frozenset[tuple[str, str]], str] = {}
+    for item in discovery.acquisitions:
+        key = frozenset((name, str(label)) for name, label in item.entities.items())
+        if key in seen:
+            raise DataError(
+                f"{seen[key]} and {item.name} differ in their suffix only, so their maps would "
+                "overwrite each other; give them acq- labels, or choose with --modality."
+            )
+        seen[key] = item.name
+
+
+def read_filters(path: Path | None) -> Mapping[str, Any] | None:
+    """Content of ``--bids-filter-file``.
+
+    Raises
+    ------
+    ReadError
+        If it is no JSON.
+    UsageError
+        If it is no object of objects.
+    """
+    if path is None:
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ReadError(f"Cannot read the filter file {path}: {error}.") from error
+    if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
+        raise UsageError(f'{path} must look like {{"qmt": {{"acquisition": "hsfp"}}}}.')
+    return content

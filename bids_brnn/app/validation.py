@@ -1,0 +1,78 @@
+"""The BIDS validator, run before anything else where it is installed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bids_brnn.errors import InvalidBidsError
+
+if TYPE_CHECKING:
+    from bids_brnn.bids.input.acquisition import Discovery
+
+PROGRAM = "bids-validator-deno"
+_LOG = logging.getLogger("bids_brnn.run")
+_LONGEST = 600  # s; a data set too large for this is better validated once, not in every job
+
+
+def validate(bids_dir: Path, discovery: Discovery) -> None:
+    """Stop on errors in files that are used; count the others.
+
+    Raises
+    ------
+    InvalidBidsError
+        Naming file and error.
+    """
+    program = find_program()
+    if program is None:
+        _LOG.info("%s is not installed; the data set is not validated", PROGRAM)
+        return
+    errors = run_validator(program, bids_dir)
+    used = {
+        path.relative_to(bids_dir).as_posix()
+        for item in discovery.acquisitions
+        for path in (*item.parts.values(), *item.tables.values(), *item.supplied.values())
+        if path.is_relative_to(bids_dir)
+    }
+    for error in errors:
+        location = str(error.get("location", "")).lstrip("/")
+        if location in used:
+            code = " ".join(str(error[key]) for key in ("code", "subCode") if error.get(key))
+            raise InvalidBidsError(
+                f"{location}: {code}, says the BIDS validator; correct it, or use "
+                "--skip-bids-validation."
+            )
+    if errors:
+        _LOG.warning(
+            "the BIDS validator finds %d errors in files that are not used (first: %s in %s)",
+            len(errors), errors[0].get("code"), errors[0].get("location", "the data set"),
+        )  # fmt: skip
+
+
+def find_program() -> str | None:
+    """The validator beside this Python, or on the search path."""
+    beside = str(Path(sys.executable).parent)
+    return shutil.which(PROGRAM, path=beside) or shutil.which(PROGRAM)
+
+
+def run_validator(program: str, folder: Path) -> list[dict[str, Any]]:
+    """Errors that the validator reports; none if it cannot run."""
+    try:
+        done = subprocess.run(
+            [program, str(folder), "--json"],
+            capture_output=True,
+            text=True,
+            timeout=_LONGEST,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        issues = json.loads(done.stdout)["issues"]["issues"]
+    except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError) as error:
+        _LOG.warning("the BIDS validator could not run (%s); go on without it", error)
+        return []
+    return [issue for issue in issues if issue.get("severity") == "error"]

@@ -1,0 +1,1 @@
+"""From a BIDS data set to series with everything that belongs to them."""

@@ -1,0 +1,147 @@
+"""One series with everything that is needed to estimate its maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bids_brnn.bids.grammar import KindRule, kind_rule, parse_name
+from bids_brnn.errors import BidsBrnnError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bids_brnn.sequences.pulse_sequence import PulseSequence
+
+Part = Literal["real", "imag", "mag", "phase", "complex"]
+
+
+@dataclass(frozen=True)
+class Companions:
+    """Other images of the same participant; None or empty where there is none."""
+
+    supplied: Mapping[str, Path] = field(default_factory=dict)
+    """Field maps by parameter name: ``B1`` (TB1map), ``w0`` (fieldmap)."""
+    mask: Path | None = None
+    """Brain mask; on the grid of the series, or on that of ``t1w``."""
+    t1w: Path | None = None
+    dseg: Path | None = None
+    """The label image to use by default: the finest of ``segmentations``."""
+    segmentations: Mapping[str, Path] = field(default_factory=dict)
+    """Label images by the label for ``seg-``: ``aparcaseg``, ``aseg``, ``tissue`` ..."""
+    tissue_probabilities: Mapping[str, Path] = field(default_factory=dict)
+    """``probseg`` images by label: ``GM``, ``WM``, ``CSF``."""
+    transforms: Mapping[str, Path] = field(default_factory=dict)
+    """From T1w to a template, by the name of the template."""
+    templates: Mapping[str, Path] = field(default_factory=dict)
+    """An image on the grid of a template, by its name; not for every transform there is one."""
+    session: str | None = None
+    """The other session that T1w image, mask, labels and transforms come from; None where they
+    are of the session of the series, or of the participant as a whole."""
+
+    @property
+    def by_option(self) -> dict[Path, str]:
+        """Files that a run reads unless told not to, with the word of ``--ignore`` for each."""
+        words = {"B1": "b1map", "w0": "b0map"}
+        found = {path: words[name] for name, path in self.supplied.items()}
+        found |= dict.fromkeys(self.segmentations.values(), "dseg")
+        one = {"mask": self.mask, "t1w": self.t1w}
+        return found | {path: word for word, path in one.items() if path is not None}
+
+
+@dataclass(frozen=True, eq=False)
+class Acquisition:
+    """A qMT or MRF series: its files, its pulse train and the images that go with it."""
+
+    kind: Literal["qmt", "mrf"]
+    model: Literal["gbloch", "fisp", "bssfp"]
+    entities: Mapping[str, str]
+    """Of the series, by PyBIDS names (``subject``, ``session``, ``acquisition`` ...)."""
+    parts: Mapping[Part, Path]
+    metadata: Mapping[str, Any]
+    representation: Literal["subspace", "time"]
+    sequence: PulseSequence
+    basis: NDArray[np.floating[Any]] | None
+    """``(N, R)``; None for time frames."""
+    tables: Mapping[str, Path]
+    """``rfpulses`` and, for a subspace, ``basis``."""
+    shape: tuple[int, int, int, int]
+    companions: Companions
+    root: Path
+    """Of the data set that holds the images."""
+    dataset: str
+    """Its name in BIDS URIs."""
+    links: Mapping[str, Path]
+    """Folders of all data sets by name, for URIs of companions."""
+
+    @property
+    def name(self) -> str:
+        """File name without part and extension: ``sub-01_acq-hsfp_QMT``."""
+        name = parse_name(next(iter(self.parts.values())))
+        pairs = [f"{key}-{label}" for key, label in name.entities.items() if key != "part"]
+        return "_".join([*pairs, name.suffix])
+
+    @property
+    def rule(self) -> KindRule:
+        """Naming rules of this kind of series."""
+        return kind_rule(self.kind)
+
+    @property
+    def magnitude_only(self) -> bool:
+        """Whether the phase is missing."""
+        return set(self.parts) == {"mag"}
+
+    @property
+    def supplied(self) -> Mapping[str, Path]:
+        """Field maps by parameter name."""
+        return self.companions.supplied
+
+    @property
+    def mask(self) -> Path | None:
+        """Brain mask."""
+        return self.companions.mask
+
+    @property
+    def t1w(self) -> Path | None:
+        """T1-weighted image."""
+        return self.companions.t1w
+
+    @property
+    def dseg(self) -> Path | None:
+        """Label image."""
+        return self.companions.dseg
+
+    def uri(self, path: Path) -> str:
+        """BIDS URI of a file of any data set this series draws on.
+
+        A file outside all of them (a mask given on the command line) is named by its path.
+        """
+        for name, root in sorted(self.links.items(), key=lambda item: -len(item[1].parts)):
+            if path.is_relative_to(root):
+                return f"bids:{name}:{path.relative_to(root).as_posix()}"
+        return path.as_posix()
+
+    @property
+    def sources(self) -> list[str]:
+        """BIDS URIs of the images every map derives from."""
+        return [self.uri(path) for path in self.parts.values()]
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What :func:`find_acquisitions` found."""
+
+    acquisitions: tuple[Acquisition, ...]
+    notes: tuple[str, ...] = ()
+    """Decisions and warnings, for log and report."""
+    problems: tuple[BidsBrnnError, ...] = ()
+    """One error per series or participant that cannot be used; the others can."""
+
+    @property
+    def participants(self) -> tuple[str, ...]:
+        """Participants with at least one usable series."""
+        found: Sequence[str] = [item.entities["subject"] for item in self.acquisitions]
+        return tuple(dict.fromkeys(found))

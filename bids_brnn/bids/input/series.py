@@ -1,0 +1,195 @@
+"""Files of one series: which parts there are, and whether they belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from bids_brnn.bids.grammar import PARTS, FileName, kind_rule, parse_name, series_entities
+from bids_brnn.bids.images import Grid, read_grid, same_grid
+from bids_brnn.bids.input.acquisition import Part
+from bids_brnn.bids.input.dataset import Dataset
+from bids_brnn.bids.input.inheritance import metadata_of, sidecars
+from bids_brnn.errors import DataError, InvalidBidsError
+
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Files of one kind that differ in ``part-`` only."""
+
+    kind: str
+    dataset: Dataset
+    files: tuple[Path, ...]
+
+    @property
+    def entities(self) -> dict[str, str]:
+        """The entities that tell series apart, by PyBIDS names."""
+        own = parse_name(self.files[0]).entities
+        return {long: own[short] for short, long in series_entities().items() if short in own}
+
+    @property
+    def label(self) -> str:
+        """``sub-01_acq-hsfp``: what messages call this series."""
+        name = parse_name(self.files[0]).entities
+        return "_".join(f"{key}-{value}" for key, value in name.items() if key != "part")
+
+    @property
+    def name(self) -> str:
+        """``sub-01_acq-hsfp_QMT``."""
+        return f"{self.label}_{parse_name(self.files[0]).suffix}"
+
+
+def group_series(kind: str, dataset: Dataset, paths: Sequence[Path]) -> dict[Key, Series]:
+    """Group files by the entities of :func:`~bids_brnn.bids.grammar.series_entities`."""
+    groups: dict[Key, list[Path]] = {}
+    for path in paths:
+        groups.setdefault((kind, *series_key(parse_name(path))), []).append(path)
+    return {key: Series(kind, dataset, tuple(files)) for key, files in groups.items()}
+
+
+def series_key(name: FileName) -> Key:
+    """The seven entities of a file name, empty where absent."""
+    return tuple(name.entities.get(short, "") for short in series_entities())
+
+
+def choose_parts(series: Series, notes: list[str]) -> dict[Part, Path]:
+    """The files to read: real and imag, else one complex file, else mag and phase.
+
+    Raises
+    ------
+    DataError
+        If a partner is missing, a part exists twice, or only a magnitude is there and the kind
+        of series needs the phase.
+    """
+    found = _by_part(series)
+    if {"real", "imag"} <= found.keys():
+        if len(found) > 2:
+            rest = ", ".join(found[part].name for part in sorted(found.keys() - {"real", "imag"}))
+            notes.append(f"{series.name}: part-real and part-imag are used, {rest} is not.")
+        return {"real": found["real"], "imag": found["imag"]}
+    if "complex" in found:
+        return {"complex": found["complex"]}
+    if {"mag", "phase"} <= found.keys():
+        return {"mag": found["mag"], "phase": found["phase"]}
+    rule = kind_rule(series.kind)
+    needs = f"{rule.title} needs complex coefficients; magnitude alone cannot be used."
+    if "mag" in found and rule.magnitude_allowed:
+        notes.append(
+            f"{series.name}: magnitude only; it can be matched with a dictionary of magnitudes."
+        )
+        return {"mag": found["mag"]}
+    part, path = next(iter(found.items()))
+    partner = {"real": "imag", "imag": "real", "mag": "phase", "phase": "mag"}[part]
+    if rule.magnitude_allowed:
+        needs = "Add it, or give the magnitude alone."
+    if "part" not in parse_name(path).entities:
+        raise DataError(f"{path.name} is a magnitude image. {needs}")
+    raise DataError(f"{path.name} has no part-{partner} partner. {needs}")
+
+
+def _by_part(series: Series) -> dict[Part, Path]:
+    found: dict[Part, Path] = {}
+    for path in series.files:
+        part = parse_name(path).entities.get("part")
+        if part is None:
+            part = "complex" if read_grid(path).is_complex else "mag"
+        elif part not in PARTS:
+            raise DataError(f"{path.name}: part-{part} is unknown; use one of {', '.join(PARTS)}.")
+        other = found.setdefault(cast("Part", part), path)
+        if other != path:
+            raise DataError(
+                f"{other.name} and {path.name} would be the same series; choose one with "
+                "--bids-filter-file."
+            )
+    return found
+
+
+def check_grids(series: Series, parts: Mapping[Part, Path]) -> Grid:
+    """The grid of a series, always with four axes.
+
+    Raises
+    ------
+    DataError
+        If the parts differ in shape or affine, or are not 4D.
+    """
+    grids = {part: read_grid(path) for part, path in parts.items()}
+    (part, first), *others = grids.items()
+    for other, grid in others:
+        if grid.shape != first.shape:
+            raise DataError(
+                f"{series.label}: part-{part} is {_times(first)}, part-{other} is {_times(grid)}. "
+                "Both parts must have one shape and affine."
+            )
+        if not same_grid(first, grid):
+            raise DataError(
+                f"{series.label}: the affines of part-{part} and part-{other} differ. "
+                "Both parts must have one shape and affine."
+            )
+    if len(first.shape) != 4:
+        raise DataError(
+            f"{first.path.name} has {len(first.shape)} axes ({_times(first)}); four are needed, "
+            "the last one for coefficients or frames."
+        )
+    for grid in grids.values():
+        if grid.is_complex != (part == "complex"):
+            raise DataError(f"{grid.path.name} holds complex voxels, but its name says one part.")
+    return first
+
+
+def _times(grid: Grid) -> str:
+    return "x".join(str(n) for n in grid.shape)
+
+
+def series_metadata(series: Series, parts: Mapping[Part, Path]) -> dict[str, Any]:
+    """Metadata of a series; the phase must be in radians.
+
+    Raises
+    ------
+    DataError
+        If ``Units`` of the phase are not ``rad``, or two parts contradict each other.
+    InvalidBidsError
+        If a sidecar cannot be read.
+    """
+    root = series.dataset.root
+    merged: dict[str, Any] = {}
+    for part, path in parts.items():
+        own = metadata_of(path, root)
+        units = own.pop("Units", None)
+        if part == "phase" and units != "rad":
+            stem = path.name.partition(".")[0]
+            said = "missing" if units is None else f'"{units}"'
+            raise DataError(f'{stem}.json: Units is {said}; radians are needed ("rad").')
+        for key, value in own.items():
+            if merged.setdefault(key, value) != value:
+                raise DataError(f"{series.label}: {key} differs between the parts.")
+    return merged
+
+
+def looked_in(series: Series) -> str:
+    """Sidecars of a series, for messages: those that exist, else those that could."""
+    root = series.dataset.root
+    existing = [path.name for path in sidecars(series.files[0], root)]
+    name = parse_name(series.files[0])
+    tail = [f"acq-{name.entities['acq']}"] if "acq" in name.entities else []
+    shared = "_".join([*tail, name.suffix])
+    return ", ".join(existing or [f"{series.name}.json", f"{shared}.json"])
+
+
+def check_subject(path: Path) -> None:
+    """Refuse a file whose name and folder speak of different participants.
+
+    Raises
+    ------
+    InvalidBidsError
+        Naming the file.
+    """
+    entities = parse_name(path).entities
+    folders = {part for part in path.parts if part.startswith(("sub-", "ses-"))} - {path.name}
+    for key in ("sub", "ses"):
+        inside = [folder for folder in folders if folder.startswith(f"{key}-")]
+        if inside and f"{key}-{entities.get(key, '')}" not in inside:
+            raise InvalidBidsError(f"{path.name} lies in {inside[0]}; folder and name must agree.")

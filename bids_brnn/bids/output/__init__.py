@@ -1,0 +1,1 @@
+"""Names, sidecars and files of the derivative data set."""

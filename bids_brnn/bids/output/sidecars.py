@@ -1,0 +1,144 @@
+"""JSON sidecars of what is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_brnn.bids.grammar import grammar, model_label
+from bids_brnn.bids.output.naming import Origin
+from bids_brnn.errors import OutputError
+from bids_brnn.parameters import MapItem
+
+_STD = "Std"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What went into a map, besides the series itself."""
+
+    sources: Sequence[str] = ()
+    """BIDS URIs of further images used: field maps, masks."""
+    b1_source: str = "none"
+    """``TB1map, percent``; ``estimated``; ``none``."""
+    weights_name: str = "n/a"
+    weights_sha256: str = "n/a"
+    valid_range: tuple[float, float] | None = None
+    """Bounds of the estimator for this quantity, in its unit."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Further keys: preparation steps, versions, digests."""
+
+    def with_sources(self, uris: Sequence[str]) -> Provenance:
+        """The same with further images, each named once."""
+        return replace(self, sources=list(dict.fromkeys([*self.sources, *uris])))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Share of voxels inside the mask."""
+
+    invalid: float
+    """Not finite: no estimate."""
+    out_of_range: float
+    """Of all, finite and outside (or on) the valid range."""
+
+
+def count(values: NDArray[np.floating], valid_range: tuple[float, float] | None) -> Counts:
+    """Shares of invalid and out-of-range voxels among ``(V,)`` values inside the mask."""
+    if values.size == 0:
+        return Counts(0.0, 0.0)
+    finite = np.isfinite(values)
+    outside = 0.0
+    if valid_range is not None:
+        low, high = valid_range
+        outside = float(np.mean(finite & ((values <= low) | (values >= high))))
+    return Counts(float(np.mean(~finite)), outside)
+
+
+def map_sidecar(
+    origin: Origin,
+    item: MapItem,
+    desc: str,
+    provenance: Provenance,
+    counts: Counts,
+    *,
+    of: str = "",
+    space: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Sidecar of a map; the same keys for every map.
+
+    Parameters
+    ----------
+    origin
+        The series.
+    item
+        The quantity.
+    desc
+        ``nlls``, ``nllsStd`` ...; must be described in ``grammar.toml``.
+    provenance, counts
+        What went in, and shares of unusable voxels.
+    of
+        For ``<estimator>Std``: BIDS URI of the map whose standard deviation this is.
+    space
+        ``SpatialReference`` and ``Resolution`` of a map in another space.
+
+    Raises
+    ------
+    OutputError
+        If a standard deviation does not say of what.
+    """
+    estimator = desc.removesuffix(_STD)
+    about = grammar()["estimators"][estimator]
+    is_std = desc.endswith(_STD)
+    if is_std and not of:
+        raise OutputError(f"desc-{desc} of {item.name}: the map it belongs to is missing.")
+    model = {
+        "Name": model_label(origin.model),
+        "Parameter": item.name,
+        "URL": grammar()["models"][origin.model]["url"],
+    }
+    words = f"Standard deviation: {item.description}" if is_std else item.description
+    low_high = None if is_std or provenance.valid_range is None else list(provenance.valid_range)
+    sidecar: dict[str, Any] = {
+        "SkullStripped": True,
+        "Units": item.unit,
+        "Description": words,
+        "Model": model,
+        "EstimationAlgorithm": about["algorithm"],
+        "EstimationReference": about["reference"],
+        "Sources": [*origin.sources, *provenance.sources],
+        "WeightsSHA256": provenance.weights_sha256,
+        "WeightsName": provenance.weights_name,
+        "ValidRange": low_high if low_high is not None else "n/a",
+        "InvalidFraction": round(counts.invalid, 6),
+        "OutOfRangeFraction": round(counts.out_of_range, 6),
+        "B1Source": provenance.b1_source,
+        "MagneticFieldStrength": origin.metadata.get("MagneticFieldStrength", "n/a"),
+    }
+    if is_std:
+        sidecar["Uncertainty"] = {"Kind": "standard deviation", "Of": of}
+    return {**sidecar, **dict(space or {}), **provenance.extra}
+
+
+def image_sidecar(
+    origin: Origin,
+    description: str,
+    *,
+    units: str = "",
+    skull_stripped: bool = False,
+    sources: Sequence[str] = (),
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Sidecar of a mask, label image, reference image or resampled field map."""
+    sidecar: dict[str, Any] = {
+        "SkullStripped": skull_stripped,
+        "Description": description,
+        "Sources": list(dict.fromkeys([*origin.sources, *sources])),
+    }
+    if units:
+        sidecar["Units"] = units
+    return {**sidecar, **(extra or {})}

@@ -1,0 +1,1 @@
+"""``brnn``: one module for each command of the scientist's toolbox."""

@@ -1,0 +1,93 @@
+"""``brnn``: the scientist's toolbox. One subcommand is one module and one line in this table."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Protocol, cast
+
+from bids_brnn import __version__
+from bids_brnn.errors import EXIT_OK, EXIT_USAGE, BidsBrnnError
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "demo": (
+        "bids_brnn.cli.toolbox.demo",
+        "make a small data set with known truth, map it, compare",
+    ),
+    "simulate": (
+        "bids_brnn.cli.toolbox.simulate",
+        "signals, derivatives and bounds of parameter sets",
+    ),
+    "crb": (
+        "bids_brnn.cli.toolbox.crb",
+        "what a pulse train can measure: tables and plots of bounds",
+    ),
+    "train": (
+        "bids_brnn.cli.toolbox.train",
+        "train a network for a pulse train, a prior and a rank",
+    ),
+    "evaluate": (
+        "bids_brnn.cli.toolbox.evaluate",
+        "judge a trained network against bounds and fits",
+    ),
+    "models": ("bids_brnn.cli.toolbox.models", "list trained networks, or show the card of one"),
+}
+"""Name of the subcommand, its module (loaded only when called) and what it does."""
+
+
+class Command(Protocol):
+    """What the module of a subcommand offers."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare options and describe the command."""
+
+    def run(self, options: argparse.Namespace) -> int:
+        """Do it; returns the exit code."""
+
+
+def _overview() -> argparse.ArgumentParser:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {words}" for name, (_, words) in COMMANDS.items()]
+    parser = argparse.ArgumentParser(
+        prog="brnn",
+        usage="brnn [--version] COMMAND ...",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Toolbox of bids_brnn; the BIDS App itself is the command bids_brnn.",
+        epilog="commands:\n" + "\n".join(lines) + "\n\nbrnn COMMAND --help explains one of them.",
+    )
+    parser.add_argument("--version", action="version", version=f"brnn {__version__}")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=argparse.SUPPRESS)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; problems the user can cure become one sentence and an exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    overview = _overview()
+    if not words:
+        overview.print_help(sys.stderr)
+        return EXIT_USAGE
+    name = overview.parse_args(words[:1]).command
+    module, description = COMMANDS[name]
+    command = cast(Command, importlib.import_module(module))
+    parser = argparse.ArgumentParser(
+        prog=f"brnn {name}",
+        description=description.capitalize() + ".",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_arguments(parser)
+    options = parser.parse_args(words[1:])
+    try:
+        return command.run(options)
+    except BidsBrnnError as error:
+        sys.stderr.write(f"brnn {name}: {error}\n")
+        return error.exit_code
+    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+        sys.stderr.close()
+        return EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""``brnn train``: from a sidecar, a prior and a rank to a model that the App can use."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bids_brnn.errors import EXIT_OK, UsageError
+from bids_brnn.experiments.make import Progress, make_models
+from bids_brnn.experiments.reading import read_experiment
+
+_QUIET = 10.0  # s between two lines of the simulation
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``brnn train``."""
+    parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="what to train")
+    parser.add_argument(
+        "out", type=Path, metavar="OUT", help="folder; an interrupted training in it goes on"
+    )
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all)")
+    parser.epilog = (
+        "a configuration needs no more than three lines:\n"
+        '  model = "gbloch"\n  sidecar = "sub-01/anat/sub-01_acq-hsfp_QMT.json"\n  rank = 15\n'
+        "see docs/training.md and pipelines/train for all others."
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, store, say what to do next."""
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: this machine has no usable CUDA device; use cpu")
+    device = options.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if options.threads is not None:
+        torch.set_num_threads(max(1, options.threads))
+    experiment = read_experiment(options.config)
+    reporter = _Reporter(options.out)
+    cards = make_models(
+        experiment,
+        options.out,
+        device=device,
+        progress=Progress(reporter.simulated, reporter.trained, reporter.imitated),
+    )
+    for card in cards:
+        sys.stdout.write(f"{card}\n")
+    sys.stdout.write(f"next: brnn evaluate {cards[0]}\n")
+    return EXIT_OK
+
+
+class _Reporter:
+    """Lines on stderr and a table of the live curves per network."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.last = time.monotonic()
+
+    def simulated(self, done: int, total: int) -> None:
+        """Fingerprints simulated so far."""
+        now = time.monotonic()
+        if now - self.last > _QUIET or done == total:
+            self.last = now
+            sys.stderr.write(f"simulated {done} of {total} fingerprints\n")
+
+    def imitated(self, step: int, error: float) -> None:
+        """Relative error of the surrogate signal."""
+        sys.stderr.write(f"surrogate step {step}: relative residual {error:.2e}\n")
+
+    def trained(self, name: str, row: Any) -> None:
+        """One row of the live curves."""
+        bias = [v for key, v in row.items() if key.endswith("squared_bias_over_crb")]
+        spread = [v for key, v in row.items() if key.endswith("variance_over_crb")]
+        text = f"{name} step {row['step']}: loss {row['loss']:.4f}"
+        if bias:
+            text += f", squared bias {' '.join(f'{v:.3f}' for v in bias)}"
+            text += f", variance {' '.join(f'{v:.2f}' for v in spread)}"
+        sys.stderr.write(f"{text} ({row['seconds']:.0f} s)\n")
+        path = self.folder / f"{name}.curves.tsv"
+        new = not path.is_file()
+        with path.open("a", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, list(row), delimiter="\t", lineterminator="\n")
+            if new:
+                table.writeheader()
+            table.writerow(row)

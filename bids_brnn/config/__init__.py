@@ -1,0 +1,1 @@
+"""What a run is asked to do, and the TOML files that may say it."""

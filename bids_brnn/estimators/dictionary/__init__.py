@@ -1,0 +1,1 @@
+"""Dictionary matching in a subspace, refined between the atoms."""

@@ -1,0 +1,326 @@
+"""Dictionary matching: the atom most parallel to each voxel, refined between atoms."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bids_brnn.errors import DataError
+from bids_brnn.estimators.base import Estimate
+from bids_brnn.estimators.checkpoint import Checkpoint, content_key
+from bids_brnn.estimators.dictionary.atoms import Dictionary, Tangents, default_atoms, simulate
+from bids_brnn.estimators.dictionary.cache import dictionary_key, load, store
+from bids_brnn.estimators.dictionary.refine import (
+    Explained,
+    better_of,
+    explain,
+    standard_deviation,
+    step,
+)
+from bids_brnn.estimators.dictionary_maps import Maps
+from bids_brnn.estimators.voxels import (
+    Progress,
+    blocks,
+    check_data,
+    known_values,
+    real_dtype,
+    take,
+    usable_voxels,
+    within_bounds,
+)
+from bids_brnn.information.noise import residual_noise
+from bids_brnn.parameters import ParameterSet
+from bids_brnn.signals.base import SignalModel
+
+_log = logging.getLogger(__name__)
+
+_B1_STEP = 0.05
+"""Width of automatic B1 bins; what is left is corrected by the refinement."""
+
+
+@dataclass(frozen=True, eq=False)
+class DictionaryEstimator:
+    """Largest complex inner product with simulated atoms.
+
+    Time frames are compressed to the leading singular vectors of the atoms; coefficients of a
+    compressed model are matched as they are. ``quality`` holds ``match``, ``|<s, y>|/(|s| |y|)``
+    of the estimate. Standard deviations are Cramer-Rao bounds at the estimate, for the given
+    noise level or that of the residual (McGivney 2014, 10.1109/TMI.2014.2337321).
+    """
+
+    model: SignalModel
+    atoms: Tensor | None = None
+    """``(A, P)``; by default a logarithmic grid of R1 and R2, or low-discrepancy points between
+    the bounds for a model with other parameters."""
+    n_atoms: int = 10_000
+    """Number of default atoms, at least."""
+    seed: int = 1
+    """Of default atoms that are low-discrepancy points."""
+    rank: int | None = None
+    """Coefficients that are matched; by default as many as leave out 1e-5 of the atoms' energy,
+    and all coefficients of a model that is compressed already."""
+    b1_bins: Sequence[float] | None = None
+    """B1 values that get a dictionary of their own; each voxel is matched in the nearest. By
+    default steps of 0.05 between the bounds. Used where B1 is supplied or has the role."""
+    refine: int = 1
+    """Damped Gauss-Newton steps from the best atom; 0 leaves the values on the grid."""
+    with_std: bool = True
+    """Whether to give standard deviations (needs derivatives of the model)."""
+    block_size: int = 4096
+    """Voxels estimated together; does not change the result."""
+    cache_dir: Path | str | None = None
+    """Folder for simulated dictionaries, shared by all runs and jobs; none by default."""
+    progress: Progress | None = None
+    """Called with the voxels done and their number where ``estimate`` gets nothing else."""
+    channels: int = 2
+    """Noise channels of a value: 2 for complex data, 1 where model and data are magnitudes."""
+    name: str = field(default="dict", init=False)
+
+    def __post_init__(self) -> None:
+        least = min(self.block_size, self.n_atoms, 1 if self.rank is None else self.rank)
+        if least < 1 or self.refine < 0:
+            raise DataError("block_size, n_atoms and rank must be at least 1, refine at least 0")
+        atoms = self.atoms
+        if atoms is not None and (
+            atoms.ndim != 2 or atoms.shape[0] < 1 or atoms.shape[1] != len(self.parameters)
+        ):
+            raise DataError(
+                f"atoms have shape {tuple(atoms.shape)}; (atoms, {len(self.parameters)}) is needed"
+            )
+        if self.b1_bins is not None and (
+            not len(self.b1_bins) or "B1" not in self.parameters.names
+        ):
+            raise DataError("b1_bins need at least one value and a model with the parameter B1")
+
+    @property
+    def parameters(self) -> ParameterSet:
+        """Parameters of the model, in the order of ``Estimate.theta``."""
+        return self.model.parameters
+
+    def estimate(
+        self,
+        data: Tensor,
+        supplied: Mapping[str, Tensor] | None = None,
+        *,
+        sigma: float | Tensor | None = None,
+        progress: Progress | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> Estimate:
+        """Estimate parameters of ``data`` ``(V, R)`` complex.
+
+        Parameters
+        ----------
+        data
+            Coefficients or time frames, whatever the model produces.
+        supplied
+            Known values ``(V,)`` by parameter name. B1 selects the bin; any other only enters the
+            refinement.
+        sigma
+            Noise standard deviation per channel, scalar or ``(V,)``; by default, and where it is
+            not positive, taken from the residual of each voxel.
+        progress
+            Called after every block with the voxels done and their number.
+        checkpoint
+            Keeps partial results on disk and goes on from those of an interrupted run.
+
+        Raises
+        ------
+        DataError
+            If a shape or dtype does not fit the model.
+        ParameterError
+            If a supplied name is no parameter of the model.
+        """
+        check_data(data, self.model.n_samples)
+        known = known_values(self.parameters, supplied, data)
+        noise = torch.as_tensor(0.0 if sigma is None else sigma, device=data.device).reshape(-1)
+        if noise.shape[0] not in (1, len(data)):
+            raise DataError(f"sigma has {noise.shape[0]} values for {len(data)} voxels")
+        usable = usable_voxels(data) & within_bounds(self.parameters, known, data)
+        voxels = torch.nonzero(usable)[:, 0]
+        if len(voxels) < len(data):
+            _log.warning("%d of %d voxels cannot be estimated", len(data) - len(voxels), len(data))
+        groups = list(self._bins(voxels, known))
+        order = torch.cat([members for _, members in groups]) if groups else voxels
+        maps = Maps(data, len(self.parameters), with_std=self.with_std)
+        key = "" if checkpoint is None else self._key(data, known, noise)
+        resumed = 0 if checkpoint is None else maps.restore(order, checkpoint.load(key))
+        report = progress or self.progress
+        done = 0
+        for b1, members in groups:
+            for rows in blocks(len(members), self.block_size):
+                block = members[rows]
+                done += len(block)
+                if done <= resumed:
+                    continue
+                here = {column: take(values, block) for column, values in known.items()}
+                maps.put(block, self._estimate_block(data[block], here, take(noise, block), b1))
+                if checkpoint is not None and checkpoint.due():
+                    checkpoint.save(maps.stored(order[:done]), key)
+                if report is not None:
+                    report(done, len(voxels))
+        return maps.estimate()
+
+    def _key(self, data: Tensor, known: Mapping[int, Tensor], noise: Tensor) -> str:
+        """Changes with anything that changes the result or its order."""
+        dtype = real_dtype(data)
+        options = (self.b1_bins, self.refine, self.with_std, self.block_size)
+        return content_key(
+            dictionary_key(self.model, self._atoms, self.rank, dtype),
+            options,
+            data,
+            noise,
+            *(part for item in sorted(known.items()) for part in item),
+        )
+
+    @cached_property
+    def _atoms(self) -> Tensor:
+        atoms = self.atoms
+        if atoms is None:
+            atoms = default_atoms(self.parameters, self.n_atoms, self.seed)
+        return atoms.detach().to("cpu", torch.float64)
+
+    @cached_property
+    def _dictionaries(self) -> dict[object, tuple[Dictionary, Tangents]]:
+        return {}
+
+    def _bins(
+        self, voxels: Tensor, known: Mapping[int, Tensor]
+    ) -> Iterator[tuple[float | None, Tensor]]:
+        """Voxels that share a dictionary, with its B1 (None: the atoms are used as they are)."""
+        column = self.parameters.names.index("B1") if "B1" in self.parameters.names else -1
+        if column not in known:
+            yield None, voxels
+            return
+        values = take(known[column], voxels)
+        if known[column].shape[0] == 1 and self.b1_bins is None:
+            yield float(known[column]), voxels
+            return
+        bins = torch.tensor(self._b1_values(column), dtype=torch.float64, device=voxels.device)
+        nearest = torch.bucketize(values.contiguous(), (bins[1:] + bins[:-1]) / 2)
+        for index in torch.unique(nearest).tolist():
+            yield float(bins[index]), voxels[nearest == index]
+
+    def _b1_values(self, column: int) -> list[float]:
+        if self.b1_bins is not None:
+            return sorted(float(value) for value in self.b1_bins)
+        item = self.parameters.items[column]
+        first, last = round(item.lower / _B1_STEP), round(item.upper / _B1_STEP)
+        return [round(step * _B1_STEP, 10) for step in range(first, last + 1)]
+
+    def _dictionary(self, b1: float | None, like: Tensor) -> tuple[Dictionary, Tangents]:
+        """Simulated or read on first use; kept for all further voxels."""
+        dtype = real_dtype(like)
+        if (b1, dtype, like.device) in self._dictionaries:
+            return self._dictionaries[b1, dtype, like.device]
+        atoms = self._atoms
+        if b1 is not None:
+            atoms = atoms.clone()
+            atoms[:, self.parameters.names.index("B1")] = b1
+            if self.atoms is not None:
+                atoms = torch.unique(atoms, dim=0)
+        key = dictionary_key(self.model, atoms, self.rank, dtype)
+        folder = None if self.cache_dir is None else Path(self.cache_dir)
+        made = None if folder is None else load(folder, key, like.device)
+        if made is None:
+            made = simulate(
+                self.model,
+                atoms.to(like.device),
+                rank=self.rank,
+                dtype=dtype,
+                device=like.device,
+            )
+            if folder is not None:
+                made = store(folder, key, made)
+        found = made, Tangents(self.model, made)
+        self._dictionaries[b1, dtype, like.device] = found
+        return found
+
+    def _estimate_block(
+        self, data: Tensor, known: dict[int, Tensor], sigma: Tensor, b1: float | None
+    ) -> dict[str, Tensor]:
+        """Maps of the voxels ``data`` ``(B, N)``."""
+        dictionary, tangents = self._dictionary(b1, data)
+        data, outside, size = _normalise(data, dictionary.basis)
+        index, match = dictionary.best(data)
+        atoms = dictionary.theta[index]
+        target = atoms.clone()
+        for column, values in known.items():
+            target[:, column] = values
+        theta, signal, derivatives, explained = self._refined(
+            dictionary, tangents, index, match, target.to(match.dtype), data, outside, list(known)
+        )
+        maps = {
+            "theta": theta,
+            "m0": explained.m0 * size,
+            "residual": explained.residual,
+            "match": explained.match,
+        }
+        if self.with_std:
+            free = [column for column in range(len(self.parameters)) if column not in known]
+            noise = torch.nan_to_num(sigma, posinf=0.0).clamp_min(0) / size
+            spare = self.channels * (self.model.n_samples - 1) - len(free)
+            from_residual = residual_noise(
+                explained.residual, self.model.n_samples, len(free), channels=self.channels
+            )
+            noise = torch.where(noise > 0, noise, from_residual if spare > 0 else torch.nan)
+            maps["std"] = standard_deviation(signal, derivatives, free, noise / explained.m0.abs())
+        return maps
+
+    def _refined(
+        self,
+        dictionary: Dictionary,
+        tangents: Tangents,
+        index: Tensor,
+        match: Tensor,
+        target: Tensor,
+        data: Tensor,
+        outside: Tensor,
+        known: list[int],
+    ) -> tuple[Tensor, Tensor, Tensor, Explained]:
+        """Estimate, its signal and derivatives (empty without need), and what it explains."""
+        signal = dictionary.coefficients[index]
+        if self.refine == 0:
+            derivatives = tangents.of(index) if self.with_std else signal[..., None]
+            return target, signal, derivatives, explain(data, outside, signal)
+        model = dictionary.model(self.model)
+        free = [column for column in range(len(self.parameters)) if column not in known]
+        theta, derivatives = dictionary.theta[index].to(match.dtype), tangents.of(index)
+        for turn in range(self.refine):
+            moved = step(self.parameters, free, theta, target, data, signal, derivatives)
+            signal, derivatives = model.linearize(moved)
+            explained = explain(data, outside, signal)
+            worse = torch.nonzero(~(explained.match >= match))[:, 0]
+            if turn == 0:
+                back = target
+            if len(worse):
+                moved[worse], signal[worse], derivatives[worse], _ = better_of(
+                    model,
+                    (moved[worse], signal[worse], derivatives[worse]),
+                    data[worse],
+                    outside[worse],
+                    back[worse],
+                )
+                explained = explain(data, outside, signal)
+            theta, back, match = moved, moved, explained.match
+        return theta, signal, derivatives, explained
+
+
+def _normalise(data: Tensor, basis: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Coefficients of data of norm 1, squared norm outside the subspace, and the norm."""
+    # Two steps, so that neither the squares nor the ratio leave the range of numbers.
+    largest = torch.view_as_real(data).abs().amax((-1, -2))[:, None]
+    data = data / largest
+    norm = data.norm(dim=-1, keepdim=True)
+    data = data / norm
+    size = (largest * norm)[:, 0]
+    if basis is None:
+        return data, torch.zeros_like(size), size
+    compressed = data @ basis.conj().to(data.dtype)
+    inside = compressed.abs().double().square().sum(-1)
+    return compressed, (1 - inside).clamp_min(0).to(size.dtype), size

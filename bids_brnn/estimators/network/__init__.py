@@ -1,0 +1,1 @@
+"""The bias-reduced neural network as an estimator."""

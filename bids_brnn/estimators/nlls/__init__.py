@@ -1,0 +1,1 @@
+"""Non-linear least squares with bounds, the complex scale projected out."""

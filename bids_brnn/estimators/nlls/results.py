@@ -1,0 +1,123 @@
+"""What least squares reports of its voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from bids_brnn.estimators.nlls.problem import Problem
+from bids_brnn.estimators.nlls.solver import (
+    CONVERGED,
+    ITERATION_LIMIT,
+    NOT_FINITE,
+    RESOLVED,
+    STALLED,
+    Solution,
+    noise_variance,
+)
+from bids_brnn.estimators.voxels import real_dtype
+from bids_brnn.information.bounds import inverse_information
+from bids_brnn.parameters import ParameterSet
+
+INVALID = 0
+STOP_REASONS: Mapping[int, str] = {
+    INVALID: "not estimated: data NaN, infinite or zero, or supplied value missing or impossible",
+    CONVERGED: "converged",
+    RESOLVED: "converged as far as round-off lets the cost fall",
+    ITERATION_LIMIT: "iteration limit",
+    NOT_FINITE: "not estimated: the model is not finite at any start",
+    STALLED: "no step lowers the cost, though the derivatives promise it",
+}
+"""Meaning of the values of ``quality["stop"]``."""
+
+_AT_BOUND = 1e-6
+"""Distance to a bound, in units of the interval, that counts as being on it."""
+
+
+def on_bound(unit: Tensor) -> tuple[Tensor, Tensor]:
+    """Flags of coordinates on their lower and on their upper bound."""
+    return unit <= _AT_BOUND, unit >= 1 - _AT_BOUND
+
+
+def block_maps(
+    problem: Problem, solution: Solution, n_starts: Tensor, size: Tensor
+) -> dict[str, Tensor]:
+    """Everything that is reported of a block."""
+    voxels = torch.arange(len(size), device=size.device)
+    theta = problem.theta(solution.unit, voxels)
+    free = problem.free
+    lower, upper = problem.model.parameters.bounds(theta)
+    std = torch.zeros_like(theta)
+    std[:, free] = _unit_std(solution, problem) * (upper - lower)[free]
+    failed = solution.reason == NOT_FINITE
+    low, up = on_bound(solution.unit)
+    bits = torch.tensor([1 << column for column in free], dtype=torch.long, device=size.device)
+    mask = (low * bits).sum(-1) + (up * (bits << theta.shape[-1])).sum(-1)
+    maps = {
+        "theta": theta,
+        "std": std,
+        "m0": solution.quadratic.m0 * size,
+        "residual": solution.quadratic.cost.clamp_min(0).sqrt(),
+    }
+    for values in maps.values():
+        values[failed] = torch.nan
+    maps["iterations"] = solution.iterations
+    maps["stop"] = solution.reason
+    maps["at_bound"] = torch.where(failed, 0, mask)
+    maps["starts"] = n_starts
+    return maps
+
+
+def _unit_std(solution: Solution, problem: Problem) -> Tensor:
+    """Standard deviations in unit coordinates, at most 1."""
+    cost, information = solution.quadratic.cost, solution.quadratic.information
+    noise = noise_variance(cost, problem.variance, problem.degrees)
+    bounded = information / noise[:, None, None]
+    bounded.diagonal(dim1=-2, dim2=-1).add_(1.0)
+    std = inverse_information(bounded).diagonal(dim1=-2, dim2=-1).sqrt()
+    if problem.degrees < 1:  # nothing is left to take the noise from
+        std = torch.where(problem.variance[:, None] > 0, std, torch.nan)
+    return std
+
+
+def bounds_hit(at_bound: Tensor, parameters: ParameterSet) -> dict[str, tuple[Tensor, Tensor]]:
+    """Decode ``quality["at_bound"]``: flags ``(V,)`` of (lower, upper) bound by parameter name."""
+    n = len(parameters)
+    return {
+        name: ((at_bound >> column & 1).bool(), (at_bound >> (n + column) & 1).bool())
+        for column, name in enumerate(parameters.names)
+    }
+
+
+def empty_maps(data: Tensor, n_parameters: int) -> dict[str, Tensor]:
+    """Maps of voxels that are not estimated."""
+    n, device, real = len(data), data.device, real_dtype(data)
+    maps = {
+        "theta": torch.full((n, n_parameters), torch.nan, dtype=real, device=device),
+        "std": torch.full((n, n_parameters), torch.nan, dtype=real, device=device),
+        "m0": torch.full((n,), torch.nan, dtype=data.dtype, device=device),
+        "residual": torch.full((n,), torch.nan, dtype=real, device=device),
+    }
+    for name in ("iterations", "stop", "at_bound", "starts"):
+        maps[name] = torch.full((n,), INVALID, dtype=torch.int32, device=device)
+    return maps
+
+
+def done_rows(maps: dict[str, Tensor], voxels: Tensor) -> dict[str, Tensor]:
+    """Maps of the voxels that are done, in a form that can be stored."""
+    done = {name: values[voxels] for name, values in maps.items()}
+    done["m0"] = torch.view_as_real(done["m0"])
+    return done
+
+
+def resume(maps: dict[str, Tensor], stored: dict[str, Tensor], voxels: Tensor) -> int:
+    """Fill in what an earlier run has done; returns how many of ``voxels`` that is."""
+    if not stored:
+        return 0
+    done = len(stored["residual"])
+    stored["m0"] = torch.view_as_complex(stored["m0"])
+    for name, values in stored.items():
+        maps[name][voxels[:done]] = values.to(maps[name].device)
+    return done

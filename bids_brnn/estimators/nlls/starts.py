@@ -1,0 +1,230 @@
+"""Where the fit of each voxel starts: a coarse dictionary that knows its own derivatives."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from bids_brnn.errors import DataError
+from bids_brnn.estimators.nlls.box import box_step, decrease
+from bids_brnn.estimators.nlls.solver import stack
+from bids_brnn.estimators.voxels import blocks
+from bids_brnn.parameters import QMT, ParameterSet
+from bids_brnn.priors import qmt_prior
+from bids_brnn.signals.base import SignalModel
+
+_ATOM_BLOCK = 8192
+_STEP_NUMBERS = 2**22
+"""Numbers in the derivatives of the atoms that make a step together."""
+_NEAR = 0.1
+"""Atoms are neighbours when no coordinate differs by more than this share of its bounds."""
+_STEP_DAMPING = 0.03
+"""Atoms are coarse: a full Gauss-Newton step from one would leave the range of its tangent."""
+
+
+def spread_candidates(parameters: ParameterSet, n: int | None = None, seed: int = 1) -> Tensor:
+    """Low-discrepancy points between the bounds, ``(n, P)`` float64.
+
+    Three of four points gather around the start values of the parameters that are estimated (the
+    cube of an even distribution, which still reaches to the bounds); the fourth, and all other
+    parameters, are even on both sides of the start. Rates and times whose bounds are positive and
+    span more than a factor 4 are spread logarithmically. By default ``n`` doubles with every
+    parameter, up to 4096.
+    """
+    n_parameters = len(parameters)
+    if n is None:
+        n = min(256 * 2**n_parameters, 4096)
+    sobol = torch.quasirandom.SobolEngine(n_parameters, scramble=True, seed=seed)
+    even = 2 * sobol.draw(n, dtype=torch.float64) - 1
+    points = torch.empty_like(even)
+    gathered = torch.arange(n) >= n // 4  # a block of the sequence is even in itself
+    for column, item in enumerate(parameters):
+        shift = even[:, column].clone()
+        if item.role == "estimated":
+            shift[gathered] **= 3
+        wide = item.lower > 0 and item.upper > 4 * item.lower
+        low, middle, high = (
+            math.log(value) if wide else value for value in (item.lower, item.start, item.upper)
+        )
+        point = middle + torch.where(shift > 0, shift * (high - middle), shift * (middle - low))
+        points[:, column] = torch.exp(point) if wide else point
+    return points
+
+
+def default_candidates(parameters: ParameterSet, seed: int = 1) -> Tensor:
+    """Points to try where nothing better is given, ``(S, P)`` float64.
+
+    Between the bounds; for quantitative magnetization transfer every second one is a draw from
+    the prior of tissues instead, because fluid and fat lie far from the rest in many parameters
+    at once.
+    """
+    points = spread_candidates(parameters, seed=seed)
+    if parameters.names == QMT.names:
+        rng = torch.Generator().manual_seed(seed)
+        draws = qmt_prior(parameters).sample(len(points) // 2, rng=rng).to(points)
+        points = torch.cat([draws, spread_candidates(parameters, len(points) // 2, seed)])
+    return points
+
+
+@dataclass(frozen=True)
+class Starts:
+    """Points to start from, in unit coordinates, and what they promise."""
+
+    unit: Tensor
+    """``(B, K, P)`` in [0, 1]."""
+    cost: Tensor
+    """``(B, K)``: expected cost; infinite where used up."""
+
+    def take_best(self) -> tuple[Tensor, Tensor]:
+        """Point of the lowest cost ``(B, P)``, and that cost ``(B,)``; it is then used up."""
+        cost, index = self.cost.min(1)
+        voxel = torch.arange(len(cost), device=cost.device)
+        self.cost[voxel, index] = torch.inf
+        return self.unit[voxel, index], cost
+
+    def discard(self, points: Tensor) -> None:
+        """Put the points that are flagged ``(B, K)`` out of use."""
+        self.cost[points] = torch.inf
+
+    def rows(self, rows: Tensor) -> Starts:
+        """Those of some voxels."""
+        return Starts(self.unit[rows], self.cost[rows])
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """``S`` simulated signals, of unit norm, with derivatives in unit coordinates."""
+
+    unit: Tensor
+    """``(S, P)`` in [0, 1], float64."""
+    signal: Tensor
+    """``(S, N)`` complex64."""
+    slopes: Tensor | None
+    """``(S, 2N, P)`` float32: derivatives, real above imaginary parts; None where they would take
+    too much memory."""
+
+    @classmethod
+    def simulate(
+        cls, model: SignalModel, theta: Tensor, *, memory_limit: int = 256 * 2**20
+    ) -> Candidates:
+        """Simulate ``theta`` ``(S, P)``, clamped to the bounds, in blocks.
+
+        Raises
+        ------
+        DataError
+            If no candidate gives a finite, non-zero signal.
+        """
+        parameters = model.parameters
+        # Single precision is plenty for a coarse choice.
+        theta = theta.to(torch.float32)
+        lower, upper = parameters.bounds(theta)
+        theta = torch.minimum(torch.maximum(theta, lower), upper)
+        wide = model.n_samples * (len(parameters) + 1) * 8 * len(theta) > memory_limit
+        signals, slopes = [], []
+        size = max(1, memory_limit // (64 * model.n_samples * (len(parameters) + 1)))
+        for rows in blocks(len(theta), min(size, 1024)):
+            if wide:
+                signal = model(theta[rows])
+            else:
+                signal, derivatives = model.linearize(theta[rows])
+                norm = signal.norm(dim=-1)[:, None, None]
+                slopes.append(stack(derivatives) * (upper - lower) / norm)
+            signals.append(signal / signal.norm(dim=-1, keepdim=True))
+        signal = torch.cat(signals)
+        good = torch.isfinite(torch.view_as_real(signal)).all(-1).all(-1)
+        slope = torch.cat(slopes) if slopes else None
+        if slope is not None:
+            good &= torch.isfinite(slope).flatten(1).all(-1)
+        if not bool(good.any()):
+            raise DataError("no start candidate gives a finite signal; check their units")
+        unit = parameters.to_unit(theta[good].to(torch.float64)).clamp(0, 1)
+        return cls(unit, signal[good], None if slope is None else slope[good])
+
+    @cached_property
+    def _information(self) -> Tensor:
+        """``(S, P, P)``: Fisher information at M0 = 1 with M0 unknown."""
+        assert self.slopes is not None
+        both = torch.stack([stack(self.signal), stack(1j * self.signal)], 1)
+        along = both @ self.slopes
+        return self.slopes.mT @ self.slopes - along.mT @ along
+
+    def starts(self, data: Tensor, known: dict[int, Tensor], n: int = 32) -> Starts:
+        """Promising points of each voxel.
+
+        Parameters
+        ----------
+        data
+            ``(B, N)`` complex of unit norm.
+        known
+            Unit coordinates ``(B,)`` that are not estimated, by column.
+        n
+            The most parallel atoms; each makes one step along its tangent.
+        """
+        n = min(n, len(self.unit))
+        unit = self.unit.new_empty((len(data), n, self.unit.shape[1]))
+        cost = self.unit.new_empty((len(data), n))
+        size = max(1, _STEP_NUMBERS // (n * data.shape[1] * self.unit.shape[1]))
+        for rows in blocks(len(data), size):
+            part = {column: values[rows] for column, values in known.items()}
+            unit[rows], cost[rows] = self._promises(data[rows], part, n)
+        return Starts(unit, cost)
+
+    def _promises(self, data: Tensor, known: dict[int, Tensor], n: int) -> tuple[Tensor, Tensor]:
+        match, atoms = self._match(data, known, n)
+        unit = self.unit[atoms]
+        cost = 1 - match.to(torch.float64) ** 2
+        if self.slopes is not None:
+            unit, cost = self._step(data, known, atoms, unit)
+        for column, values in known.items():
+            unit[..., column] = values[:, None]
+        return unit, torch.nan_to_num(cost, nan=torch.inf)
+
+    def _match(self, data: Tensor, known: dict[int, Tensor], n: int) -> tuple[Tensor, Tensor]:
+        """The ``n`` atoms most parallel to each voxel: inner products and indices, ``(B, n)``."""
+        narrow = data.to(torch.complex64)
+        best = torch.empty(len(data), 0, device=data.device)
+        index = torch.empty(len(data), 0, dtype=torch.long, device=data.device)
+        for rows in blocks(len(self.unit), _ATOM_BLOCK):
+            match = (narrow @ self.signal[rows].mH).abs()
+            for column, values in known.items():
+                away = (self.unit[rows, column] - values[:, None]).abs()
+                # Atoms with another value of what is known come last, the farther the later.
+                match = match - torch.where(away <= _NEAR, 0, 1 + away).to(match.dtype)
+            here = torch.arange(rows.start, rows.stop, device=data.device).expand_as(match)
+            best, order = torch.cat([best, match], 1).topk(min(n, rows.stop), dim=1)
+            index = torch.cat([index, here], 1).gather(1, order)
+        return best, index
+
+    def _step(
+        self, data: Tensor, known: dict[int, Tensor], atoms: Tensor, unit: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """One damped Gauss-Newton step from each atom: new points and costs expected there."""
+        assert self.slopes is not None
+        free = [column for column in range(unit.shape[-1]) if column not in known]
+        flat = atoms.flatten()
+        slopes, signal = self.slopes[flat], stack(self.signal[flat])
+        information = self._information[flat]
+        for column, values in known.items():
+            shift = (values[:, None] - unit[..., column]).flatten().to(signal.dtype)
+            signal = signal + slopes[..., column] * shift[:, None]
+        signal = torch.complex(*signal.chunk(2, 1))
+        voxels = data.to(signal.dtype).repeat_interleave(atoms.shape[1], 0)
+        m0 = (signal.conj() * voxels).sum(-1, keepdim=True)
+        m0 = m0 / (signal.conj() * signal).real.sum(-1, keepdim=True)
+        residual = voxels - m0 * signal
+        cost = (residual.conj() * residual).real.sum(-1)
+        gradient = -(stack(m0.conj() * residual)[:, None] @ slopes)[:, 0, free]
+        matrix = information[:, free][:, :, free] * (m0.conj() * m0).real[..., None]
+        damped = matrix.clone()
+        diagonal = damped.diagonal(dim1=-2, dim2=-1)
+        diagonal += _STEP_DAMPING * (diagonal + cost[:, None]) + 1e-12
+        here = unit[..., free].flatten(0, 1).to(cost.dtype)
+        step = box_step(damped, gradient, -here, 1 - here)
+        cost = cost - decrease(gradient, matrix, step)
+        moved = unit.clone()
+        moved[..., free] = (here + step).clamp(0, 1).reshape(unit[..., free].shape).to(unit.dtype)
+        return moved, cost.reshape(atoms.shape).to(torch.float64)

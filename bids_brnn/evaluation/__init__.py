@@ -1,0 +1,1 @@
+"""Bias and variance of estimators, in units of the Cramér-Rao bound."""

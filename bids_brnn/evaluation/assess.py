@@ -1,0 +1,295 @@
+"""The numbers of a model card: how a stored model does against the Cramer-Rao bound and fits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bids_brnn.errors import ParameterError
+from bids_brnn.estimators.base import Estimator
+from bids_brnn.estimators.network.estimator import Precision, Spread
+from bids_brnn.evaluation import moments as evaluate
+from bids_brnn.information.bounds import covariance
+from bids_brnn.information.noise import add_noise
+from bids_brnn.information.second_order import second_order_bounds
+from bids_brnn.learning.training_set import TrainingSet
+from bids_brnn.parameters import ParameterSet
+from bids_brnn.priors import TISSUES, tissue_values
+from bids_brnn.signals.base import SignalModel
+from bids_brnn.zoo.store import StoredModel
+
+SNR_LEVELS = (10.0, 15.0, 20.0, 30.0, 40.0, 50.0)
+FIXED_LEVELS = (20.0, 50.0)
+_TIMED = 65536
+_FACTORS = (0.7, 0.85, 1.0, 1.15, 1.3)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How many fingerprints and draws; the defaults are those of the cards."""
+
+    fingerprints: int = 4096
+    """Held-out ones: few of them hold much of the squared bias, so that fewer know it badly."""
+    in_band: int = 2000
+    draws: int = 1000
+    tissue_draws: int = 20000
+    peer_draws: int = 200
+    """Draws per SNR of estimators that are slow."""
+
+
+def assess(
+    stored: StoredModel,
+    model: SignalModel,
+    held_out: TrainingSet,
+    *,
+    effort: Effort | None = None,
+    peers: Mapping[str, Estimator] | None = None,
+    seed: int = 7,
+) -> dict[str, Any]:
+    """Evaluate a stored model on held-out fingerprints and on tissues.
+
+    Parameters
+    ----------
+    stored
+        From :func:`bids_brnn.zoo.store.load_model`.
+    model
+        The exact signal model, in the coefficients of training.
+    held_out
+        Fingerprints that were not trained with.
+    effort
+        Numbers of fingerprints and draws.
+    peers
+        Other estimators by name for the curves against SNR, on fewer draws.
+    seed
+        Of all noise.
+
+    Returns
+    -------
+    dict
+        ``held_out`` (SNR uniform as in training), ``in_band`` at fixed SNR (where the model has
+        off-resonance), ``tissues`` (curves against SNR, by estimator), ``sweep``,
+        ``around_white_matter``, ``outside_training``, ``bf16_error_over_crb_std`` and
+        ``voxels_per_core_second``.
+    """
+    effort = effort or Effort()
+    judge = _Judge(stored, model, seed)
+    chosen = held_out[: effort.fingerprints]
+    low_high = stored.card.snr_range
+    snr = evaluate.uniform_snr(len(chosen), low_high, judge.rng())
+    result: dict[str, Any] = {
+        "fingerprints": len(chosen),
+        "draws": effort.draws,
+        "held_out": judge.summary(chosen, snr, effort.draws),
+        # Clipping changes little; a fifth of the draws shows where it does.
+        "held_out_clipped": judge.summary(chosen, snr, max(2, effort.draws // 5), clipped=True),
+    }
+    if "w0" in judge.parameters.names:
+        band = evaluate.in_band(held_out, judge.parameters)[: effort.in_band]
+        result["in_band_fingerprints"] = len(band)
+        result["in_band"] = {
+            f"{level:g}": judge.summary(band, torch.full((len(band),), level), effort.draws)
+            for level in FIXED_LEVELS
+        }
+    result["tissues"] = {
+        name: {"network": judge.curves(fingerprint, effort.tissue_draws)}
+        for name, fingerprint in judge.tissues().items()
+    }
+    for peer, estimator in (peers or {}).items():
+        for name, fingerprint in judge.tissues().items():
+            result["tissues"][name][peer] = judge.curves(
+                fingerprint, effort.peer_draws, estimator=estimator
+            )
+    result["sweep"] = judge.sweep(effort.draws)
+    result["around_white_matter"] = judge.around(effort.tissue_draws // 4)
+    result["outside_training"] = judge.outside()
+    result.update(judge.precision_and_speed(held_out))
+    return result
+
+
+class _Judge:
+    """A stored model with everything that its evaluation needs again and again."""
+
+    def __init__(self, stored: StoredModel, model: SignalModel, seed: int) -> None:
+        self.stored, self.model, self.seed = stored, model, seed
+        self.parameters: ParameterSet = stored.surrogate.parameters
+        self.names = self.parameters.select("estimated").names
+        self.columns = self.parameters.index(self.names)
+        self.outputs = [stored.network.spec.outputs.index(name) for name in self.names]
+
+    def rng(self) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed)
+
+    def network(self, coefficients: Tensor, theta: Tensor) -> Tensor:
+        """Float32 outputs, not clipped to the bounds of the parameters."""
+        spec = self.stored.network.spec
+        columns = self.parameters.index(spec.supplied)
+        known = {name: theta[:, c] for name, c in zip(spec.supplied, columns, strict=True)}
+        with torch.no_grad():
+            inputs = self.stored.network.prepare(coefficients, known)
+            result: Tensor = self.stored.network(inputs)[:, self.outputs]
+        return result
+
+    def through(self, estimator: Estimator) -> evaluate.Estimate:
+        """Another estimator as an estimating function of the estimated parameters."""
+        supplied = self.parameters.columns("supplied")
+
+        def estimate(coefficients: Tensor, theta: Tensor) -> Tensor:
+            known = {self.parameters.names[c]: theta[:, c] for c in supplied}
+            found = estimator.estimate(coefficients, known or None).theta
+            return found[:, self.columns]
+
+        return estimate
+
+    def clipped(self, coefficients: Tensor, theta: Tensor) -> Tensor:
+        """As delivered in maps: within the bounds of the parameters."""
+        lower, upper = self.parameters.bounds(theta)
+        return self.network(coefficients, theta).clamp(lower[self.columns], upper[self.columns])
+
+    def summary(
+        self, data: TrainingSet, snr: Tensor, draws: int, *, clipped: bool = False
+    ) -> dict[str, Any]:
+        estimate = self.clipped if clipped else self.network
+        found = evaluate.moments(estimate, data, self.columns, snr, draws=draws, rng=self.rng())
+        return evaluate.summarise(found, self.names)
+
+    def fingerprints(self, theta: Tensor) -> TrainingSet:
+        """Exact coefficients and bounds of ``theta`` ``(n, P)``."""
+        wide = theta.double()
+        signal, derivatives = self.model.linearize(wide)
+        free = self.parameters.columns("estimated", "nuisance")
+        bound = torch.zeros_like(wide)
+        bound[:, free] = covariance(signal, derivatives[..., free]).diagonal(dim1=-2, dim2=-1)
+        return TrainingSet(signal.to(torch.complex64), theta.float(), bound.float())
+
+    def tissues(self) -> dict[str, TrainingSet]:
+        found = {}
+        for name in TISSUES:
+            try:
+                theta = tissue_values(self.parameters, name, torch.zeros(1, dtype=torch.float64))
+            except ParameterError:
+                continue
+            found[name] = self.fingerprints(theta.reshape(1, -1))
+        return found
+
+    def curves(
+        self, tissue: TrainingSet, draws: int, *, estimator: Estimator | None = None
+    ) -> dict[str, Any]:
+        estimate = self.network if estimator is None else self.through(estimator)
+        least = second_order_bounds(self.model, tissue.theta[0], SNR_LEVELS)[:, self.columns]
+        return evaluate.snr_curves(
+            estimate,
+            tissue,
+            self.columns,
+            self.names,
+            SNR_LEVELS,
+            draws=draws,
+            rng=self.rng(),
+            unbiased=least,
+        )
+
+    def sweep(self, draws: int) -> dict[str, Any]:
+        """The transverse rate from 5 to 19 1/s, all others at white matter, SNR 20."""
+        swept = next(name for name in ("R2f", "R2") if name in self.parameters.names)
+        column = self.parameters.index((swept,))[0]
+        theta = tissue_values(self.parameters, "WM", torch.zeros(1, dtype=torch.float64))
+        theta = theta.reshape(1, -1).repeat(15, 1)
+        theta[:, column] = torch.linspace(5, 19, 15, dtype=torch.float64)
+        table = evaluate.sweep(
+            self.network,
+            self.fingerprints(theta),
+            column,
+            self.columns,
+            self.names,
+            20.0,
+            draws=draws,
+            rng=self.rng(),
+        )
+        return {"parameter": swept, **table}
+
+    def around(self, draws: int) -> dict[str, Any]:
+        """White matter at SNR 20 with one parameter off: bias and spread of that parameter.
+
+        An estimator may be unbiased and efficient at one point because it is biased around it.
+        """
+        white = tissue_values(self.parameters, "WM", torch.zeros(1, dtype=torch.float64))
+        table: dict[str, Any] = {"snr": 20.0, "factor": list(_FACTORS)}
+        for output, (name, column) in enumerate(zip(self.names, self.columns, strict=True)):
+            theta = white.reshape(1, -1).repeat(len(_FACTORS), 1)
+            theta[:, column] *= torch.tensor(_FACTORS, dtype=torch.float64)
+            found = evaluate.moments(
+                self.network, self.fingerprints(theta), self.columns,
+                torch.full((len(_FACTORS),), 20.0), draws=draws, rng=self.rng(),
+            )  # fmt: skip
+            bound = found.bound[:, output].sqrt()
+            table[name] = {
+                "bias_over_crb_std": [round(float(v), 3) for v in found.bias[:, output] / bound],
+                "std_over_bound": [
+                    round(float(v), 3) for v in found.variance[:, output].sqrt() / bound
+                ],
+            }
+        return table
+
+    def outside(self) -> dict[str, Any]:
+        """White matter below and above the SNRs of training, and signals that are only noise."""
+        estimator = self.stored.estimator_in_training_basis()
+        low, high = self.stored.card.snr_range
+        white = self.tissues()["WM"]
+        table: dict[str, Any] = {}
+        for label, level in (("half_of_lowest_snr", low / 2), ("twice_highest_snr", high * 2)):
+            found = evaluate.moments(
+                self.network, white, self.columns, torch.tensor([level]), draws=2000,
+                rng=self.rng(),
+            )  # fmt: skip
+            table[label] = {
+                "snr": level,
+                "squared_bias_over_crb": dict(
+                    zip(self.names, found.squared_bias_over_bound[0].tolist(), strict=True)
+                ),
+            }
+        shape = (2000, self.model.n_samples)
+        noise = torch.randn((*shape, 2), generator=self.rng())
+        for label, data in (
+            ("noise_only", torch.view_as_complex(noise)),
+            (
+                "white_matter_snr_20",
+                add_noise(white.coefficients.expand(shape), 20.0, rng=self.rng()),
+            ),
+        ):
+            distance = estimator.estimate(data).quality["distance"]
+            table[f"flagged_{label}"] = round(float((distance > 1).double().mean()), 4)
+        return table
+
+    def precision_and_speed(self, held_out: TrainingSet) -> dict[str, Any]:
+        def half(coefficients: Tensor, theta: Tensor) -> Tensor:
+            with torch.autocast("cpu", torch.bfloat16):
+                return self.network(coefficients, theta)
+
+        error = evaluate.precision_error(
+            half, self.network, held_out, self.columns, 50.0, rng=self.rng()
+        )
+        return {
+            "bf16_error_over_crb_std": round(error["rms"], 4),
+            "voxels_per_core_second": self._speed(held_out),
+        }
+
+    def _speed(self, held_out: TrainingSet) -> dict[str, float]:
+        rows = torch.arange(_TIMED) % len(held_out)
+        data = held_out.coefficients[rows]
+        rates: dict[str, float] = {}
+        choices: dict[str, tuple[Precision, Spread]] = {
+            "bf16": ("bf16", "none"),
+            "float32": ("float32", "none"),
+            "float32_with_std": ("float32", "jacobian"),
+        }
+        for label, (precision, spread) in choices.items():
+            estimator = self.stored.estimator_in_training_basis(precision=precision, spread=spread)
+            estimator.estimate(data[:4096])
+            began = time.process_time()  # of all threads: other programs may be running
+            estimator.estimate(data)
+            rates[label] = float(f"{_TIMED / (time.process_time() - began):.3g}")
+        return rates

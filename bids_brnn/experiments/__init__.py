@@ -1,0 +1,1 @@
+"""Trainings described by files: pulse train, prior, network and stages."""

@@ -1,0 +1,141 @@
+"""Cards of freshly trained networks: where they came from, and where to stop trusting them."""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from bids_brnn.estimators.network.estimator import NetworkEstimator
+from bids_brnn.information.noise import add_noise
+from bids_brnn.learning.config import TrainingConfig
+from bids_brnn.learning.draws import network_inputs
+from bids_brnn.learning.networks import CoefficientNetwork, count_weights
+from bids_brnn.learning.surrogate import SurrogateModel
+from bids_brnn.learning.trainer import TrainingResult
+from bids_brnn.learning.training_set import TrainingSet
+from bids_brnn.priors import Prior
+from bids_brnn.zoo.card import ModelCard, parameters_to
+
+if TYPE_CHECKING:
+    from bids_brnn.experiments.experiment import Experiment
+
+
+def describe(
+    experiment: Experiment,
+    name: str,
+    config: TrainingConfig,
+    result: TrainingResult,
+    surrogate: SurrogateModel,
+    held_out: TrainingSet,
+    device: str = "cpu",
+) -> ModelCard:
+    """The card of a trained network, not yet evaluated."""
+    first = surrogate.network.body.enter
+    error = surrogate_error(surrogate, held_out)
+    return ModelCard(
+        name=name,
+        description=experiment.description,
+        model=experiment.kind,
+        network=result.network.spec.to_dict(),
+        surrogate={
+            "width": first.out_features,
+            "blocks": len(surrogate.network.body.widen),
+            "conjugate": surrogate.conjugate,
+            "relative_error_median": float(f"{float(error.median()):.3g}"),
+            "relative_error_99": float(f"{float(error.quantile(0.99)):.3g}"),
+        },
+        parameters=parameters_to(experiment.parameters),
+        sequence={
+            "digest": experiment.sequence.digest,
+            "name": experiment.sequence.name,
+            "samples": experiment.sequence.n_samples,
+            "duration": round(experiment.sequence.duration, 6),
+        },
+        subspace={
+            "digest": experiment.subspace.digest,
+            "rank": experiment.subspace.rank,
+            "samples": experiment.subspace.n_samples,
+        },
+        prior=prior_table(experiment.prior),
+        snr_range=config.snr_range,
+        loss=config.stages[-1].loss.name,
+        training={
+            "weights": count_weights(result.network),
+            "fingerprints": experiment.fingerprints,
+            "draws": result.draws,
+            "seconds": round(result.seconds, 1),
+            "threads": torch.get_num_threads(),
+            "device": device,
+            "machine": platform.machine(),
+            "torch": torch.__version__,
+            "config": config.to_dict(),
+        },
+        thresholds=thresholds(result.network, surrogate, held_out, config),
+        command=experiment.command,
+        recipe=experiment.recipe,
+    )
+
+
+def prior_table(prior: Prior) -> dict[str, Any]:
+    """The prior as plain values."""
+    return {
+        "name": prior.name,
+        "classes": [
+            {
+                "name": tissue.name,
+                "weight": tissue.weight,
+                "parameters": {
+                    name: {
+                        "shape": item.shape,
+                        "values": [item.first]
+                        if item.shape == "constant"
+                        else [item.first, item.second],
+                        "support": list(item.support),
+                        "reciprocal": item.reciprocal,
+                    }
+                    for name, item in tissue.distributions.items()
+                },
+            }
+            for tissue in prior.classes
+        ],
+    }
+
+
+def surrogate_error(surrogate: SurrogateModel, data: TrainingSet) -> Tensor:
+    """Relative residual ``(n,)`` of the surrogate signal at the true parameters."""
+    with torch.no_grad():
+        signal = surrogate(data.theta)
+    truth = data.coefficients.to(signal.device)
+    scale = (signal.conj() * truth).sum(-1) / (signal.abs() ** 2).sum(-1)
+    rest = (truth - scale[:, None] * signal).abs().square().sum(-1)
+    return (rest / truth.abs().square().sum(-1)).sqrt()
+
+
+def thresholds(
+    network: CoefficientNetwork,
+    surrogate: SurrogateModel,
+    held_out: TrainingSet,
+    config: TrainingConfig,
+) -> dict[str, float]:
+    """99th percentiles over held-out fingerprints: residual without noise, size of the inputs."""
+    device = next(network.parameters()).device
+    parameters = surrogate.parameters
+    columns = parameters.index(network.spec.supplied)
+    clean = held_out.coefficients.to(device)
+    theta = held_out.theta.to(device)
+    known = {
+        name: theta[:, column] for name, column in zip(network.spec.supplied, columns, strict=True)
+    }
+    estimator = NetworkEstimator(network, surrogate, spread="none")
+    residual = estimator.estimate(clean, known).residual
+    rng = torch.Generator(device).manual_seed(config.seed)
+    noisy = add_noise(clean, config.snr_range[0], rng=rng)
+    inputs = network_inputs(network, noisy, theta, parameters)
+    level = network.standardised(inputs).square().mean(-1)
+    return {
+        "residual": float(f"{float(residual.quantile(0.99)):.4g}"),
+        "inputs": float(f"{float(level.quantile(0.99)):.4g}"),
+    }

@@ -1,0 +1,117 @@
+"""Fingerprints of an experiment: drawn, simulated, and cached under a key of their content."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bids_brnn.experiments.experiment import Experiment, Portion
+from bids_brnn.learning.training_set import (
+    Progress,
+    TrainingSet,
+    content_key,
+    load_training_set,
+    save_training_set,
+    simulate_fingerprints,
+)
+
+_FINGERPRINTS = "fingerprints.safetensors"
+_FOCUS = "focus.safetensors"
+
+
+def training_data(
+    experiment: Experiment, folder: Path, progress: Progress | None = None
+) -> tuple[TrainingSet, TrainingSet]:
+    """Fingerprints to train with and held-out ones, cached in ``folder``."""
+    key = data_key(experiment)
+    data = _cached(experiment, folder / _FINGERPRINTS, key, _theta, progress)
+    return data.split(experiment.held_out)
+
+
+def focus_data(
+    experiment: Experiment, folder: Path, progress: Progress | None = None
+) -> TrainingSet | None:
+    """The fingerprints in focus, cached in ``folder``; None where nothing is in focus."""
+    if not experiment.focus:
+        return None
+    key = focus_key(experiment)
+    return _cached(experiment, folder / _FOCUS, key, _theta_in_focus, progress)
+
+
+def _cached(
+    experiment: Experiment,
+    path: Path,
+    key: str,
+    parameters: Callable[[Experiment], Tensor],
+    progress: Progress | None,
+) -> TrainingSet:
+    data = load_training_set(path, key=key)
+    if data is None:
+        data = simulate_fingerprints(
+            experiment.compressed,
+            parameters(experiment),
+            with_gain=_needs_gain(experiment),
+            progress=progress,
+        )
+        save_training_set(path, data, key=key)
+    return data
+
+
+def _needs_gain(experiment: Experiment) -> bool:
+    return any(stage.loss.needs_gain for stage in experiment.training.stages)
+
+
+def held_out_data(experiment: Experiment, folder: Path) -> TrainingSet:
+    """The held-out fingerprints of a training: from its cache, or simulated again."""
+    data = load_training_set(folder / _FINGERPRINTS, key=data_key(experiment))
+    if data is not None:
+        return data.split(experiment.held_out)[1]
+    theta = _theta(experiment)[-experiment.held_out :]
+    return simulate_fingerprints(experiment.compressed, theta)
+
+
+def _theta(experiment: Experiment) -> Tensor:
+    rng = torch.Generator().manual_seed(experiment.seed)
+    n = experiment.fingerprints + experiment.held_out
+    main = experiment.prior.sample(n, rng=rng, dtype=torch.float32)
+    return torch.cat([*_drawn(experiment.extra, rng), main])
+
+
+def _theta_in_focus(experiment: Experiment) -> Tensor:
+    # Not the numbers of the fingerprints beside them.
+    rng = torch.Generator().manual_seed(experiment.seed + 1)
+    return torch.cat(_drawn(experiment.focus, rng))
+
+
+def _drawn(portions: Sequence[Portion], rng: torch.Generator) -> list[Tensor]:
+    return [
+        item.prior.sample(item.fingerprints, rng=rng, dtype=torch.float32) for item in portions
+    ]
+
+
+def focus_key(experiment: Experiment) -> str:
+    """Names the fingerprints in focus."""
+    focus = [(str(item.prior.classes), item.fingerprints) for item in experiment.focus]
+    return content_key({"focus": str(focus), "data": data_key(experiment)}) if focus else ""
+
+
+def data_key(experiment: Experiment) -> str:
+    """Names the training set and the held-out fingerprints."""
+    extra = [(str(item.prior.classes), item.fingerprints) for item in experiment.extra]
+    return content_key(
+        {
+            **({"extra": str(extra)} if extra else {}),
+            "sequence": experiment.sequence.digest,
+            "basis": experiment.subspace.digest,
+            "kind": experiment.kind,
+            "prior": str(experiment.prior.classes),
+            "parameters": str(experiment.parameters),
+            "fingerprints": experiment.fingerprints,
+            "held_out": experiment.held_out,
+            "seed": experiment.seed,
+            "gain": _needs_gain(experiment),
+        }
+    )

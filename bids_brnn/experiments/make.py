@@ -1,0 +1,137 @@
+"""From a signal model, a prior and a configuration to a stored model, in resumable steps."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bids_brnn.experiments.describe import describe
+from bids_brnn.experiments.experiment import Experiment
+from bids_brnn.experiments.fingerprints import data_key, focus_data, focus_key, training_data
+from bids_brnn.learning.config import TrainingConfig
+from bids_brnn.learning.networks import build_network
+from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork, train_surrogate
+from bids_brnn.learning.trainer import Row, TrainingResult, train
+from bids_brnn.learning.training_set import Progress as SimulationProgress
+from bids_brnn.learning.training_set import TrainingSet, content_key, load_tensors, save_atomic
+from bids_brnn.zoo.store import save_model
+
+COMPARISON = "-msecrb"
+"""Added to the name of the network as it was after the MSE-CRB stages."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where :func:`make_models` reports to."""
+
+    simulation: SimulationProgress | None = None
+    training: Callable[[str, Row], None] | None = None
+    surrogate: Callable[[int, float], None] | None = None
+
+
+def make_models(
+    experiment: Experiment,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Simulate, train and store; a second call goes on where an interrupted one stopped.
+
+    The stages before the first one that is not ``mse`` or ``mse-crb`` make the comparison
+    network (``NAME-msecrb``), the following ones go on from it.
+
+    Returns
+    -------
+    list of Path
+        Cards in ``folder``; the model of the last stage first.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    progress = progress or Progress()
+    data, held_out = training_data(experiment, folder, progress.simulation)
+    data = data.to(device)
+    focus = focus_data(experiment, folder, progress.simulation)
+    network = build_network(experiment.spec, seed=experiment.training.seed).to(device)
+    trained: list[tuple[str, TrainingConfig, TrainingResult]] = []
+    for name, config in _parts(experiment):
+        log = _logger(progress, name)
+        result = train(
+            network,
+            data,
+            experiment.parameters,
+            config,
+            held_out=held_out,
+            focus=focus,
+            checkpoint=folder / f"{name}.checkpoint.safetensors",
+            data_key=data_key(experiment),
+            focus_key=focus_key(experiment),
+            log=log,
+        )
+        trained.append((name, config, replace(result, network=copy.deepcopy(result.network))))
+        network = result.network
+    surrogate = _surrogate(experiment, data, folder, progress)
+    surrogate.network.to("cpu")
+    for _, _, result in trained:
+        result.network.to("cpu")
+    cards = [
+        save_model(
+            folder,
+            describe(experiment, name, config, result, surrogate, held_out, device),
+            result.network,
+            surrogate,
+            experiment.subspace,
+            keep_basis=experiment.keep_basis,
+        )
+        for name, config, result in trained
+    ]
+    return cards[::-1]
+
+
+def _parts(experiment: Experiment) -> list[tuple[str, TrainingConfig]]:
+    stages = experiment.training.stages
+    simple = [stage.loss.name in ("mse", "mse-crb") for stage in stages]
+    border = simple.index(False) if False in simple else 0
+    whole = experiment.training
+    if border == 0:
+        return [(experiment.name, whole)]
+    return [
+        (experiment.name + COMPARISON, replace(whole, stages=stages[:border])),
+        (experiment.name, replace(whole, stages=stages[border:])),
+    ]
+
+
+def _logger(progress: Progress, name: str) -> Callable[[Row], None] | None:
+    sink = progress.training
+    return None if sink is None else lambda row: sink(name, row)
+
+
+def _surrogate(
+    experiment: Experiment, data: TrainingSet, folder: Path, progress: Progress
+) -> SurrogateModel:
+    options = {"width": 128, "blocks": 3, "steps": 4000, **experiment.surrogate}
+    path = folder / "surrogate.safetensors"
+    key = content_key({"data": data_key(experiment), **options})
+    saved = load_tensors(path, key=key)
+    if saved is not None:
+        network = SurrogateNetwork(
+            len(experiment.parameters),
+            experiment.subspace.rank,
+            options["width"],
+            options["blocks"],
+        )
+        network.load_state_dict(dict(saved))
+        network.eval().requires_grad_(False)
+        return SurrogateModel(network, experiment.parameters, experiment.training.conjugate)
+    model = train_surrogate(
+        data,
+        experiment.parameters,
+        conjugate=experiment.training.conjugate,
+        seed=experiment.training.seed,
+        log=progress.surrogate,
+        **options,
+    )
+    state = {key: value.contiguous() for key, value in model.network.state_dict().items()}
+    save_atomic(path, state, {"key": key})
+    return model

@@ -1,0 +1,219 @@
+"""The group page: distributions over subjects, outliers that link to their pages."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bids_brnn import __version__
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bids_brnn.app.group import GroupTable
+    from bids_brnn.reports.assemble import PageTable, Plot
+    from bids_brnn.reports.group import Region
+
+_KEYS = ("participant_id", "session_id", "acq", "run")
+_MAX_REGIONS = 12  # a figure with more columns cannot be read
+_MAX_NOTES = 6  # per subject
+_MAX_ROWS = 400  # a longer table is not read on a page; the file has all
+_AGREEMENT = (
+    ("acq", "acq"), ("name", "region"), ("param", "parameter"), ("units", "unit"),
+    ("n", "series"), ("bias", "bias"), ("bias_ci", "95 % CI"), ("loa", "limits of agreement"),
+    ("ccc", "concordance"), ("ccc_ci", "95 % CI"),
+    ("median_abs_diff_crb", "median |diff| / noise sd"),
+)  # fmt: skip
+_QUALITY = (
+    ("participant_id", "subject"), ("session_id", "session"), ("acq", "acq"), ("run", "run"),
+    ("estimator", "estimator"), ("mask_volume_ml", "mask, ml"), ("mask_check", "mask check"),
+    ("registration_method", "registration"), ("median_snr", "SNR"),
+    ("median_residual", "residual"), ("share_flagged", "flagged"), ("share_at_bound", "at bound"),
+    ("share_invalid", "no estimate"), ("outliers", "apart in"),
+)  # fmt: skip
+_FILES = {
+    "statistics": "region statistics of all series, one under the other",
+    "wide": "medians, a row per participant, session and run, a column per parameter, region and "
+    "estimator: for R, pandas and SPM",
+    "agreement": "agreement of both estimators in each series",
+    "group_agreement": "agreement of regional means over the group",
+    "quality": "quality of each series",
+}
+
+
+def write_group_report(output_dir: Path, tables: Sequence[GroupTable]) -> Path:
+    """Write ``group.html`` at the root of the output.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the derivative.
+    tables
+        Tables of the group.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    from bids_brnn.files import write_text
+    from bids_brnn.reports.assemble import GroupView, render_group
+
+    view = GroupView(
+        title="Group",
+        version=__version__,
+        plots=list(_plots(tables)),
+        subjects=_subjects(output_dir, tables),
+        tables=list(_page_tables(tables)),
+        files=[(item.path.name, _FILES[item.kind]) for item in tables],
+        notes=_notes(tables),
+    )
+    page = output_dir / "group.html"
+    render_group(view, page, write_text)
+    return page
+
+
+def _plots(tables: Sequence[GroupTable]) -> Iterator[Plot]:
+    from bids_brnn.reports.group import distribution
+
+    for item in tables:
+        if item.kind not in ("statistics", "agreement"):
+            continue
+        column = "median" if item.kind == "statistics" else "bias"
+        for acq, table in item.table.groupby("acq", dropna=False):
+            label = str(acq) if isinstance(acq, str) else ""
+            panels = {
+                str(name): regions_of(part, column)
+                for name, part in table.groupby("param", sort=False)
+            }
+            units = dict(zip(table["param"], table["units"].astype(str), strict=True))
+            what = "medians" if column == "median" else "mean differences"
+            series = f" ({label})" if item.table["acq"].nunique(dropna=False) > 1 else ""
+            n = table["name"].nunique()
+            first = f", first {_MAX_REGIONS} of {n} regions" if n > _MAX_REGIONS else ""
+            title = f"{item.desc}, regions of {item.segmentation}{first}: {what}{series}"
+            name = f"{item.segmentation}{item.desc}{label if series else ''}"
+            yield name, title, distribution(panels, units, title)
+
+
+def regions_of(table: pd.DataFrame, column: str = "median") -> list[Region]:
+    """One column of one parameter, a :class:`Region` for each of the first regions by index."""
+    from bids_brnn.reports.group import Region
+
+    ordered = table.sort_values("index", kind="stable")
+    named = list(dict.fromkeys(ordered["name"]))[:_MAX_REGIONS]
+    return [
+        Region(str(name), table.loc[table["name"] == name, column].to_numpy(np.float64))
+        for name in named
+    ]
+
+
+def _subjects(output_dir: Path, tables: Sequence[GroupTable]) -> list[dict[str, str]]:
+    """Label, page and remarks of each participant, those with remarks first."""
+    notes: dict[str, list[str]] = defaultdict(list)
+    participants: set[str] = set()
+    for item in tables:
+        if item.kind == "statistics":
+            participants |= set(item.table["participant_id"])
+            for label, words in outliers(item.table):
+                notes[label].append(f"{item.desc}: {words}")
+        elif item.kind == "quality":
+            apart = item.table[item.table["outliers"].notna()]
+            for _, row in apart.iterrows():
+                words = str(row["outliers"]).replace(";", ", ")
+                notes[row["participant_id"]].append(f"{row['estimator']}: {words}{_where(row)}")
+    return [
+        {
+            "label": label,
+            "page": _page_of(output_dir, label),
+            "note": _shortened(notes[label]) or "-",
+        }
+        for label in sorted(participants, key=lambda label: (not notes[label], label))
+    ]
+
+
+def _shortened(notes: Sequence[str]) -> str:
+    more = len(notes) - _MAX_NOTES
+    shown = "; ".join(notes[:_MAX_NOTES])
+    return f"{shown}; and {more} more (column outlier of the tables)" if more > 0 else shown
+
+
+def _page_of(output_dir: Path, label: str) -> str:
+    """The report of a participant; that of a session where sessions have pages of their own."""
+    pages = sorted(output_dir.glob(f"{label}_ses-*.html"))
+    if pages and not (output_dir / f"{label}.html").is_file():
+        return pages[0].name
+    return f"{label}.html"
+
+
+def outliers(table: pd.DataFrame) -> Sequence[tuple[str, str]]:
+    """Series whose median lies apart from the others: participant, and what, farthest first."""
+    from bids_brnn.group.tables import QUALITY, with_outliers
+
+    flagged = table if "outlier" in table else with_outliers(table)
+    apart = flagged[(flagged["outlier"] == 1) & ~flagged["param"].isin(QUALITY)]
+    found = []
+    for _, row in apart.sort_values("modified_z", key=abs, ascending=False).iterrows():
+        where = _where(row, f"z = {row['modified_z']:.1f}")
+        found.append((str(row["participant_id"]), f"{row['param']} in {row['name']}{where}"))
+    return found
+
+
+def _where(row: pd.Series[Any], *more: str) -> str:
+    """Session, acquisition and run in brackets."""
+    labels = [str(row[key]) for key in _KEYS[1:] if key in row and isinstance(row[key], str)]
+    inside = ", ".join([*([" ".join(labels)] if labels else []), *more])
+    return f" ({inside})" if inside else ""
+
+
+def _page_tables(tables: Sequence[GroupTable]) -> Iterator[PageTable]:
+    from bids_brnn.reports.assemble import table_of
+
+    columns: Sequence[tuple[str, str]]
+    for item in sorted(tables, key=lambda item: item.kind != "quality"):
+        if item.kind == "quality":
+            title, columns = "Quality of the series", _QUALITY
+        elif item.kind == "group_agreement":
+            title = f"Agreement over the group: {item.desc}, regional means of {item.segmentation}"
+            columns = _AGREEMENT
+        else:
+            continue
+        used = [(key, words) for key, words in columns if _is_shown(item.table, key)]
+        shown = item.table
+        if item.kind == "quality":  # what lies apart first
+            shown = shown.sort_values("outliers", key=lambda words: words.isna(), kind="stable")
+        if len(shown) > _MAX_ROWS:
+            title += f" (first {_MAX_ROWS} of {len(shown)} rows)"
+            shown = shown.head(_MAX_ROWS)
+        rows = [
+            {key: value for key, value in record.items() if value == value and value is not None}
+            for record in shown.to_dict("records")
+        ]
+        yield table_of(title, used, [{str(k): v for k, v in row.items()} for row in rows])
+
+
+def _is_shown(table: pd.DataFrame, key: str) -> bool:
+    """Whether a column is there and says anything; intervals go by their lower end."""
+    name = key if key in table else f"{key}_low"
+    return name in table and bool(table[name].notna().any())
+
+
+def _notes(tables: Sequence[GroupTable]) -> list[str]:
+    """Warnings that concern all tables."""
+    from bids_brnn.regions.labels import CIRCULAR
+
+    derived = {
+        item.segmentation
+        for item in tables
+        if item.kind == "statistics" and "maps" in set(item.table.get("region_source", ()))
+    }
+    return [f"{name}: {CIRCULAR}" for name in sorted(derived)]

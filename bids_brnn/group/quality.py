@@ -1,0 +1,173 @@
+"""Quality of every series of an output data set, a row per series and estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bids_brnn.group.tables import KEY_WORDS, entities_of, key_values, without_rare
+from bids_brnn.reports.group import MIN_SUBJECTS, OUTLIER_Z, modified_z
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+QUALITY_WORDS: Mapping[str, str] = {
+    **KEY_WORDS,
+    "kind": "qmt or mrf",
+    "estimator": "Value of desc- of the maps",
+    "n_voxels": "Voxels inside the mask",
+    "mask_volume_ml": "Volume of the mask, millilitres",
+    "mask_source": "Where the mask comes from",
+    "mask_check": "What the check of the mask found",
+    "registration_method": "How the series was brought to the T1-weighted image",
+    "registration": "Outcome of that in words",
+    "noise_sd": "Noise standard deviation of each channel, in the units of the images",
+    "noise_source": "Where the noise level comes from",
+    "median_snr": "Median of |M0| / noise over the mask",
+    "median_residual": "Median over the mask of the norm of data - fit over the norm of the data; "
+    "for a dictionary sqrt(1 - match^2). Not to be compared between estimators: a network sees "
+    "coefficients, a dictionary may see time frames with all their noise",
+    "median_distance": "Median over the mask of the distance from what the network was trained on",
+    "share_flagged": "Share of voxels with any flag, 0 to 1",
+    "share_invalid": "Share of voxels without an estimate",
+    "share_at_bound": "Share of voxels with a parameter on a bound",
+    "outliers": "Which of " + ", ".join(("mask_volume_ml", "median_snr", "median_residual",
+    "share_flagged")) + " lie apart from those of the other series of this acquisition and "
+    f"estimator (absolute modified z-score above {OUTLIER_Z:g}; n/a if none, and with fewer than "
+    f"{MIN_SUBJECTS} series)",
+}  # fmt: skip
+CHECKED = ("mask_volume_ml", "median_snr", "median_residual", "share_flagged")
+_NO_ESTIMATE, _AT_BOUND = 1, 2  # bits of a flag map
+
+
+def quality_table(
+    output_dir: Path, participants: Sequence[str], sessions: Sequence[str]
+) -> pd.DataFrame:
+    """Read masks, quality maps and sidecars of all series.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the derivative.
+    participants, sessions
+        Labels to keep; empty means all.
+    """
+    import pandas as pd
+
+    rows = []
+    for path in sorted(output_dir.glob("sub-*/**/anat/*_desc-brain_mask.nii.gz")):
+        entities = entities_of(path)
+        if participants and entities["sub"] not in participants:
+            continue
+        if sessions and entities.get("ses") not in sessions:
+            continue
+        rows += list(_series_rows(path))
+    table = pd.DataFrame(rows, columns=[name for name in QUALITY_WORDS if name != "outliers"])
+    # A sidecar of an older version may lack what makes a column of texts.
+    table["outliers"] = _outliers(table)
+    return without_rare(table)
+
+
+def _series_rows(mask_path: Path) -> Iterator[dict[str, Any]]:
+    from bids_brnn.bids.images import read_grid
+    from bids_brnn.reports.collect import files_of
+
+    head = mask_path.name.removesuffix("_desc-brain_mask.nii.gz")
+    mask = _read(mask_path) > 0
+    size = float(abs(np.linalg.det(read_grid(mask_path).affine[:3, :3])))
+    about = _sidecar(mask_path)
+    registration = about.get("Registration")
+    found = registration if isinstance(registration, Mapping) else {}
+    shared = {
+        **key_values(entities_of(mask_path)),
+        "n_voxels": int(mask.sum()),
+        "mask_volume_ml": float(mask.sum() * size / 1000),
+        "mask_source": _text(about.get("MaskSource")),
+        "mask_check": _text(about.get("MaskCheck")),
+        "registration_method": _text(found.get("Method")),
+        "registration": _text(found.get("Description")),
+    }
+    files = list(files_of(mask_path.parent, head))
+    quality: dict[str, dict[str, Path]] = {}
+    sidecars: dict[str, dict[str, Any]] = {}
+    kind = "mrf"
+    for path, name in files:
+        desc = name.entities.get("desc", "")
+        if not name.suffix.endswith("map") or desc.endswith("Std"):
+            continue
+        kind = "qmt" if name.suffix == "QMTmap" else kind
+        quality.setdefault(desc, {})[name.entities.get("param", name.suffix)] = path
+        sidecars.setdefault(desc, _sidecar(path))
+    for desc, paths in sorted(quality.items()):
+        maps = {key: _read(path)[mask] for key, path in paths.items() if key in _WANTED}
+        yield {**shared, "kind": kind, "estimator": desc, **_measures(maps, sidecars[desc])}
+
+
+_WANTED = ("relres", "match", "distance", "snr", "flags")
+
+
+def _measures(
+    maps: Mapping[str, NDArray[np.float64]], sidecar: Mapping[str, Any]
+) -> dict[str, object]:
+    """Quality of one estimator from its maps inside the mask ``(V,)`` and a sidecar."""
+    residual = maps.get("relres")
+    if residual is None and "match" in maps:
+        residual = np.sqrt(np.clip(1 - maps["match"] ** 2, 0, None))
+    level = sidecar.get("NoiseStandardDeviation")
+    flags = maps["flags"].astype(np.int64) if "flags" in maps else None
+
+    def share(bits: int) -> float:
+        return (
+            float("nan") if flags is None or not flags.size else float(np.mean(flags & bits > 0))
+        )
+
+    return {
+        "noise_sd": float(level) if isinstance(level, int | float) else float("nan"),
+        "noise_source": _text(sidecar.get("NoiseSource")),
+        "median_snr": _median(maps.get("snr")),
+        "median_residual": _median(residual),
+        "median_distance": _median(maps.get("distance")),
+        "share_flagged": share(-1),
+        "share_invalid": share(_NO_ESTIMATE),
+        "share_at_bound": share(_AT_BOUND),
+    }
+
+
+def _outliers(table: pd.DataFrame) -> pd.Series[Any]:
+    """Names of the measures that lie apart, separated by semicolons."""
+    import pandas as pd
+
+    words = pd.Series("", index=table.index, dtype=object)
+    for _, part in table.groupby(["acq", "kind", "estimator"], dropna=False):
+        for column in CHECKED:
+            scores = np.nan_to_num(modified_z(part[column].to_numpy(np.float64)))
+            for row in part.index[np.abs(scores) > OUTLIER_Z]:
+                words[row] += f"{column};"
+    return words.str.rstrip(";").replace("", None)
+
+
+def _median(values: NDArray[np.float64] | None) -> float:
+    finite = np.empty(0) if values is None else values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else float("nan")
+
+
+def _read(path: Path) -> NDArray[np.float64]:
+    from bids_brnn.bids.images import read_array, read_grid
+
+    return np.asarray(read_array(read_grid(path)), dtype=np.float64)
+
+
+def _sidecar(path: Path) -> dict[str, Any]:
+    from bids_brnn.bids.safe import read_json
+
+    found = path.with_name(path.name.partition(".")[0] + ".json")
+    return read_json(found) if found.is_file() else {}
+
+
+def _text(value: object) -> str | None:
+    # Tabs and line breaks would break the table.
+    return " ".join(value.split()) if isinstance(value, str) and value != "n/a" else None

@@ -1,0 +1,1 @@
+"""Images as arrays: noise level, denoising, motion, resampling, registration, masks."""

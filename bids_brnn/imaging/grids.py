@@ -1,0 +1,207 @@
+"""Small NIfTI helpers of the nodes: intermediate files are uncompressed and memory-mapped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from bids_brnn.bids.images import Grid, read_array, same_grid
+from bids_brnn.imaging.resampling import Interpolation, affine_of, read_transform, resample
+
+FINEST = 4
+"""Points along each axis of a voxel at which a finer image is sampled."""
+_MOST_POINTS = 2**24
+_SPLITS = 2
+_APART = 1.8
+
+
+def load(path: str | Path) -> Any:
+    """An intermediate image, memory-mapped."""
+    return nibabel.load(path)
+
+
+def save(path: Path, values: NDArray[Any], affine: NDArray[Any], header: Any = None) -> Path:
+    """Write an intermediate image; booleans become bytes.
+
+    ``header`` is that of the series: what its qform and sform mean is kept.
+    """
+    array = values.astype(np.uint8) if values.dtype == bool else values
+    image: Any = nibabel.Nifti1Image(array, affine)
+    if header is not None:
+        image.set_qform(affine, int(header["qform_code"]) or 1)
+        image.set_sform(affine, int(header["sform_code"]) or 1)
+    image.header.set_xyzt_units("mm", "sec")
+    image.to_filename(path)
+    return path
+
+
+def placed(grid: Grid, to_series: str | Path | None) -> Grid:
+    """An image where a rigid transform of :class:`AlignSeries` puts it; not interpolated.
+
+    Only the affine changes, so that whatever resamples it next is the only interpolation.
+    """
+    if to_series is None:
+        return grid
+    points = affine_of(read_transform(Path(to_series)))
+    if np.array_equal(points, np.eye(4)):
+        return grid
+    return replace(grid, affine=np.linalg.inv(points) @ grid.affine)
+
+
+def on_grid(source: Grid, target: Grid, *, labels: bool) -> NDArray[Any]:
+    """A 3D image on the grid of a series, both taken to share scanner coordinates.
+
+    Parameters
+    ----------
+    source
+        The image.
+    target
+        Grid of the series.
+    labels
+        Nearest neighbour, for labels and masks; otherwise linear.
+
+    Returns
+    -------
+    ndarray
+        ``(X, Y, Z)``; 0 where the source does not reach.
+    """
+    values = read_array(source).reshape((*source.shape[:3], 1, 1, 1)[:3])
+    if same_grid(source, target):
+        return np.asarray(values)
+    x, y, z = target.shape[:3]
+    how: Interpolation = "nearest" if labels else "linear"
+    return resample(values, source.affine, (x, y, z), target.affine, interpolation=how)
+
+
+def share_on_grid(source: Grid, target: Grid) -> NDArray[np.float64]:
+    """Mean of a finer 3D image over each voxel of a series; for tissue probabilities.
+
+    Plain interpolation would take the value at the centre of a voxel: a voxel across a border
+    would look pure. So the image is sampled on a grid as fine as itself (at most
+    :data:`FINEST` points along an axis of a voxel), and averaged.
+
+    Returns
+    -------
+    ndarray
+        ``(X, Y, Z)``; 0 where the source does not reach.
+    """
+    values = read_array(source).reshape((*source.shape[:3], 1, 1, 1)[:3])
+    x, y, z = (*target.shape[:3], 1, 1, 1)[:3]
+    total, count = np.zeros((x, y, z)), 0
+    for count, affine in enumerate(_parts(source, target), start=1):  # noqa: B007
+        total += resample(values, source.affine, (x, y, z), affine)
+    return np.asarray(total / count)
+
+
+def labels_on_grid(source: Grid, target: Grid) -> NDArray[Any]:
+    """A label image on the grid of a series: the label that fills most of each voxel.
+
+    The nearest neighbour of the centre would move borders by up to half a voxel of the label
+    image, always to the same side. Where labels are no finer than the series it is taken.
+
+    Returns
+    -------
+    ndarray
+        ``(X, Y, Z)``; 0 where the source does not reach. Of labels that fill a voxel equally the
+        smallest.
+    """
+    values = read_array(source).reshape((*source.shape[:3], 1, 1, 1)[:3])
+    if same_grid(source, target):
+        return np.asarray(values)
+    x, y, z = (*target.shape[:3], 1, 1, 1)[:3]
+    found = np.zeros((x, y, z), dtype=values.dtype)
+    affines = list(_parts(source, target))
+    # Some slices at a time: all points of a whole brain may not fit into memory.
+    step = max(1, _MOST_POINTS // (x * y * len(affines)))
+    for first in range(0, z, step):
+        thick = min(step, z - first)
+        moved = np.array([0.0, 0.0, first])
+        points = []
+        for affine in affines:
+            block = affine.copy()
+            block[:3, 3] += affine[:3, :3] @ moved
+            shape = (x, y, thick)
+            points.append(resample(values, source.affine, shape, block, interpolation="nearest"))
+        found[:, :, first : first + thick] = most_frequent(np.stack(points))
+    return found
+
+
+def most_frequent(stack: NDArray[Any]) -> NDArray[Any]:
+    """The value that occurs most along the first axis, the smallest of equals.
+
+    >>> most_frequent(np.array([[3, 1], [2, 5], [3, 5], [2, 0]])).tolist()
+    [2, 5]
+    """
+    ordered = np.sort(stack, axis=0)
+    best, longest = ordered[0].copy(), np.ones(ordered.shape[1:], dtype=np.int16)
+    run = longest.copy()
+    for before, value in pairwise(ordered):
+        run = np.where(value == before, run + 1, 1)
+        longer = run > longest
+        best[longer], longest[longer] = value[longer], run[longer]
+    return best
+
+
+def _parts(source: Grid, target: Grid) -> Iterator[NDArray[np.float64]]:
+    """Affines of the target grid moved to evenly spread points inside its voxels.
+
+    As many points along each axis as the source has voxels there, at most :data:`FINEST`.
+    """
+    sizes = [np.linalg.norm(grid.affine[:3, :3], axis=0) for grid in (source, target)]
+    parts = np.clip(np.ceil(sizes[1] / sizes[0].min() - 0.01), 1, FINEST).astype(int)
+    for part in np.ndindex(*parts):
+        moved = target.affine.copy()
+        moved[:3, 3] += target.affine[:3, :3] @ ((np.array(part) + 0.5) / parts - 0.5)
+        yield moved
+
+
+def threshold_mask(reference: NDArray[Any]) -> NDArray[np.bool_]:
+    """Voxels brighter than Otsu's threshold, holes filled, without the smaller islands.
+
+    Where fluid or fat is much brighter than all other tissue, the first threshold separates these
+    two; then what lies below it is split again.
+
+    Only for lack of a real brain mask: skull and scalp stay inside.
+    """
+    finite = np.where(np.isfinite(reference), reference, 0)
+    if finite.min() == finite.max():
+        return np.zeros(finite.shape, dtype=bool)
+    limit = otsu(finite)
+    for _ in range(_SPLITS):
+        below = finite[finite <= limit]
+        if below.min() == below.max():
+            break
+        lower = otsu(below)
+        darker, tissue = below[below <= lower], below[below > lower]
+        # The mean of ten magnitudes of noise alone splits into parts that differ by a third.
+        if tissue.size < finite.size - below.size or tissue.mean() < _APART * darker.mean():
+            break
+        limit = lower
+    mask = finite > limit
+    pieces, n = ndimage.label(mask)
+    if n > 1:
+        mask = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
+    # Slice by slice: a single slice has no closed hole in three dimensions.
+    for k in range(mask.shape[2]):
+        mask[:, :, k] = ndimage.binary_fill_holes(mask[:, :, k])
+    return np.asarray(mask, dtype=bool)
+
+
+def otsu(values: NDArray[Any]) -> float:
+    """The threshold between two classes of values with the largest variance between them."""
+    counts, edges = np.histogram(values, bins=256)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)
+    above = below[-1] - below
+    sums = np.cumsum(counts * centres)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
+    return float(edges[1:][int(np.nanargmax(np.nan_to_num(between)))])

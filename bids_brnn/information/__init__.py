@@ -1,0 +1,1 @@
+"""What data can tell: noise, Cramér-Rao bounds, bounds of second order."""

@@ -1,0 +1,1 @@
+"""Nipype interfaces that bring a series to the estimators."""

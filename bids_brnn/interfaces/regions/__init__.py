@@ -1,0 +1,1 @@
+"""Nipype interfaces of regions: labels, statistics, agreement."""

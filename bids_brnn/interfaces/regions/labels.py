@@ -1,0 +1,166 @@
+"""Label images on the grid of a series, whatever they are made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    InputMultiPath,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+
+from bids_brnn.bids.images import read_grid
+from bids_brnn.bids.tables import read_columns
+from bids_brnn.errors import DataError
+from bids_brnn.files import write_bytes, write_text
+from bids_brnn.imaging.grids import labels_on_grid, load, placed, save, share_on_grid
+from bids_brnn.interfaces.base import Node
+from bids_brnn.regions import (
+    TISSUE_NAMES,
+    Source,
+    apparent_t1,
+    erode,
+    probability_labels,
+    tissue_classes,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+WHOLE_MASK = "brain"
+"""Segmentation of the mask itself, where there is no other."""
+
+Labels = tuple["NDArray[np.int32]", dict[int, str], Source]
+"""Label image ``(X, Y, Z)``, names, and what both come from."""
+
+
+class PrepareLabelsInputSpec(BaseInterfaceInputSpec):
+    """Inputs of :class:`PrepareLabels`: labels, or probabilities, or maps, or only a mask."""
+
+    mask = File(exists=True, mandatory=True, desc="mask on the grid of the series")
+    labels = File(exists=True, desc="label image, any grid")
+    lookup = File(exists=True, desc="TSV with index and name")
+    to_series = File(exists=True, desc="where labels of the T1w image lie on the series")
+    must_overlap = traits.Bool(False, usedefault=True, desc="refuse labels beside the mask")
+    probabilities = InputMultiPath(File(exists=True), desc="tissue probabilities, any grid")
+    probability_names = traits.List(traits.Str, desc="their tissues, in the same order")
+    maps_file = File(exists=True, desc="from EstimateMaps: classes are made from its T1")
+    maps = InputMultiPath(File(exists=True), desc="the files it lists")
+    erode = traits.Range(low=0, value=0, usedefault=True, desc="layers to take off each region")
+
+
+class PrepareLabelsOutputSpec(TraitedSpec):
+    """Outputs of :class:`PrepareLabels`."""
+
+    labels = File(exists=True, desc="labels on the grid of the series, inside the mask")
+    lookup = File(exists=True, desc="TSV with index and name")
+    source = traits.Str(desc="labels, probabilities, maps or mask")
+
+
+class PrepareLabels(Node):
+    """Bring regions to a series: resample or classify, then erode.
+
+    >>> PrepareLabels(erode=1).inputs.erode
+    1
+    """
+
+    input_spec = PrepareLabelsInputSpec
+    output_spec = PrepareLabelsOutputSpec
+
+    def work(self, folder: Path) -> Mapping[str, Any]:
+        """Load, resample or classify, erode, save."""
+        image = load(self.inputs.mask)
+        mask = np.asanyarray(image.dataobj) > 0
+        labels, names, source = self._labels(mask)
+        inside = erode(np.where(mask, labels, 0), self.inputs.erode).astype(np.int32)
+        if isdefined(self.inputs.lookup):  # with the columns it has beside index and name
+            write_bytes(folder / "labels.tsv", Path(self.inputs.lookup).read_bytes())
+        else:
+            found = names or {int(index): str(index) for index in np.unique(labels[mask]) if index}
+            rows = ["index\tname", *(f"{index}\t{name}" for index, name in found.items())]
+            write_text(folder / "labels.tsv", "\n".join(rows) + "\n")
+        return {
+            "labels": str(save(folder / "labels.nii", inside, image.affine, image.header)),
+            "lookup": str(folder / "labels.tsv"),
+            "source": source,
+        }
+
+    def _labels(self, mask: NDArray[np.bool_]) -> Labels:
+        inputs = self.inputs
+        target = read_grid(Path(inputs.mask))
+        to_series = inputs.to_series if isdefined(inputs.to_series) else None
+        if isdefined(inputs.labels):
+            values = read_labels(Path(inputs.labels), Path(inputs.mask), to_series)
+            if inputs.must_overlap and not values[mask].any():
+                raise DataError(
+                    f"{inputs.labels} has no label inside the mask; it must lie in the scanner "
+                    "coordinates of the series."
+                )
+            names = lookup_names(Path(inputs.lookup)) if isdefined(inputs.lookup) else {}
+            return values, names, "labels"
+        if isdefined(inputs.probabilities):
+            files = zip(inputs.probability_names, inputs.probabilities, strict=True)
+            shares = {
+                name: share_on_grid(placed(read_grid(Path(path)), to_series), target)
+                for name, path in files
+            }
+            return (*probability_labels(shares), "probabilities")
+        if isdefined(inputs.maps_file):
+            classes = np.zeros(mask.shape, dtype=np.int32)
+            classes[mask] = tissue_classes(
+                apparent_t1(estimates_inside(Path(inputs.maps_file), mask))
+            )
+            return classes, dict(TISSUE_NAMES), "maps"
+        return mask.astype(np.int32), {1: WHOLE_MASK}, "mask"
+
+
+def estimates_inside(maps_file: Path, mask: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+    """Estimates ``(V,)`` inside the mask by parameter, of the maps that ``maps_file`` lists."""
+    listed = json.loads(maps_file.read_text(encoding="utf-8"))
+    return {
+        row["name"]: np.asanyarray(load(maps_file.parent / row["file"]).dataobj)[mask]
+        for row in listed
+        if row["kind"] == "estimate"
+    }
+
+
+def read_labels(path: Path, target: Path, to_series: str | None = None) -> NDArray[np.int32]:
+    """A label image on the grid of ``target``: the label that fills most of each voxel.
+
+    With ``to_series`` of :class:`AlignSeries` it is an image of the T1w image.
+
+    Raises
+    ------
+    DataError
+        If it holds values that are no labels.
+    """
+    values = labels_on_grid(placed(read_grid(path), to_series), read_grid(target))
+    if not np.array_equal(values, np.rint(values)):
+        raise DataError(f"{path.name} holds values that are no whole numbers; is it a dseg?")
+    return values.astype(np.int32)
+
+
+def lookup_names(path: Path) -> dict[int, str]:
+    """Names by label from a ``dseg.tsv``.
+
+    Raises
+    ------
+    DataError
+        If it has no columns ``index`` and ``name``, or an index is no whole number.
+    """
+    columns = read_columns(path)
+    if not {"index", "name"} <= set(columns):
+        raise DataError(f"{path.name} needs the columns index and name; it has {list(columns)}.")
+    try:
+        index = [int(cell) for cell in columns["index"]]
+    except ValueError as error:
+        raise DataError(f"{path.name}: index must be a whole number ({error}).") from error
+    return dict(zip(index, columns["name"], strict=True))

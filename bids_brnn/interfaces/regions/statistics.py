@@ -1,0 +1,217 @@
+"""Region statistics of the maps of one estimator, and agreement of two estimators."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    InputMultiPath,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+
+from bids_brnn.bids.tables import write_table
+from bids_brnn.imaging.grids import load, save
+from bids_brnn.interfaces.base import Node
+from bids_brnn.interfaces.regions.labels import WHOLE_MASK, lookup_names, read_labels
+from bids_brnn.regions import (
+    AGREEMENT_COLUMNS,
+    COLUMNS,
+    Row,
+    Source,
+    agreement_rows,
+    region_rows,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SOURCES = get_args(Source)
+
+
+class SummariseRegionsInputSpec(BaseInterfaceInputSpec):
+    """Inputs of :class:`SummariseRegions`."""
+
+    maps_file = File(exists=True, mandatory=True, desc="from EstimateMaps")
+    maps = InputMultiPath(File(exists=True), mandatory=True, desc="the files it lists")
+    mask = File(exists=True, mandatory=True, desc="mask on the grid of the series")
+    labels = File(exists=True, desc="label image, any grid; without it the mask is one region")
+    lookup = File(exists=True, desc="TSV with index and name")
+    source = traits.Enum("labels", *_SOURCES, usedefault=True, desc="what labels come from")
+
+
+class SummariseRegionsOutputSpec(TraitedSpec):
+    """Outputs of :class:`SummariseRegions`."""
+
+    table = File(exists=True, desc="TSV, a row per region and parameter")
+    labels = File(exists=True, desc="labels on the grid of the series, inside the mask")
+
+
+class SummariseRegions(Node):
+    """One row per region and map.
+
+    >>> SummariseRegions().inputs.labels
+    <undefined>
+    """
+
+    input_spec = SummariseRegionsInputSpec
+    output_spec = SummariseRegionsOutputSpec
+
+    def work(self, folder: Path) -> Mapping[str, Any]:
+        """Load, summarise, save."""
+        image = load(self.inputs.mask)
+        mask = np.asanyarray(image.dataobj) > 0
+        labels, names = self._labels(mask)
+        voxel_volume = float(abs(np.linalg.det(image.affine[:3, :3])))
+        rows = map_rows(
+            Path(self.inputs.maps_file), mask, labels[mask], names, voxel_volume, self._source()
+        )
+        inside = np.where(mask, labels, 0).astype(np.int32)
+        return {
+            "table": str(_save_table(folder / "scalarstats.tsv", rows, COLUMNS)),
+            "labels": str(save(folder / "labels.nii", inside, image.affine, image.header)),
+        }
+
+    def _source(self) -> Source:
+        source: Source = self.inputs.source if isdefined(self.inputs.labels) else "mask"
+        return source
+
+    def _labels(self, mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], dict[int, str]]:
+        if not isdefined(self.inputs.labels):
+            return mask.astype(np.int32), {1: WHOLE_MASK}
+        values = read_labels(Path(self.inputs.labels), Path(self.inputs.mask))
+        names = lookup_names(Path(self.inputs.lookup)) if isdefined(self.inputs.lookup) else {}
+        return values, names
+
+
+class CompareEstimatorsInputSpec(BaseInterfaceInputSpec):
+    """Inputs of :class:`CompareEstimators`."""
+
+    test_file = File(exists=True, mandatory=True, desc="maps_file of the network")
+    test_maps = InputMultiPath(File(exists=True), mandatory=True, desc="the files it lists")
+    reference_file = File(exists=True, mandatory=True, desc="maps_file of the reference")
+    reference_maps = InputMultiPath(File(exists=True), mandatory=True, desc="the files it lists")
+    mask = File(exists=True, mandatory=True, desc="mask on the grid of the series")
+    labels = File(exists=True, mandatory=True, desc="labels on the grid of the series")
+    lookup = File(exists=True, desc="TSV with index and name")
+    source = traits.Enum("labels", *_SOURCES, usedefault=True, desc="what labels come from")
+
+
+class CompareEstimatorsOutputSpec(TraitedSpec):
+    """Outputs of :class:`CompareEstimators`."""
+
+    table = File(exists=True, desc="TSV, a row per region and parameter")
+
+
+class CompareEstimators(Node):
+    """Agreement of two estimators, a row per region and parameter.
+
+    >>> CompareEstimators().inputs.source
+    'labels'
+    """
+
+    input_spec = CompareEstimatorsInputSpec
+    output_spec = CompareEstimatorsOutputSpec
+
+    def work(self, folder: Path) -> Mapping[str, Any]:
+        """Load, compare, save."""
+        inputs = self.inputs
+        mask = np.asanyarray(load(inputs.mask).dataobj) > 0
+        labels = read_labels(Path(inputs.labels), Path(inputs.mask))[mask]
+        names = lookup_names(Path(inputs.lookup)) if isdefined(inputs.lookup) else {}
+        test = read_maps(Path(inputs.test_file), mask)
+        reference = read_maps(Path(inputs.reference_file), mask)
+        rows: list[Row] = []
+        for name in (name for name in test.ranged if name in reference.ranged):
+            rows += agreement_rows(
+                test.estimates[name],
+                reference.estimates[name],
+                labels,
+                names,
+                parameter=name,
+                units=test.units[name],
+                std=reference.spreads.get(name),
+                flagged=_either(test.flagged, reference.flagged),
+                source=inputs.source,
+            )
+        return {"table": str(_save_table(folder / "agreement.tsv", rows, AGREEMENT_COLUMNS))}
+
+
+@dataclass(frozen=True)
+class Maps:
+    """All maps of one estimator inside the mask, each ``(V,)``, by parameter."""
+
+    estimates: Mapping[str, NDArray[np.float32]]
+    spreads: Mapping[str, NDArray[np.float32]]
+    units: Mapping[str, str]
+    ranged: tuple[str, ...]
+    """Those that are estimated within bounds: neither scale nor quality."""
+    flagged: NDArray[np.bool_] | None
+
+
+def read_maps(maps_file: Path, mask: NDArray[np.bool_]) -> Maps:
+    """Maps that ``maps_file`` (of :class:`EstimateMaps`) lists."""
+    listed = json.loads(maps_file.read_text(encoding="utf-8"))
+
+    def of_kind(kind: str) -> dict[str, NDArray[np.float32]]:
+        return {
+            row["name"]: np.asanyarray(load(maps_file.parent / row["file"]).dataobj)[mask]
+            for row in listed
+            if row["kind"] == kind
+        }
+
+    flags = list(of_kind("flag").values())
+    return Maps(
+        estimates=of_kind("estimate"),
+        spreads=of_kind("std"),
+        units={row["name"]: row["unit"] for row in listed},
+        ranged=tuple(row["name"] for row in listed if "valid_range" in row),
+        flagged=flags[0] > 0 if flags else None,
+    )
+
+
+def map_rows(
+    maps_file: Path,
+    mask: NDArray[np.bool_],
+    labels: NDArray[np.integer],
+    names: Mapping[int, str],
+    voxel_volume: float,
+    source: Source = "labels",
+) -> list[Row]:
+    """Rows of all maps that ``maps_file`` lists; standard deviations become a column."""
+    maps = read_maps(maps_file, mask)
+    rows: list[Row] = []
+    for name, values in maps.estimates.items():
+        rows += region_rows(
+            values,
+            labels,
+            names,
+            parameter=name,
+            units=maps.units[name],
+            voxel_volume=voxel_volume,
+            std=maps.spreads.get(name),
+            flagged=maps.flagged,
+            source=source,
+        )
+    return rows
+
+
+def _either(
+    first: NDArray[np.bool_] | None, second: NDArray[np.bool_] | None
+) -> NDArray[np.bool_] | None:
+    known = [flags for flags in (first, second) if flags is not None]
+    return None if not known else np.any(known, axis=0)
+
+
+def _save_table(path: Path, rows: list[Row], columns: Mapping[str, str]) -> Path:
+    import pandas as pd
+
+    return write_table(path, pd.DataFrame(rows, columns=list(columns)), float_format="%.6g")

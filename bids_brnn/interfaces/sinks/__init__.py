@@ -1,0 +1,1 @@
+"""Nipype interfaces that write the derivative data set. Nothing else writes there."""

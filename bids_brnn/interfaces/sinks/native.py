@@ -1,0 +1,273 @@
+"""Nodes that write the derivative data set. Nothing else writes there during a workflow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    InputMultiPath,
+    OutputMultiPath,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+
+import bids_brnn
+from bids_brnn.bids.grammar import kind_rule
+from bids_brnn.bids.images import Volume
+from bids_brnn.bids.output.derivatives import (
+    json_bytes,
+    write_image,
+    write_map,
+    write_mask,
+    write_reference,
+)
+from bids_brnn.bids.output.naming import (
+    field_path,
+    motion_path,
+    t1w_path,
+    transform_path,
+)
+from bids_brnn.bids.output.sidecars import Provenance, image_sidecar
+from bids_brnn.estimators.maps import FLAGS
+from bids_brnn.files import write_bytes
+from bids_brnn.imaging.grids import load
+from bids_brnn.interfaces.base import Node
+from bids_brnn.interfaces.preparation.motion import motion_sidecar
+from bids_brnn.interfaces.series import SeriesRecord
+from bids_brnn.parameters import MapItem
+from bids_brnn.zoo.recipe import EstimatorRecipe
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FIELD_SUFFIX = {"B1": ("TB1map", "1"), "w0": ("fieldmap", "rad/s")}
+
+
+class SinkInputSpec(BaseInterfaceInputSpec):
+    """Inputs of all sinks."""
+
+    series = File(exists=True, mandatory=True, desc="JSON of a SeriesRecord")
+    output_dir = traits.Str(mandatory=True, desc="root of the derivative data set")
+
+
+class SinkOutputSpec(TraitedSpec):
+    """Outputs of all sinks."""
+
+    out_files = OutputMultiPath(File(exists=True), desc="what was written")
+
+
+class WriteSeriesInputSpec(SinkInputSpec):
+    """Inputs of :class:`WriteSeries`."""
+
+    mask = File(exists=True, mandatory=True, desc="mask on the grid of the series")
+    mask_source = traits.Str(mandatory=True, desc="where it comes from, in words")
+    reference = File(exists=True, mandatory=True, desc="mean magnitude")
+    noise_level = traits.Float(desc="noise standard deviation per channel; 0 if unknown")
+    noise_source = traits.Str("", usedefault=True, desc="how it was found, in words")
+    steps = traits.List(traits.Str, desc="what was done to the series, in words")
+    record = File(exists=True, desc="JSON from BrainMask: keys of mask and registration")
+    supplied = InputMultiPath(File(exists=True), desc="field maps on the grid of the series")
+    decisions = traits.List(traits.Str, desc="how their units were read")
+    to_series = File(exists=True, desc="transform from AlignSeries, written with a T1w image")
+    t1w_moved = File(exists=True, desc="T1w image on the grid of the series")
+    motion = File(exists=True, desc="TSV of CorrectMotion")
+
+
+class WriteSeries(Node):
+    """Write mask, reference image and resampled field maps of a series."""
+
+    input_spec = WriteSeriesInputSpec
+    output_spec = SinkOutputSpec
+
+    def work(self, folder: Path) -> Mapping[str, Any]:  # noqa: ARG002
+        """Load and write."""
+        inputs = self.inputs
+        series = SeriesRecord.from_file(Path(inputs.series))
+        root = Path(inputs.output_dir)
+        mask, like = grid_of(inputs.mask)
+        source = series.companions.get("mask", inputs.mask_source)
+        reference = np.asanyarray(load(inputs.reference).dataobj)
+        written = [
+            write_mask(
+                root, series, mask, like=like, source=source, extra=read_record(inputs.record)
+            ),
+            write_reference(root, series, reference, like=like, extra=history_keys(inputs)),
+        ]
+        supplied = inputs.supplied if isdefined(inputs.supplied) else []
+        for path, decision in zip(supplied, inputs.decisions or [""] * len(supplied), strict=True):
+            suffix, units = FIELD_SUFFIX[Path(path).stem]
+            sources = [series.companions[Path(path).stem]]
+            read = f": {decision}" if decision else ""
+            words = f"Supplied field map on the grid of the series{read}"
+            sidecar = image_sidecar(series, words, units=units, sources=sources)
+            target = field_path(root, series, suffix)
+            values = np.asanyarray(load(path).dataobj)
+            written.append(write_image(target, values, like, sidecar))
+        if isdefined(inputs.t1w_moved):
+            written += self._anatomy(series, root, like)
+        if isdefined(inputs.motion):
+            table = motion_path(root, series)
+            write_bytes(table.with_suffix(".json"), json_bytes(motion_sidecar(series.sources)))
+            write_bytes(table, Path(inputs.motion).read_bytes())
+            written.append(table)
+        return {"out_files": with_sidecars(written)}
+
+    def _anatomy(self, series: SeriesRecord, root: Path, like: Volume) -> list[Path]:
+        """The T1w image on the grid of the series, and the transform between the two."""
+        from bids_brnn.imaging.resampling import inverse, read_transform, write_transform
+
+        extra = {"Registration": read_record(self.inputs.record).get("Registration", "n/a")}
+        sources = [series.companions["t1w"]]
+        words = "T1-weighted image on the grid of the series, for checks"
+        sidecar = image_sidecar(series, words, units="arbitrary", sources=sources, extra=extra)
+        values = np.asanyarray(load(self.inputs.t1w_moved).dataobj)
+        image = write_image(t1w_path(root, series), values, like, sidecar)
+        path = transform_path(root, series, kind_rule(series.kind).suffix, "T1w")
+        content = {
+            "Description": "Rigid transform (ITK) that brings images of the series to the T1w "
+            "image: it maps points of the T1w image to points of the series",
+            "Sources": [*series.sources, *sources],
+            **extra,
+        }
+        write_bytes(path.with_suffix(".json"), json_bytes(content))
+        write_transform(inverse(read_transform(Path(self.inputs.to_series))), path)
+        return [image, path]
+
+
+class WriteMapsInputSpec(SinkInputSpec):
+    """Inputs of :class:`WriteMaps`."""
+
+    recipe = File(exists=True, mandatory=True, desc="recipe of the estimator")
+    maps_file = File(exists=True, mandatory=True, desc="from EstimateMaps")
+    maps = InputMultiPath(File(exists=True), mandatory=True, desc="the files it lists")
+    mask = File(exists=True, mandatory=True, desc="mask on the grid of the series")
+    mask_source = traits.Str(mandatory=True, desc="where it comes from, in words")
+    noise_level = traits.Float(desc="noise standard deviation per channel; 0 if unknown")
+    noise_source = traits.Str("", usedefault=True, desc="how it was found, in words")
+    steps = traits.List(traits.Str, desc="what was done to the series, in words")
+    record = File(exists=True, desc="JSON from BrainMask: keys of mask and registration")
+    decisions = traits.List(traits.Str, desc="how units of field maps were read")
+
+
+class WriteMaps(Node):
+    """Write the maps of one estimator, each with its sidecar before it."""
+
+    input_spec = WriteMapsInputSpec
+    output_spec = SinkOutputSpec
+
+    def work(self, folder: Path) -> Mapping[str, Any]:  # noqa: ARG002
+        """Load and write."""
+        inputs = self.inputs
+        series = SeriesRecord.from_file(Path(inputs.series))
+        recipe = EstimatorRecipe.from_file(Path(inputs.recipe))
+        mask, like = grid_of(inputs.mask)
+        decisions = inputs.decisions if isdefined(inputs.decisions) else []
+        written = []
+        for row in json.loads(Path(inputs.maps_file).read_text(encoding="utf-8")):
+            values = np.asanyarray(load(Path(inputs.maps_file).parent / row["file"]).dataobj)
+            desc = recipe.estimator + ("Std" if row["kind"] == "std" else "")
+            extra = {
+                **method_keys(recipe, inputs.mask_source, decisions),
+                **history_keys(inputs),
+                **flag_keys(row["kind"]),
+            }
+            provenance = provenance_of(row, series, recipe, decisions, extra)
+            item = MapItem(row["name"], row["unit"], row["suffix"], row["description"])
+            written.append(
+                write_map(
+                    Path(inputs.output_dir),
+                    series,
+                    item,
+                    desc,
+                    values,
+                    mask=mask,
+                    like=like,
+                    provenance=provenance,
+                )
+            )
+        return {"out_files": with_sidecars(written)}
+
+
+def grid_of(path: str, *, binary: bool = True) -> tuple[NDArray[Any], Volume]:
+    """Values of an intermediate image, and its grid as writers want it."""
+    image = load(path)
+    values = np.asanyarray(image.dataobj)
+    like = Volume(np.zeros((*values.shape, 0), np.complex64), image.affine, image.header)
+    return (values > 0 if binary else values), like
+
+
+def read_record(path: Any) -> dict[str, Any]:
+    """The record of mask and registration, empty if there is none."""
+    return json.loads(Path(path).read_text(encoding="utf-8")) if isdefined(path) else {}
+
+
+def with_sidecars(paths: list[Path]) -> list[str]:
+    """Paths and those of their sidecars, so that a lost sidecar is noticed too."""
+    sidecars = [path.with_name(path.name.partition(".")[0] + ".json") for path in paths]
+    return [str(path) for path in dict.fromkeys([*paths, *sidecars]) if path.is_file()]
+
+
+def provenance_of(
+    row: Mapping[str, Any],
+    series: SeriesRecord,
+    recipe: EstimatorRecipe,
+    decisions: list[str],
+    extra: Mapping[str, object],
+) -> Provenance:
+    """What went into the map of a row of ``maps.json``."""
+    valid = row.get("valid_range")
+    # The T1w image went in only where it told the mask.
+    left_out = ("dseg_",) if extra.get("MaskSpace") == "T1w" else ("dseg_", "t1w")
+    return Provenance(
+        sources=[uri for role, uri in series.companions.items() if not role.startswith(left_out)],
+        b1_source=b1_source(recipe, decisions),
+        valid_range=None if valid is None else (valid[0], valid[1]),
+        weights_name=Path(recipe.weights).stem or "n/a",
+        weights_sha256=recipe.weights_sha256 or "n/a",
+        extra=extra,
+    )
+
+
+def b1_source(recipe: EstimatorRecipe, decisions: list[str]) -> str:
+    """Where the flip angle scale comes from, for the sidecar."""
+    if "B1" in recipe.supplied:
+        return decisions[recipe.supplied.index("B1")]
+    return "estimated" if recipe.model == "gbloch" else "none, flip angles taken as nominal"
+
+
+def history_keys(inputs: Any) -> dict[str, object]:
+    """Sidecar keys that tell what was found and done before estimation."""
+    level = inputs.noise_level if isdefined(inputs.noise_level) else 0.0
+    return {
+        "NoiseStandardDeviation": float(f"{level:.6g}") if level > 0 else "n/a",
+        "NoiseSource": inputs.noise_source or "n/a",
+        "PreparationSteps": list(inputs.steps) if isdefined(inputs.steps) else [],
+        **read_record(inputs.record),
+    }
+
+
+def flag_keys(kind: str) -> dict[str, object]:
+    """Sidecar keys of a flag map: what its bits mean."""
+    return {"Flags": {str(bit): words for bit, words in FLAGS.items()}} if kind == "flag" else {}
+
+
+def method_keys(
+    recipe: EstimatorRecipe, mask_source: str, decisions: list[str]
+) -> dict[str, object]:
+    """Sidecar keys that tell how a map was made."""
+    return {
+        "Estimator": recipe.estimator,
+        "EstimatorOptions": dict(recipe.estimator_options),
+        "SequenceDigest": recipe.sequence.digest,
+        "RecipeDigest": recipe.digest,
+        "MaskSource": mask_source,
+        "FieldMaps": list(decisions),
+        "SoftwareVersion": bids_brnn.__version__,
+    }

@@ -1,0 +1,277 @@
+"""Networks from normalised coefficients to tissue parameters.
+
+Two layouts: ``nested`` is the published one (arXiv 2312.11468: nested skip connections, batch
+normalisation, bounded heads; 2 187 138 weights for 15 complex coefficients), ``residual`` is
+smaller and faster: plain residual blocks without batch normalisation and standardised outputs,
+whose residual stream stays in float32 while the blocks may run in bfloat16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from bids_brnn.errors import DataError
+from bids_brnn.information.noise import Normalisation, normalise
+
+Layout = Literal["residual", "nested"]
+
+_NESTED_WIDTHS = (256, 512, 1024, 768, 512, 384, 256, 128)
+_NECK = 32
+_LOG_LIMIT = 20.0
+"""Logarithmic outputs stay finite whatever the input."""
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """All that is needed to build a network of the same shape again."""
+
+    n_coefficients: int
+    """Complex coefficients ``R`` of one voxel."""
+    outputs: tuple[str, ...]
+    """Names of the parameters that the network returns."""
+    supplied: tuple[str, ...] = ()
+    """Names of the known parameters that are further inputs, for example ``B1``."""
+    normalisation: Normalisation = "norm"
+    """How scale and phase of M0 are removed, see :func:`bids_brnn.information.noise.normalise`."""
+    layout: Layout = "residual"
+    width: int = 256
+    """Width of the residual layout; the nested layout has the published widths."""
+    blocks: int = 4
+    """Blocks of the residual layout."""
+    lower: tuple[float, ...] = ()
+    """Lower limits of the outputs; needed for the nested layout, whose heads are bounded."""
+    upper: tuple[float, ...] = ()
+    logarithmic: tuple[str, ...] = ()
+    """Outputs of the residual layout that are exponentials: rates that span decades, which are
+    then learnt with a relative precision that is similar in tissue and in fluid."""
+    odd: str = ""
+    """Output of the residual layout that changes its sign, and alone does, when the coefficients
+    are conjugated: ``w0`` where RF phases and basis are real. One half of the signals, chosen by
+    :attr:`CoefficientNetwork.fold`, is then conjugated, and only the other half is learnt."""
+
+    def __post_init__(self) -> None:
+        if self.layout not in get_args(Layout):
+            raise DataError(
+                f'network layout "{self.layout}" is unknown; use {" or ".join(get_args(Layout))}'
+            )
+        if min(self.n_coefficients, len(self.outputs), self.width, self.blocks) < 1:
+            raise DataError("a network needs coefficients, outputs, width and blocks above zero")
+        bounded = len(self.lower) == len(self.upper) == len(self.outputs)
+        if self.layout == "nested" and not bounded:
+            raise DataError("the nested layout needs one lower and one upper limit per output")
+        unknown = sorted(set(self.logarithmic) - set(self.outputs))
+        if unknown or (self.logarithmic and self.layout == "nested"):
+            raise DataError(
+                f"logarithmic outputs {', '.join(unknown or self.logarithmic)}: they must be "
+                f"outputs ({', '.join(self.outputs)}) of the residual layout"
+            )
+        if self.odd and (self.odd not in self.outputs or self.layout == "nested"):
+            raise DataError(f"the odd output {self.odd} must be one of the residual layout")
+
+    @property
+    def n_inputs(self) -> int:
+        """Real inputs: real and imaginary parts, then the supplied parameters."""
+        return 2 * self.n_coefficients + len(self.supplied)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> NetworkSpec:
+        """Inverse of :meth:`to_dict`.
+
+        Raises
+        ------
+        DataError
+            If a field is missing or unknown.
+        """
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in values.items()
+        }
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise DataError(f"the description of the network is wrong: {error}") from error
+
+
+class CoefficientNetwork(nn.Module):
+    """Front end (normalisation, standardisation), a body, and heads in physical units."""
+
+    input_centre: Tensor
+    input_scale: Tensor
+    fold: Tensor
+    """``(R, R)``, antisymmetric: the sign of ``Re(c)^T fold Im(c)`` tells the sign of the odd
+    output most of the time, and always changes under conjugation."""
+    output_centre: Tensor
+    output_scale: Tensor
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        n_inputs, n_outputs = spec.n_inputs, len(spec.outputs)
+        self.register_buffer("input_centre", torch.zeros(n_inputs))
+        self.register_buffer("input_scale", torch.ones(n_inputs))
+        self.register_buffer("output_centre", torch.zeros(n_outputs))
+        self.register_buffer("output_scale", torch.ones(n_outputs))
+        if spec.odd:
+            self.register_buffer("fold", torch.zeros(spec.n_coefficients, spec.n_coefficients))
+        self._logarithmic = [spec.outputs.index(name) for name in spec.logarithmic]
+        if spec.layout == "nested":
+            self.body: nn.Module = _nested_body(n_inputs, n_outputs)
+        else:
+            self.body = ResidualBody(n_inputs, n_outputs, spec.width, spec.blocks)
+
+    def prepare(self, coefficients: Tensor, supplied: Mapping[str, Tensor]) -> Tensor:
+        """Inputs ``(..., 2R + S)`` of coefficients ``(..., R)`` and known parameters ``(...)``."""
+        scaled = normalise(coefficients, self.spec.normalisation)[0]
+        columns = [scaled.real, scaled.imag]
+        columns += [supplied[name].to(scaled.real.dtype)[..., None] for name in self.spec.supplied]
+        return torch.cat(columns, dim=-1)
+
+    def standardise(self, inputs: Tensor, truth: Tensor) -> None:
+        """Set the affine maps at both ends from inputs ``(n, 2R + S)`` and truth ``(n, outputs)``.
+
+        Columns that do not vary (the first coefficient after division by itself) are centred only.
+        Logarithmic outputs are standardised as logarithms, an odd output on its side of the fold.
+        """
+        truth = truth.clone()
+        if self.spec.odd:
+            column = self.spec.outputs.index(self.spec.odd)
+            self.fold.copy_(_fit_fold(inputs, truth[:, column], self.spec.n_coefficients))
+            inputs, side = self._folded(inputs)
+            truth[:, column] *= side[:, 0]
+        truth[:, self._logarithmic] = truth[:, self._logarithmic].log()
+        for values, centre, scale in (
+            (inputs, self.input_centre, self.input_scale),
+            (truth, self.output_centre, self.output_scale),
+        ):
+            spread = values.double().std(0)
+            level = values.double().abs().amax(0)
+            flat = spread <= 1e-6 * level
+            centre.copy_(values.double().mean(0))
+            scale.copy_(torch.where(flat, torch.ones_like(spread), spread))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Parameters ``(..., outputs)`` in SI units of inputs from :meth:`prepare`."""
+        if self.spec.layout == "nested":  # as published: raw inputs, bounded heads
+            flat = inputs.reshape(-1, inputs.shape[-1])  # batch normalisation knows one batch axis
+            unit = nn.functional.hardsigmoid(self.body(flat).float())
+            unit = unit.reshape(*inputs.shape[:-1], -1)
+            lower = unit.new_tensor(self.spec.lower)
+            bounded: Tensor = lower + unit * (unit.new_tensor(self.spec.upper) - lower)
+            return bounded
+        inputs, side = self._folded(inputs)
+        hidden = self.body((inputs - self.input_centre) / self.input_scale)
+        outputs: Tensor = self.output_centre + hidden * self.output_scale
+        columns = list(outputs.unbind(-1))
+        for column in self._logarithmic:
+            columns[column] = columns[column].clamp(-_LOG_LIMIT, _LOG_LIMIT).exp()
+        if self.spec.odd:
+            column = self.spec.outputs.index(self.spec.odd)
+            columns[column] = columns[column] * side[..., 0]
+        return torch.stack(columns, dim=-1)
+
+    def standardised(self, inputs: Tensor) -> Tensor:
+        """Inputs of the body: of zero mean and unit spread in the training data."""
+        return (self._folded(inputs)[0] - self.input_centre) / self.input_scale
+
+    def _folded(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs conjugated to the side that is learnt, and that side, +1 or -1 ``(..., 1)``."""
+        if not self.spec.odd:
+            return inputs, inputs.new_ones((*inputs.shape[:-1], 1))
+        rank = self.spec.n_coefficients
+        real, imaginary, known = inputs.tensor_split((rank, 2 * rank), dim=-1)
+        with torch.autocast(inputs.device.type, enabled=False):
+            tilt = ((real @ self.fold) * imaginary).sum(-1, keepdim=True)
+        side = torch.where(tilt < 0, -1.0, 1.0).to(inputs)
+        return torch.cat([real, side * imaginary, known], dim=-1), side
+
+
+def _fit_fold(inputs: Tensor, odd: Tensor, rank: int) -> Tensor:
+    """Least squares of the sign of ``odd`` ``(n,)`` on the products ``Im(c_i* c_j)``, i < j."""
+    real, imaginary = inputs[:, :rank].double(), inputs[:, rank : 2 * rank].double()
+    i, j = torch.triu_indices(rank, rank, 1, device=inputs.device)
+    products = real[:, i] * imaginary[:, j] - real[:, j] * imaginary[:, i]
+    spread = products.square().mean(0).sqrt().clamp_min(torch.finfo(torch.float64).tiny)
+    products = products / spread
+    gram = products.T @ products / len(products)
+    # Products that hardly differ share their weight.
+    ridge = 1e-6 * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    weights = torch.linalg.solve(gram + ridge, products.T @ odd.double().sign() / len(products))
+    fold = inputs.new_zeros((rank, rank), dtype=torch.float64)
+    fold[i, j] = weights / spread
+    return fold - fold.T
+
+
+class ResidualBody(nn.Module):
+    """``x <- x + B silu(A x)``, in float32 between the blocks whatever runs inside them."""
+
+    def __init__(self, n_inputs: int, n_outputs: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.enter = nn.Linear(n_inputs, width)
+        self.widen = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
+        self.narrow = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
+        self.leave = nn.Linear(width, n_outputs)
+        for layer in self.narrow:
+            assert isinstance(layer, nn.Linear)
+            # The sum over blocks then keeps the spread of the stream near that of its input.
+            nn.init.normal_(layer.weight, std=(2.0 / (width * blocks)) ** 0.5)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Standardised outputs of standardised inputs."""
+        with torch.autocast(inputs.device.type, enabled=False):
+            stream = self.enter(inputs)
+        for widen, narrow in zip(self.widen, self.narrow, strict=True):
+            stream = stream + narrow(nn.functional.silu(widen(stream)))
+        with torch.autocast(inputs.device.type, enabled=False):
+            outputs: Tensor = self.leave(nn.functional.silu(stream))
+        return outputs
+
+
+def _dense(n_inputs: int, n_outputs: int) -> list[nn.Module]:
+    return [nn.Linear(n_inputs, n_outputs), nn.BatchNorm1d(n_outputs), nn.ReLU()]
+
+
+class _Skip(nn.Module):
+    """``relu(batchnorm(x + f(x)))``."""
+
+    def __init__(self, width: int, *inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(*inner)
+        self.norm = nn.BatchNorm1d(width)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = torch.relu(self.norm(inputs + self.inner(inputs)))
+        return outputs
+
+
+def _nested_body(n_inputs: int, n_outputs: int) -> nn.Sequential:
+    """The published layout; linear layers that end a skip have no activation."""
+    a, b, c, d, e, f, g, h = _NESTED_WIDTHS
+    core = _Skip(e, *_dense(b, c), *_dense(c, d), nn.Linear(d, e))
+    middle = _Skip(g, *_dense(a, b), core, *_dense(e, f), nn.Linear(f, g))
+    outer = _Skip(n_inputs, *_dense(n_inputs, a), middle, *_dense(g, h), nn.Linear(h, n_inputs))
+    return nn.Sequential(outer, *_dense(n_inputs, _NECK), nn.Linear(_NECK, n_outputs))
+
+
+def build_network(spec: NetworkSpec, *, seed: int = 0) -> CoefficientNetwork:
+    """A network with reproducible initial weights; the global random state is not touched."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return CoefficientNetwork(spec)
+
+
+def count_weights(network: nn.Module) -> int:
+    """Number of trainable weights."""
+    return sum(weight.numel() for weight in network.parameters() if weight.requires_grad)

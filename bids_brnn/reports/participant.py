@@ -1,0 +1,170 @@
+"""Reports of participants, made from what lies in the output folder."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bids_brnn import __version__
+from bids_brnn.errors import NothingSelectedError
+
+if TYPE_CHECKING:
+    from bids_brnn.reports.content import SeriesView
+
+_LOG = logging.getLogger("bids_brnn.report")
+
+
+def write_reports(
+    output_dir: Path,
+    participants: Sequence[str],
+    *,
+    records: Mapping[str, Path] | None = None,
+    errors: Sequence[str] = (),
+    made: Collection[str] | None = None,
+    sessions: Sequence[str] = (),
+) -> list[Path]:
+    """Write ``sub-<label>.html`` and the citation page of every participant.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the derivative.
+    participants
+        Labels without ``sub-``.
+    records
+        Folder of this run's configuration and crash files, by participant; by default the
+        newest one on disk.
+    errors
+        Sentences to show on the page of the participant they name, or of all.
+    made
+        How the names of outputs of the series of this run begin; sections of others say that
+        they are of an earlier run. None: nothing is known of that.
+    sessions
+        Labels without ``ses-``: each gets a page of its own, ``sub-<label>_ses-<label>.html``, as
+        jobs for other sessions may be writing theirs. Only pages of whole participants remove
+        figures of earlier ones.
+
+    Returns
+    -------
+    list of Path
+        The pages.
+
+    Raises
+    ------
+    NothingSelectedError
+        If a participant has neither maps nor errors to show.
+    OutputError
+        If a page cannot be written.
+    """
+    from bids_brnn.reports.collect import series_views
+
+    pages = []
+    for label in participants:
+        series = [_dated(view, made) for view in series_views(output_dir, label)]
+        record = (records or {}).get(label) or newest_record(output_dir, label)
+        own = [text for text in errors if concerns(text, label)]
+        written = []
+        for session in sessions or ("",):
+            chosen = [view for view in series if _is_of(view, session)]
+            if chosen or errors:
+                page = page_file(output_dir, label, session)
+                _write_page(page, label, chosen, record, [*own, *crashes(record)])
+                written.append(page)
+        if not written:
+            raise NothingSelectedError(
+                f"No maps of sub-{label} under {output_dir}; run the participant level first."
+            )
+        pages += written
+    return pages
+
+
+def page_file(output_dir: Path, label: str, session: str = "") -> Path:
+    """The page of a participant, or of one of the sessions."""
+    return output_dir / f"sub-{label}{f'_ses-{session}' if session else ''}.html"
+
+
+def _is_of(view: SeriesView, session: str) -> bool:
+    return not session or f"ses-{session}" in view.name.split("_")
+
+
+def _write_page(
+    page: Path,
+    label: str,
+    series: Sequence[SeriesView],
+    record: Path | None,
+    errors: Sequence[str],
+) -> None:
+    """One page with its figures, and the methods text beside the record of the run."""
+    from bids_brnn.app.tidy import digests, record_file, settle
+    from bids_brnn.files import recorded, write_text
+    from bids_brnn.reports.assemble import render_subject
+    from bids_brnn.reports.content import SubjectView
+    from bids_brnn.reports.methods import citation_files, methods
+
+    kinds = [view.kind for view in series]
+    parts = [key for view in series for key in view.preparation]
+    parts += [item.key for view in series for item in view.estimators]
+    paragraphs, citations = methods(kinds, parts, __version__)
+    view = SubjectView(
+        label=label,
+        version=__version__,
+        series=series,
+        methods=paragraphs,
+        citations=[(item.text, item.url) for item in citations],
+        configuration=configuration(record),
+        errors=errors,
+    )
+    with recorded() as written:
+        render_subject(view, page, write_text)
+    output_dir = page.parent
+    if page == page_file(output_dir, label):
+        record_of_page = record_file(output_dir / f"sub-{label}" / "log", "report")
+        settle(output_dir, record_of_page, digests(written))
+    if record is not None:
+        for name, text in citation_files(kinds, parts, __version__).items():
+            write_text(record / name, text)
+            write_text(output_dir / "logs" / name, text)
+    _LOG.info("report: %s", page)
+
+
+def remove_reports(output_dir: Path, participants: Sequence[str]) -> None:
+    """Remove pages and figures of earlier runs, which show maps that are not there any more."""
+    from bids_brnn.app.tidy import record_file, settle
+
+    for label in participants:
+        settle(output_dir, record_file(output_dir / f"sub-{label}" / "log", "report"), {})
+
+
+def concerns(text: str, label: str) -> bool:
+    """Whether an error is about a participant: it names no other one."""
+    named = re.findall(r"sub-([A-Za-z0-9]+)", text)
+    return not named or label in named
+
+
+def _dated(view: SeriesView, made: Collection[str] | None) -> SeriesView:
+    if made is None or view.name.rpartition("_")[0] in made:
+        return view
+    note = "Not part of the last run: these are the results of an earlier one."
+    return replace(view, notes=[*view.notes, note])
+
+
+def newest_record(output_dir: Path, participant: str) -> Path | None:
+    """Folder of the last run of a participant; run ids begin with the time of the run."""
+    folders = sorted((output_dir / f"sub-{participant}" / "log").glob("*/bids_brnn.toml"))
+    return folders[-1].parent if folders else None
+
+
+def configuration(record: Path | None) -> str:
+    """Text of the run configuration, if there is one."""
+    path = None if record is None else record / "bids_brnn.toml"
+    return path.read_text(encoding="utf-8") if path is not None and path.is_file() else ""
+
+
+def crashes(record: Path | None) -> list[str]:
+    """Text of the crash files of a run."""
+    found = [] if record is None else sorted(record.glob("crash-*.txt"))
+    return [path.read_text(encoding="utf-8", errors="replace") for path in found]

@@ -1,0 +1,1 @@
+"""Pulse trains: the value, its table, and trains by formula."""

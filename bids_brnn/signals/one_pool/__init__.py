@@ -1,0 +1,1 @@
+"""Signal models with one pool of spins: FISP by extended phase graphs, balanced SSFP."""

@@ -1,0 +1,1 @@
+"""The generalized Bloch model of magnetization transfer between two pools."""

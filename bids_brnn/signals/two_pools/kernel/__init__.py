@@ -1,0 +1,1 @@
+"""The compiled simulation; its only door is ``run``."""

@@ -1,0 +1,187 @@
+"""Compiled generalized Bloch signals on the CPU: thousands of parameter sets per second.
+
+The entry points are ``KernelPlan``, what is computed once per
+pulse train, and :func:`simulate`. How it works is told in ``docs/theory/fast_qmt.md``.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_brnn.errors import ParameterError
+from bids_brnn.signals.two_pools.kernel.constants import constants
+from bids_brnn.signals.two_pools.kernel.layout import GROUP, Options
+from bids_brnn.signals.two_pools.kernel.plan import KernelPlan
+from bids_brnn.signals.two_pools.kernel.steps import TANGENT
+from bids_brnn.signals.two_pools.kernel.tables import features
+from bids_brnn.signals.two_pools.kernel.trains import compile_program, work_vectors
+from bids_brnn.signals.two_pools.kernel.vectors import Program, aligned, native_lanes
+
+Floats = NDArray[Any]
+_TILE = 16
+"""Basis columns in registers at a time, at most."""
+
+__all__ = ["KernelPlan", "simulate"]
+
+_lock = threading.Lock()
+
+
+@cache
+def _compiled(options: Options) -> Program:
+    return compile_program(options)
+
+
+def _program(options: Options) -> Program:
+    with _lock:  # LLVM's global state is not meant for several threads
+        return _compiled(options)
+
+
+def simulate(
+    plan: KernelPlan,
+    theta: Floats,
+    basis: Floats | None = None,
+    *,
+    derivatives: bool = False,
+    n_threads: int | None = None,
+) -> tuple[Floats, Floats | None]:
+    """Signals of many parameter sets, and derivatives.
+
+    Parameters
+    ----------
+    plan
+        The pulse trains.
+    theta
+        ``(V, 8)``, float32 or float64: m0s, R1f, R2f, Rx, R1s, T2s, w0, B1 in SI units, inside
+        the bounds of the plan's tables.
+    basis
+        Real ``(N, R)``; None for all samples.
+    derivatives
+        Whether to return derivatives too.
+    n_threads
+        Default: the CPUs this process may use.
+
+    Returns
+    -------
+    signal, derivatives
+        Complex ``(V, N or R)`` and ``(V, N or R, 8)`` or None, in the precision of ``theta``.
+
+    Raises
+    ------
+    ParameterError
+        For shapes that do not fit.
+    """
+    if theta.ndim != 2 or theta.shape[1] != 8:
+        raise ParameterError(f"theta has shape {theta.shape}; the kernel needs (sets, 8)")
+    if basis is not None and (basis.shape[0] != plan.n_samples or np.iscomplexobj(basis)):
+        raise ParameterError(
+            f"the basis has shape {basis.shape}; a real one with {plan.n_samples} rows is needed"
+        )
+    dtype = np.dtype(theta.dtype)
+    lanes = native_lanes(dtype)
+    width = plan.n_samples if basis is None else basis.shape[1]
+    tiles = 1 if basis is None else -(-width // _TILE)
+    tile = 0 if basis is None else -(-width // tiles)
+    if tile < 12:
+        tile = -(-tile // 4) * 4  # fewer different programs
+    options = Options(dtype, lanes, plan.layout, derivatives, plan.repeats, tile)
+    program = _program(options)
+    rows = _basis(plan, basis, tiles, tile, dtype)
+    steps = np.ascontiguousarray(plan.steps, dtype)
+    job = _Job(plan, program, options, tiles, width, rows, steps)
+    kind = np.complex64 if dtype == np.float32 else np.complex128
+    out = np.empty((len(theta), TANGENT if derivatives else 1, width), kind)
+    # Small enough to share among threads and to keep memory flat, large enough to hide Python.
+    chunk = lanes * (1 if basis is None else 16)
+    pieces = [slice(i, i + chunk) for i in range(0, len(theta), chunk)]
+    with _threads(n_threads, len(pieces)) as run:
+        for _ in run(lambda piece: job(theta[piece], out[piece]), pieces):
+            pass
+    return out[:, 0], out[:, 1:].swapaxes(1, 2) if derivatives else None
+
+
+@contextmanager
+def _threads(n: int | None, pieces: int) -> Iterator[Any]:
+    available = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    )
+    workers = min(n or available or 1, pieces)
+    if workers <= 1:
+        yield map
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        yield pool.map
+
+
+def _basis(
+    plan: KernelPlan, basis: Floats | None, tiles: int, tile: int, dtype: np.dtype[Any]
+) -> Floats:
+    """Rows per step, ``(trains, tiles, steps, tile)``; zero where there is no sample."""
+    if basis is None:
+        return np.zeros(1, dtype)
+    padded = np.zeros((plan.n_samples + 1, tiles * tile), dtype)
+    padded[:-1, : basis.shape[1]] = basis
+    rows = padded[plan.sample].reshape(*plan.sample.shape, tiles, tile)
+    return np.ascontiguousarray(np.moveaxis(rows, 2, 1))
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """Everything the chunks of one call share."""
+
+    plan: KernelPlan
+    program: Program
+    options: Options
+    tiles: int
+    width: int
+    basis: Floats
+    steps: Floats
+
+    def __call__(self, theta: Floats, out: Floats) -> None:
+        """Simulate one chunk into ``out``."""
+        plan, options = self.plan, self.options
+        lanes, dtype = options.lanes, options.dtype
+        trains, n_steps = plan.sample.shape
+        blocks = -(-len(theta) // lanes)
+        # Idle lanes of the last block repeat its last parameter set.
+        rows = np.minimum(np.arange(blocks * lanes), len(theta) - 1)
+        double = theta[rows].astype(np.float64)
+        per_block = double.reshape(blocks, lanes, 8)
+        table_values = features(plan.tables, plan.ranges, per_block, slopes=options.derivatives)
+        values = constants(plan, double, table_values.reshape(blocks * lanes, -1))
+        joined = np.concatenate(values, axis=1)
+        sets = aligned((blocks, joined.shape[1], lanes), dtype)
+        sets[...] = joined.reshape(blocks, lanes, -1).swapaxes(1, 2)
+        columns = out.shape[1]
+        shape: tuple[int, ...]
+        if options.tile:
+            shape = (blocks, self.tiles, columns, 2, options.tile, lanes)
+        else:
+            shape = (blocks, trains * n_steps + 1, columns, 2, lanes)
+        result = aligned(shape, dtype)
+        work = aligned((work_vectors(self.tiles, options.tile), lanes), dtype)
+        self.program(
+            blocks, trains, n_steps // GROUP, self.tiles, sets.shape[1], self.steps, plan.index,
+            self.basis, sets, work, result,
+        )  # fmt: skip
+        if options.tile:
+            # block, tile, column, part, r, lane -> block, lane, column, tile, r, part
+            ordered = result.transpose(0, 5, 2, 1, 4, 3).reshape(
+                blocks * lanes, columns, self.tiles * options.tile, 2
+            )[: len(theta), :, : self.width]
+        else:
+            ordered = (
+                result[:, : self.width]
+                .transpose(0, 4, 2, 1, 3)
+                .reshape(blocks * lanes, columns, self.width, 2)[: len(theta)]
+            )
+        out.real, out.imag = ordered[..., 0], ordered[..., 1]

@@ -1,0 +1,196 @@
+"""Pulses as the compiled generalized Bloch kernel knows them, before it sees a parameter set.
+
+One pulse of duration ``T`` is one step (theory in ``docs/theory/fast_qmt.md``): an exact rotation
+of the free pool, the saturation ``S`` of the semi-solid pool, and corrections of first order in
+the rates times ``T``. The corrections are averages over the pulse that depend on the pulse, T2s
+and B1 only. Here they are tabulated, and written as a few functions of (T2s, B1) with weights per
+pulse, so that the kernel needs a handful of products where it would need exponentials.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.polynomial import chebyshev
+from numpy.typing import NDArray
+
+from bids_brnn.signals.two_pools.pulses.averages import averages, free_averages
+from bids_brnn.signals.two_pools.pulses.lineshapes import Lineshape
+from bids_brnn.signals.two_pools.pulses.saturation import fit_series
+
+Array = NDArray[np.float64]
+Range = tuple[float, float]
+
+_NODES = (14, 12)
+"""Chebyshev terms in log T2s and B1^2."""
+_TOLERANCE = {
+    "S": 5e-6, "hx": 2e-4, "hz": 2e-4, "hs": 2e-4, "hj": 5e-4, "hy": 5e-4, "hxx": 1e-3,
+    "hzz": 1e-3, "kxx": 3e-3, "kxz": 3e-3, "kzz": 3e-3,
+}  # fmt: skip
+"""Largest error. All but the saturation are multiplied by rates times T (Rx T < 0.02), those of
+second order by such a number squared, hy by the off-resonance angle, hxx and hzz by its square."""
+_SAMPLES, _MIXTURES = 400, 32
+_FREE_TOLERANCE = {
+    "g": 1e-4, "gxy": 5e-4, "gyz": 5e-4, "gxx": 1e-3, "gxz": 1e-3, "gyy": 1e-3, "gzz": 1e-3,
+    "qxx": 5e-3, "qxz": 5e-3, "qzz": 5e-3, "ax": 2e-3, "ay": 2e-3, "az": 2e-3,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class LowRank:
+    """``value_m(T2s, B1) = sum_k weights[m, k] feature_k(T2s, B1)`` for pulses ``m``."""
+
+    name: str
+    weights: Array
+    """``(pulses, rank)``."""
+    series: Array
+    """``(rank, 14, 12)``; one T2s term only where the function does not depend on T2s."""
+
+    @property
+    def rank(self) -> int:
+        """Number of features."""
+        return int(self.weights.shape[1])
+
+    @property
+    def by_T2s(self) -> bool:
+        """Whether there is a derivative with respect to T2s."""
+        return bool(self.series.shape[1] > 1)
+
+    def padded(self, least: int) -> LowRank:
+        """With terms that add nothing, to ``least`` or an even rank: programs can be shared."""
+        more = max(least - self.rank, self.rank % 2 if self.rank > least else 0)
+        return LowRank(
+            self.name,
+            np.pad(self.weights, ((0, 0), (0, more))),
+            np.pad(self.series, ((0, more), (0, 0), (0, 0))),
+        )
+
+
+def pulse_tables(
+    flip: Array, duration: Array, lineshape: Lineshape, T2s_range: Range, B1_range: Range
+) -> tuple[LowRank, ...]:
+    """Saturation and averages of given pulses.
+
+    Parameters
+    ----------
+    flip, duration
+        Nominal flip angle in rad and duration in s, ``(M,)``, both positive.
+    T2s_range, B1_range
+        Domain; ``B1 * flip`` must stay below ``saturation.RATE_LIMIT``.
+
+    Returns
+    -------
+    tuple of LowRank
+        Those that :mod:`~bids_brnn.signals.two_pools.pulses.averages` names, ``S`` first.
+    """
+    T2s = np.exp(_stretch(_nodes(_NODES[0]), *np.log(T2s_range)))
+    B1 = np.sqrt(_stretch(_nodes(_NODES[1]), *np.square(B1_range)))
+    if not len(flip):  # a class without pulses
+        sizes = [(name, _NODES[0]) for name in _TOLERANCE] + [
+            (name, 1) for name in _FREE_TOLERANCE
+        ]
+        return tuple(
+            LowRank(name, np.zeros((0, 0)), np.zeros((0, size, _NODES[1]))) for name, size in sizes
+        )
+    beta = flip[:, None] * B1
+    solid = averages(lineshape, duration[:, None] / T2s, beta)
+    free = free_averages(beta)
+    return tuple(
+        [_compress(name, solid[name], tolerance) for name, tolerance in _TOLERANCE.items()]
+        + [
+            _compress(name, free[name][:, None, :], tolerance)
+            for name, tolerance in _FREE_TOLERANCE.items()
+        ]
+    )
+
+
+def _compress(name: str, values: Array, tolerance: float) -> LowRank:
+    """Fewest singular vectors with which no value is off by more than ``tolerance``."""
+    matrix = values.reshape(len(values), -1)
+    some, vectors = _leading_vectors(matrix)
+    low, high = 0, vectors.shape[1]
+    while low < high:
+        rank = (low + high) // 2
+        kept = (some @ vectors[:, :rank]) @ vectors[:, :rank].T
+        low, high = (low, rank) if np.abs(kept - some).max() <= tolerance else (rank + 1, high)
+    modes = vectors[:, :low].T.reshape(low, *values.shape[1:])
+    modes = fit_series(modes) if values.shape[1] > 1 else _fit_last(modes)
+    return LowRank(name, matrix @ vectors[:, :low], modes)
+
+
+def _leading_vectors(matrix: Array) -> tuple[Array, Array]:
+    """Rows that tell the rank, and right singular vectors, largest first.
+
+    Pulses come sorted and resemble their neighbours, hence some rows stand for all; and a few
+    random mixtures of rows span what all rows span, to far below the tolerances.
+    """
+    some = matrix[:: max(1, len(matrix) // _SAMPLES)]
+    mixtures = some
+    if len(some) > _MIXTURES:
+        mixtures = np.random.default_rng(0).normal(size=(_MIXTURES, len(some))) @ some
+    span = np.linalg.svd(mixtures, full_matrices=False)[2].T
+    reduced = some @ span
+    vectors: Array = span @ np.linalg.eigh(reduced.T @ reduced)[1][:, ::-1]
+    return some, vectors
+
+
+def _fit_last(values: Array) -> Array:
+    """Chebyshev coefficients over the last axis."""
+    return fit_series(np.stack([values[:, 0]] * 2, axis=1))[:, :1]
+
+
+def features(
+    tables: tuple[LowRank, ...], ranges: tuple[Range, Range], theta: Array, *, slopes: bool
+) -> Array:
+    """Features of all tables with their derivatives, ``(..., V, total)`` for ``(..., V, 8)``.
+
+    Matrix products are over ``V`` rows each: numbers are the same, bit for bit, however many
+    blocks of ``V`` come together.
+
+    For each table: values, derivatives with respect to B1, and (where :attr:`LowRank.by_T2s`)
+    derivatives with respect to T2s, each ``rank`` columns; zeros for the latter two without
+    ``slopes``.
+    """
+    log_low, log_high = np.log(ranges[0])
+    low, high = np.square(ranges[1])
+    T2s, B1 = theta[..., 5], theta[..., 7]
+    x, dx = _vandermonde(2 * (np.log(T2s) - log_low) / (log_high - log_low) - 1, _NODES[0])
+    y, dy = _vandermonde(2 * (B1**2 - low) / (high - low) - 1, _NODES[1])
+    dx *= (2 / (log_high - log_low) / T2s)[..., None]
+    dy *= (4 * B1 / (high - low))[..., None]
+    both = [t for t in tables if t.by_T2s]
+    flat = np.concatenate([t.series for t in both]).reshape(-1, _NODES[0] * _NODES[1]).T
+    products = [(a[..., :, None] * b[..., None, :]).reshape(*T2s.shape, -1) for a, b in
+                ((x, y), (x, dy), (dx, y))]  # fmt: skip
+    value, by_B1, by_T2s = (
+        p @ flat if slopes or p is products[0] else np.zeros((*T2s.shape, flat.shape[1]))
+        for p in products
+    )
+    columns, start = [], 0
+    for table in tables:
+        if table.by_T2s:
+            part = slice(start, start + table.rank)
+            start += table.rank
+            columns += [value[..., part], by_B1[..., part], by_T2s[..., part]]
+        else:
+            columns += [y @ table.series[:, 0].T, dy @ table.series[:, 0].T]
+    return np.concatenate(columns, axis=-1)
+
+
+def _vandermonde(x: Array, n: int) -> tuple[Array, Array]:
+    """Chebyshev polynomials ``T_0 ... T_{n-1}`` and their derivatives."""
+    values: Array = chebyshev.chebvander(x, n - 1).astype(np.float64)
+    slopes: Array = chebyshev.chebvander(x, n - 2) @ chebyshev.chebder(np.eye(n))
+    return values, slopes
+
+
+def _nodes(n: int) -> Array:
+    result: Array = np.cos(np.pi * (np.arange(n) + 0.5) / n)
+    return result
+
+
+def _stretch(x: Array, low: Any, high: Any) -> Array:
+    result: Array = low + (high - low) * (x + 1) / 2
+    return result

@@ -1,0 +1,280 @@
+"""The compiled generalized Bloch kernel: sweeps over trains, steady state and projection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bids_brnn.signals.two_pools.kernel.layout import GROUP, PARAMETERS, STEP, Options
+from bids_brnn.signals.two_pools.kernel.steps import TANGENT, StepTracer, echo_samples
+from bids_brnn.signals.two_pools.kernel.vectors import Array, Lanes, Operand, Program
+
+N_STATE = 4
+HOMOGENEOUS = N_STATE + 1
+ARGUMENTS = (
+    "blocks", "trains", "groups", "tiles", "stride",
+    "steps", "index", "basis", "constants", "work", "out",
+)  # fmt: skip
+
+
+def work_vectors(tiles: int, tile: int) -> int:
+    """Vectors of scratch memory that one thread needs."""
+    widest = 2 * max(HOMOGENEOUS, TANGENT)
+    return 4 * TANGENT + GROUP * widest + 4 * TANGENT + tiles * 2 * HOMOGENEOUS * max(tile, 1)
+
+
+def compile_program(options: Options) -> Program:
+    """Trace and compile the kernel for one kind of train and output."""
+    tracer = _Trains(options)
+    tracer.record()
+    return tracer.code.compile("simulate", len(ARGUMENTS))
+
+
+class _Trains(StepTracer):
+    """Adds loops over steps, trains and blocks of parameter sets to the tracer of steps."""
+
+    def record(self) -> None:
+        options = self.options
+        names = ["scalar", "index", "scalar", "vector", "vector", "vector", "vector", "vector"]
+        kinds = [*names, "value", "value"]
+        self.sweeps = {}
+        wanted = [HOMOGENEOUS] if options.repeats else []
+        if options.derivatives:
+            wanted.append(TANGENT)
+        elif not (options.tile and options.repeats):
+            wanted.append(1)
+        for n in wanted:
+            for mode in self._modes(n):
+                self.sweeps[n, mode] = self.code.function(
+                    f"sweep_{n}_{mode}",
+                    kinds,
+                    lambda *a, n=n, mode=mode: self._sweep(n, mode, *a),
+                    export=False,
+                )
+        self.code.function(
+            "simulate",
+            ["value"] * 5 + ["scalar", "index", "scalar", "vector", "vector", "vector"],
+            self._simulate,
+            export=True,
+        )
+
+    @property
+    def kept(self) -> int:
+        """Homogeneous columns whose samples count: the tangent sweep has the constant part."""
+        return N_STATE if self.options.derivatives else HOMOGENEOUS
+
+    def _modes(self, n: int) -> list[str]:
+        options = self.options
+        if n == HOMOGENEOUS:
+            return ["project" if options.tile else "silent"]
+        if options.tile:
+            return ["project"]
+        return ["silent", "store"] if options.derivatives and options.repeats else ["store"]
+
+    def _sweep(
+        self, n: int, mode: str, steps: Array, index: Array, basis: Array, constants: Array,
+        state: Array, buffer: Array, sums: Array, out: Array, groups: Any, tiles: Any,
+    ) -> None:  # fmt: skip
+        """All steps of one train with ``n`` columns."""
+        code, options = self.code, self.options
+        builder = code.builder
+        size = code.index(options.layout.step_size)
+        # The last homogeneous column or the state itself takes the constant part.
+        affine = N_STATE if n == HOMOGENEOUS else 0
+        kept = self.kept if n == HOMOGENEOUS else n
+        with code.loop(groups) as group:
+            first = builder.mul(group, code.index(GROUP))
+            with code.loop(GROUP) as g:
+                i = builder.add(first, g)
+                step = steps.offset(builder.mul(i, size))
+                where = index.offset(builder.mul(i, code.index(4)))
+                target = None
+                if mode == "project":
+                    target = buffer.offset(builder.mul(g, code.index(2 * kept)))
+                elif mode == "store":
+                    target = out.offset(builder.mul(where[3], code.index(2 * n)))
+                self.step(step, where, constants, state, n, target, affine=affine, kept=kept)
+            if mode == "project":
+                self._project(kept, basis, buffer, sums, first, groups, tiles)
+
+    def _project(
+        self, n: int, basis: Array, buffer: Array, sums: Array, first: Any, groups: Any, tiles: Any
+    ) -> None:
+        """Add the samples of a group of steps times the basis; a tile stays in registers."""
+        code, tile = self.code, self.options.tile
+        builder = code.builder
+        per_train = builder.mul(groups, code.index(GROUP))
+        with code.loop(tiles) as t:
+            row = builder.add(builder.mul(t, per_train), first)
+            rows = basis.offset(builder.mul(row, code.index(tile)))
+            part = sums.offset(builder.mul(t, code.index(2 * n * tile)))
+            with code.loop(2 * n) as column:
+                here = part.offset(builder.mul(column, code.index(tile)))
+                values = buffer.offset(column)
+                sample = [values[g * 2 * n] for g in range(GROUP)]
+                for r in range(tile):
+                    total_r: Lanes = here[r]
+                    for g in range(GROUP):
+                        total_r = total_r + sample[g] * rows[g * tile + r]
+                    here[r] = total_r
+
+    def _simulate(
+        self, blocks: Any, trains: Any, groups: Any, tiles: Any, stride: Any, steps: Array,
+        index: Array, basis: Array, constants: Array, work: Array, out: Array,
+    ) -> None:  # fmt: skip
+        code, options = self.code, self.options
+        layout, builder = options.layout, code.builder
+        n_out = TANGENT if options.derivatives else 1
+        per_train = builder.mul(groups, code.index(GROUP))
+        with code.flushed_denormals(), code.loop(blocks) as block:
+            sets = constants.offset(builder.mul(block, stride))
+            size = builder.mul(code.index(2 * n_out), self._rows(trains, per_train, tiles))
+            target = out.offset(builder.mul(block, size))
+            if options.tile:
+                with code.loop(size) as i:
+                    target[i] = 0.0
+            with code.loop(trains) as train:
+                first = builder.mul(train, per_train)
+                self._train(
+                    steps.offset(builder.mul(first, code.index(layout.step_size))),
+                    index.offset(builder.mul(first, code.index(4))),
+                    basis.offset(builder.mul(first, self._rows(trains, per_train, tiles)))
+                    if options.tile else basis,
+                    sets, work, target, groups, tiles,
+                )  # fmt: skip
+            if options.defer_echo:
+                self._echo(sets.offset(layout.echo), steps[STEP.index("echo")], target, tiles)
+
+    def _rows(self, trains: Any, per_train: Any, tiles: Any) -> Any:
+        """Basis columns, or all steps and one row for those without sample."""
+        builder, code = self.code.builder, self.code
+        if self.options.tile:
+            return builder.mul(tiles, code.index(self.options.tile))
+        return builder.add(builder.mul(trains, per_train), code.index(1))
+
+    def _train(
+        self, steps: Array, index: Array, basis: Array, constants: Array, work: Array,
+        out: Array, groups: Any, tiles: Any,
+    ) -> None:  # fmt: skip
+        options, code = self.options, self.code
+        state, rest = work, work.offset(4 * TANGENT)
+        change, rest = rest, rest.offset(4 * TANGENT)
+        buffer, sums = rest, rest.offset(GROUP * 2 * TANGENT)
+        c = self.named(constants)
+
+        def sweep(n: int, mode: str, into: Array) -> None:
+            code.call(
+                self.sweeps[n, mode],
+                steps, index, basis, constants, state, buffer, into, out, groups, tiles,
+            )  # fmt: skip
+
+        if not options.repeats:
+            start: list[Operand] = [0.0, 0.0, c("start_z"), c("start_s")]
+            slope: list[list[Operand]] = [[0.0] * 4 for _ in PARAMETERS]
+            slope[0] = [0.0, 0.0, c("dstart_z"), c("dstart_s")]
+            n = TANGENT if options.derivatives else 1
+            _fill(state, [start, *(slope if options.derivatives else [])])
+            sweep(n, "project" if options.tile else "store", out)
+            return
+        unit: list[list[Operand]] = [[1.0 if i == j else 0.0 for i in range(4)] for j in range(4)]
+        _fill(state, [*unit, [0.0] * 4])
+        if options.tile:
+            with code.loop(code.builder.mul(tiles, code.index(2 * self.kept * options.tile))) as i:
+                sums[i] = 0.0
+        sweep(HOMOGENEOUS, "project" if options.tile else "silent", sums)
+        columns = [[state[4 * j + i] for i in range(4)] for j in range(HOMOGENEOUS)]
+        system = [[(1.0 if i == j else 0.0) - columns[j][i] for j in range(4)] for i in range(4)]
+        solve = _Solver(system)
+        start = solve(columns[4])
+        if not options.derivatives:
+            if options.tile:
+                _fill(change, [start])
+                self._add_start(sums, change, out, tiles)
+            else:
+                _fill(state, [start])
+                sweep(1, "store", out)
+            return
+        zeros: list[list[Operand]] = [[0.0] * 4 for _ in PARAMETERS]
+        _fill(state, [start, *zeros])
+        _fill(change, [start])
+        sweep(TANGENT, "project" if options.tile else "silent", out)
+        slopes = [solve([state[4 * p + i] for i in range(4)]) for p in range(1, TANGENT)]
+        if options.tile:
+            _fill(change, slopes)
+            self._add_slopes(sums, change, out, tiles)
+        else:
+            _fill(state, [[change[i] for i in range(4)], *slopes])
+            sweep(TANGENT, "store", out)
+
+    def _echo(self, echo: Array, time: Lanes, out: Array, tiles: Any) -> None:
+        """Precession from the pulses to the samples, for coefficients."""
+        code, tile = self.code, self.options.tile
+        n = TANGENT if self.options.derivatives else 1
+        with code.loop(tiles) as t, code.loop(tile) as r:
+            builder = code.builder
+            here = out.offset(builder.add(builder.mul(t, code.index(2 * n * tile)), r))
+            columns = [(here[2 * i * tile], here[(2 * i + 1) * tile]) for i in range(n)]
+            for i, (x, y) in enumerate(echo_samples(echo, time, columns)):
+                here[2 * i * tile], here[(2 * i + 1) * tile] = x, y
+
+    def _add_start(self, sums: Array, start: Array, out: Array, tiles: Any) -> None:
+        """Coefficients from those of the homogeneous columns: linear in the start."""
+        code, tile = self.code, self.options.tile
+        with code.loop(tiles) as t, code.loop(2 * tile) as k:
+            builder = code.builder
+            source = sums.offset(builder.add(builder.mul(t, code.index(2 * self.kept * tile)), k))
+            place = builder.add(builder.mul(t, code.index(2 * tile)), k)
+            total: Lanes = out[place] + source[2 * tile * N_STATE]
+            for j in range(N_STATE):
+                total = total + source[2 * tile * j] * start[j]
+            out[place] = total
+
+    def _add_slopes(self, sums: Array, slopes: Array, out: Array, tiles: Any) -> None:
+        """What the change of the steady state adds to the derivatives."""
+        code, tile = self.code, self.options.tile
+        with code.loop(tiles) as t, code.loop(2 * tile) as k:
+            builder = code.builder
+            source = sums.offset(builder.add(builder.mul(t, code.index(2 * self.kept * tile)), k))
+            target = out.offset(builder.add(builder.mul(t, code.index(2 * TANGENT * tile)), k))
+            response = [source[2 * tile * j] for j in range(N_STATE)]
+            for p in range(len(PARAMETERS)):
+                total: Lanes = target[2 * tile * (1 + p)]
+                for j in range(N_STATE):
+                    total = total + response[j] * slopes[4 * p + j]
+                target[2 * tile * (1 + p)] = total
+
+
+def _fill(state: Array, columns: list[list[Operand]]) -> None:
+    for j, column in enumerate(columns):
+        for i in range(4):
+            state[4 * j + i] = column[i]
+
+
+class _Solver:
+    """Gaussian elimination, recorded once for several right-hand sides.
+
+    No pivoting: the symmetric part of I minus a contraction is positive definite.
+    """
+
+    def __init__(self, system: list[list[Operand]]) -> None:
+        n = len(system)
+        self.rows: Any = [list(row) for row in system]
+        self.inverse: list[Any] = []
+        for k in range(n):
+            self.inverse.append(1.0 / self.rows[k][k])
+            for i in range(k + 1, n):
+                factor = self.rows[i][k] * self.inverse[k]
+                self.rows[i][k] = factor
+                for j in range(k + 1, n):
+                    self.rows[i][j] = self.rows[i][j] - factor * self.rows[k][j]
+
+    def __call__(self, right: Any) -> list[Operand]:
+        n = len(self.rows)
+        x = list(right)
+        for i in range(n):
+            for j in range(i):
+                x[i] = x[i] - self.rows[i][j] * x[j]
+        for i in reversed(range(n)):
+            for j in range(i + 1, n):
+                x[i] = x[i] - self.rows[i][j] * x[j]
+            x[i] = x[i] * self.inverse[i]
+        return x

@@ -1,0 +1,1 @@
+"""What one RF pulse does to the two pools."""

@@ -1,0 +1,1 @@
+"""The readable simulation: through a train, step by step."""

@@ -1,0 +1,273 @@
+"""How to build an estimator, as a value that lives in a file.
+
+A Nipype node takes the *file*: its content hash is the cache key, while a Python object would get
+a new key in every run. Arrays (pulse train, basis) lie beside it in one ``.npz`` whose digest the
+JSON holds. Importing this module loads no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_brnn.errors import DataError, ReadError
+from bids_brnn.files import write_bytes, write_text
+from bids_brnn.sequences.pulse_sequence import PulseSequence
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bids_brnn.estimators.base import Estimator
+    from bids_brnn.parameters import ParameterSet
+    from bids_brnn.signals.base import SignalModel
+
+NETWORK = "brnn"
+"""Name of the network estimator, and its ``desc-``."""
+FORMAT = 1
+"""Version of the file layout."""
+_ARRAYS = tuple(item.name for item in fields(PulseSequence) if item.name not in ("start", "name"))
+
+
+@dataclass(frozen=True, eq=False)
+class EstimatorRecipe:
+    """Estimator, signal model, pulse train and basis by name and value."""
+
+    estimator: str
+    """``nlls``, ``dict`` (keys of ``ESTIMATORS``) or :data:`NETWORK`."""
+    model: str
+    """A key of ``SIGNALS``: ``gbloch``, ``fisp`` or ``bssfp``."""
+    sequence: PulseSequence
+    basis: NDArray[Any] | None = None
+    """``(N, R)``: the data are coefficients; without it they are ``N`` time frames."""
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    estimator_options: Mapping[str, Any] = field(default_factory=dict)
+    supplied: tuple[str, ...] = ()
+    """Parameters known from maps; they are not estimated."""
+    weights: str = ""
+    """Card of the trained network, for :data:`NETWORK`."""
+    weights_sha256: str = ""
+    """Digest of its weights, so that other weights are another recipe."""
+    magnitude: bool = False
+    """The data are magnitudes of time frames, and so is the model."""
+
+    def to_file(self, path: Path) -> Path:
+        """Write ``path`` (JSON) and the arrays beside it; each file whole or not at all.
+
+        The same recipe gives the same bytes.
+        """
+        arrays = {name: getattr(self.sequence, name) for name in _ARRAYS}
+        if self.basis is not None:
+            arrays["basis"] = np.ascontiguousarray(self.basis)
+        buffer = BytesIO()
+        np.savez(buffer, **arrays)
+        beside = path.with_suffix(".npz")
+        content = {
+            "format": FORMAT,
+            "estimator": self.estimator,
+            "estimator_options": dict(self.estimator_options),
+            "model": self.model,
+            "model_options": dict(self.model_options),
+            "supplied": list(self.supplied),
+            "weights": self.weights,
+            "weights_sha256": self.weights_sha256,
+            "magnitude": self.magnitude,
+            "arrays": beside.name,
+            "digest": _digest(arrays),
+            "start": self.sequence.start,
+            "sequence_name": self.sequence.name,
+        }
+        write_bytes(beside, buffer.getvalue())
+        write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
+        return path
+
+    @classmethod
+    def from_file(cls, path: Path) -> EstimatorRecipe:
+        """Read what :meth:`to_file` wrote.
+
+        Raises
+        ------
+        ReadError
+            If a file is absent, broken, or the arrays are not those of the JSON.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content["format"] != FORMAT:
+                raise ReadError(
+                    f"{path} has recipe format {content['format']}, this program reads {FORMAT}; "
+                    "delete it and run again."
+                )
+            # Never a pickle: NumPy refuses object arrays here.
+            with np.load(path.parent / Path(content["arrays"]).name, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+            if _digest(arrays) != content["digest"]:
+                raise ReadError(
+                    f"{content['arrays']} does not belong to {path}; delete both and run again."
+                )
+            return cls._from_content(content, arrays)
+        except (OSError, KeyError, ValueError, TypeError) as error:
+            raise ReadError(f"Cannot read the estimator recipe {path}: {error}.") from error
+
+    @classmethod
+    def _from_content(
+        cls, content: Mapping[str, Any], arrays: Mapping[str, Any]
+    ) -> EstimatorRecipe:
+        return cls(
+            estimator=content["estimator"],
+            model=content["model"],
+            sequence=PulseSequence(
+                **{name: arrays[name] for name in _ARRAYS},
+                start=content["start"],
+                name=content["sequence_name"],
+            ),
+            basis=arrays.get("basis"),
+            model_options=content["model_options"],
+            estimator_options=content["estimator_options"],
+            supplied=tuple(content["supplied"]),
+            weights=content["weights"],
+            weights_sha256=content["weights_sha256"],
+            magnitude=content["magnitude"],
+        )
+
+    @property
+    def n_values(self) -> int:
+        """Values per voxel: coefficients with a basis, else time frames."""
+        return self.sequence.n_samples if self.basis is None else int(self.basis.shape[1])
+
+    @property
+    def digest(self) -> str:
+        """Hash of everything, for names of folders."""
+        arrays = {name: getattr(self.sequence, name) for name in _ARRAYS}
+        if self.basis is not None:
+            arrays["basis"] = np.ascontiguousarray(self.basis)
+        words = [self.estimator, self.model, self.sequence.start, *self.supplied]
+        words += [self.weights_sha256, *(["magnitude"] if self.magnitude else [])]
+        options = json.dumps([dict(self.model_options), dict(self.estimator_options)])
+        text = "|".join([*words, options, _digest(arrays)])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def build_model(self) -> SignalModel:
+        """The signal model, seen through the basis if there is one.
+
+        Raises
+        ------
+        DataError
+            For magnitudes of coefficients, which mean nothing.
+        """
+        import torch
+
+        from bids_brnn.signals import build_model
+        from bids_brnn.signals.magnitude import MagnitudeSignal
+        from bids_brnn.signals.subspace import CompressedSignal, Subspace
+
+        model: SignalModel = build_model(self.model, self.sequence, **self.model_options)
+        if self.supplied:
+            model = SuppliedModel(model, self.supplied)
+        if self.magnitude:
+            if self.basis is not None:
+                raise DataError("magnitudes of coefficients mean nothing; give complex data")
+            return MagnitudeSignal(model)
+        if self.basis is None:
+            return model
+        return CompressedSignal(model, Subspace(torch.from_numpy(np.array(self.basis))))
+
+    def build(self, cache_dir: Path | None = None, *, block_size: int | None = None) -> Estimator:
+        """The estimator.
+
+        Parameters
+        ----------
+        cache_dir
+            Where an estimator may keep what it computes from the recipe alone (a dictionary), for
+            the next participant with the same pulse train.
+        block_size
+            Voxels estimated together, where the estimator's own choice does not suit; no part of
+            the recipe, as it does not change the result.
+
+        Raises
+        ------
+        DataError
+            If the estimator does not exist, a network does not fit pulse train and basis, or the
+            estimator needs complex data and these are magnitudes.
+        ReadError
+            If the weights of a network are not those of the recipe.
+        """
+        if self.magnitude and self.estimator != "dict":
+            raise DataError(f"{self.estimator} needs complex data; magnitudes are for dict")
+        if self.estimator == NETWORK:
+            return self._build_network(block_size)
+        from bids_brnn.estimators import ESTIMATORS
+
+        kinds: Mapping[str, Callable[..., Estimator]] = ESTIMATORS
+        if self.estimator not in kinds:
+            raise DataError(
+                f'There is no estimator "{self.estimator}"; there are {", ".join(kinds)}.'
+            )
+        options = dict(self.estimator_options)
+        if cache_dir is not None and self.estimator == "dict":
+            options.setdefault("cache_dir", cache_dir)
+        if self.magnitude:
+            options["channels"] = 1
+        if block_size is not None:
+            options["block_size"] = block_size
+        return kinds[self.estimator](self.build_model(), **options)
+
+    def _build_network(self, block_size: int | None) -> Estimator:
+        from bids_brnn.zoo.card import ModelCard
+        from bids_brnn.zoo.store import estimator_for
+
+        card = ModelCard.from_file(Path(self.weights))
+        if card.weights_sha256 != self.weights_sha256:
+            raise ReadError(f"{self.weights} was changed during the run; run again.")
+        network: Any = estimator_for(
+            self.build_model(), self.model, weights=self.weights, **self.estimator_options
+        )
+        return cast("Estimator", replace(network, block_size=block_size))
+
+
+@dataclass(frozen=True, eq=False)
+class SuppliedModel:
+    """A signal model in which some parameters are known; again a signal model."""
+
+    model: SignalModel
+    names: tuple[str, ...]
+
+    @property
+    def parameters(self) -> ParameterSet:
+        """Parameters of the model with the role *supplied* for the known ones."""
+        parameters = self.model.parameters
+        for name in self.names:
+            parameters = parameters.with_role(name, "supplied")
+        return parameters
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of the model."""
+        return self.model.n_samples
+
+    def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
+        """Signal ``(..., N)`` or coefficients ``(..., R)``."""
+        return self.model(theta, basis)
+
+    def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Signal ``(..., N)`` and derivatives ``(..., N, P)``."""
+        return self.model.linearize(theta, basis)
+
+
+DEFAULT_REFERENCE: Mapping[str, str] = {"qmt": "nlls", "mrf": "dict"}
+"""Reference estimator of each kind of series."""
+
+
+def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+    state = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        state.update(f"{name}{array.shape}{array.dtype.str}".encode())
+        state.update(array.tobytes())
+    return state.hexdigest()

@@ -1,0 +1,63 @@
+"""``brnn``: subcommands, help without heavy imports, messages and exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from bids_brnn.cli.toolbox import main as toolbox
+from bids_brnn.errors import EXIT_USAGE, DataError
+
+
+def test_help_names_every_command_and_loads_no_torch():
+    code = (
+        "import sys\nfrom bids_brnn.cli.toolbox.main import main\n"
+        "try:\n    main(['--help'])\n"
+        "finally:\n    print('torch' in sys.modules, 'nibabel' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert shown.returncode == 0
+    assert shown.stdout.rstrip().endswith("False False")
+    for name in toolbox.COMMANDS:
+        assert f"  {name} " in shown.stdout
+
+
+@pytest.mark.parametrize("name", list(toolbox.COMMANDS))
+def test_every_command_explains_itself(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        toolbox.main([name, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: brnn {name}")
+    assert toolbox.COMMANDS[name][1].capitalize()[:40] in " ".join(shown.split())
+
+
+def test_nothing_and_unknown_commands_are_usage_errors(capsys):
+    assert toolbox.main([]) == EXIT_USAGE
+    assert "commands:" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        toolbox.main(["estimate"])
+    assert ended.value.code == EXIT_USAGE
+
+
+def test_version(capsys):
+    from bids_brnn import __version__
+
+    with pytest.raises(SystemExit) as ended:
+        toolbox.main(["--version"])
+    assert ended.value.code == 0
+    assert __version__ in capsys.readouterr().out
+
+
+def test_curable_errors_are_one_line_and_their_code(monkeypatch, capsys):
+    from bids_brnn.cli.toolbox import simulate
+
+    def broken(_options):
+        raise DataError("the basis is odd; get another", exit_code=74)
+
+    monkeypatch.setattr(simulate, "run", broken)
+    words = ["--model", "fisp", "--pulses", "a", "--parameters", "b", "--out", "c"]
+    assert toolbox.main(["simulate", *words]) == 74
+    assert capsys.readouterr().err == "brnn simulate: the basis is odd; get another\n"

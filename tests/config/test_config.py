@@ -1,0 +1,107 @@
+"""A configuration is checked once, and survives its file."""
+
+from __future__ import annotations
+
+import pytest
+
+from bids_brnn.config.run_config import RunConfig
+from bids_brnn.errors import OutputError, ReadError, UsageError
+
+
+def config(tmp_path, **changes):
+    values = {
+        "bids_dir": tmp_path / "ds",
+        "output_dir": tmp_path / "out",
+        "work_dir": tmp_path / "work",
+    }
+    return RunConfig(**{**values, **changes})
+
+
+def test_the_file_gives_the_same_value_back(tmp_path):
+    before = config(
+        tmp_path,
+        participant_label=("01", "B2"),
+        derivatives={'odd "name" \\ é': tmp_path / "a\nb"},
+        mask=tmp_path / "m.nii",
+        ignore=("t1w",),
+        nprocs=4,
+        omp_nthreads=2,
+        clean_workdir=True,
+        batch_size=100,
+        debug=("log",),
+        use_plugin=tmp_path / "plugin.yml",
+        allow_links=(tmp_path, tmp_path / "annex"),
+    )
+    before.to_file(tmp_path / "sub" / "run.toml")
+    assert RunConfig.from_file(tmp_path / "sub" / "run.toml") == before
+    assert [item.name for item in (tmp_path / "sub").iterdir()] == ["run.toml"]
+
+
+def test_keywords_win_over_the_file(tmp_path):
+    config(tmp_path).to_file(tmp_path / "run.toml")
+    assert RunConfig.from_file(tmp_path / "run.toml", nprocs=7).nprocs == 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"output_dir": "ds"}, "Suggestion: .*ds/derivatives/bids_brnn"),
+        ({"output_dir": "."}, "holds the input folder"),
+        ({"work_dir": "ds/work"}, "inside the data set"),
+        ({"reference": "best"}, "reference is .best.; use one of"),
+        ({"ignore": ("sleep",)}, "ignore holds"),
+        ({"participant_label": ("../x",)}, "no BIDS label"),
+        ({"nprocs": 0}, "nprocs is 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"debug": ("x",)}, "debug holds"),
+        ({"reports_only": True, "boilerplate_only": True}, "exclude each other"),
+        ({"nprocs": 1, "omp_nthreads": 2}, "above nprocs"),
+    ],
+)
+def test_an_impossible_value_is_refused(tmp_path, changes, words):
+    changes = {
+        name: tmp_path / value if name.endswith("_dir") else value
+        for name, value in changes.items()
+    }
+    with pytest.raises(UsageError, match=words) as refusal:
+        config(tmp_path, **changes)
+    assert refusal.value.exit_code == 2
+
+
+def test_an_unknown_level_has_the_code_of_bids_apps(tmp_path):
+    with pytest.raises(UsageError, match="analysis_level") as refusal:
+        config(tmp_path, analysis_level="cohort")
+    assert refusal.value.exit_code == 17
+
+
+def test_a_link_to_the_input_does_not_hide_it(tmp_path):
+    (tmp_path / "ds").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "ds")
+    with pytest.raises(UsageError, match="Output folder is the input folder"):
+        config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        ("[bids_brnn", ReadError, "Cannot read the configuration"),
+        ("nprocs = 2", UsageError, "one table"),
+        ("[bids_brnn]\nbasis = 'x'", UsageError, 'unknown option "basis".*sidecar'),
+        ("[bids_brnn]\nnprocs = '2'", UsageError, "nprocs must be a whole number"),
+        ("[bids_brnn]\nnprocs = true", UsageError, "nprocs must be a whole number"),
+        ("[bids_brnn]\nignore = 't1w'", UsageError, "a list of texts"),
+        ("[bids_brnn]\nclean_workdir = 1", UsageError, "true or false"),
+        ("[bids_brnn]\nderivatives = ['/x']", UsageError, "a table of folders"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_name(tmp_path, text, error, words):
+    (tmp_path / "run.toml").write_text(text)
+    with pytest.raises(error, match=words):
+        RunConfig.from_file(tmp_path / "run.toml")
+
+
+def test_a_folder_that_cannot_be_written_is_an_output_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError) as refusal:
+        config(tmp_path).to_file(tmp_path / "file" / "run.toml")
+    assert refusal.value.exit_code == 73

@@ -1,0 +1,101 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from bids_brnn.app.group import GroupTable
+from bids_brnn.group import page as group_report
+from bids_brnn.group.page import outliers, regions_of, write_group_report
+from bids_brnn.group.tables import with_outliers
+from bids_brnn.reports.group import OUTLIER_Z, modified_z
+
+
+def table(n=8):
+    # Evenly spread subjects: by construction none of them lies apart.
+    rows = [
+        {
+            "participant_id": f"sub-{subject:02d}", "session_id": "ses-1", "acq": "x",
+            "index": index, "name": name, "param": "m0s", "units": "1",
+            "median": 0.1 * index + 0.002 * subject,
+        }
+        for subject in range(1, n + 1)
+        for index, name in ((1, "GM"), (2, "WM"))
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows)
+    return frame
+
+
+def test_modified_z_is_about_a_normal_z_score():
+    values = np.random.default_rng(0).normal(3.0, 2.0, 20_000)
+    # The MAD of 20,000 normal values is known to about 1 %.
+    assert np.nanstd(modified_z(values)) == pytest.approx(1.0, abs=0.05)
+
+
+def test_few_or_equal_values_are_never_outliers():
+    assert (modified_z(np.array([1.0, 2.0, 100.0])) == 0).all()
+    assert (modified_z(np.array([1.0] * 9 + [5.0])) == 0).all()
+    assert np.isnan(modified_z(np.array([np.nan, 1, 2, 3, 4, 5.0]))[0])
+
+
+def test_outlier_is_named_and_linked(tmp_path):
+    frame = table()
+    frame.loc[(frame["participant_id"] == "sub-03") & (frame["name"] == "WM"), "median"] = 0.35
+    found = outliers(frame)
+    assert [label for label, _ in found] == ["sub-03"]
+    assert "m0s in WM (ses-1 x, z = " in found[0][1]
+    item = GroupTable("statistics", tmp_path / "x.tsv", with_outliers(frame), {}, "tissue", "nlls")
+    page = write_group_report(tmp_path, [item])
+    html = page.read_text(encoding="utf-8")
+    assert '<a href="sub-03.html">sub-03</a></td><td class="wrap">nlls: m0s in WM' in html
+    assert html.index("sub-03") < html.index("sub-01")  # those with remarks come first
+    assert html.count("<tr>") == 1 + 8
+    assert "circular" not in html
+    assert (tmp_path / "figures" / "group_desc-tissuenlls_figure.svg").is_file()
+    assert OUTLIER_Z > 3
+
+
+def test_regions_come_in_the_order_of_their_labels():
+    frame = table().iloc[::-1]
+    assert [region.name for region in regions_of(frame)] == ["GM", "WM"]
+    assert [len(region.values) for region in regions_of(frame)] == [8, 8]
+
+
+def test_classes_made_from_the_maps_are_marked_on_the_page(tmp_path):
+    frame = table().assign(region_source="maps")
+    item = GroupTable("statistics", tmp_path / "x.tsv", with_outliers(frame), {}, "maptissue", "b")
+    html = write_group_report(tmp_path, [item]).read_text(encoding="utf-8")
+    assert '<p class="note">maptissue: These regions were made from the estimated maps' in html
+
+
+def test_long_tables_and_many_regions_say_that_they_are_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr(group_report, "_MAX_REGIONS", 1)
+    monkeypatch.setattr(group_report, "_MAX_ROWS", 3)
+    quality = pd.DataFrame(
+        {
+            "participant_id": [f"sub-{k:02d}" for k in range(1, 9)],
+            "estimator": "nlls",
+            "outliers": [None] * 7 + ["median_snr"],
+        }
+    )
+    items = [
+        GroupTable("statistics", tmp_path / "x.tsv", with_outliers(table()), {}, "tissue", "nlls"),
+        GroupTable("quality", tmp_path / "y.tsv", quality, {}),
+    ]
+    html = write_group_report(tmp_path, items).read_text(encoding="utf-8")
+    assert "nlls, regions of tissue, first 1 of 2 regions: medians" in html
+    assert "Quality of the series (first 3 of 8 rows)" in html
+    rows = html.partition("<h2>Quality of the series (")[2].partition("</section>")[0]
+    assert rows.count("<td>nlls</td>") == 3
+    assert rows.index("sub-08") < rows.index("sub-01")  # what lies apart comes first
+    assert '<a href="sub-08.html">sub-08</a></td><td class="wrap">nlls: median_snr' in html
+
+
+def test_each_agreement_is_named_in_the_navigation(tmp_path):
+    agreement = pd.DataFrame({"name": ["mask"], "param": ["R1"], "n": [2], "bias": [0.1]})
+    items = [
+        GroupTable("group_agreement", tmp_path / f"{desc}.tsv", agreement, {}, "aseg", desc)
+        for desc in ("brnnVsNlls", "brnnVsDict")
+    ]
+    html = write_group_report(tmp_path, items).read_text(encoding="utf-8")
+    navigation = html.partition("<nav>")[2].partition("</nav>")[0]
+    for desc in ("brnnVsNlls", "brnnVsDict"):
+        assert f"Agreement: {desc} in aseg</a>" in navigation

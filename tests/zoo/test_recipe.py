@@ -1,0 +1,151 @@
+"""A recipe survives its file bit by bit, and is refused when it was tampered with."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from bids_brnn.errors import DataError, ReadError
+from bids_brnn.sequences.designs import jiang_like_train
+from bids_brnn.zoo.recipe import EstimatorRecipe, SuppliedModel
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    train = jiang_like_train(30)
+    basis = np.linalg.qr(np.random.default_rng(1).standard_normal((30, 4)))[0].astype(np.float32)
+    return EstimatorRecipe(
+        "dict", "fisp", train, basis, estimator_options={"refine": 0}, supplied=("B1",)
+    )
+
+
+def test_the_file_gives_the_same_recipe_back(recipe, tmp_path):
+    again = EstimatorRecipe.from_file(recipe.to_file(tmp_path / "r.json"))
+    for name in ("flip_angle", "repetition_time", "echo_time", "inversion", "gradient"):
+        np.testing.assert_array_equal(
+            getattr(again.sequence, name), getattr(recipe.sequence, name)
+        )
+    np.testing.assert_array_equal(again.basis, recipe.basis)
+    assert again.digest == recipe.digest
+    assert (again.supplied, again.estimator_options) == (("B1",), {"refine": 0})
+    assert again.n_values == 4
+
+
+def test_equal_recipes_are_equal_bytes(recipe, tmp_path):
+    first = recipe.to_file(tmp_path / "a" / "r.json").read_bytes()
+    again = EstimatorRecipe.from_file(tmp_path / "a" / "r.json")
+    assert again.to_file(tmp_path / "b" / "r.json").read_bytes() == first
+    assert (tmp_path / "a" / "r.npz").read_bytes() == (tmp_path / "b" / "r.npz").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"estimator": "nlls"},
+        {"model": "bssfp"},
+        {"basis": None},
+        {"supplied": ()},
+        {"estimator_options": {"refine": 1}},
+        {"weights_sha256": "0"},
+    ],
+)
+def test_every_part_changes_digest_and_file(recipe, tmp_path, changes):
+    other = EstimatorRecipe(**{**vars(recipe), **changes})
+    assert other.digest != recipe.digest
+    assert other.to_file(tmp_path / "o.json").read_bytes().replace(b"o.npz", b"r.npz") != (
+        recipe.to_file(tmp_path / "r.json").read_bytes()
+    )
+
+
+def test_arrays_of_another_recipe_are_refused(recipe, tmp_path):
+    recipe.to_file(tmp_path / "r.json")
+    EstimatorRecipe("dict", "fisp", jiang_like_train(31)).to_file(tmp_path / "s.json")
+    (tmp_path / "s.npz").replace(tmp_path / "r.npz")
+    with pytest.raises(ReadError, match="does not belong to"):
+        EstimatorRecipe.from_file(tmp_path / "r.json")
+
+
+def test_pickled_arrays_are_never_loaded(recipe, tmp_path):
+    path = recipe.to_file(tmp_path / "r.json")
+    marker = tmp_path / "executed"
+
+    class Attack:
+        def __reduce__(self):
+            return (marker.touch, ())
+
+    np.savez(tmp_path / "r.npz", flip_angle=np.array([Attack()], dtype=object), allow_pickle=True)
+    marker.unlink(missing_ok=True)
+    with pytest.raises(ReadError):
+        EstimatorRecipe.from_file(path)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "not json"])
+def test_a_broken_file_is_a_read_error(tmp_path, text):
+    (tmp_path / "r.json").write_text(text)
+    with pytest.raises(ReadError, match=r"r\.json"):
+        EstimatorRecipe.from_file(tmp_path / "r.json")
+
+
+def test_another_format_is_refused(recipe, tmp_path):
+    path = recipe.to_file(tmp_path / "r.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
+    with pytest.raises(ReadError, match="recipe format 99"):
+        EstimatorRecipe.from_file(path)
+
+
+def test_an_unknown_estimator_is_refused(recipe):
+    with pytest.raises(DataError, match='no estimator "best"; there are'):
+        EstimatorRecipe("best", "fisp", recipe.sequence).build()
+
+
+def test_what_is_built_estimates_what_the_recipe_says(recipe):
+    options = {"atoms": None, "refine": 1}
+    made = EstimatorRecipe("dict", "fisp", recipe.sequence, estimator_options=options).build()
+    assert (made.name, made.refine) == ("dict", 1)
+    theta = torch.tensor([[0.8, 12.0, 1.0]], dtype=torch.float64)
+    estimate = made.estimate(made.model(theta).to(torch.complex64))
+    # One Gauss-Newton step from the nearest of the default atoms, 4 % apart.
+    torch.testing.assert_close(estimate.theta[:, :2].double(), theta[:, :2], rtol=0.02, atol=0)
+
+
+def test_a_dictionary_is_kept_for_the_next_participant(recipe, tmp_path):
+    recipe = EstimatorRecipe("dict", "fisp", recipe.sequence)
+    theta = torch.tensor([[0.8, 12.0, 1.0]], dtype=torch.float64)
+    data = recipe.build_model()(theta).to(torch.complex64)
+    first = recipe.build(tmp_path / "dictionaries").estimate(data)
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "dictionaries").iterdir()}
+    assert files
+    again = recipe.build(tmp_path / "dictionaries").estimate(data)
+    assert torch.equal(first.theta, again.theta)
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+
+
+def test_a_supplied_parameter_is_not_estimated(recipe):
+    model = EstimatorRecipe("nlls", "fisp", recipe.sequence, supplied=("R2",)).build_model()
+    assert isinstance(model, SuppliedModel)
+    assert model.parameters["R2"].role == "supplied"
+    assert model.parameters["R1"].role == "estimated"
+    theta = model.parameters.start(torch.zeros(1, dtype=torch.float64))[None]
+    signal, derivatives = model.linearize(theta)
+    assert signal.shape == (1, 30)
+    assert derivatives.shape == (1, 30, 3)
+    torch.testing.assert_close(signal, model(theta))
+
+
+def test_writing_a_recipe_loads_no_torch():
+    code = (
+        "import sys, tempfile, pathlib\n"
+        "from bids_brnn.zoo.recipe import EstimatorRecipe\n"
+        "from bids_brnn.sequences.designs import jiang_like_train\n"
+        "folder = pathlib.Path(tempfile.mkdtemp())\n"
+        "path = EstimatorRecipe('dict', 'fisp', jiang_like_train(30)).to_file(folder / 'r.json')\n"
+        "EstimatorRecipe.from_file(path)\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
