@@ -23,7 +23,7 @@ from torch import Tensor
 from bids_brnn.estimators.dictionary.atoms import Dictionary, default_atoms, simulate
 from bids_brnn.estimators.dictionary.estimator import DictionaryEstimator
 from bids_brnn.estimators.dictionary.refine import explain
-from bids_brnn.estimators.dictionary_match import best_atoms
+from bids_brnn.estimators.dictionary.search import best_atoms
 from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.signals.one_pool.fisp import EpgFisp
 from bids_brnn.signals.subspace import CompressedSignal, Subspace

@@ -25,8 +25,8 @@ import numpy as np
 import torch
 
 from bids_brnn.sequences.designs import hybrid_state_train
-from bids_brnn.signals.gbloch_compiled import simulate_compiled
 from bids_brnn.signals.two_pools.generalized_bloch import GeneralizedBloch
+from bids_brnn.signals.two_pools.kernel.run import simulate_compiled
 
 LOW = [0.0, 0.15, 2.0, 2.0, 1.0, 5e-6, -890.0, 0.6]
 HIGH = [0.35, 1.0, 20.0, 30.0, 6.0, 25e-6, 890.0, 1.3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -91,3 +92,15 @@ def _sync(path: Path) -> None:
             os.fsync(handle)
     finally:
         os.close(handle)
+
+
+_BLOCK = 1 << 22
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of the content of a file."""
+    state = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            state.update(block)
+    return state.hexdigest()

@@ -83,7 +83,7 @@ def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Fail
     from bids_brnn.app.methods_text import write_boilerplate
     from bids_brnn.app.tidy import known_outputs, settle_series
     from bids_brnn.bids.output.dataset_files import earlier_version, write_dataset_files
-    from bids_brnn.interfaces.base import finished_steps
+    from bids_brnn.interfaces.manifest import finished_steps
     from bids_brnn.reports.participant import page_file, remove_reports, write_reports
     from bids_brnn.workflows.participant import TOP, init_participant_wf, participant_name
 
@@ -159,7 +159,7 @@ def heads(output_dir: Path, discovery: Discovery) -> set[str]:
 
 def clear_work(config: RunConfig, folders: Iterable[Path]) -> None:
     """Remove earlier work that is not wanted any more, or that cannot be trusted."""
-    from bids_brnn.interfaces.base import discard_broken
+    from bids_brnn.interfaces.manifest import discard_broken
 
     for folder in folders:
         if config.clean_workdir:

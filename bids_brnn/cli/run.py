@@ -46,7 +46,7 @@ def run(config: RunConfig) -> int:
     prepare_environment(config)
     if config.analysis_level == "group":
         from bids_brnn.app.group import gather
-        from bids_brnn.app.tidy import record_file, settled
+        from bids_brnn.bids.output.records import record_file, settled
 
         with settled(config.output_dir, record_file(config.output_dir / "logs", "group")):
             return gather(config)

@@ -11,8 +11,8 @@ from bids_brnn.experiments.describe import describe
 from bids_brnn.experiments.experiment import Experiment
 from bids_brnn.experiments.fingerprints import data_key, focus_data, focus_key, training_data
 from bids_brnn.learning.config import TrainingConfig
-from bids_brnn.learning.networks import build_network
-from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork, train_surrogate
+from bids_brnn.learning.networks import SurrogateNetwork, build_network
+from bids_brnn.learning.surrogate import SurrogateModel, train_surrogate
 from bids_brnn.learning.trainer import Row, TrainingResult, train
 from bids_brnn.learning.training_set import Progress as SimulationProgress
 from bids_brnn.learning.training_set import TrainingSet, content_key, load_tensors, save_atomic

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from bids_brnn.cli.toolbox.inputs import DEFAULT_START, read_sequence, read_subspace
 from bids_brnn.errors import DataError, ReadError
 from bids_brnn.experiments.experiment import Experiment, Portion
+from bids_brnn.experiments.inputs import DEFAULT_START, read_sequence, read_subspace
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.priors import Prior, qmt_prior, relaxation_prior

@@ -14,7 +14,7 @@ from bids_brnn import __version__
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bids_brnn.app.group import GroupTable
+    from bids_brnn.group.collect import GroupTable
     from bids_brnn.reports.assemble import PageTable, Plot
     from bids_brnn.reports.group import Region
 

@@ -11,7 +11,6 @@ from typing import Any
 import nibabel
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from bids_brnn.bids.images import Grid, read_array, same_grid
 from bids_brnn.imaging.resampling import Interpolation, affine_of, read_transform, resample
@@ -19,8 +18,6 @@ from bids_brnn.imaging.resampling import Interpolation, affine_of, read_transfor
 FINEST = 4
 """Points along each axis of a voxel at which a finer image is sampled."""
 _MOST_POINTS = 2**24
-_SPLITS = 2
-_APART = 1.8
 
 
 def load(path: str | Path) -> Any:
@@ -161,47 +158,3 @@ def _parts(source: Grid, target: Grid) -> Iterator[NDArray[np.float64]]:
         moved = target.affine.copy()
         moved[:3, 3] += target.affine[:3, :3] @ ((np.array(part) + 0.5) / parts - 0.5)
         yield moved
-
-
-def threshold_mask(reference: NDArray[Any]) -> NDArray[np.bool_]:
-    """Voxels brighter than Otsu's threshold, holes filled, without the smaller islands.
-
-    Where fluid or fat is much brighter than all other tissue, the first threshold separates these
-    two; then what lies below it is split again.
-
-    Only for lack of a real brain mask: skull and scalp stay inside.
-    """
-    finite = np.where(np.isfinite(reference), reference, 0)
-    if finite.min() == finite.max():
-        return np.zeros(finite.shape, dtype=bool)
-    limit = otsu(finite)
-    for _ in range(_SPLITS):
-        below = finite[finite <= limit]
-        if below.min() == below.max():
-            break
-        lower = otsu(below)
-        darker, tissue = below[below <= lower], below[below > lower]
-        # The mean of ten magnitudes of noise alone splits into parts that differ by a third.
-        if tissue.size < finite.size - below.size or tissue.mean() < _APART * darker.mean():
-            break
-        limit = lower
-    mask = finite > limit
-    pieces, n = ndimage.label(mask)
-    if n > 1:
-        mask = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
-    # Slice by slice: a single slice has no closed hole in three dimensions.
-    for k in range(mask.shape[2]):
-        mask[:, :, k] = ndimage.binary_fill_holes(mask[:, :, k])
-    return np.asarray(mask, dtype=bool)
-
-
-def otsu(values: NDArray[Any]) -> float:
-    """The threshold between two classes of values with the largest variance between them."""
-    counts, edges = np.histogram(values, bins=256)
-    centres = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts)
-    above = below[-1] - below
-    sums = np.cumsum(counts * centres)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
-    return float(edges[1:][int(np.nanargmax(np.nan_to_num(between)))])

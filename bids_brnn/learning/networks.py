@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from bids_brnn.errors import DataError
-from bids_brnn.information.noise import Normalisation, normalise
 
 Layout = Literal["residual", "nested"]
 
@@ -37,7 +36,7 @@ class NetworkSpec:
     supplied: tuple[str, ...] = ()
     """Names of the known parameters that are further inputs, for example ``B1``."""
     normalisation: Normalisation = "norm"
-    """How scale and phase of M0 are removed, see :func:`bids_brnn.information.noise.normalise`."""
+    """How scale and phase of M0 are removed, see :func:`bids_brnn.learning.networks.normalise`."""
     layout: Layout = "residual"
     width: int = 256
     """Width of the residual layout; the nested layout has the published widths."""
@@ -275,3 +274,75 @@ def build_network(spec: NetworkSpec, *, seed: int = 0) -> CoefficientNetwork:
 def count_weights(network: nn.Module) -> int:
     """Number of trainable weights."""
     return sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
+
+
+Normalisation = Literal["first", "norm"]
+"""``first``: divide by the first coefficient. ``norm``: divide by the norm and by the phase of
+the first coefficient, which stays defined where the first coefficient is small."""
+
+
+def normalise(coefficients: Tensor, how: Normalisation = "first") -> tuple[Tensor, Tensor]:
+    """Remove the complex scale M0 from ``coefficients``.
+
+    Parameters
+    ----------
+    coefficients
+        ``(..., R)`` complex.
+    how
+        ``"first"`` or ``"norm"``, see :data:`Normalisation`.
+
+    Returns
+    -------
+    scaled, scale
+        ``(..., R)`` and ``(...)``, both complex, with ``coefficients = scaled * scale``. A voxel
+        whose scale is zero or not finite is NaN in ``scaled``.
+    """
+    first = coefficients[..., 0]
+    if how == "first":
+        scale = first
+    elif how == "norm":
+        size = (coefficients.abs() ** 2).sum(-1).sqrt()
+        scale = size * torch.where(first == 0, torch.ones_like(first), torch.sgn(first))
+    else:
+        raise DataError(f'unknown normalisation "{how}"; use "first" or "norm"')
+    valid = torch.isfinite(scale.abs()) & (scale != 0)
+    divisor = torch.where(valid, scale, torch.ones_like(scale))
+    nan = torch.full_like(coefficients, torch.nan)
+    scaled = coefficients / divisor[..., None]
+    # The first coefficient is real by definition. Round-off of the division would leave an
+    # imaginary part that depends on the phase of M0, and networks standardise their inputs.
+    real = torch.complex(scaled[..., :1].real, torch.zeros_like(scaled[..., :1].real))
+    scaled = torch.cat([real, scaled[..., 1:]], dim=-1)
+    return torch.where(valid[..., None], scaled, nan), scale
+
+
+class SurrogateNetwork(nn.Module):
+    """Real and imaginary parts of coefficients at M0 = 1 as a function of standardised theta."""
+
+    centre: Tensor
+    scale: Tensor
+    level: Tensor
+    spread: Tensor
+
+    def __init__(self, n_parameters: int, n_coefficients: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(n_parameters))
+        self.register_buffer("scale", torch.ones(n_parameters))
+        self.register_buffer("level", torch.zeros(2 * n_coefficients))
+        self.register_buffer("spread", torch.ones(2 * n_coefficients))
+        self.body = ResidualBody(n_parameters, 2 * n_coefficients, width, blocks)
+
+    def standardise(self, theta: Tensor, channels: Tensor) -> None:
+        """Set the scales at both ends from ``(n, P)`` and ``(n, 2R)``."""
+        for values, centre, scale in (
+            (theta, self.centre, self.scale),
+            (channels, self.level, self.spread),
+        ):
+            std = values.double().std(0)
+            centre.copy_(values.double().mean(0))
+            scale.copy_(torch.where(std > 0, std, torch.ones_like(std)))
+
+    def forward(self, theta: Tensor) -> Tensor:
+        """``(..., 2R)``."""
+        outputs: Tensor = self.body((theta - self.centre) / self.scale)
+        return self.level + self.spread * outputs

@@ -99,7 +99,7 @@ def _write_page(
     errors: Sequence[str],
 ) -> None:
     """One page with its figures, and the methods text beside the record of the run."""
-    from bids_brnn.app.tidy import digests, record_file, settle
+    from bids_brnn.bids.output.records import digests, record_file, settle
     from bids_brnn.files import recorded, write_text
     from bids_brnn.reports.assemble import render_subject
     from bids_brnn.reports.content import SubjectView
@@ -133,7 +133,7 @@ def _write_page(
 
 def remove_reports(output_dir: Path, participants: Sequence[str]) -> None:
     """Remove pages and figures of earlier runs, which show maps that are not there any more."""
-    from bids_brnn.app.tidy import record_file, settle
+    from bids_brnn.bids.output.records import record_file, settle
 
     for label in participants:
         settle(output_dir, record_file(output_dir / f"sub-{label}" / "log", "report"), {})

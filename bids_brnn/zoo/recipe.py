@@ -21,12 +21,10 @@ from numpy.typing import NDArray
 from bids_brnn.errors import DataError, ReadError
 from bids_brnn.files import write_bytes, write_text
 from bids_brnn.sequences.pulse_sequence import PulseSequence
+from bids_brnn.signals.supplied import SuppliedModel
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from bids_brnn.estimators.base import Estimator
-    from bids_brnn.parameters import ParameterSet
     from bids_brnn.signals.base import SignalModel
 
 NETWORK = "brnn"
@@ -229,35 +227,6 @@ class EstimatorRecipe:
             self.build_model(), self.model, weights=self.weights, **self.estimator_options
         )
         return cast("Estimator", replace(network, block_size=block_size))
-
-
-@dataclass(frozen=True, eq=False)
-class SuppliedModel:
-    """A signal model in which some parameters are known; again a signal model."""
-
-    model: SignalModel
-    names: tuple[str, ...]
-
-    @property
-    def parameters(self) -> ParameterSet:
-        """Parameters of the model with the role *supplied* for the known ones."""
-        parameters = self.model.parameters
-        for name in self.names:
-            parameters = parameters.with_role(name, "supplied")
-        return parameters
-
-    @property
-    def n_samples(self) -> int:
-        """Samples of the model."""
-        return self.model.n_samples
-
-    def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
-        """Signal ``(..., N)`` or coefficients ``(..., R)``."""
-        return self.model(theta, basis)
-
-    def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Signal ``(..., N)`` and derivatives ``(..., N, P)``."""
-        return self.model.linearize(theta, basis)
 
 
 DEFAULT_REFERENCE: Mapping[str, str] = {"qmt": "nlls", "mrf": "dict"}

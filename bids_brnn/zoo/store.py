@@ -18,8 +18,13 @@ from torch import Tensor, nn
 from bids_brnn.errors import DataError, ReadError
 from bids_brnn.estimators.network.estimator import NetworkEstimator, Precision, Spread
 from bids_brnn.files import write_bytes, write_text
-from bids_brnn.learning.networks import CoefficientNetwork, NetworkSpec, build_network
-from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork
+from bids_brnn.learning.networks import (
+    CoefficientNetwork,
+    NetworkSpec,
+    SurrogateNetwork,
+    build_network,
+)
+from bids_brnn.learning.surrogate import SurrogateModel
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals.base import SignalModel

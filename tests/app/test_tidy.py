@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bids_brnn.app.tidy import digests, read_record, record_file, settle, settled
+from bids_brnn.bids.output.records import digests, read_record, record_file, settle, settled
 from bids_brnn.files import recorded, write_text
 
 

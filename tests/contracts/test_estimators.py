@@ -16,7 +16,7 @@ from torch import Tensor
 from bids_brnn.errors import BidsBrnnError
 from bids_brnn.estimators import ESTIMATORS
 from bids_brnn.estimators.base import Estimate, Estimator
-from bids_brnn.estimators.nlls.starts import spread_candidates
+from bids_brnn.estimators.candidates import spread_candidates
 from bids_brnn.estimators.voxels import count_invalid
 from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
 from bids_brnn.sequences.pulse_sequence import PulseSequence

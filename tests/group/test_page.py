@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bids_brnn.app.group import GroupTable
 from bids_brnn.group import page as group_report
+from bids_brnn.group.collect import GroupTable
 from bids_brnn.group.page import outliers, regions_of, write_group_report
 from bids_brnn.group.tables import with_outliers
 from bids_brnn.reports.group import OUTLIER_Z, modified_z

@@ -135,7 +135,7 @@ def test_slices_may_lie_along_any_axis(basis):
 
 def test_relaxation_times_come_back(basis):
     from bids_brnn.estimators.dictionary.estimator import DictionaryEstimator
-    from bids_brnn.zoo.recipe import SuppliedModel
+    from bids_brnn.signals.supplied import SuppliedModel
 
     model = SuppliedModel(build_model("fisp", jiang_like_train(N)), ("B1",))
     estimator = DictionaryEstimator(model, with_std=False, refine=0)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from bids_brnn.errors import DataError
-from bids_brnn.information.noise import add_noise, normalise
+from bids_brnn.information.noise import add_noise
+from bids_brnn.learning.networks import normalise
 
 
 def _rng(seed: int = 1) -> torch.Generator:

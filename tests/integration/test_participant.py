@@ -169,7 +169,7 @@ def test_the_work_folder_is_private(finished):
 
 
 def test_a_second_run_does_nothing(finished, app):
-    from bids_brnn.interfaces.base import finished_steps
+    from bids_brnn.interfaces.manifest import finished_steps
 
     dataset, out, work, _, arguments = finished
     results = {path: path.read_bytes() for path in out.rglob("*.nii.gz")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bids_brnn.interfaces.base import (
+from bids_brnn.interfaces.manifest import (
     MANIFEST_FILE,
     discard_broken,
     finished_steps,

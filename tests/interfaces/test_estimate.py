@@ -15,14 +15,9 @@ from bids_brnn.errors import DataError, TemporaryError, UsageError
 from bids_brnn.estimators.base import Estimate
 from bids_brnn.estimators.maps import FLAGS, flags, named_maps
 from bids_brnn.estimators.nlls.results import CONVERGED, INVALID, ITERATION_LIMIT, RESOLVED
+from bids_brnn.estimators.run import duration, progress_logger, run_estimator, to_device
 from bids_brnn.interfaces import estimate as module
-from bids_brnn.interfaces.estimate import (
-    EstimateMaps,
-    duration,
-    progress_logger,
-    run_estimator,
-    to_device,
-)
+from bids_brnn.interfaces.estimate import EstimateMaps
 from bids_brnn.parameters import QMT, RELAXATION
 from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.zoo.recipe import EstimatorRecipe

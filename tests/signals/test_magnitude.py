@@ -10,7 +10,8 @@ from bids_brnn.estimators.dictionary.estimator import DictionaryEstimator
 from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.signals import build_model
 from bids_brnn.signals.magnitude import MagnitudeSignal
-from bids_brnn.zoo.recipe import EstimatorRecipe, SuppliedModel
+from bids_brnn.signals.supplied import SuppliedModel
+from bids_brnn.zoo.recipe import EstimatorRecipe
 
 TISSUES = torch.tensor([[1 / 0.85, 1 / 0.06, 1.0], [1 / 1.33, 1 / 0.11, 1.0]], dtype=torch.float64)
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from bids_brnn.estimators.base import Estimate
+from bids_brnn.estimators.candidates import spread_candidates
 from bids_brnn.estimators.nlls.estimator import NllsEstimator
-from bids_brnn.estimators.nlls.starts import spread_candidates
 from bids_brnn.information.bounds import cramer_rao_bound
 from bids_brnn.priors import qmt_prior
 from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train

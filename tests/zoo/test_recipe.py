@@ -12,7 +12,8 @@ import torch
 
 from bids_brnn.errors import DataError, ReadError
 from bids_brnn.sequences.designs import jiang_like_train
-from bids_brnn.zoo.recipe import EstimatorRecipe, SuppliedModel
+from bids_brnn.signals.supplied import SuppliedModel
+from bids_brnn.zoo.recipe import EstimatorRecipe
 
 
 @pytest.fixture(scope="module")

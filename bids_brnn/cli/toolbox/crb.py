@@ -3,52 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from bids_brnn.cli.toolbox.basis import add_basis_arguments, design_basis, write_basis
-from bids_brnn.cli.toolbox.inputs import (
-    add_model_arguments,
-    read_parameter_sets,
-    read_sequence,
-    read_subspace,
-)
+from bids_brnn.cli.toolbox.inputs import add_model_arguments
 from bids_brnn.errors import EXIT_OK, DataError, UsageError
-from bids_brnn.files import replacing, write_text
-from bids_brnn.information.bounds import bound_by_rank, covariance
+from bids_brnn.experiments.inputs import read_parameter_sets, read_sequence, read_subspace
+from bids_brnn.files import write_text
+from bids_brnn.information.design import FULL, Row, crb_rows
 from bids_brnn.priors import TISSUES, tissue_values
+from bids_brnn.reports.information import draw_information
 from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals import build_model
 from bids_brnn.signals.base import SignalModel
 from bids_brnn.signals.subspace import Subspace
-
-FULL = "full"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One bound: a parameter of a tissue, for a rank, with some parameters known."""
-
-    tissue: str
-    parameter: str
-    unit: str
-    value: float
-    rank: str
-    known: str
-    std: float
-    """Standard deviation at |M0| / sigma = 1."""
-
-    def percent(self, snr: float) -> float:
-        """Standard deviation relative to the value at ``snr``, in percent."""
-        return 100 * self.std / snr / abs(self.value) if self.value else math.inf
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         if options.design_basis is not None and subspace is not None:
             write_basis(options.out / "basis.tsv", subspace)
         if not options.no_plots:
-            _plot(options.out / "crb.png", rows, options.snr)
+            draw_information(options.out / "crb.png", rows, options.snr)
         sys.stdout.write(f"tables{'' if options.no_plots else ' and plots'} in {options.out}\n")
     return EXIT_OK
 
@@ -148,54 +122,6 @@ def _ranks(options: argparse.Namespace, subspace: Subspace | None) -> list[int]:
     if not 1 <= ranks[0] <= ranks[-1] <= width:
         raise DataError(f"--ranks {ranks} are outside 1 ... {width}, the columns of the basis")
     return ranks
-
-
-def crb_rows(
-    model: SignalModel,
-    tissues: Sequence[str],
-    theta: Tensor,
-    basis: Tensor | None,
-    ranks: Sequence[int],
-) -> tuple[list[Row], Tensor]:
-    """All bounds, and the correlation ``(tissues, P, P)`` of efficient estimates.
-
-    Per parameter set: uncompressed with nuisances unknown and known, then per rank.
-    """
-    parameters = model.parameters
-    names = parameters.names
-    signal, jacobian = model.linearize(theta)
-    rows: list[Row] = []
-
-    def add(free: Sequence[int], variances: Tensor, rank: str) -> None:
-        known = "+".join(name for column, name in enumerate(names) if column not in free)
-        for tissue, values, line in zip(tissues, theta.tolist(), variances.tolist(), strict=True):
-            for column, variance in zip(free, line, strict=True):
-                unit = parameters.items[column].item.unit
-                std = math.sqrt(variance) if variance >= 0 else math.inf
-                rows.append(
-                    Row(tissue, names[column], unit, values[column], rank, known, std)
-                )  # fmt: skip
-
-    matrix = covariance(signal, jacobian)
-    for free in _known_sets(names):
-        part = covariance(signal, jacobian[..., free])
-        add(free, part.diagonal(dim1=-2, dim2=-1), FULL)
-    if basis is not None:
-        free = parameters.columns("estimated", "nuisance")
-        bounds = bound_by_rank(signal, jacobian[..., free], basis.to(theta.dtype), ranks)
-        for rank, bound in zip(ranks, bounds, strict=True):
-            add(free, bound, str(rank))
-    spread = matrix.diagonal(dim1=-2, dim2=-1).sqrt()
-    return rows, matrix / (spread[..., :, None] * spread[..., None, :])
-
-
-def _known_sets(names: Sequence[str]) -> list[list[int]]:
-    """Free columns when nothing, a B1 map, and a B1 and a B0 map are at hand."""
-    sets = [list(range(len(names)))]
-    for known in ({"B1"}, {"B1", "w0"}):
-        if known <= set(names):
-            sets.append([column for column, name in enumerate(names) if name not in known])
-    return sets
 
 
 def report(rows: Sequence[Row], snr: float, duration: float) -> str:
@@ -259,62 +185,3 @@ def _write(
         for name, line in zip(names, matrix, strict=True):
             lines.append(f"{tissue}\t{name}\t" + "\t".join(f"{value:.4f}" for value in line))
     write_text(folder / "correlation.tsv", "\n".join(lines) + "\n")
-
-
-def _plot(path: Path, rows: Sequence[Row], snr: float) -> None:
-    """Bars per tissue and known map; below, inflation against rank where there are ranks."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    shown = [row for row in rows if row.parameter not in ("w0", "B1")]
-    tissues = list(dict.fromkeys(row.tissue for row in shown))
-    ranked = [row for row in shown if row.rank != FULL]
-    n_rows = 2 if ranked else 1
-    figure, axes = plt.subplots(
-        n_rows, len(tissues), figsize=(3.6 * len(tissues), 3.2 * n_rows), squeeze=False
-    )
-    for column, tissue in enumerate(tissues):
-        here = [row for row in shown if row.tissue == tissue]
-        _bars(axes[0, column], [row for row in here if row.rank == FULL], snr, tissue)
-        if ranked:
-            _inflation(axes[1, column], here)
-    figure.tight_layout()
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
-    plt.close(figure)
-
-
-def _bars(axis: Any, rows: Sequence[Row], snr: float, title: str) -> None:
-    variants = list(dict.fromkeys(row.known for row in rows))
-    names = list(dict.fromkeys(row.parameter for row in rows))
-    for position, known in enumerate(variants):
-        heights = [row.percent(snr) for row in rows if row.known == known]
-        offset = (position - (len(variants) - 1) / 2) * 0.8 / len(variants)
-        axis.bar(
-            [index + offset for index in range(len(names))],
-            heights,
-            0.8 / len(variants),
-            label=f"{known} known" if known else "no map",
-        )
-    axis.set_xticks(range(len(names)), names)
-    axis.set_yscale("log")
-    axis.set_ylabel(f"std / value (%) at SNR {snr:g}")
-    axis.set_title(title)
-    if axis.get_subplotspec().is_first_col():
-        axis.legend(fontsize=7)
-
-
-def _inflation(axis: Any, rows: Sequence[Row]) -> None:
-    full = {row.parameter: row.std for row in rows if row.rank == FULL and not row.known}
-    for name, best in full.items():
-        pairs = [
-            (int(r.rank), r.std / best) for r in rows if r.rank != FULL and r.parameter == name
-        ]
-        axis.plot(*zip(*pairs, strict=True), marker="o", markersize=3, label=name)
-    axis.set_xlabel("rank")
-    axis.set_ylabel("std / std of all samples")
-    axis.set_yscale("log")
-    if axis.get_subplotspec().is_first_col():
-        axis.legend(fontsize=7)

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 from typing import get_args
 
-import torch
-from torch import Tensor
-
-from bids_brnn.bids.tables import read_columns, read_numbers
-from bids_brnn.errors import BidsBrnnError, DataError, ParameterError
-from bids_brnn.parameters import ParameterSet
-from bids_brnn.sequences.pulse_sequence import PulseSequence, Start
+from bids_brnn.errors import BidsBrnnError, DataError
+from bids_brnn.experiments.inputs import KINDS, named, read_sequence, read_subspace
+from bids_brnn.sequences.pulse_sequence import Start
 from bids_brnn.signals import build_model
-from bids_brnn.signals.base import SignalModel, check_parameters
-from bids_brnn.signals.subspace import CompressedSignal, Subspace
-
-KINDS = ("gbloch", "fisp", "bssfp")
-DEFAULT_START: dict[str, Start] = {"gbloch": "antiperiodic", "fisp": "thermal", "bssfp": "thermal"}
+from bids_brnn.signals.base import SignalModel
+from bids_brnn.signals.subspace import CompressedSignal
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, *, needs_pulses: bool = True) -> None:
@@ -51,23 +43,6 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, needs_pulses: bool =
     )
 
 
-def read_sequence(
-    path: Path, kind: str, start: Start | None = None, last_tr: float | None = None
-) -> PulseSequence:
-    """The pulse train of ``path`` for one kind of model; errors name the file."""
-    try:
-        return PulseSequence.from_table(
-            read_columns(path),
-            start=start or DEFAULT_START[kind],
-            default_gradient="dephasing" if kind == "fisp" else "balanced",
-            last_repetition_time=last_tr,
-            needs_duration=kind == "gbloch",
-            name=path.stem,
-        )
-    except BidsBrnnError as error:
-        raise _named(path, error) from None
-
-
 def read_model(options: argparse.Namespace) -> SignalModel:
     """The signal model of the options, observed through the basis where one is given."""
     sequence = read_sequence(
@@ -76,86 +51,9 @@ def read_model(options: argparse.Namespace) -> SignalModel:
     try:
         model: SignalModel = build_model(options.model, sequence)
     except BidsBrnnError as error:
-        raise _named(options.pulses, error) from None
+        raise named(options.pulses, error) from None
     if options.basis is None:
         if options.rank is not None:
             raise DataError("--rank needs --basis: it selects columns of the basis")
         return model
     return CompressedSignal(model, read_subspace(options.basis, model.n_samples, options.rank))
-
-
-def read_subspace(path: Path, n_samples: int, rank: int | None = None) -> Subspace:
-    """The first ``rank`` columns of a basis table with ``n_samples`` rows."""
-    columns = torch.as_tensor(read_numbers(path))
-    if columns.shape[0] != n_samples:
-        raise DataError(
-            f"{path.name} has {columns.shape[0]} rows, the pulse table has {n_samples} samples "
-            "(rows with readout = 1); both must come from one acquisition"
-        )
-    if rank is not None and not 1 <= rank <= columns.shape[1]:
-        raise DataError(
-            f"--rank {rank} is outside 1 ... {columns.shape[1]}, the columns of {path}"
-        )
-    try:
-        return Subspace(columns if rank is None else columns[:, :rank].contiguous())
-    except BidsBrnnError as error:
-        raise _named(path, error) from None
-
-
-def read_parameter_sets(path: Path, parameters: ParameterSet) -> Tensor:
-    """Parameter sets ``(sets, P)`` of a table with parameter names as header, SI units.
-
-    Columns of nuisance and supplied parameters may be absent and take their start value.
-
-    Raises
-    ------
-    ParameterError
-        Naming column, row (counted from 1 below the header) and value.
-    """
-    columns = {name.strip(): cells for name, cells in read_columns(path).items()}
-    unknown = [name for name in columns if name not in parameters.names]
-    if unknown:
-        raise ParameterError(
-            f"{path.name}: unknown column {', '.join(unknown)}; "
-            f"this model has {', '.join(parameters.names)}"
-        )
-    rows = len(next(iter(columns.values()), []))
-    if rows == 0:
-        raise ParameterError(f"{path.name} has no row below its header")
-    theta = torch.empty(rows, len(parameters), dtype=torch.float64)
-    for column, item in enumerate(parameters):
-        if item.name in columns:
-            cells = columns[item.name]
-            theta[:, column] = torch.tensor(
-                [_number(path, item.name, row, text) for row, text in enumerate(cells)],
-                dtype=torch.float64,
-            )
-        elif item.role == "estimated":
-            raise ParameterError(
-                f"{path.name} has no column {item.name} ({item.item.unit}); it has "
-                f"{', '.join(columns)}"
-            )
-        else:
-            theta[:, column] = item.start
-    try:
-        check_parameters(theta, parameters)
-    except BidsBrnnError as error:
-        raise _named(path, error) from None
-    return theta
-
-
-def _number(path: Path, name: str, row: int, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ParameterError(
-            f"{path.name}: {name} = {text or 'empty'} in row {row + 1}: a finite number is needed"
-        )
-    return value
-
-
-def _named(path: Path, error: BidsBrnnError) -> BidsBrnnError:
-    text = str(error)
-    return error if path.name in text else type(error)(f"{path.name}: {text}")

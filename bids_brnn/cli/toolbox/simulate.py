@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bids_brnn.cli.toolbox.inputs import add_model_arguments, read_model, read_parameter_sets
+from bids_brnn.cli.toolbox.inputs import add_model_arguments, read_model
 from bids_brnn.errors import EXIT_OK
+from bids_brnn.experiments.inputs import read_parameter_sets
 from bids_brnn.files import replacing
 from bids_brnn.information.bounds import covariance
 from bids_brnn.signals.base import SignalModel

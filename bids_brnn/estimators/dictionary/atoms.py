@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from bids_brnn.errors import DataError
-from bids_brnn.estimators.dictionary.search import SearchTree
-from bids_brnn.estimators.dictionary_match import best_atoms
-from bids_brnn.estimators.nlls.starts import spread_candidates
+from bids_brnn.estimators.candidates import spread_candidates
+from bids_brnn.estimators.dictionary.search import SearchTree, best_atoms
 from bids_brnn.estimators.voxels import blocks
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import SignalModel

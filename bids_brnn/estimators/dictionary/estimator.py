@@ -23,7 +23,7 @@ from bids_brnn.estimators.dictionary.refine import (
     standard_deviation,
     step,
 )
-from bids_brnn.estimators.dictionary_maps import Maps
+from bids_brnn.estimators.dictionary.results import Maps
 from bids_brnn.estimators.voxels import (
     Progress,
     blocks,

@@ -1,4 +1,4 @@
-"""Exact search of the best atom on the CPU: leaves of near-parallel atoms, pruned by angle."""
+"""The atom that explains each voxel best: by a tree pruned by angle (CPU), or among all of them."""
 
 from __future__ import annotations
 
@@ -113,3 +113,47 @@ def _leaves(values: Array, size: int) -> NDArray[np.int64]:
         half = (len(index) // 2 + size - 1) // size * size
         waiting += [order[half:], order[:half]]
     return np.stack(done)
+
+
+_DENSE_VOXELS = 2048
+
+
+_DENSE_ATOMS = 4096
+
+
+def best_atoms(data: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest ``|<d, y>|`` of each voxel.
+
+    Parameters
+    ----------
+    data
+        ``(V, R)`` complex, of comparable norm.
+    unit
+        ``(A, R)`` atoms of norm 1, real or complex.
+
+    Returns
+    -------
+    index, match
+        ``(V,)`` each: the first of the best atoms, and its ``|<d, y>|``.
+    """
+    index = torch.empty(len(data), dtype=torch.int64, device=data.device)
+    match = torch.empty(len(data), dtype=unit.real.dtype, device=data.device)
+    for voxels in blocks(len(data), _DENSE_VOXELS):
+        best = torch.full_like(match[voxels], -1)
+        where = torch.zeros_like(index[voxels])
+        for atoms in blocks(len(unit), _DENSE_ATOMS):
+            score, place = _scores(data[voxels], unit[atoms]).max(dim=1)
+            better = score > best
+            best = torch.where(better, score, best)
+            where = torch.where(better, place + atoms.start, where)
+        index[voxels], match[voxels] = where, best.clamp_min(0).sqrt()
+    return index, match
+
+
+def _scores(data: Tensor, unit: Tensor) -> Tensor:
+    """``|<d, y>|^2``, ``(V, A)``."""
+    if unit.is_complex():
+        product = data @ unit.mH
+        return product.real.square().addcmul_(product.imag, product.imag)
+    real, imag = data.real @ unit.mT, data.imag @ unit.mT
+    return real.square_().addcmul_(imag, imag)

@@ -13,6 +13,7 @@ from torch import Tensor
 import bids_brnn
 from bids_brnn.errors import DataError
 from bids_brnn.estimators.base import Estimate, Estimator
+from bids_brnn.estimators.candidates import default_candidates
 from bids_brnn.estimators.checkpoint import Checkpoint, content_key, model_key
 from bids_brnn.estimators.nlls.problem import Problem
 from bids_brnn.estimators.nlls.results import (
@@ -30,7 +31,7 @@ from bids_brnn.estimators.nlls.solver import (
     StoppingRule,
     better_of,
 )
-from bids_brnn.estimators.nlls.starts import Candidates, Starts, default_candidates
+from bids_brnn.estimators.nlls.starts import Candidates, Starts
 from bids_brnn.estimators.voxels import (
     Progress,
     blocks,

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from bids_brnn.estimators.nlls.box import box_step, decrease
-from bids_brnn.estimators.nlls_curvature import learn
 
 CONVERGED, RESOLVED, ITERATION_LIMIT, NOT_FINITE, STALLED = 1, 2, 3, 4, 5
 """Reasons to stop."""
@@ -278,3 +277,32 @@ def better_of(first: Solution, rows: Tensor, second: Solution) -> Solution:
     first.quadratic.put(taken, second.quadratic.rows(wins))
     iterations = first.iterations.index_add(0, rows, second.iterations)
     return Solution(first.unit, first.quadratic, iterations, first.reason)
+
+
+def learn(extra: Tensor, information: Tensor, step: Tensor, change: Tensor) -> Tensor:
+    """Update the extra curvature from one step.
+
+    Parameters
+    ----------
+    extra
+        ``(B, F)``: what is known so far, not negative.
+    information
+        ``(B, F, F)``, mean over both ends of the step.
+    step, change
+        ``(B, F)``: the step, and how much it changed (half) the gradient.
+
+    Returns
+    -------
+    Tensor
+        ``(B, F)``; only for the coordinate that explains most of what the information does not,
+        and only if that is a good part of all curvature along the step.
+    """
+    explained = (information @ step[..., None])[..., 0]
+    missing = (change - explained) * step
+    along = (explained * step).sum(-1, keepdim=True)
+    share = step**2 * (information.diagonal(dim1=-2, dim2=-1) + extra)
+    clear = (missing > 0.5 * missing.abs().sum(-1, keepdim=True)) & (missing > 0.2 * along)
+    # A step that hardly moves a coordinate tells nothing about it.
+    silent = share < 0.1 * along
+    fresh = torch.where(clear, missing / step**2, torch.where(silent, extra, 0))
+    return torch.where(torch.isfinite(fresh), fresh, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,8 +12,6 @@ from bids_brnn.errors import DataError
 from bids_brnn.estimators.nlls.box import box_step, decrease
 from bids_brnn.estimators.nlls.solver import stack
 from bids_brnn.estimators.voxels import blocks
-from bids_brnn.parameters import QMT, ParameterSet
-from bids_brnn.priors import qmt_prior
 from bids_brnn.signals.base import SignalModel
 
 _ATOM_BLOCK = 8192
@@ -24,50 +21,6 @@ _NEAR = 0.1
 """Atoms are neighbours when no coordinate differs by more than this share of its bounds."""
 _STEP_DAMPING = 0.03
 """Atoms are coarse: a full Gauss-Newton step from one would leave the range of its tangent."""
-
-
-def spread_candidates(parameters: ParameterSet, n: int | None = None, seed: int = 1) -> Tensor:
-    """Low-discrepancy points between the bounds, ``(n, P)`` float64.
-
-    Three of four points gather around the start values of the parameters that are estimated (the
-    cube of an even distribution, which still reaches to the bounds); the fourth, and all other
-    parameters, are even on both sides of the start. Rates and times whose bounds are positive and
-    span more than a factor 4 are spread logarithmically. By default ``n`` doubles with every
-    parameter, up to 4096.
-    """
-    n_parameters = len(parameters)
-    if n is None:
-        n = min(256 * 2**n_parameters, 4096)
-    sobol = torch.quasirandom.SobolEngine(n_parameters, scramble=True, seed=seed)
-    even = 2 * sobol.draw(n, dtype=torch.float64) - 1
-    points = torch.empty_like(even)
-    gathered = torch.arange(n) >= n // 4  # a block of the sequence is even in itself
-    for column, item in enumerate(parameters):
-        shift = even[:, column].clone()
-        if item.role == "estimated":
-            shift[gathered] **= 3
-        wide = item.lower > 0 and item.upper > 4 * item.lower
-        low, middle, high = (
-            math.log(value) if wide else value for value in (item.lower, item.start, item.upper)
-        )
-        point = middle + torch.where(shift > 0, shift * (high - middle), shift * (middle - low))
-        points[:, column] = torch.exp(point) if wide else point
-    return points
-
-
-def default_candidates(parameters: ParameterSet, seed: int = 1) -> Tensor:
-    """Points to try where nothing better is given, ``(S, P)`` float64.
-
-    Between the bounds; for quantitative magnetization transfer every second one is a draw from
-    the prior of tissues instead, because fluid and fat lie far from the rest in many parameters
-    at once.
-    """
-    points = spread_candidates(parameters, seed=seed)
-    if parameters.names == QMT.names:
-        rng = torch.Generator().manual_seed(seed)
-        draws = qmt_prior(parameters).sample(len(points) // 2, rng=rng).to(points)
-        points = torch.cat([draws, spread_candidates(parameters, len(points) // 2, seed)])
-    return points
 
 
 @dataclass(frozen=True)

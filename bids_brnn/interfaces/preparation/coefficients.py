@@ -19,7 +19,8 @@ from nipype.interfaces.base import (
 
 from bids_brnn.bids.images import Volume, read_coefficients, read_grid, read_mask, same_grid
 from bids_brnn.errors import DataError
-from bids_brnn.imaging.grids import on_grid, save, threshold_mask
+from bids_brnn.imaging.grids import on_grid, save
+from bids_brnn.imaging.masks import threshold_mask
 from bids_brnn.interfaces.base import Node
 
 if TYPE_CHECKING:

@@ -21,18 +21,13 @@ from nipype.interfaces.base import (
 from bids_brnn.bids.images import Grid, read_grid
 from bids_brnn.errors import DataError
 from bids_brnn.imaging.grids import load, on_grid, placed, save
+from bids_brnn.imaging.masks import WHOLE_BRAIN, check_mask, t1_contrast
 from bids_brnn.interfaces.base import Node
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LOG = logging.getLogger("bids_brnn.prepare")
-WHOLE_BRAIN = 120.0
-"""mm; an image with this extent in every direction can hold a whole brain."""
-LITRES = (0.9, 2.0)
-"""Volume of a whole brain mask, children and deepbet's wide masks included."""
-SECTION = (15.0, 230.0)
-"""Mean area of a slab's mask, square centimetres: from the vertex to the widest section."""
 _LEAST = 0.3
 """Litres below which deepbet has not found the brain of a whole head."""
 
@@ -130,37 +125,6 @@ class BrainMask(Node):
         return head, "threshold", inputs.head_source
 
 
-def check_mask(mask: NDArray[np.bool_], size: NDArray[np.floating[Any]]) -> str:
-    """What is wrong with the size of a brain mask, or an empty text.
-
-    Parameters
-    ----------
-    mask
-        ``(X, Y, Z)``.
-    size
-        Edges of a voxel, mm.
-
-    Notes
-    -----
-    An image of at least :data:`WHOLE_BRAIN` in each direction must hold :data:`LITRES`. In a
-    thinner slab the mean area of the mask, over its thinnest direction, must lie in
-    :data:`SECTION`.
-    """
-    extent = size * mask.shape
-    litres = float(mask.sum() * np.prod(size)) / 1e6
-    axis = int(np.argmin(extent))
-    if extent[axis] >= WHOLE_BRAIN:
-        low, high = LITRES
-        if low <= litres <= high:
-            return ""
-        return f"{litres:.2f} l is outside {low:g} to {high:g} l"
-    area = litres * 1e4 / float(extent[axis])
-    low, high = SECTION
-    if low <= area <= high:
-        return ""
-    return f"a mean section of {area:.0f} cm2 is outside {low:g} to {high:g} cm2"
-
-
 class StripSkullInputSpec(BaseInterfaceInputSpec):
     """Inputs of :class:`StripSkull`."""
 
@@ -247,28 +211,3 @@ class SynthesiseT1w(Node):
         first = next(iter(images.values()))
         contrast = t1_contrast(values)
         return {"out_file": str(save(folder / "t1w.nii", contrast, first.affine, first.header))}
-
-
-def t1_contrast(maps: Mapping[str, NDArray[np.floating[Any]]]) -> NDArray[np.float32]:
-    """T1-weighted signal of estimated maps; 0 where there is no estimate.
-
-    Parameters
-    ----------
-    maps
-        ``M0`` with ``R1`` and ``R2`` (1/s), with ``R1a`` and ``R2f``, or with ``m0s``, ``R1f``,
-        ``R1s`` and ``R2f``: of two pools that exchange fast against TR the mean rate counts.
-    """
-    if "R1" in maps:
-        r1, r2 = maps["R1"], maps["R2"]
-    elif "R1a" in maps:
-        r1, r2 = maps["R1a"], maps["R2f"]
-    else:
-        r1 = (1 - maps["m0s"]) * maps["R1f"] + maps["m0s"] * maps["R1s"]
-        r2 = maps["R2f"]
-    with np.errstate(over="ignore", invalid="ignore"):
-        signal = maps["M0"] * (1 - np.exp(-0.6 * r1)) * np.exp(-0.003 * r2)
-    signal = np.where(np.isfinite(signal), signal, 0)
-    bright = signal[signal > 0]
-    # A few voxels where a fit ran away would leave all others black.
-    limit = 2 * float(np.percentile(bright, 98)) if bright.size else 1.0
-    return np.clip(signal, 0, limit).astype(np.float32)

@@ -22,7 +22,7 @@ from bids_brnn.errors import DataError
 from bids_brnn.parameters import QMT, MapItem, Parameter, ParameterSet
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals.base import check_basis, check_parameters
-from bids_brnn.signals.gbloch_compiled import simulate_compiled
+from bids_brnn.signals.two_pools.kernel.run import simulate_compiled
 from bids_brnn.signals.two_pools.pulses.lineshapes import lineshape as find_lineshape
 from bids_brnn.signals.two_pools.pulses.saturation import Saturation
 from bids_brnn.signals.two_pools.stepping.domain import PulseDomain

@@ -23,8 +23,7 @@ from bids_brnn.estimators.dictionary.atoms import (
     simulate,
 )
 from bids_brnn.estimators.dictionary.estimator import DictionaryEstimator
-from bids_brnn.estimators.dictionary.search import SearchTree
-from bids_brnn.estimators.dictionary_match import best_atoms
+from bids_brnn.estimators.dictionary.search import SearchTree, best_atoms
 from bids_brnn.information.bounds import cramer_rao_bound
 from bids_brnn.parameters import RELAXATION
 from bids_brnn.sequences.designs import jiang_like_train
@@ -134,8 +133,8 @@ def test_blocked_search_ignores_the_borders_of_blocks(monkeypatch):
     values = values / values.norm(dim=-1, keepdim=True)
     data = noise((50, 6), 6)
     whole = best_atoms(data, values)
-    monkeypatch.setattr("bids_brnn.estimators.dictionary_match._ATOMS", 7)
-    monkeypatch.setattr("bids_brnn.estimators.dictionary_match._VOXELS", 9)
+    monkeypatch.setattr("bids_brnn.estimators.dictionary.search._DENSE_ATOMS", 7)
+    monkeypatch.setattr("bids_brnn.estimators.dictionary.search._DENSE_VOXELS", 9)
     for part, reference in zip(best_atoms(data, values), whole, strict=True):
         torch.testing.assert_close(part, reference)
 

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from bids_brnn.errors import BidsBrnnError, OutputError
 from bids_brnn.estimators.base import Estimate
+from bids_brnn.estimators.candidates import spread_candidates
 from bids_brnn.estimators.checkpoint import Checkpoint
 from bids_brnn.estimators.nlls.box import box_step
 from bids_brnn.estimators.nlls.estimator import STOP_REASONS, NllsEstimator, bounds_hit
-from bids_brnn.estimators.nlls.starts import Candidates, spread_candidates
+from bids_brnn.estimators.nlls.starts import Candidates
 from bids_brnn.information.bounds import cramer_rao_bound
 from bids_brnn.parameters import MapItem, Parameter, ParameterSet
 from bids_brnn.signals.base import forward_derivatives

@@ -11,11 +11,11 @@ import pytest
 import SimpleITK as sitk
 
 from bids_brnn.errors import DataError
-from bids_brnn.imaging.grids import threshold_mask
+from bids_brnn.imaging.masks import check_mask, threshold_mask
 from bids_brnn.imaging.resampling import write_transform
 from bids_brnn.interfaces.preparation import masks
 from bids_brnn.interfaces.preparation.align import AlignSeries
-from bids_brnn.interfaces.preparation.masks import BrainMask, StripSkull, SynthesiseT1w, check_mask
+from bids_brnn.interfaces.preparation.masks import BrainMask, StripSkull, SynthesiseT1w
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Maps that a dictionary estimate fills in, and their way through a checkpoint."""
+"""Where the dictionary collects its results."""
 
 from __future__ import annotations
 

@@ -1,0 +1,109 @@
+"""An estimator at work: device, progress, checkpoint."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bids_brnn.errors import TemporaryError, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from bids_brnn.estimators.base import Estimate, Estimator
+
+
+_LOG = logging.getLogger("bids_brnn.estimate")
+
+
+_QUIET = 10.0  # s between two lines of progress
+
+
+def to_device(voxels: NDArray[np.complex64], device: str, num_threads: int) -> Tensor:
+    """Voxels as a tensor where they are to be processed.
+
+    Raises
+    ------
+    UsageError
+        If a CUDA device is asked for and there is none.
+    """
+    import torch
+
+    torch.set_num_threads(num_threads)
+    available = device != "cpu" and torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise UsageError("--device cuda was asked for, but no CUDA device is visible here.")
+    return torch.from_numpy(voxels).to("cuda" if available else "cpu")
+
+
+def run_estimator(
+    estimator: Estimator,
+    data: Tensor,
+    supplied: Mapping[str, Tensor],
+    sigma: float | None,
+    checkpoint_file: Path,
+    label: str,
+) -> Estimate:
+    """Estimate with progress, and with a checkpoint where the estimator keeps one.
+
+    Raises
+    ------
+    TemporaryError
+        If the memory of the device does not suffice.
+    """
+    import torch
+
+    from bids_brnn.estimators.checkpoint import Checkpoint
+
+    offered = inspect.signature(estimator.estimate).parameters
+    options: dict[str, Any] = {}
+    if "progress" in offered:
+        options["progress"] = progress_logger(label)
+    if "checkpoint" in offered:
+        options["checkpoint"] = Checkpoint(checkpoint_file)
+    _LOG.info("%s: %d voxels on %s", label, len(data), data.device.type)
+    started = time.monotonic()
+    try:
+        estimate = estimator.estimate(data, supplied or None, sigma=sigma, **options)
+    except torch.cuda.OutOfMemoryError as error:
+        raise TemporaryError(
+            "The memory of the CUDA device does not suffice; free it, or use --device cpu."
+        ) from error
+    seconds = time.monotonic() - started
+    _LOG.info("%s: done in %.1f s (%.0f voxels/s)", label, seconds, len(data) / max(seconds, 1e-9))
+    return estimate
+
+
+def progress_logger(label: str) -> Callable[[int, int], None]:
+    """A callback that logs rate and time left, at most every ten seconds."""
+    started = last = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < _QUIET or done >= total:
+            return
+        last = now
+        rate = done / (now - started)
+        left = (total - done) / rate
+        _LOG.info(
+            "%s: %d of %d voxels (%.0f %%), %.0f voxels/s, %s left",
+            label, done, total, 100 * done / total, rate, duration(left),
+        )  # fmt: skip
+
+    return report
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: ``50 s``, ``12 min``, ``3 h 05 min``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"

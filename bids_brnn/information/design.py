@@ -1,0 +1,80 @@
+"""What a pulse train can measure: bounds by tissue, rank and known maps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from bids_brnn.information.bounds import bound_by_rank, covariance
+from bids_brnn.signals.base import SignalModel
+
+FULL = "full"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One bound: a parameter of a tissue, for a rank, with some parameters known."""
+
+    tissue: str
+    parameter: str
+    unit: str
+    value: float
+    rank: str
+    known: str
+    std: float
+    """Standard deviation at |M0| / sigma = 1."""
+
+    def percent(self, snr: float) -> float:
+        """Standard deviation relative to the value at ``snr``, in percent."""
+        return 100 * self.std / snr / abs(self.value) if self.value else math.inf
+
+
+def crb_rows(
+    model: SignalModel,
+    tissues: Sequence[str],
+    theta: Tensor,
+    basis: Tensor | None,
+    ranks: Sequence[int],
+) -> tuple[list[Row], Tensor]:
+    """All bounds, and the correlation ``(tissues, P, P)`` of efficient estimates.
+
+    Per parameter set: uncompressed with nuisances unknown and known, then per rank.
+    """
+    parameters = model.parameters
+    names = parameters.names
+    signal, jacobian = model.linearize(theta)
+    rows: list[Row] = []
+
+    def add(free: Sequence[int], variances: Tensor, rank: str) -> None:
+        known = "+".join(name for column, name in enumerate(names) if column not in free)
+        for tissue, values, line in zip(tissues, theta.tolist(), variances.tolist(), strict=True):
+            for column, variance in zip(free, line, strict=True):
+                unit = parameters.items[column].item.unit
+                std = math.sqrt(variance) if variance >= 0 else math.inf
+                rows.append(
+                    Row(tissue, names[column], unit, values[column], rank, known, std)
+                )  # fmt: skip
+
+    matrix = covariance(signal, jacobian)
+    for free in _known_sets(names):
+        part = covariance(signal, jacobian[..., free])
+        add(free, part.diagonal(dim1=-2, dim2=-1), FULL)
+    if basis is not None:
+        free = parameters.columns("estimated", "nuisance")
+        bounds = bound_by_rank(signal, jacobian[..., free], basis.to(theta.dtype), ranks)
+        for rank, bound in zip(ranks, bounds, strict=True):
+            add(free, bound, str(rank))
+    spread = matrix.diagonal(dim1=-2, dim2=-1).sqrt()
+    return rows, matrix / (spread[..., :, None] * spread[..., None, :])
+
+
+def _known_sets(names: Sequence[str]) -> list[list[int]]:
+    """Free columns when nothing, a B1 map, and a B1 and a B0 map are at hand."""
+    sets = [list(range(len(names)))]
+    for known in ({"B1"}, {"B1", "w0"}):
+        if known <= set(names):
+            sets.append([column for column, name in enumerate(names) if name not in known])
+    return sets

@@ -1,0 +1,41 @@
+"""A signal model in which some parameters are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bids_brnn.parameters import ParameterSet
+    from bids_brnn.signals.base import SignalModel
+
+
+@dataclass(frozen=True, eq=False)
+class SuppliedModel:
+    """A signal model in which some parameters are known; again a signal model."""
+
+    model: SignalModel
+    names: tuple[str, ...]
+
+    @property
+    def parameters(self) -> ParameterSet:
+        """Parameters of the model with the role *supplied* for the known ones."""
+        parameters = self.model.parameters
+        for name in self.names:
+            parameters = parameters.with_role(name, "supplied")
+        return parameters
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of the model."""
+        return self.model.n_samples
+
+    def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
+        """Signal ``(..., N)`` or coefficients ``(..., R)``."""
+        return self.model(theta, basis)
+
+    def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Signal ``(..., N)`` and derivatives ``(..., N, P)``."""
+        return self.model.linearize(theta, basis)

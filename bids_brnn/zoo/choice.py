@@ -1,0 +1,79 @@
+"""Which trained network serves a series. Looks at cards only, so that no torch is loaded."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import bids_brnn.zoo
+from bids_brnn.bids.input.acquisition import Acquisition
+from bids_brnn.errors import DataError, ReadError
+from bids_brnn.zoo.card import ModelCard
+
+WEIGHTS_VARIABLE = "BIDS_BRNN_WEIGHTS"
+"""Environment variable with a further folder of models."""
+
+
+SHIPPED = Path(bids_brnn.zoo.__file__).parent / "weights"
+
+
+def choose_network(weights: str, acquisition: Acquisition) -> tuple[Path, ModelCard] | None:
+    """Card of the network to use, or None.
+
+    Raises
+    ------
+    ReadError
+        If the network asked for is absent.
+    DataError
+        If it is for another signal model or pulse train.
+    """
+    if weights == "none":
+        return None
+    if weights != "auto":
+        path = find_card(weights)
+        card = ModelCard.from_file(path)
+        if not _fits(card, acquisition):
+            raise DataError(
+                f'Weights "{card.name}" are for {card.model} and another pulse train than that '
+                f"of {acquisition.name}. Train for this one with: brnn train."
+            )
+        return path, card
+    found = [
+        (path, card)
+        for folder in weight_folders()
+        for path in sorted(folder.glob("*.json"))
+        for card in [ModelCard.from_file(path)]
+        if _fits(card, acquisition)
+    ]
+    if not found:
+        return None
+    # Of several with the same loss the first one, in the order of folders and names.
+    return min(found, key=lambda item: item[1].preference)
+
+
+def _fits(card: ModelCard, acquisition: Acquisition) -> bool:
+    same_train = card.sequence.get("digest") == acquisition.sequence.digest
+    return card.model == acquisition.model and same_train
+
+
+def weight_folders() -> list[Path]:
+    """Folders of models: that of the environment variable, then that of the package."""
+    extra = os.environ.get(WEIGHTS_VARIABLE, "")
+    return [*([Path(extra)] if extra else []), SHIPPED]
+
+
+def find_card(weights: str) -> Path:
+    """Card of a model given by name or by path.
+
+    Raises
+    ------
+    ReadError
+        If there is none.
+    """
+    path = Path(weights)
+    if path.suffix in (".json", ".safetensors") and path.with_suffix(".json").is_file():
+        return path.with_suffix(".json").absolute()
+    for folder in weight_folders():
+        if (folder / f"{path.name}.json").is_file() and path.name == weights:
+            return folder / f"{weights}.json"
+    raise ReadError(f'There is no trained model "{weights}"; list them with: brnn models.')
