@@ -27,6 +27,11 @@ class Row:
     std: float
     """Standard deviation at |M0| / sigma = 1."""
 
+    @property
+    def is_full(self) -> bool:
+        """Whether it is that of all samples, not of the leading coefficients of a basis."""
+        return self.rank == FULL
+
     def percent(self, snr: float) -> float:
         """Standard deviation relative to the value at ``snr``, in percent."""
         return 100 * self.std / snr / abs(self.value) if self.value else math.inf

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bids_brnn.files import replacing
-from bids_brnn.information.design import FULL, Row
+
+if TYPE_CHECKING:
+    from bids_brnn.information.design import Row
 
 
 def draw_information(path: Path, rows: Sequence[Row], snr: float) -> None:
@@ -19,14 +21,14 @@ def draw_information(path: Path, rows: Sequence[Row], snr: float) -> None:
 
     shown = [row for row in rows if row.parameter not in ("w0", "B1")]
     tissues = list(dict.fromkeys(row.tissue for row in shown))
-    ranked = [row for row in shown if row.rank != FULL]
+    ranked = [row for row in shown if not row.is_full]
     n_rows = 2 if ranked else 1
     figure, axes = plt.subplots(
         n_rows, len(tissues), figsize=(3.6 * len(tissues), 3.2 * n_rows), squeeze=False
     )
     for column, tissue in enumerate(tissues):
         here = [row for row in shown if row.tissue == tissue]
-        _bars(axes[0, column], [row for row in here if row.rank == FULL], snr, tissue)
+        _bars(axes[0, column], [row for row in here if row.is_full], snr, tissue)
         if ranked:
             _inflation(axes[1, column], here)
     figure.tight_layout()
@@ -56,10 +58,10 @@ def _bars(axis: Any, rows: Sequence[Row], snr: float, title: str) -> None:
 
 
 def _inflation(axis: Any, rows: Sequence[Row]) -> None:
-    full = {row.parameter: row.std for row in rows if row.rank == FULL and not row.known}
+    full = {row.parameter: row.std for row in rows if row.is_full and not row.known}
     for name, best in full.items():
         pairs = [
-            (int(r.rank), r.std / best) for r in rows if r.rank != FULL and r.parameter == name
+            (int(r.rank), r.std / best) for r in rows if not r.is_full and r.parameter == name
         ]
         axis.plot(*zip(*pairs, strict=True), marker="o", markersize=3, label=name)
     axis.set_xlabel("rank")

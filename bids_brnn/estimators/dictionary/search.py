@@ -1,4 +1,4 @@
-"""The atom that explains each voxel best: by a tree pruned by angle (CPU), or among all of them."""
+"""The atom that explains each voxel best: by a tree pruned by angle (CPU), or among all."""
 
 from __future__ import annotations
 
