@@ -23,6 +23,7 @@ from bids_brnn.errors import DataError
 from bids_brnn.parameters import QMT
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals.two_pools.pulses.lineshapes import SUPER_LORENTZIAN, Lineshape
+from bids_brnn.signals.two_pools.pulses.quadrature import gauss, lobatto_points
 from bids_brnn.signals.two_pools.stepping.plan import CRUSH, ROTATE, WAIT, TrainPlan
 
 Array = NDArray[np.float64]
@@ -196,7 +197,7 @@ def _generators(tissue: Tissue, w1: float) -> tuple[Array, Array, Array]:
 def _integration() -> tuple[Array, Array]:
     """Chebyshev-Lobatto points on [0, 1] and the matrix of ``int_0^s`` on values there."""
     n = _NODES
-    nodes = (1 - np.cos(np.pi * np.arange(n) / (n - 1))) / 2
+    nodes = lobatto_points(n)
     vandermonde = np.polynomial.chebyshev.chebvander(2 * nodes - 1, n - 1)
     powers = np.polynomial.chebyshev.chebint(np.eye(n), lbnd=-1, axis=0)
     integrals = np.polynomial.chebyshev.chebvander(2 * nodes - 1, n) @ powers / 2
@@ -206,8 +207,7 @@ def _integration() -> tuple[Array, Array]:
 def _memory(tissue: Tissue, duration: float, lineshape: Lineshape) -> Array:
     """``int_0^t G((t - t')/T2s) cos(w0 (t - t')) z(t') dt'`` on values at the nodes."""
     nodes, _ = _integration()
-    x, weights = np.polynomial.legendre.leggauss(_QUADRATURE)
-    x, weights = (x + 1) / 2, weights / 2
+    x, weights = gauss(_QUADRATURE)
     degree = nodes.size - 1
     values = np.polynomial.chebyshev.chebvander(2 * nodes[:, None] * x - 1, degree)
     lag = duration * nodes[:, None] * (1 - x)

@@ -18,6 +18,7 @@ from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
 from bids_brnn.signals.two_pools.pulses.lineshapes import Lineshape
+from bids_brnn.signals.two_pools.pulses.quadrature import chebyshev_points, gauss
 from bids_brnn.signals.two_pools.pulses.saturation import (
     RATE_LIMIT,
     TAU_RANGE,
@@ -89,16 +90,6 @@ def _columns(beta: Array) -> Array:
     return result
 
 
-def _nodes(n: int) -> Array:
-    result: Array = np.cos(np.pi * (np.arange(n) + 0.5) / n)
-    return result
-
-
-def _gauss(n: int) -> tuple[Array, Array]:
-    x, w = np.polynomial.legendre.leggauss(n)
-    return (x + 1) / 2, w / 2
-
-
 def _turn(beta: Array, phi: float, part: Any) -> Array:
     """Rotation during a ``part`` of the pulse, ``(..., 3, 3)``; takes +z to +x."""
     angle = np.sqrt(beta**2 + phi**2)
@@ -126,7 +117,7 @@ def _expand(function: Callable[[float], Array]) -> tuple[Array, Array, Array]:
 
 
 def _beta_nodes() -> Array:
-    result: Array = RATE_LIMIT * np.sqrt((_nodes(_BETA_TERMS) + 1) / 2)
+    result: Array = RATE_LIMIT * np.sqrt((chebyshev_points(_BETA_TERMS) + 1) / 2)
     return result
 
 
@@ -142,7 +133,7 @@ def _back(phi: float) -> Array:
 @cache
 def _free_series() -> dict[str, Array]:
     beta = _beta_nodes()
-    u, w = _gauss(32)
+    u, w = gauss(32)
 
     def relaxation(phi: float) -> Array:
         whole = _turn(beta, phi, 1.0)
@@ -173,7 +164,7 @@ def _free_series() -> dict[str, Array]:
 
 def _second_order(beta: Array) -> Array:
     """Relaxation of z twice during the pulse, with half of it undone on each side."""
-    u, w = _gauss(24)
+    u, w = gauss(24)
     whole, after = _turn(beta, 0.0, 1.0), _turn(beta[:, None], 0.0, 1 - u)
     once = np.einsum("u,kuij->kij", w, after @ _Z @ _turn(beta[:, None], 0.0, u))
     early = u[:, None] * u
@@ -190,7 +181,7 @@ def _second_order(beta: Array) -> Array:
 def _solid_series(lineshape: Lineshape) -> dict[str, Array]:
     beta = _beta_nodes()
     low, high = np.log(TAU_RANGE)
-    tau = np.exp(low + (high - low) * (_nodes(_TAU_TERMS) + 1) / 2)
+    tau = np.exp(low + (high - low) * (chebyshev_points(_TAU_TERMS) + 1) / 2)
     rho = saturation_table(lineshape).rho(tau, beta)
 
     def remaining(part: Array) -> Array:
@@ -203,7 +194,7 @@ def _solid_series(lineshape: Lineshape) -> dict[str, Array]:
         )
         return bloch_z(grid[0], grid[1] * part, grid[2] * part)
 
-    u, w = _gauss(48)
+    u, w = gauss(48)
     z, saturated = remaining(u), remaining(np.ones(1))
 
     def exchange(phi: float) -> Array:
@@ -227,7 +218,7 @@ def _solid_series(lineshape: Lineshape) -> dict[str, Array]:
 
 def _forth_and_back(beta: Array, remaining: Callable[[Array], Array]) -> dict[str, Array]:
     """Free to semi-solid pool and back within the pulse, with half of it undone on each side."""
-    u, w = _gauss(20)
+    u, w = gauss(20)
     early = u[:, None] * u
     memory = remaining(u[:, None] - early) * u[:, None]
     angle = beta[:, None] * (1 - u)

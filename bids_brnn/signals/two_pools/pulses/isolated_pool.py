@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bids_brnn.signals.two_pools.pulses.lineshapes import Lineshape
+from bids_brnn.signals.two_pools.pulses.quadrature import gauss, lobatto_points
 
 Array = NDArray[np.float64]
 
@@ -52,11 +53,10 @@ def isolated_pool_z(tau: ArrayLike, beta: ArrayLike, lineshape: Lineshape) -> Ar
 def _collocation() -> tuple[Array, Array, Array, Array]:
     """Chebyshev-Lobatto points ``s``, Gauss rule ``x, w`` on [0, 1], cardinal functions at s x."""
     n, q = 72, 96
-    s = (1 - np.cos(np.pi * np.arange(n) / (n - 1))) / 2
+    s = lobatto_points(n)
     barycentric = (-1.0) ** np.arange(n)
     barycentric[[0, -1]] /= 2
-    x, w = np.polynomial.legendre.leggauss(q)
-    x, w = (x + 1) / 2, w / 2
+    x, w = gauss(q)
     distance = (s[:, None] * x)[..., None] - s
     hit = np.abs(distance) < 1e-15
     ratio = barycentric / np.where(hit, 1.0, distance)

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import erf
 
 from bids_brnn.errors import DataError
+from bids_brnn.signals.two_pools.pulses.quadrature import gauss
 
 Function = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
@@ -41,11 +42,10 @@ def _orientations() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     The integrands have a ridge at the magic angle ``z = 1/sqrt(3)``: the quadrature is split
     there (2 x 160 Gauss-Legendre points are exact to 1e-15 for kappa <= 200).
     """
-    x, w = np.polynomial.legendre.leggauss(160)
+    unit, w = gauss(160)
     magic = 1 / math.sqrt(3)
-    unit = (x + 1) / 2
     z = np.concatenate([unit * magic, magic + unit * (1 - magic)])
-    weights = np.concatenate([w / 2 * magic, w / 2 * (1 - magic)])
+    weights = np.concatenate([w * magic, w * (1 - magic)])
     return np.abs(3 * z**2 - 1) / math.sqrt(8), weights
 
 

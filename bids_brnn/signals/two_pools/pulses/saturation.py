@@ -30,6 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 from bids_brnn.errors import ParameterError
 from bids_brnn.signals.two_pools.pulses.isolated_pool import isolated_pool_z
 from bids_brnn.signals.two_pools.pulses.lineshapes import SUPER_LORENTZIAN, Lineshape
+from bids_brnn.signals.two_pools.pulses.quadrature import chebyshev_angles, chebyshev_points
 
 Array = NDArray[np.float64]
 Saturation = Literal["gbloch", "graham", "sled"]
@@ -98,9 +99,9 @@ class SaturationTable:
     def build(cls, lineshape: Lineshape) -> SaturationTable:
         """Solve the Volterra equation on a Chebyshev grid of the stated domain."""
         low, high = np.log(TAU_RANGE)
-        tau = np.exp(low + (high - low) * (_nodes(64) + 1) / 2)
-        z_beta = FLIP_LIMIT * np.sqrt((_nodes(24) + 1) / 2)
-        rho_beta = RATE_LIMIT * np.sqrt((_nodes(48) + 1) / 2)
+        tau = np.exp(low + (high - low) * (chebyshev_points(64) + 1) / 2)
+        z_beta = FLIP_LIMIT * np.sqrt((chebyshev_points(24) + 1) / 2)
+        rho_beta = RATE_LIMIT * np.sqrt((chebyshev_points(48) + 1) / 2)
         z = isolated_pool_z(tau, np.concatenate([z_beta, rho_beta]), lineshape)
         rho = _solve_rate(z[:, z_beta.size :], tau[:, None], rho_beta)
         return cls(fit_series(z[:, : z_beta.size]), fit_series(rho))
@@ -213,16 +214,10 @@ def fit_series(values: Array) -> Array:
     """Chebyshev coefficients over the last two axes from values at Chebyshev nodes."""
     for axis in (-2, -1):
         n = values.shape[axis]
-        angles = np.pi * (np.arange(n) + 0.5) / n
-        transform = np.cos(np.outer(np.arange(n), angles)) * 2 / n
+        transform = np.cos(np.outer(np.arange(n), chebyshev_angles(n))) * 2 / n
         transform[0] /= 2
         values = np.moveaxis(np.tensordot(values, transform, (axis, 1)), -1, axis)
     return values
-
-
-def _nodes(n: int) -> Array:
-    result: Array = np.cos(np.pi * (np.arange(n) + 0.5) / n)
-    return result
 
 
 def _on_grid(series: Array, tau: ArrayLike, beta: ArrayLike, limit: float) -> Array:

@@ -48,7 +48,7 @@ def complex_step(function: Callable[[Tensor], Tensor], theta: Tensor) -> tuple[T
     return result[0].real, (result.imag / h).movedim(0, -1)
 
 
-def blocks(plan: TrainPlan, numbers_per_step: int, like: Tensor) -> Iterator[slice]:
+def step_blocks(plan: TrainPlan, numbers_per_step: int, like: Tensor) -> Iterator[slice]:
     """Ranges of steps whose maps fit into the cache (CPU) or a part of the memory (GPU)."""
     budget = 2**26 if like.is_cuda else 2**20
     length = max(1, min(plan.n_steps, budget // max(1, numbers_per_step * plan.n_trains)))
@@ -67,7 +67,7 @@ def steady_state(product: Tensor) -> Tensor:
 def train_product(maps: StepMaps, plan: TrainPlan, theta: Tensor) -> Tensor:
     """Map of whole trains, ``(B, trains, n, n)``."""
     product: Tensor | None = None
-    for steps in blocks(plan, 25 * theta.shape[0], theta):
+    for steps in step_blocks(plan, 25 * theta.shape[0], theta):
         for step in maps(theta, steps).unbind(2):
             product = step if product is None else step @ product
     assert product is not None, "a train has at least one step"
@@ -83,7 +83,7 @@ def signal(
     else:
         state = start(theta)[:, None].expand(-1, plan.n_trains, -1)
     observed: list[Tensor] = []
-    for steps in blocks(plan, 25 * theta.shape[0], theta):
+    for steps in step_blocks(plan, 25 * theta.shape[0], theta):
         states = []
         for step in maps(theta, steps).unbind(2):
             state = (step @ state[..., None])[..., 0]
@@ -110,7 +110,7 @@ def linearized_signal(
             for tensor in complex_step(start, theta)
         )
     observed: list[Tensor] = []
-    for steps in blocks(plan, 25 * (1 + n_parameters) * theta.shape[0], theta):
+    for steps in step_blocks(plan, 25 * (1 + n_parameters) * theta.shape[0], theta):
         seen, state, columns = _advance(maps, steps, theta, state, columns)
         _observe(seen, plan, steps, basis, observed)
     if plan.repeats:
