@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NO_ET", "1")
 os.environ.setdefault("NIPYPE_NO_ET", "1")
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bids_brnn.learning.training_set import TrainingSet, simulate_training_set
+from bids_brnn.learning.training_set import TrainingSet, simulate_fingerprints
 from bids_brnn.parameters import MapItem, Parameter, ParameterSet
 from bids_brnn.priors import Prior, TissueClass, normal
 from bids_brnn.signals.base import forward_derivatives
@@ -68,4 +69,22 @@ class LineProblem:
 def line() -> LineProblem:
     prior = Prior(LINE, (TissueClass("all", 1, {"slope": normal(0, 0.05, -1, 1)}),))
     rng = torch.Generator().manual_seed(3)
-    return LineProblem(Line(), simulate_training_set(Line(), prior, 20000, rng=rng))
+    theta = prior.sample(20000, rng=rng, dtype=torch.float32)
+    return LineProblem(Line(), simulate_fingerprints(Line(), theta))
+
+
+def _complex_gram_bound(signal: Tensor, derivatives: Tensor) -> Tensor:
+    columns = torch.cat([signal[..., None], derivatives], dim=-1).to(torch.complex128)
+    norm = columns.abs().square().sum(-2, keepdim=True).sqrt()
+    gram = (columns / norm).mH @ (columns / norm)
+    variance = torch.linalg.inv(gram).diagonal(dim1=-2, dim2=-1).real / norm[..., 0, :] ** 2
+    return variance[..., 1:].to(signal.real.dtype)
+
+
+@pytest.fixture(scope="session")
+def complex_gram_bound() -> Callable[[Tensor, Tensor], Tensor]:
+    """Bound of the scripts of arXiv 2312.11468, whose numbers are among the reference values.
+
+    Looser than ours: they take the real part after the inverse, as if parameters were complex.
+    """
+    return _complex_gram_bound

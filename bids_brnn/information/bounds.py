@@ -90,20 +90,6 @@ def efficient_gain(signal: Tensor, derivatives: Tensor) -> tuple[Tensor, Tensor]
     return gain, inverse
 
 
-def complex_gram_bound(signal: Tensor, derivatives: Tensor) -> Tensor:
-    """Bound of the published scripts: complex Gram matrix of [s, J], real part after the inverse.
-
-    Looser than :func:`covariance` (it treats the parameters as complex); only for comparison with
-    numbers of arXiv 2312.11468. Returns ``(..., P)``.
-    """
-    columns = torch.cat([signal[..., None], derivatives], dim=-1).to(torch.complex128)
-    norm = columns.abs().square().sum(-2, keepdim=True).sqrt()
-    gram = (columns / norm).mH @ (columns / norm)
-    variance = torch.linalg.inv(gram).diagonal(dim1=-2, dim2=-1).real / norm[..., 0, :] ** 2
-    result: Tensor = variance[..., 1:]
-    return result.to(signal.real.dtype)
-
-
 def cramer_rao_bound(
     model: SignalModel,
     theta: Tensor,

@@ -18,7 +18,6 @@ from torch import Tensor
 from bids_brnn.errors import DataError, ReadError
 from bids_brnn.information.bounds import efficient_gain
 from bids_brnn.parameters import ParameterSet
-from bids_brnn.priors import Prior
 from bids_brnn.signals.base import SignalModel
 
 Progress = Callable[[int, int], None]
@@ -96,50 +95,6 @@ class TrainingSet:
         return replace(self, coefficients=flipped.resolve_conj(), theta=theta, gain=gain)
 
 
-def simulate_training_set(
-    model: SignalModel,
-    prior: Prior,
-    n: int,
-    *,
-    rng: torch.Generator,
-    chunk: int = 2048,
-    dtype: torch.dtype = torch.float32,
-    progress: Progress | None = None,
-) -> TrainingSet:
-    """Draw ``n`` parameter sets and simulate their coefficients and bounds.
-
-    Parameters
-    ----------
-    model
-        Usually a :class:`~bids_brnn.signals.subspace.CompressedSignal`.
-    prior
-        Over the parameters of ``model``.
-    n
-        Number of fingerprints.
-    rng
-        Source of randomness.
-    chunk
-        Fingerprints simulated together; bounds the memory.
-    dtype
-        Of the simulation; the Fisher information is always formed and inverted in float64. In
-        float32 the qMT bounds are within 0.01 % of those in float64 (99 % of the fingerprints).
-    progress
-        Called after every chunk.
-
-    Raises
-    ------
-    DataError
-        If prior and model disagree about the parameters, or the model returns NaN.
-    """
-    if prior.parameters.names != model.parameters.names:
-        raise DataError(
-            f"the prior is over {', '.join(prior.parameters.names)}; "
-            f"the model has {', '.join(model.parameters.names)}"
-        )
-    theta = prior.sample(n, rng=rng, dtype=dtype)
-    return simulate_fingerprints(model, theta, chunk=chunk, progress=progress)
-
-
 def simulate_fingerprints(
     model: SignalModel,
     theta: Tensor,
@@ -148,9 +103,22 @@ def simulate_fingerprints(
     chunk: int = 2048,
     progress: Progress | None = None,
 ) -> TrainingSet:
-    """Coefficients and bounds of given parameters ``(n, P)``, in the precision of ``theta``.
+    """Coefficients and bounds of given parameters.
 
-    ``with_gain`` adds :attr:`TrainingSet.gain`, which takes ``8 P R`` bytes per fingerprint.
+    Parameters
+    ----------
+    model
+        Usually a :class:`~bids_brnn.signals.subspace.CompressedSignal`.
+    theta
+        ``(n, P)``, SI units, in the precision of the simulation; the Fisher information is always
+        formed and inverted in float64. In float32 the qMT bounds are within 0.01 % of those in
+        float64 (99 % of the fingerprints).
+    with_gain
+        Add :attr:`TrainingSet.gain`, which takes ``8 P R`` bytes per fingerprint.
+    chunk
+        Fingerprints simulated together; bounds the memory.
+    progress
+        Called after every chunk.
 
     Raises
     ------

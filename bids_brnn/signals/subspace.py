@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,18 +13,6 @@ from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import SignalModel, check_basis
 
 _EXACT_LIMIT = 1500  # smaller side of a matrix up to which a full SVD takes seconds at most
-_SAME_SPAN = 1e-3  # fraction of energy; text tables and float32 stay 1000 times below
-
-
-class SpanComparison(NamedTuple):
-    """How the coefficients of one subspace relate to another; see :meth:`Subspace.compare`."""
-
-    rotation: Tensor
-    """``(R2, R1)``: ``rotation @ c``: coefficients of the same signal in the other basis."""
-    lost_energy: float
-    """Mean fraction of energy, over directions of this subspace, that the other one misses."""
-    largest_angle: float
-    """Largest principal angle between the two spans, rad."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,12 +126,6 @@ class Subspace:
         columns = [position for position, column in enumerate(free) if column in wanted]
         return cls.from_derivatives(signals, derivatives[..., free], rank, weight, columns=columns)
 
-    def truncate(self, rank: int) -> Subspace:
-        """The subspace of the first ``rank`` columns."""
-        if not 1 <= rank <= self.rank:
-            raise DataError(f"rank = {rank} is outside 1 ... {self.rank}")
-        return Subspace(self.basis[:, :rank])
-
     def lost_energy(self, signals: Tensor) -> Tensor:
         """Fraction of the energy of each signal ``(..., N)`` outside the subspace, ``(...)``."""
         total = (signals.abs() ** 2).sum(-1)
@@ -153,45 +133,6 @@ class Subspace:
         outside = signals - self.expand(self.compress(signals))
         lost: Tensor = (outside.abs() ** 2).sum(-1) / total
         return lost
-
-    def compare(self, other: Subspace) -> SpanComparison:
-        """Compare by value: equal spans may have rotated columns, or columns of other sign.
-
-        Raises
-        ------
-        DataError
-            If the two live on different numbers of samples.
-        """
-        if self.n_samples != other.n_samples:
-            raise DataError(
-                f"bases of {self.n_samples} and {other.n_samples} samples cannot be compared"
-            )
-        dtype = torch.float64
-        if self.basis.is_complex() or other.basis.is_complex():
-            dtype = torch.complex128
-        ours, theirs = self.basis.to(dtype), other.basis.to(dtype)
-        rotation = theirs.mH @ ours
-        outside = ours - theirs @ rotation
-        sine = min(1.0, float(torch.linalg.matrix_norm(outside, 2)))
-        lost = float((outside.abs() ** 2).sum()) / self.rank
-        return SpanComparison(rotation, lost, math.asin(sine))
-
-    def rotation_to(self, other: Subspace, *, limit: float = _SAME_SPAN) -> Tensor:
-        """Matrix ``(R2, R1)`` that turns our coefficients into those of ``other``.
-
-        Raises
-        ------
-        DataError
-            If more than ``limit`` of the energy of our span lies outside the other one.
-        """
-        comparison = self.compare(other)
-        if comparison.lost_energy > limit:
-            raise DataError(
-                f"another subspace is expected: {100 * comparison.lost_energy:.2g} % of the "
-                f"coefficient energy lies outside it (limit {100 * limit:g} %); reconstruct with "
-                f"basis {other.digest}, or use an estimator made for basis {self.digest}"
-            )
-        return comparison.rotation
 
     def like(self, tensor: Tensor) -> Tensor:
         """The basis in the precision and on the device of ``tensor``."""
@@ -304,9 +245,8 @@ def _leading_directions(rows: Tensor, rank: int) -> Tensor:
 def _subspace_iteration(rows: Tensor, rank: int, n_iterations: int = 12) -> Tensor:
     """Block power iteration with oversampling: each pass damps the unwanted by (s_m/s_rank)^2."""
     width = min(*rows.shape, 2 * rank + 20)
-    rng = torch.Generator().manual_seed(
-        0
-    )  # the start block only; the result does not depend on it
+    # The seed is of the start block only; the result does not depend on it.
+    rng = torch.Generator().manual_seed(0)
     block = torch.randn(rows.shape[1], width, generator=rng, dtype=rows.dtype).to(rows.device)
     for _ in range(n_iterations):
         block = torch.linalg.qr(rows.mT @ (rows @ torch.linalg.qr(block).Q)).Q

@@ -8,7 +8,7 @@ import torch
 from bids_brnn.information.bounds import covariance
 from bids_brnn.learning.networks import SurrogateNetwork
 from bids_brnn.learning.surrogate import SurrogateModel, train_surrogate
-from bids_brnn.learning.training_set import simulate_training_set
+from bids_brnn.learning.training_set import simulate_fingerprints
 from bids_brnn.parameters import RELAXATION, W0, Parameter, ParameterSet
 from bids_brnn.priors import Prior, TissueClass, uniform
 from bids_brnn.sequences.designs import jiang_like_train
@@ -25,7 +25,7 @@ def imitation():
     frames = EpgFisp(jiang_like_train(200))
     rng = torch.Generator().manual_seed(0)
     model = CompressedSignal(frames, Subspace.from_signals(frames(PRIOR.sample(200, rng=rng)), 5))
-    data = simulate_training_set(model, PRIOR, 3000, rng=rng)
+    data = simulate_fingerprints(model, PRIOR.sample(3000, rng=rng, dtype=torch.float32))
     losses = []
     surrogate = train_surrogate(
         data, RELAXATION, width=32, blocks=2, steps=600, batch=256,

@@ -14,7 +14,6 @@ from bids_brnn.learning.training_set import (
     load_training_set,
     save_training_set,
     simulate_fingerprints,
-    simulate_training_set,
 )
 from bids_brnn.parameters import W0, Parameter, ParameterSet
 from bids_brnn.priors import relaxation_prior
@@ -32,14 +31,12 @@ def model():
 
 def test_coefficients_and_bounds_are_those_of_the_model(model):
     reports = []
-    data = simulate_training_set(
-        model, relaxation_prior(), 50, rng=torch.Generator().manual_seed(1), chunk=20,
-        dtype=torch.float64,
-        progress=lambda done, total: reports.append((done, total)),
-    )  # fmt: skip
+    theta = relaxation_prior().sample(50, rng=torch.Generator().manual_seed(1))
+    data = simulate_fingerprints(
+        model, theta, chunk=20, progress=lambda done, total: reports.append((done, total))
+    )
     assert reports == [(20, 50), (40, 50), (50, 50)]
     assert (data.coefficients.dtype, data.bound.dtype) == (torch.complex64, torch.float32)
-    theta = relaxation_prior().sample(50, rng=torch.Generator().manual_seed(1))
     torch.testing.assert_close(data.theta, theta.float())
     expected = model(theta).to(torch.complex64)
     torch.testing.assert_close(data.coefficients, expected, rtol=1e-5, atol=1e-7)
@@ -50,19 +47,12 @@ def test_coefficients_and_bounds_are_those_of_the_model(model):
 
 def test_held_out_fingerprints_are_not_trained_with(model):
     rng = torch.Generator().manual_seed(1)
-    data = simulate_training_set(model, relaxation_prior(), 30, rng=rng)
+    data = simulate_fingerprints(model, relaxation_prior().sample(30, rng=rng))
     train, held_out = data.split(10)
     assert (len(train), len(held_out)) == (20, 10)
     assert not (train.theta[:, None] == held_out.theta[None]).all(-1).any()
     with pytest.raises(DataError, match="hold out 30 of 30"):
         data.split(30)
-
-
-def test_a_prior_of_another_model_is_refused(model, line):
-    with pytest.raises(DataError, match="the model has slope"):
-        simulate_training_set(
-            line.model, relaxation_prior(), 5, rng=torch.Generator().manual_seed(1)
-        )
 
 
 def test_the_cache_returns_the_same_set_for_the_same_key_only(line, tmp_path):

@@ -13,7 +13,7 @@ from scipy.linalg import expm
 from torch import Tensor
 
 from bids_brnn.errors import DataError, ParameterError, SequenceError
-from bids_brnn.information.bounds import complex_gram_bound, covariance
+from bids_brnn.information.bounds import covariance
 from bids_brnn.parameters import QMT
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals.two_pools.generalized_bloch import GeneralizedBloch
@@ -76,7 +76,7 @@ class TestIndependentValues:
         expected = spot.values["coefficient_derivatives"]
         assert relative(derivatives, expected).max() < SLOPES[method]
 
-    def test_bounds(self, spot, linearized, method):
+    def test_bounds(self, spot, linearized, method, complex_gram_bound):
         # an inverse of nearly collinear columns amplifies the error of the derivatives
         limit = {"rtol": 10 * SLOPES[method], "atol": 0}
         bound = covariance(*linearized).diagonal(dim1=-2, dim2=-1)

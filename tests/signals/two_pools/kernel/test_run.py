@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from bids_brnn.errors import ParameterError
-from bids_brnn.information.bounds import complex_gram_bound, covariance
+from bids_brnn.information.bounds import covariance
 from bids_brnn.sequences.pulse_sequence import PulseSequence
-from bids_brnn.signals import gbloch_compiled
 from bids_brnn.signals.two_pools.generalized_bloch import GeneralizedBloch
 from bids_brnn.signals.two_pools.kernel import run, vectors
 from bids_brnn.signals.two_pools.kernel.run import simulate
@@ -91,7 +90,7 @@ class TestReference:
         assert relative(coefficients, spot.values["coefficients"]).max() < SIGNAL
         assert relative(slopes, spot.values["coefficient_derivatives"]).max() < SLOPE
 
-    def test_bounds(self, spot, linearized):
+    def test_bounds(self, spot, linearized, complex_gram_bound):
         coefficients, slopes = (values.to(torch.complex128) for values in linearized)
         real = covariance(coefficients, slopes).diagonal(dim1=-2, dim2=-1)
         ratio = real / spot.values["crb_real_rank15"]
@@ -200,7 +199,7 @@ class TestFallback:
     def refused(self, monkeypatch):
         """Results of the compiled path, None where it refused."""
         seen = []
-        original = gbloch_compiled.simulate_compiled
+        original = run.simulate_compiled
 
         def watch(*arguments, **keywords):
             seen.append(original(*arguments, **keywords))
