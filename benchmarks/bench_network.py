@@ -17,8 +17,8 @@ import torch
 from bids_brnn.estimators.network.estimator import NetworkEstimator
 from bids_brnn.learning.config import Stage, TrainingConfig
 from bids_brnn.learning.losses import Loss
-from bids_brnn.learning.networks import NetworkSpec, SurrogateNetwork, build_network, count_weights
-from bids_brnn.learning.surrogate import SurrogateModel
+from bids_brnn.learning.networks import NetworkSpec, build_network, count_weights
+from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork
 from bids_brnn.learning.trainer import train
 from bids_brnn.learning.training_set import TrainingSet
 from bids_brnn.parameters import QMT

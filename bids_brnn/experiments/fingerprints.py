@@ -12,7 +12,7 @@ from bids_brnn.experiments.experiment import Experiment, Portion
 from bids_brnn.learning.training_set import (
     Progress,
     TrainingSet,
-    content_key,
+    description_key,
     load_training_set,
     save_training_set,
     simulate_fingerprints,
@@ -95,13 +95,13 @@ def _drawn(portions: Sequence[Portion], rng: torch.Generator) -> list[Tensor]:
 def focus_key(experiment: Experiment) -> str:
     """Names the fingerprints in focus."""
     focus = [(str(item.prior.classes), item.fingerprints) for item in experiment.focus]
-    return content_key({"focus": str(focus), "data": data_key(experiment)}) if focus else ""
+    return description_key({"focus": str(focus), "data": data_key(experiment)}) if focus else ""
 
 
 def data_key(experiment: Experiment) -> str:
     """Names the training set and the held-out fingerprints."""
     extra = [(str(item.prior.classes), item.fingerprints) for item in experiment.extra]
-    return content_key(
+    return description_key(
         {
             **({"extra": str(extra)} if extra else {}),
             "sequence": experiment.sequence.digest,

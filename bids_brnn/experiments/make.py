@@ -11,11 +11,13 @@ from bids_brnn.experiments.describe import describe
 from bids_brnn.experiments.experiment import Experiment
 from bids_brnn.experiments.fingerprints import data_key, focus_data, focus_key, training_data
 from bids_brnn.learning.config import TrainingConfig
-from bids_brnn.learning.networks import SurrogateNetwork, build_network
-from bids_brnn.learning.surrogate import SurrogateModel, train_surrogate
-from bids_brnn.learning.trainer import Row, TrainingResult, train
+from bids_brnn.learning.networks import build_network
+from bids_brnn.learning.run import Row
+from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork, train_surrogate
+from bids_brnn.learning.trainer import TrainingResult, train
 from bids_brnn.learning.training_set import Progress as SimulationProgress
-from bids_brnn.learning.training_set import TrainingSet, content_key, load_tensors, save_atomic
+from bids_brnn.learning.training_set import TrainingSet, cached_tensors, description_key
+from bids_brnn.tensor_files import write_tensors
 from bids_brnn.zoo.store import save_model
 
 COMPARISON = "-msecrb"
@@ -112,8 +114,8 @@ def _surrogate(
 ) -> SurrogateModel:
     options = {"width": 128, "blocks": 3, "steps": 4000, **experiment.surrogate}
     path = folder / "surrogate.safetensors"
-    key = content_key({"data": data_key(experiment), **options})
-    saved = load_tensors(path, key=key)
+    key = description_key({"data": data_key(experiment), **options})
+    saved = cached_tensors(path, key=key)
     if saved is not None:
         network = SurrogateNetwork(
             len(experiment.parameters),
@@ -132,6 +134,5 @@ def _surrogate(
         log=progress.surrogate,
         **options,
     )
-    state = {key: value.contiguous() for key, value in model.network.state_dict().items()}
-    save_atomic(path, state, {"key": key})
+    write_tensors(path, model.network.state_dict(), {"key": key})
     return model

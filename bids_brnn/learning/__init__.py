@@ -1,1 +1,1 @@
-"""Losses, training sets, trainer and evaluation of networks."""
+"""Losses, training sets, networks and their training."""

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from bids_brnn.errors import DataError, ReadError
 from bids_brnn.learning.config import TrainingConfig
-from bids_brnn.learning.training_set import save_atomic
+from bids_brnn.tensor_files import read_metadata, read_tensors, write_tensors
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,8 +50,8 @@ def check_origin(
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A checkpoint that was read."""
+class SavedTraining:
+    """State of a training, as it was read."""
 
     path: Path
     tensors: Mapping[str, Tensor]
@@ -95,20 +94,18 @@ def save(
     note: Mapping[str, Any],
 ) -> None:
     """Write weights, optimiser states, random state and ``note`` whole or not at all."""
-    tensors: dict[str, Tensor] = {"rng": rng.get_state().clone()}
+    tensors: dict[str, Tensor] = {"rng": rng.get_state()}
     for name, module in modules.items():
         for key, value in module.state_dict().items():
-            tensors[f"{name}.{key}"] = value.detach().clone().contiguous()
+            tensors[f"{name}.{key}"] = value
     for number, optimiser in enumerate(optimisers):
         for index, entry in optimiser.state_dict()["state"].items():
             for field, value in entry.items():
-                tensor = torch.as_tensor(value).detach().clone().contiguous()
-                tensors[f"optimiser.{number}.{index}.{field}"] = tensor
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_atomic(path, tensors, {"note": json.dumps(plain(note))})
+                tensors[f"optimiser.{number}.{index}.{field}"] = torch.as_tensor(value)
+    write_tensors(path, tensors, {"note": json.dumps(plain(note))})
 
 
-def load(path: Path) -> Checkpoint:
+def load(path: Path) -> SavedTraining:
     """Read what :func:`save` wrote.
 
     Raises
@@ -117,11 +114,9 @@ def load(path: Path) -> Checkpoint:
         If the file is truncated or not a checkpoint.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            note = json.loads((file.metadata() or {})["note"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        return Checkpoint(path, tensors, note)
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        note = json.loads(read_metadata(path)["note"])
+        return SavedTraining(path, read_tensors(path), note)
+    except (ReadError, KeyError, ValueError, OSError) as error:
         raise ReadError(
             f"{path} is not a checkpoint of this program; delete it to start again"
         ) from error

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from bids_brnn.information.noise import add_noise
 from bids_brnn.learning.config import TrainingConfig
-from bids_brnn.learning.losses import mirrored_noise
 from bids_brnn.learning.networks import CoefficientNetwork
+from bids_brnn.learning.statistics import mirrored_noise
 from bids_brnn.learning.training_set import TrainingSet
 from bids_brnn.parameters import ParameterSet
 

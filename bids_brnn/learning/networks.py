@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from bids_brnn.errors import DataError
+from bids_brnn.learning.bodies import ResidualBody, nested_body
+from bids_brnn.learning.normalisation import Normalisation, normalise
 
 Layout = Literal["residual", "nested"]
 
-_NESTED_WIDTHS = (256, 512, 1024, 768, 512, 384, 256, 128)
-_NECK = 32
 _LOG_LIMIT = 20.0
 """Logarithmic outputs stay finite whatever the input."""
 
@@ -36,7 +36,7 @@ class NetworkSpec:
     supplied: tuple[str, ...] = ()
     """Names of the known parameters that are further inputs, for example ``B1``."""
     normalisation: Normalisation = "norm"
-    """How scale and phase of M0 are removed, see :func:`bids_brnn.learning.networks.normalise`."""
+    """How scale and phase of M0 are removed, see :mod:`bids_brnn.learning.normalisation`."""
     layout: Layout = "residual"
     width: int = 256
     """Width of the residual layout; the nested layout has the published widths."""
@@ -126,7 +126,7 @@ class CoefficientNetwork(nn.Module):
             self.register_buffer("fold", torch.zeros(spec.n_coefficients, spec.n_coefficients))
         self._logarithmic = [spec.outputs.index(name) for name in spec.logarithmic]
         if spec.layout == "nested":
-            self.body: nn.Module = _nested_body(n_inputs, n_outputs)
+            self.body: nn.Module = nested_body(n_inputs, n_outputs)
         else:
             self.body = ResidualBody(n_inputs, n_outputs, spec.width, spec.blocks)
 
@@ -212,58 +212,6 @@ def _fit_fold(inputs: Tensor, odd: Tensor, rank: int) -> Tensor:
     return fold - fold.T
 
 
-class ResidualBody(nn.Module):
-    """``x <- x + B silu(A x)``, in float32 between the blocks whatever runs inside them."""
-
-    def __init__(self, n_inputs: int, n_outputs: int, width: int, blocks: int) -> None:
-        super().__init__()
-        self.enter = nn.Linear(n_inputs, width)
-        self.widen = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
-        self.narrow = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
-        self.leave = nn.Linear(width, n_outputs)
-        for layer in self.narrow:
-            assert isinstance(layer, nn.Linear)
-            # The sum over blocks then keeps the spread of the stream near that of its input.
-            nn.init.normal_(layer.weight, std=(2.0 / (width * blocks)) ** 0.5)
-            nn.init.zeros_(layer.bias)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Standardised outputs of standardised inputs."""
-        with torch.autocast(inputs.device.type, enabled=False):
-            stream = self.enter(inputs)
-        for widen, narrow in zip(self.widen, self.narrow, strict=True):
-            stream = stream + narrow(nn.functional.silu(widen(stream)))
-        with torch.autocast(inputs.device.type, enabled=False):
-            outputs: Tensor = self.leave(nn.functional.silu(stream))
-        return outputs
-
-
-def _dense(n_inputs: int, n_outputs: int) -> list[nn.Module]:
-    return [nn.Linear(n_inputs, n_outputs), nn.BatchNorm1d(n_outputs), nn.ReLU()]
-
-
-class _Skip(nn.Module):
-    """``relu(batchnorm(x + f(x)))``."""
-
-    def __init__(self, width: int, *inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = nn.Sequential(*inner)
-        self.norm = nn.BatchNorm1d(width)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = torch.relu(self.norm(inputs + self.inner(inputs)))
-        return outputs
-
-
-def _nested_body(n_inputs: int, n_outputs: int) -> nn.Sequential:
-    """The published layout; linear layers that end a skip have no activation."""
-    a, b, c, d, e, f, g, h = _NESTED_WIDTHS
-    core = _Skip(e, *_dense(b, c), *_dense(c, d), nn.Linear(d, e))
-    middle = _Skip(g, *_dense(a, b), core, *_dense(e, f), nn.Linear(f, g))
-    outer = _Skip(n_inputs, *_dense(n_inputs, a), middle, *_dense(g, h), nn.Linear(h, n_inputs))
-    return nn.Sequential(outer, *_dense(n_inputs, _NECK), nn.Linear(_NECK, n_outputs))
-
-
 def build_network(spec: NetworkSpec, *, seed: int = 0) -> CoefficientNetwork:
     """A network with reproducible initial weights; the global random state is not touched."""
     with torch.random.fork_rng(devices=[]):
@@ -274,75 +222,3 @@ def build_network(spec: NetworkSpec, *, seed: int = 0) -> CoefficientNetwork:
 def count_weights(network: nn.Module) -> int:
     """Number of trainable weights."""
     return sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
-
-
-Normalisation = Literal["first", "norm"]
-"""``first``: divide by the first coefficient. ``norm``: divide by the norm and by the phase of
-the first coefficient, which stays defined where the first coefficient is small."""
-
-
-def normalise(coefficients: Tensor, how: Normalisation = "first") -> tuple[Tensor, Tensor]:
-    """Remove the complex scale M0 from ``coefficients``.
-
-    Parameters
-    ----------
-    coefficients
-        ``(..., R)`` complex.
-    how
-        ``"first"`` or ``"norm"``, see :data:`Normalisation`.
-
-    Returns
-    -------
-    scaled, scale
-        ``(..., R)`` and ``(...)``, both complex, with ``coefficients = scaled * scale``. A voxel
-        whose scale is zero or not finite is NaN in ``scaled``.
-    """
-    first = coefficients[..., 0]
-    if how == "first":
-        scale = first
-    elif how == "norm":
-        size = (coefficients.abs() ** 2).sum(-1).sqrt()
-        scale = size * torch.where(first == 0, torch.ones_like(first), torch.sgn(first))
-    else:
-        raise DataError(f'unknown normalisation "{how}"; use "first" or "norm"')
-    valid = torch.isfinite(scale.abs()) & (scale != 0)
-    divisor = torch.where(valid, scale, torch.ones_like(scale))
-    nan = torch.full_like(coefficients, torch.nan)
-    scaled = coefficients / divisor[..., None]
-    # The first coefficient is real by definition. Round-off of the division would leave an
-    # imaginary part that depends on the phase of M0, and networks standardise their inputs.
-    real = torch.complex(scaled[..., :1].real, torch.zeros_like(scaled[..., :1].real))
-    scaled = torch.cat([real, scaled[..., 1:]], dim=-1)
-    return torch.where(valid[..., None], scaled, nan), scale
-
-
-class SurrogateNetwork(nn.Module):
-    """Real and imaginary parts of coefficients at M0 = 1 as a function of standardised theta."""
-
-    centre: Tensor
-    scale: Tensor
-    level: Tensor
-    spread: Tensor
-
-    def __init__(self, n_parameters: int, n_coefficients: int, width: int, blocks: int) -> None:
-        super().__init__()
-        self.register_buffer("centre", torch.zeros(n_parameters))
-        self.register_buffer("scale", torch.ones(n_parameters))
-        self.register_buffer("level", torch.zeros(2 * n_coefficients))
-        self.register_buffer("spread", torch.ones(2 * n_coefficients))
-        self.body = ResidualBody(n_parameters, 2 * n_coefficients, width, blocks)
-
-    def standardise(self, theta: Tensor, channels: Tensor) -> None:
-        """Set the scales at both ends from ``(n, P)`` and ``(n, 2R)``."""
-        for values, centre, scale in (
-            (theta, self.centre, self.scale),
-            (channels, self.level, self.spread),
-        ):
-            std = values.double().std(0)
-            centre.copy_(values.double().mean(0))
-            scale.copy_(torch.where(std > 0, std, torch.ones_like(std)))
-
-    def forward(self, theta: Tensor) -> Tensor:
-        """``(..., 2R)``."""
-        outputs: Tensor = self.body((theta - self.centre) / self.scale)
-        return self.level + self.spread * outputs

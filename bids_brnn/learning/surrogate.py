@@ -11,16 +11,48 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bids_brnn.errors import DataError
+from bids_brnn.learning.bodies import ResidualBody
 from bids_brnn.learning.config import Stage
 from bids_brnn.learning.losses import Loss
-from bids_brnn.learning.networks import SurrogateNetwork
 from bids_brnn.learning.optimisers import build_optimisers
 from bids_brnn.learning.training_set import TrainingSet
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import forward_derivatives
+
+
+class SurrogateNetwork(nn.Module):
+    """Real and imaginary parts of coefficients at M0 = 1 as a function of standardised theta."""
+
+    centre: Tensor
+    scale: Tensor
+    level: Tensor
+    spread: Tensor
+
+    def __init__(self, n_parameters: int, n_coefficients: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(n_parameters))
+        self.register_buffer("scale", torch.ones(n_parameters))
+        self.register_buffer("level", torch.zeros(2 * n_coefficients))
+        self.register_buffer("spread", torch.ones(2 * n_coefficients))
+        self.body = ResidualBody(n_parameters, 2 * n_coefficients, width, blocks)
+
+    def standardise(self, theta: Tensor, channels: Tensor) -> None:
+        """Set the scales at both ends from ``(n, P)`` and ``(n, 2R)``."""
+        for values, centre, scale in (
+            (theta, self.centre, self.scale),
+            (channels, self.level, self.spread),
+        ):
+            std = values.double().std(0)
+            centre.copy_(values.double().mean(0))
+            scale.copy_(torch.where(std > 0, std, torch.ones_like(std)))
+
+    def forward(self, theta: Tensor) -> Tensor:
+        """``(..., 2R)``."""
+        outputs: Tensor = self.body((theta - self.centre) / self.scale)
+        return self.level + self.spread * outputs
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from bids_brnn.errors import DataError, ReadError
 from bids_brnn.information.bounds import efficient_gain
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import SignalModel
+from bids_brnn.tensor_files import read_metadata, read_tensors, write_tensors
 
 Progress = Callable[[int, int], None]
 """Called with (fingerprints done, fingerprints in all)."""
@@ -155,7 +152,7 @@ def simulate_fingerprints(
     return TrainingSet(coefficients, theta.to(torch.float32), bounds.to(torch.float32), *gains)
 
 
-def content_key(description: Mapping[str, object]) -> str:
+def description_key(description: Mapping[str, object]) -> str:
     """Key of a cached set: a hash of everything that it was made from."""
     text = json.dumps(description, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -163,15 +160,14 @@ def content_key(description: Mapping[str, object]) -> str:
 
 def save_training_set(path: Path, data: TrainingSet, *, key: str) -> None:
     """Write ``data`` whole or not at all; several jobs may write the same file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {
-        "coefficients": torch.view_as_real(data.coefficients.resolve_conj()).contiguous(),
-        "theta": data.theta.contiguous(),
-        "bound": data.bound.contiguous(),
+        "coefficients": torch.view_as_real(data.coefficients.resolve_conj()),
+        "theta": data.theta,
+        "bound": data.bound,
     }
     if data.gain is not None:
-        tensors["gain"] = torch.view_as_real(data.gain.resolve_conj()).contiguous()
-    save_atomic(path, tensors, {"key": key})
+        tensors["gain"] = torch.view_as_real(data.gain.resolve_conj())
+    write_tensors(path, tensors, {"key": key})
 
 
 def load_training_set(path: Path, *, key: str) -> TrainingSet | None:
@@ -182,7 +178,7 @@ def load_training_set(path: Path, *, key: str) -> TrainingSet | None:
     ReadError
         If the file is not a training set.
     """
-    tensors = load_tensors(path, key=key)
+    tensors = cached_tensors(path, key=key)
     if tensors is None:
         return None
     try:
@@ -193,7 +189,7 @@ def load_training_set(path: Path, *, key: str) -> TrainingSet | None:
         raise ReadError(f"{path} is not a training set ({error}); delete it") from error
 
 
-def load_tensors(path: Path, *, key: str) -> Mapping[str, Tensor] | None:
+def cached_tensors(path: Path, *, key: str) -> Mapping[str, Tensor] | None:
     """Tensors of a cached file, or None where there is none or it was made from something else.
 
     Raises
@@ -201,26 +197,6 @@ def load_tensors(path: Path, *, key: str) -> Mapping[str, Tensor] | None:
     ReadError
         If the file is broken.
     """
-    if not path.is_file():
+    if not path.is_file() or read_metadata(path).get("key") != key:
         return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            if (file.metadata() or {}).get("key") != key:
-                return None
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ReadError(f"{path} is broken ({error}); delete it") from error
-
-
-def save_atomic(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file under a temporary name, flush it, then rename it."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        save_file(dict(tensors), name, metadata=dict(metadata))
-        with Path(name).open("rb") as file:
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    return read_tensors(path)

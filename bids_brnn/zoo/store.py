@@ -21,10 +21,9 @@ from bids_brnn.files import write_bytes, write_text
 from bids_brnn.learning.networks import (
     CoefficientNetwork,
     NetworkSpec,
-    SurrogateNetwork,
     build_network,
 )
-from bids_brnn.learning.surrogate import SurrogateModel
+from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals.base import SignalModel
@@ -248,7 +247,7 @@ def estimator_for(
     model
         Model of the data, usually a :class:`~bids_brnn.signals.subspace.CompressedSignal`.
     kind
-        Its key in ``SIGNALS``.
+        Its name in the registry.
     weights
         ``"auto"``: the trained model made for this pulse train and subspace; or the name of a
         shipped model, or a path.

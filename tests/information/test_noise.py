@@ -9,7 +9,7 @@ import torch
 
 from bids_brnn.errors import DataError
 from bids_brnn.information.noise import add_noise
-from bids_brnn.learning.networks import normalise
+from bids_brnn.learning.normalisation import normalise
 
 
 def _rng(seed: int = 1) -> torch.Generator:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bids_brnn.learning.networks import normalise
+from bids_brnn.learning.normalisation import normalise
 from bids_brnn.phantom import compare_with_truth, make_dataset
 from bids_brnn.sequences.designs import jiang_like_train
 

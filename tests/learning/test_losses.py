@@ -13,11 +13,9 @@ from bids_brnn.learning.losses import (
     bias_reduced,
     efficient_regression,
     mean_squared_error,
-    mirrored_noise,
-    squared_bias,
-    variance,
     weighted_mse,
 )
+from bids_brnn.learning.statistics import mirrored_noise, squared_bias, variance
 
 BOUND = torch.tensor([4.0, 1e-10])  # very different units, like R2f and T2s
 N = 20_000  # fingerprints: statistical errors of the means below 1 %

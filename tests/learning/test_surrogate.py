@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from bids_brnn.information.bounds import covariance
-from bids_brnn.learning.networks import SurrogateNetwork
-from bids_brnn.learning.surrogate import SurrogateModel, train_surrogate
+from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork, train_surrogate
 from bids_brnn.learning.training_set import simulate_fingerprints
 from bids_brnn.parameters import RELAXATION, W0, Parameter, ParameterSet
 from bids_brnn.priors import Prior, TissueClass, uniform

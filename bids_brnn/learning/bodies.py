@@ -1,0 +1,61 @@
+"""The layers between standardised inputs and standardised outputs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+_NESTED_WIDTHS = (256, 512, 1024, 768, 512, 384, 256, 128)
+_NECK = 32
+
+
+class ResidualBody(nn.Module):
+    """``x <- x + B silu(A x)``, in float32 between the blocks whatever runs inside them."""
+
+    def __init__(self, n_inputs: int, n_outputs: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.enter = nn.Linear(n_inputs, width)
+        self.widen = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
+        self.narrow = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
+        self.leave = nn.Linear(width, n_outputs)
+        for layer in self.narrow:
+            assert isinstance(layer, nn.Linear)
+            # The sum over blocks then keeps the spread of the stream near that of its input.
+            nn.init.normal_(layer.weight, std=(2.0 / (width * blocks)) ** 0.5)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Standardised outputs of standardised inputs."""
+        with torch.autocast(inputs.device.type, enabled=False):
+            stream = self.enter(inputs)
+        for widen, narrow in zip(self.widen, self.narrow, strict=True):
+            stream = stream + narrow(nn.functional.silu(widen(stream)))
+        with torch.autocast(inputs.device.type, enabled=False):
+            outputs: Tensor = self.leave(nn.functional.silu(stream))
+        return outputs
+
+
+def _dense(n_inputs: int, n_outputs: int) -> list[nn.Module]:
+    return [nn.Linear(n_inputs, n_outputs), nn.BatchNorm1d(n_outputs), nn.ReLU()]
+
+
+class _Skip(nn.Module):
+    """``relu(batchnorm(x + f(x)))``."""
+
+    def __init__(self, width: int, *inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(*inner)
+        self.norm = nn.BatchNorm1d(width)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = torch.relu(self.norm(inputs + self.inner(inputs)))
+        return outputs
+
+
+def nested_body(n_inputs: int, n_outputs: int) -> nn.Sequential:
+    """The published layout; linear layers that end a skip have no activation."""
+    a, b, c, d, e, f, g, h = _NESTED_WIDTHS
+    core = _Skip(e, *_dense(b, c), *_dense(c, d), nn.Linear(d, e))
+    middle = _Skip(g, *_dense(a, b), core, *_dense(e, f), nn.Linear(f, g))
+    outer = _Skip(n_inputs, *_dense(n_inputs, a), middle, *_dense(g, h), nn.Linear(h, n_inputs))
+    return nn.Sequential(outer, *_dense(n_inputs, _NECK), nn.Linear(_NECK, n_outputs))
