@@ -43,9 +43,24 @@ def base_folder(config: RunConfig) -> Path:
     Nipype itself tells by content hashes which steps are up to date, so options need no part in
     the name.
     """
+    return config.work_dir / f"{_PREFIX}{code_digest()}-{_place(config)}"
+
+
+def _place(config: RunConfig) -> str:
     text = f"{config.bids_dir.resolve()}\n{config.output_dir.resolve()}"
-    place = hashlib.sha256(text.encode()).hexdigest()[:8]
-    return config.work_dir / f"{_PREFIX}{code_digest()}-{place}"
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def older_note(config: RunConfig) -> str | None:
+    """What to say of work that other versions of this program left for the same place."""
+    base = base_folder(config)
+    others = sorted(set(config.work_dir.glob(f"{_PREFIX}*-{_place(config)}")) - {base})
+    if not others:
+        return None
+    return (
+        "work of another version of this program is not used and may be deleted: "
+        f"{', '.join(map(str, others))}"
+    )
 
 
 def check_output(folder: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from pathlib import Path
 
+from bids_brnn.app.logs import messages
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import EXIT_OK, NothingSelectedError
 from bids_brnn.group.collect import find_tables, group_tables
@@ -21,27 +24,28 @@ def gather(config: RunConfig) -> int:
     NothingSelectedError
         If there is no table to gather.
     """
-    from bids_brnn.bids.grammar import grammar
+    with messages(config.loudness):
+        _gather(config.output_dir, config.participant_label, config.session_label)
+    return EXIT_OK
+
+
+def _gather(output_dir: Path, participants: Sequence[str], sessions: Sequence[str]) -> None:
+    from bids_brnn.bids.grammar import ignored_names
     from bids_brnn.bids.output.derivatives import json_bytes
     from bids_brnn.bids.tables import write_table
     from bids_brnn.files import write_bytes, write_text
     from bids_brnn.group.page import write_group_report
-    from bids_brnn.workflows.execution import close_log, set_verbosity
 
-    set_verbosity(config.verbosity)
-    if not find_tables(config, "scalarstats"):
+    if not find_tables(output_dir, "scalarstats", participants, sessions):
         raise NothingSelectedError(
-            f"No *_scalarstats.tsv under {config.output_dir}; run the participant level with "
+            f"No *_scalarstats.tsv under {output_dir}; run the participant level with "
             "--level full first."
         )
     # Of an older version it may not know the tables that this one writes.
-    ignored = "\n".join(grammar()["output"]["bidsignore"]) + "\n"
-    write_text(config.output_dir / ".bidsignore", ignored)
-    tables = list(group_tables(config))
+    write_text(output_dir / ".bidsignore", ignored_names("bidsignore"))
+    tables = list(group_tables(output_dir, participants, sessions))
     for item in tables:
         write_bytes(item.path.with_suffix(".json"), json_bytes(item.columns))
         write_table(item.path, item.table)
         _LOG.info("%s: %d rows", item.path.name, len(item.table))
-    _LOG.info("report: %s", write_group_report(config.output_dir, tables))
-    close_log()
-    return EXIT_OK
+    _LOG.info("report: %s", write_group_report(output_dir, tables))

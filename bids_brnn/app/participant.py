@@ -7,18 +7,16 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_brnn import __version__
 from bids_brnn.app import folders as run_folders
+from bids_brnn.app.logs import log_file, messages, set_verbosity
 from bids_brnn.app.selection import find, usable
 from bids_brnn.config.run_config import RunConfig
-from bids_brnn.errors import (
-    EXIT_NODE_CRASHED,
-    EXIT_OK,
-    BidsBrnnError,
-)
+from bids_brnn.errors import EXIT_NODE_CRASHED, EXIT_OK, BidsBrnnError
 
 if TYPE_CHECKING:
     from bids_brnn.bids.input.acquisition import Acquisition, Discovery
@@ -56,27 +54,18 @@ def run_participants(config: RunConfig) -> int:
     run = run_folders.run_id()
     with run_folders.inside(base):
         # Imported here: Nipype looks for settings in the current folder when it is imported.
-        from bids_brnn.workflows.execution import close_log, set_verbosity
         from bids_brnn.workflows.plugins import choose_plugin
         from bids_brnn.workflows.steps import check_tools
 
         check_tools(config)
         choose_plugin(config)  # what cannot be followed is said before anything is read
-        set_verbosity(config.loudness, log_file(config, run))
-        try:
+        with messages(config.loudness, log_file(config.output_dir, run)):
+            if (note := run_folders.older_note(config)) is not None:
+                _LOG.info("%s", note)
             discovery = usable(config, find(config))
             with run_folders.locked(base, discovery.participants):
                 failures = _work(config, discovery, base, run)
             return conclude(config, discovery, failures, time.monotonic() - started)
-        finally:
-            close_log()
-
-
-def log_file(config: RunConfig, run: str) -> Path:
-    """Where the messages of a run are kept; its folder exists."""
-    folder = config.output_dir / "logs"
-    folder.mkdir(exist_ok=True)
-    return folder / f"{run}.log"
 
 
 def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Failures:
@@ -110,7 +99,7 @@ def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Fail
             config, discovery.acquisitions, base_dir=base, crash_dirs=records
         )
         if config.write_graph:
-            graph = log_file(config, run).with_suffix(".dot")
+            graph = log_file(config.output_dir, run).with_suffix(".dot")
             workflow.write_graph(dotfilename=str(graph), graph2use="colored", format="dot")
         failures = execute(config, workflow, list(folders.values()), records, run)
         good = succeeded(discovery.acquisitions, records)
@@ -182,9 +171,9 @@ def execute(
     from bids_brnn.workflows.plugins import make_plugin
 
     apply_settings(execution_settings(stop_on_first_crash=config.stop_on_first_crash))
-    log = log_file(config, run)
+    log = log_file(config.output_dir, run)
     table = log.with_name(f"{run}_resources.tsv") if config.resource_monitor else None
-    plugin = make_plugin(config, log)
+    plugin = make_plugin(config, partial(set_verbosity, config.loudness, log))
     try:
         with monitored(table):
             workflow.run(plugin=plugin)

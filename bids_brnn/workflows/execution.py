@@ -7,11 +7,10 @@ and CUDA does not either), so workers come from a fork server.
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -54,38 +53,6 @@ def apply_settings(settings: Mapping[str, Any]) -> None:
     nipype_config.disable_resource_monitor()
 
 
-def set_verbosity(verbosity: int, log_file: Path | None = None) -> None:
-    """Messages of this program always; those of Nipype from ``-v`` on."""
-    close_log()
-    ours = logging.getLogger("bids_brnn")
-    ours.setLevel(logging.DEBUG if verbosity > 1 else logging.INFO)
-    ours.propagate = False
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
-    if log_file is not None:
-        handlers.append(logging.FileHandler(log_file, delay=True, encoding="utf-8"))
-    for handler in handlers:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-        ours.addHandler(handler)
-    nipype = {0: logging.CRITICAL, 1: logging.INFO}.get(verbosity, logging.DEBUG)
-    for name in (
-        "nipype",
-        "nipype.workflow",
-        "nipype.interface",
-        "nipype.utils",
-        "nipype.filemanip",
-    ):
-        logging.getLogger(name).setLevel(nipype)
-
-
-def close_log() -> None:
-    """Let go of the log file, and leave messages to the program around this one."""
-    ours = logging.getLogger("bids_brnn")
-    ours.propagate = True
-    for handler in list(ours.handlers):
-        ours.removeHandler(handler)
-        handler.close()
-
-
 class PatientPlugin(MultiProcPlugin):
     """Nipype's pool of processes, except that a killed worker is a failed task.
 
@@ -97,8 +64,8 @@ class PatientPlugin(MultiProcPlugin):
         CPUs that steps may use together.
     memory_gb
         Memory that steps may ask for together.
-    verbosity, log_file
-        As in :func:`set_verbosity`, for the workers.
+    prepare
+        What each worker calls first, to set up its log for instance; it is pickled.
     others
         Further arguments of Nipype's ``MultiProc``.
     """
@@ -110,8 +77,7 @@ class PatientPlugin(MultiProcPlugin):
         *,
         n_procs: int,
         memory_gb: float,
-        verbosity: int = 0,
-        log_file: Path | None = None,
+        prepare: Callable[[], object] | None = None,
         others: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(
@@ -124,7 +90,7 @@ class PatientPlugin(MultiProcPlugin):
             }
         )
         self.pool.shutdown(wait=False)
-        self._worker = (self._cwd, verbosity, log_file)
+        self._worker = (self._cwd, prepare)
         self.pool = self._new_pool()
 
     def _new_pool(self) -> ProcessPoolExecutor:
@@ -176,15 +142,16 @@ class PatientPlugin(MultiProcPlugin):
                 process.join(_GRACE)
 
 
-def _start_worker(folder: str, verbosity: int, log_file: Path | None) -> None:
-    """Prepare a worker: its folder, its log, and its end when the parent ends."""
+def _start_worker(folder: str, prepare: Callable[[], object] | None) -> None:
+    """Prepare a worker: its folder, what else is asked for, and its end when the parent ends."""
     os.chdir(folder)
     os.environ["NIPYPE_NO_ET"] = os.environ["NO_ET"] = "1"
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    set_verbosity(verbosity, log_file)
+    if prepare is not None:
+        prepare()
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,11 @@ def choose_plugin(config: RunConfig) -> tuple[str, dict[str, Any]]:
     return name, arguments
 
 
-def make_plugin(config: RunConfig, log_file: Path | None = None) -> Any:
+def make_plugin(config: RunConfig, prepare: Callable[[], object] | None = None) -> Any:
     """The Nipype plugin of a run.
 
     ``MultiProc`` is our :class:`PatientPlugin`, with the CPUs and the memory of the run where the
-    plugin file does not say.
+    plugin file does not say. Its workers call ``prepare`` first.
 
     Raises
     ------
@@ -60,8 +60,7 @@ def make_plugin(config: RunConfig, log_file: Path | None = None) -> Any:
         return PatientPlugin(
             n_procs=arguments.pop("n_procs", config.nprocs),
             memory_gb=arguments.pop("memory_gb", config.mem_mb / 1000),
-            verbosity=config.loudness,
-            log_file=log_file,
+            prepare=prepare,
             others=arguments,
         )
     return getattr(nipype_plugins, f"{name}{_SUFFIX}")(plugin_args=arguments)

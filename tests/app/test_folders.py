@@ -104,6 +104,20 @@ def test_cleaning_spares_other_participants_and_files_of_others(config):
     assert (config.work_dir / "mine").is_dir()
 
 
+def test_work_of_another_version_is_named(config, tmp_path):
+    base = run_folders.base_folder(config)
+    base.mkdir(parents=True)
+    assert run_folders.older_note(config) is None
+    place = base.name.rpartition("-")[2]
+    older = config.work_dir / f"bids_brnn-0123456789ab-{place}"
+    older.mkdir()
+    (config.work_dir / "bids_brnn-0123456789ab-00000000").mkdir()  # of another data set
+    assert run_folders.older_note(config) == (
+        f"work of another version of this program is not used and may be deleted: {older}"
+    )
+    assert older.is_dir()
+
+
 class Series:
     """As much of an acquisition as the validation looks at."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,9 +17,7 @@ from bids_brnn.workflows.execution import (
     KILLED,
     PatientPlugin,
     apply_settings,
-    close_log,
     execution_settings,
-    set_verbosity,
 )
 
 
@@ -64,7 +62,6 @@ def restored(monkeypatch):
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, old)
-    close_log()
     for key, value in before.items():
         if value is not None:
             nipype_config.set("execution", key, str(value))
@@ -110,6 +107,17 @@ def test_steps_run_in_other_processes(tmp_path):
         for name in ("one", "two")
     ]
     assert os.getpid() not in pids
+
+
+def test_workers_are_prepared_before_their_first_step(tmp_path):
+    said = tmp_path / "said.txt"
+    made = workflow(tmp_path, one=write_file)
+    plugin = PatientPlugin(n_procs=1, memory_gb=4, prepare=partial(said.write_text, "ready"))
+    try:
+        made.run(plugin=plugin)
+    finally:
+        plugin.close()
+    assert said.read_text() == "ready"
 
 
 def test_close_ends_workers_in_the_middle_of_a_step(tmp_path):
@@ -159,14 +167,3 @@ def test_settings_reach_nipype(monkeypatch):
     assert nipype_config.get("execution", "crashfile_format") == "txt"
     assert nipype_config.get("execution", "stop_on_first_crash") == "True"
     assert nipype_config.resource_monitor is False
-
-
-def test_messages_go_to_the_log_file(tmp_path, capsys):
-    set_verbosity(0, tmp_path / "run.log")
-    logging.getLogger("bids_brnn.estimate").info("half way")
-    assert "half way" in (tmp_path / "run.log").read_text()
-    assert "half way" in capsys.readouterr().err
-    assert logging.getLogger("nipype.workflow").level == logging.CRITICAL
-    close_log()
-    logging.getLogger("bids_brnn.estimate").info("too late")
-    assert "too late" not in (tmp_path / "run.log").read_text()

@@ -1,0 +1,55 @@
+"""Messages of a run: on the terminal, and in its log file."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_OURS = "bids_brnn"
+_NIPYPE = ("nipype", "nipype.workflow", "nipype.interface", "nipype.utils", "nipype.filemanip")
+
+
+def log_file(output_dir: Path, run: str) -> Path:
+    """Where the messages of a run are kept; its folder exists."""
+    folder = output_dir / "logs"
+    folder.mkdir(exist_ok=True)
+    return folder / f"{run}.log"
+
+
+@contextmanager
+def messages(verbosity: int, file: Path | None = None) -> Iterator[None]:
+    """Messages as :func:`set_verbosity` says while the block runs, and not after it."""
+    set_verbosity(verbosity, file)
+    try:
+        yield
+    finally:
+        close_log()
+
+
+def set_verbosity(verbosity: int, file: Path | None = None) -> None:
+    """Messages of this program always; those of Nipype from ``-v`` on."""
+    close_log()
+    ours = logging.getLogger(_OURS)
+    ours.setLevel(logging.DEBUG if verbosity > 1 else logging.INFO)
+    ours.propagate = False
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if file is not None:
+        handlers.append(logging.FileHandler(file, delay=True, encoding="utf-8"))
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        ours.addHandler(handler)
+    nipype = {0: logging.CRITICAL, 1: logging.INFO}.get(verbosity, logging.DEBUG)
+    for name in _NIPYPE:
+        logging.getLogger(name).setLevel(nipype)
+
+
+def close_log() -> None:
+    """Let go of the log file, and leave messages to the program around this one."""
+    ours = logging.getLogger(_OURS)
+    ours.propagate = True
+    for handler in list(ours.handlers):
+        ours.removeHandler(handler)
+        handler.close()

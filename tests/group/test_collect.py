@@ -1,0 +1,38 @@
+"""Which region tables of a derivative count for the group."""
+
+from __future__ import annotations
+
+import pytest
+
+from bids_brnn.group.collect import find_tables
+
+
+@pytest.fixture
+def derivative(tmp_path):
+    for subject in ("01", "02"):
+        for session in ("a", "b"):
+            folder = tmp_path / f"sub-{subject}" / f"ses-{session}" / "anat"
+            folder.mkdir(parents=True)
+            head = f"sub-{subject}_ses-{session}_seg-aseg_desc-nlls"
+            for suffix in ("scalarstats", "agreement"):
+                (folder / f"{head}_{suffix}.tsv").write_text("")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("labels", "heads"),
+    [
+        ({}, ["sub-01_ses-a", "sub-01_ses-b", "sub-02_ses-a", "sub-02_ses-b"]),
+        ({"participants": ["02"]}, ["sub-02_ses-a", "sub-02_ses-b"]),
+        ({"sessions": ("a",)}, ["sub-01_ses-a", "sub-02_ses-a"]),
+        ({"participants": ("01",), "sessions": ("b",)}, ["sub-01_ses-b"]),
+    ],
+)
+def test_labels_choose_tables(derivative, labels, heads):
+    found = find_tables(derivative, "scalarstats", **labels)
+    assert list(found) == [("aseg", "nlls")]
+    assert [path.name.partition("_seg")[0] for path in found["aseg", "nlls"]] == heads
+
+
+def test_a_folder_without_tables_has_none(tmp_path):
+    assert find_tables(tmp_path, "scalarstats") == {}
