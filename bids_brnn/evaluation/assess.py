@@ -13,8 +13,17 @@ from torch import Tensor
 from bids_brnn.errors import ParameterError
 from bids_brnn.estimators.base import Estimator
 from bids_brnn.estimators.network.estimator import Precision, Spread
-from bids_brnn.evaluation import moments as evaluate
-from bids_brnn.information.bounds import covariance
+from bids_brnn.evaluation.moments import (
+    EstimatingFunction,
+    in_band,
+    moments,
+    precision_error,
+    snr_curves,
+    summarise,
+    sweep,
+    uniform_snr,
+)
+from bids_brnn.information.bounds import known_bound
 from bids_brnn.information.noise import add_noise
 from bids_brnn.information.second_order import second_order_bounds
 from bids_brnn.learning.training_set import TrainingSet
@@ -80,7 +89,7 @@ def assess(
     judge = _Judge(stored, model, seed)
     chosen = held_out[: effort.fingerprints]
     low_high = stored.card.snr_range
-    snr = evaluate.uniform_snr(len(chosen), low_high, judge.rng())
+    snr = uniform_snr(len(chosen), low_high, judge.rng())
     result: dict[str, Any] = {
         "fingerprints": len(chosen),
         "draws": effort.draws,
@@ -89,7 +98,7 @@ def assess(
         "held_out_clipped": judge.summary(chosen, snr, max(2, effort.draws // 5), clipped=True),
     }
     if "w0" in judge.parameters.names:
-        band = evaluate.in_band(held_out, judge.parameters)[: effort.in_band]
+        band = in_band(held_out, judge.parameters)[: effort.in_band]
         result["in_band_fingerprints"] = len(band)
         result["in_band"] = {
             f"{level:g}": judge.summary(band, torch.full((len(band),), level), effort.draws)
@@ -134,7 +143,7 @@ class _Judge:
             result: Tensor = self.stored.network(inputs)[:, self.outputs]
         return result
 
-    def through(self, estimator: Estimator) -> evaluate.Estimate:
+    def through(self, estimator: Estimator) -> EstimatingFunction:
         """Another estimator as an estimating function of the estimated parameters."""
         supplied = self.parameters.columns("supplied")
 
@@ -154,16 +163,14 @@ class _Judge:
         self, data: TrainingSet, snr: Tensor, draws: int, *, clipped: bool = False
     ) -> dict[str, Any]:
         estimate = self.clipped if clipped else self.network
-        found = evaluate.moments(estimate, data, self.columns, snr, draws=draws, rng=self.rng())
-        return evaluate.summarise(found, self.names)
+        found = moments(estimate, data, self.columns, snr, draws=draws, rng=self.rng())
+        return summarise(found, self.names)
 
     def fingerprints(self, theta: Tensor) -> TrainingSet:
         """Exact coefficients and bounds of ``theta`` ``(n, P)``."""
         wide = theta.double()
         signal, derivatives = self.model.linearize(wide)
-        free = self.parameters.columns("estimated", "nuisance")
-        bound = torch.zeros_like(wide)
-        bound[:, free] = covariance(signal, derivatives[..., free]).diagonal(dim1=-2, dim2=-1)
+        bound = known_bound(self.parameters, signal, derivatives)
         return TrainingSet(signal.to(torch.complex64), theta.float(), bound.float())
 
     def tissues(self) -> dict[str, TrainingSet]:
@@ -181,7 +188,7 @@ class _Judge:
     ) -> dict[str, Any]:
         estimate = self.network if estimator is None else self.through(estimator)
         least = second_order_bounds(self.model, tissue.theta[0], SNR_LEVELS)[:, self.columns]
-        return evaluate.snr_curves(
+        return snr_curves(
             estimate,
             tissue,
             self.columns,
@@ -199,7 +206,7 @@ class _Judge:
         theta = tissue_values(self.parameters, "WM", torch.zeros(1, dtype=torch.float64))
         theta = theta.reshape(1, -1).repeat(15, 1)
         theta[:, column] = torch.linspace(5, 19, 15, dtype=torch.float64)
-        table = evaluate.sweep(
+        table = sweep(
             self.network,
             self.fingerprints(theta),
             column,
@@ -221,7 +228,7 @@ class _Judge:
         for output, (name, column) in enumerate(zip(self.names, self.columns, strict=True)):
             theta = white.reshape(1, -1).repeat(len(_FACTORS), 1)
             theta[:, column] *= torch.tensor(_FACTORS, dtype=torch.float64)
-            found = evaluate.moments(
+            found = moments(
                 self.network, self.fingerprints(theta), self.columns,
                 torch.full((len(_FACTORS),), 20.0), draws=draws, rng=self.rng(),
             )  # fmt: skip
@@ -241,7 +248,7 @@ class _Judge:
         white = self.tissues()["WM"]
         table: dict[str, Any] = {}
         for label, level in (("half_of_lowest_snr", low / 2), ("twice_highest_snr", high * 2)):
-            found = evaluate.moments(
+            found = moments(
                 self.network, white, self.columns, torch.tensor([level]), draws=2000,
                 rng=self.rng(),
             )  # fmt: skip
@@ -269,9 +276,7 @@ class _Judge:
             with torch.autocast("cpu", torch.bfloat16):
                 return self.network(coefficients, theta)
 
-        error = evaluate.precision_error(
-            half, self.network, held_out, self.columns, 50.0, rng=self.rng()
-        )
+        error = precision_error(half, self.network, held_out, self.columns, 50.0, rng=self.rng())
         return {
             "bf16_error_over_crb_std": round(error["rms"], 4),
             "voxels_per_core_second": self._speed(held_out),

@@ -17,7 +17,7 @@ from bids_brnn.information.noise import add_noise
 from bids_brnn.learning.training_set import TrainingSet
 from bids_brnn.parameters import ParameterSet
 
-Estimate = Callable[[Tensor, Tensor], Tensor]
+EstimatingFunction = Callable[[Tensor, Tensor], Tensor]
 """``(coefficients (n, R), theta (n, P)) -> (n, outputs)``; of ``theta`` only supplied columns may
 be used."""
 
@@ -46,7 +46,7 @@ class Moments:
 
 
 def moments(
-    estimate: Estimate,
+    estimate: EstimatingFunction,
     data: TrainingSet,
     columns: Sequence[int],
     snr: Tensor,
@@ -122,7 +122,7 @@ def _describe(bias: Tensor, spread: Tensor) -> dict[str, Any]:
 
 
 def snr_curves(
-    estimate: Estimate,
+    estimate: EstimatingFunction,
     tissue: TrainingSet,
     columns: Sequence[int],
     names: Sequence[str],
@@ -165,7 +165,7 @@ def snr_curves(
 
 
 def sweep(
-    estimate: Estimate,
+    estimate: EstimatingFunction,
     data: TrainingSet,
     swept: int,
     columns: Sequence[int],
@@ -205,8 +205,8 @@ def uniform_snr(n: int, snr_range: tuple[float, float], rng: torch.Generator) ->
 
 
 def precision_error(
-    one: Estimate,
-    other: Estimate,
+    one: EstimatingFunction,
+    other: EstimatingFunction,
     data: TrainingSet,
     columns: Sequence[int],
     snr: float,

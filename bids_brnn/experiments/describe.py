@@ -75,7 +75,7 @@ def describe(
         },
         thresholds=thresholds(result.network, surrogate, held_out, config),
         command=experiment.command,
-        recipe=experiment.recipe,
+        recipe=experiment.source,
     )
 
 

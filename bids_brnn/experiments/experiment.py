@@ -30,7 +30,7 @@ class Experiment:
     name: str
     description: str
     kind: str
-    """Key of the signal model in ``SIGNALS``."""
+    """Name of the signal model in the registry."""
     model: SignalModel
     """Of the time samples."""
     sequence: PulseSequence
@@ -51,7 +51,7 @@ class Experiment:
     """Beside ``fingerprints``, where the signal is steep and the prior is thin; never held out."""
     focus: tuple[Portion, ...] = ()
     """Fingerprints for the stages with a ``focus``."""
-    recipe: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
     """The configuration as it was read."""
 
     @property

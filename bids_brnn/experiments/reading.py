@@ -120,7 +120,7 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
         held_out=int(content.get("held_out", 4096)),
         seed=int(content.get("seed", 1)),
         command=f"brnn train {path.name} OUT",
-        recipe=content,
+        source=content,
     )
 
 

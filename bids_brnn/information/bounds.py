@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import SignalModel
 
 
@@ -116,9 +117,18 @@ def cramer_rao_bound(
     signal, derivatives = model.linearize(theta)
     if over == "all":
         return covariance(signal, derivatives).diagonal(dim1=-2, dim2=-1)
-    free = model.parameters.columns("estimated", "nuisance")
-    bound = torch.zeros_like(theta)
-    bound[..., free] = covariance(signal, derivatives[..., free]).diagonal(dim1=-2, dim2=-1)
+    return known_bound(model.parameters, signal, derivatives)
+
+
+def known_bound(parameters: ParameterSet, signal: Tensor, derivatives: Tensor) -> Tensor:
+    """Cramer-Rao bounds ``(..., P)`` as by :func:`covariance`, supplied parameters being known.
+
+    The bound of what is known is 0.
+    """
+    free = parameters.columns("estimated", "nuisance")
+    found = covariance(signal, derivatives[..., free]).diagonal(dim1=-2, dim2=-1)
+    bound = found.new_zeros((*found.shape[:-1], len(parameters)))
+    bound[..., free] = found
     return bound
 
 

@@ -218,7 +218,7 @@ class EstimatorRecipe:
 
     def _build_network(self, block_size: int | None) -> Estimator:
         from bids_brnn.zoo.card import ModelCard
-        from bids_brnn.zoo.store import estimator_for
+        from bids_brnn.zoo.match import estimator_for
 
         card = ModelCard.from_file(Path(self.weights))
         if card.weights_sha256 != self.weights_sha256:

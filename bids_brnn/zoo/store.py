@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -18,28 +16,16 @@ from torch import Tensor, nn
 from bids_brnn.errors import DataError, ReadError
 from bids_brnn.estimators.network.estimator import NetworkEstimator, Precision, Spread
 from bids_brnn.files import write_bytes, write_text
-from bids_brnn.learning.networks import (
-    CoefficientNetwork,
-    NetworkSpec,
-    build_network,
-)
+from bids_brnn.learning.networks import CoefficientNetwork, NetworkSpec, build_network
 from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork
 from bids_brnn.parameters import ParameterSet
-from bids_brnn.sequences.pulse_sequence import PulseSequence
-from bids_brnn.signals.base import SignalModel
-from bids_brnn.signals.subspace import CompressedSignal, Subspace
+from bids_brnn.signals.subspace import Subspace
 from bids_brnn.zoo.card import ModelCard, parameters_from
+from bids_brnn.zoo.choice import WEIGHTS_VARIABLE, weight_folders
 from bids_brnn.zoo.recognition import rotation_from, sketch
 
-SHIPPED = Path(__file__).parent / "weights"
-FOLDER_VARIABLE = "BIDS_BRNN_WEIGHTS"
-"""Environment variable with a further folder of models."""
 BF16_LIMIT = 0.05
 """Largest error of bf16 arithmetic, in Cramer-Rao standard deviations, at which it is used."""
-
-
-class NoMatchingModelError(DataError):
-    """No trained model fits the pulse train and the basis."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,12 +194,6 @@ def _fill(
         ) from error
 
 
-def folders() -> list[Path]:
-    """Where models are looked for: the folder of the environment variable, then the package."""
-    extra = os.environ.get(FOLDER_VARIABLE, "")
-    return [*([Path(extra)] if extra else []), SHIPPED]
-
-
 def list_cards(where: Iterable[Path] | None = None) -> list[tuple[Path, ModelCard]]:
     """Cards of all models in the folders, sorted by name within each folder.
 
@@ -223,101 +203,14 @@ def list_cards(where: Iterable[Path] | None = None) -> list[tuple[Path, ModelCar
         If a folder is absent or a card cannot be read.
     """
     found = []
-    for folder in folders() if where is None else where:
+    for folder in weight_folders() if where is None else where:
         if not folder.is_dir():
-            raise ReadError(f"the folder of models {folder} does not exist; see {FOLDER_VARIABLE}")
+            raise ReadError(
+                f"the folder of models {folder} does not exist; see {WEIGHTS_VARIABLE}"
+            )
         for path in sorted(folder.glob("*.json"), key=lambda item: item.stem):
             found.append((path, ModelCard.from_file(path)))
     return found
-
-
-def estimator_for(
-    model: SignalModel,
-    kind: str,
-    *,
-    weights: str | Path = "auto",
-    loss: str | None = None,
-    precision: Precision | None = None,
-    spread: Spread = "jacobian",
-) -> NetworkEstimator:
-    """The network for a signal model, its pulse train and its basis; never a guess.
-
-    Parameters
-    ----------
-    model
-        Model of the data, usually a :class:`~bids_brnn.signals.subspace.CompressedSignal`.
-    kind
-        Its name in the registry.
-    weights
-        ``"auto"``: the trained model made for this pulse train and subspace; or the name of a
-        shipped model, or a path.
-    loss
-        With ``"auto"``: prefer models trained with this loss; by default the least biased.
-    precision, spread
-        See ``NetworkEstimator``; the precision is by default
-        ``bf16`` where the card states an error below 0.05 Cramer-Rao standard deviations.
-
-    Raises
-    ------
-    NoMatchingModelError
-        In one sentence, with the command that trains a fitting model.
-    """
-    sequence = _sequence_of(model)
-    subspace = model.subspace if isinstance(model, CompressedSignal) else None
-    options: dict[str, Any] = {
-        "subspace": subspace,
-        "parameters": model.parameters,
-        "precision": precision,
-        "spread": spread,
-    }
-    if weights != "auto":
-        stored = load_model(weights)
-        _check_fit(stored.card, kind, sequence)
-        try:
-            return stored.estimator(**options)
-        except DataError as error:
-            raise NoMatchingModelError(f"{error}; {_advice(kind, subspace)}") from error
-    reasons = []
-    cards = [(path, card) for path, card in list_cards() if card.model == kind]
-    cards = [item for item in cards if item[1].sequence["digest"] == sequence.digest]
-    for path, _ in sorted(cards, key=lambda item: (item[1].loss != loss, item[1].preference)):
-        try:
-            return load_model(path).estimator(**options)
-        except DataError as error:
-            reasons.append(str(error))
-    why = reasons[0] if reasons else f"no trained {kind} model has this pulse train"
-    raise NoMatchingModelError(f"{why}; {_advice(kind, subspace)}")
-
-
-def _check_fit(card: ModelCard, kind: str, sequence: PulseSequence) -> None:
-    if card.model != kind:
-        raise NoMatchingModelError(
-            f'the model "{card.name}" is for {card.model} signals, the data are {kind}; '
-            f"{_advice(kind, None)}"
-        )
-    if card.sequence["digest"] != sequence.digest:
-        raise NoMatchingModelError(
-            f'the model "{card.name}" was trained for another pulse train '
-            f"({card.sequence['name'] or card.sequence['digest']}); {_advice(kind, None)}"
-        )
-
-
-def _advice(kind: str, subspace: Subspace | None) -> str:
-    rank = subspace.rank if subspace is not None else 15
-    return (
-        f'write model = "{kind}", sidecar = "<its JSON>" and rank = {rank} into my.toml and run: '
-        "brnn train my.toml OUT"
-    )
-
-
-def _sequence_of(model: object) -> PulseSequence:
-    while not isinstance(getattr(model, "sequence", None), PulseSequence):
-        model = getattr(model, "model", None)
-        if model is None:
-            raise DataError("a network needs a signal model that knows its pulse train")
-    sequence = model.sequence  # type: ignore[attr-defined]
-    assert isinstance(sequence, PulseSequence)
-    return sequence
 
 
 def card_path(reference: str | Path) -> Path:
@@ -330,7 +223,7 @@ def card_path(reference: str | Path) -> Path:
         if len(cards) == 1:
             return cards[0]
         raise ReadError(f"{path} holds {len(cards)} model cards; name one of them")
-    for folder in folders():
+    for folder in weight_folders():
         if (folder / f"{reference}.json").is_file():
             return folder / f"{reference}.json"
     names = ", ".join(card.name for _, card in list_cards())

@@ -135,13 +135,6 @@ def test_a_note_says_that_no_network_is_used(make_config, acquisitions, tmp_path
     assert "no network is used, they need complex data" in caplog.text
 
 
-def test_folders_are_those_of_the_store():
-    from bids_brnn.zoo import store
-
-    assert store.FOLDER_VARIABLE == choice.WEIGHTS_VARIABLE
-    assert store.SHIPPED == choice.SHIPPED
-
-
 def test_a_missing_b1_map_is_said_for_fingerprinting(make_config, acquisitions, tmp_path, caplog):
     from bids_brnn.bids import Companions
     from bids_brnn.workflows import init_series_wf

@@ -14,8 +14,9 @@ from bids_brnn.parameters import QMT
 from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.signals.one_pool.fisp import EpgFisp
 from bids_brnn.signals.subspace import CompressedSignal, Subspace
-from bids_brnn.zoo import store
+from bids_brnn.zoo import match, store
 from bids_brnn.zoo.card import ModelCard, parameters_from, parameters_to
+from bids_brnn.zoo.choice import SHIPPED, WEIGHTS_VARIABLE
 from bids_brnn.zoo.recognition import rotation_from, sketch
 
 
@@ -24,7 +25,7 @@ def copy(small, tmp_path, monkeypatch):
     """A writable copy of the models, found by name."""
     folder = tmp_path / "copy"
     shutil.copytree(small.folder, folder)
-    monkeypatch.setenv(store.FOLDER_VARIABLE, str(folder))
+    monkeypatch.setenv(WEIGHTS_VARIABLE, str(folder))
     return folder
 
 
@@ -119,12 +120,12 @@ def test_the_sketch_finds_the_rotation(compressed):
 
 
 def test_the_fitting_model_is_found_and_prefers_bias_reduced(small, compressed, copy):
-    estimator = store.estimator_for(compressed, "fisp")
+    estimator = match.estimator_for(compressed, "fisp")
     expected = small.stored.network.state_dict()
     torch.testing.assert_close(estimator.network.state_dict(), expected, rtol=0, atol=0)
-    other = store.estimator_for(compressed, "fisp", loss="mse-crb")
+    other = match.estimator_for(compressed, "fisp", loss="mse-crb")
     assert not torch.equal(other.network.body.leave.weight, expected["body.leave.weight"])
-    named = store.estimator_for(compressed, "fisp", weights="small-msecrb")
+    named = match.estimator_for(compressed, "fisp", weights="small-msecrb")
     torch.testing.assert_close(named.network.state_dict(), other.network.state_dict())
 
 
@@ -132,14 +133,14 @@ def test_no_model_is_guessed_and_the_command_that_trains_one_is_named(small, cop
     frames = EpgFisp(jiang_like_train(151))
     basis = Subspace(torch.linalg.qr(torch.randn(151, 5, dtype=torch.float64))[0])
     for weights in ("auto", "small", copy / "small.json"):
-        with pytest.raises(store.NoMatchingModelError, match="brnn train my") as caught:
-            store.estimator_for(CompressedSignal(frames, basis), "fisp", weights=weights)
+        with pytest.raises(match.NoMatchingModelError, match="brnn train my") as caught:
+            match.estimator_for(CompressedSignal(frames, basis), "fisp", weights=weights)
         assert "\n" not in str(caught.value)
-    with pytest.raises(store.NoMatchingModelError, match="rank = 4"):
+    with pytest.raises(match.NoMatchingModelError, match="rank = 4"):
         narrow = CompressedSignal(small.experiment.model, _narrowed(compressed.subspace))
-        store.estimator_for(narrow, "fisp")
-    with pytest.raises(store.NoMatchingModelError, match="for fisp signals, the data are gbloch"):
-        store.estimator_for(compressed, "gbloch", weights="small")
+        match.estimator_for(narrow, "fisp")
+    with pytest.raises(match.NoMatchingModelError, match="for fisp signals, the data are gbloch"):
+        match.estimator_for(compressed, "gbloch", weights="small")
 
 
 def _damage(path, change):
@@ -224,7 +225,7 @@ def test_unknown_names_and_folders_are_refused(copy, monkeypatch, tmp_path):
         store.load_model("large")
     with pytest.raises(ReadError, match="holds 2 model cards"):
         store.load_model(copy)
-    monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path / "absent"))
+    monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path / "absent"))
     with pytest.raises(ReadError, match="does not exist"):
         store.list_cards()
 
@@ -244,7 +245,7 @@ def test_parameter_tables_survive_json():
 
 
 def test_shipped_models_load_and_state_what_they_reach():
-    for path, card in store.list_cards([store.SHIPPED]):
+    for path, card in store.list_cards([SHIPPED]):
         stored = store.load_model(path)
         assert stored.card.name == path.stem
         held_out = card.evaluation["held_out"]["all"]

@@ -7,13 +7,14 @@ import sys
 
 from bids_brnn.errors import EXIT_OK
 from bids_brnn.zoo.card import ModelCard
-from bids_brnn.zoo.store import FOLDER_VARIABLE, list_cards, load_model
+from bids_brnn.zoo.choice import WEIGHTS_VARIABLE
+from bids_brnn.zoo.store import list_cards, load_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``brnn models``."""
     parser.add_argument("model", nargs="?", metavar="MODEL", help="show the card of this model")
-    parser.epilog = f"a further folder of models is taken from ${FOLDER_VARIABLE}"
+    parser.epilog = f"a further folder of models is taken from ${WEIGHTS_VARIABLE}"
 
 
 def run(options: argparse.Namespace) -> int:

@@ -11,7 +11,8 @@ import torch
 
 from bids_brnn.cli.toolbox.main import main
 from bids_brnn.errors import EXIT_BAD_DATA, EXIT_OK, EXIT_READ_ERROR, DataError
-from bids_brnn.zoo.store import FOLDER_VARIABLE, load_model
+from bids_brnn.zoo.choice import WEIGHTS_VARIABLE
+from bids_brnn.zoo.store import load_model
 
 CONFIG = """
 name = "tiny"
@@ -128,7 +129,7 @@ def test_evaluation_writes_numbers_figures_and_the_card(project, tmp_path, capsy
 
 
 def test_models_are_listed_and_shown(project, monkeypatch, capsys):
-    monkeypatch.setenv(FOLDER_VARIABLE, str(project / "out"))
+    monkeypatch.setenv(WEIGHTS_VARIABLE, str(project / "out"))
     assert main(["models"]) == EXIT_OK
     assert "tiny-msecrb" in capsys.readouterr().out
     assert main(["models", "tiny"]) == EXIT_OK

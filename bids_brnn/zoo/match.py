@@ -1,0 +1,107 @@
+"""The trained network that fits a signal model, its pulse train and its basis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bids_brnn.errors import DataError
+from bids_brnn.estimators.network.estimator import NetworkEstimator, Precision, Spread
+from bids_brnn.sequences.pulse_sequence import PulseSequence
+from bids_brnn.signals.base import SignalModel
+from bids_brnn.signals.subspace import CompressedSignal, Subspace
+from bids_brnn.zoo.card import ModelCard
+from bids_brnn.zoo.store import list_cards, load_model
+
+
+class NoMatchingModelError(DataError):
+    """No trained model fits the pulse train and the basis."""
+
+
+def estimator_for(
+    model: SignalModel,
+    kind: str,
+    *,
+    weights: str | Path = "auto",
+    loss: str | None = None,
+    precision: Precision | None = None,
+    spread: Spread = "jacobian",
+) -> NetworkEstimator:
+    """The network for a signal model, its pulse train and its basis; never a guess.
+
+    Parameters
+    ----------
+    model
+        Model of the data, usually a :class:`~bids_brnn.signals.subspace.CompressedSignal`.
+    kind
+        Its name in the registry.
+    weights
+        ``"auto"``: the trained model made for this pulse train and subspace; or the name of a
+        shipped model, or a path.
+    loss
+        With ``"auto"``: prefer models trained with this loss; by default the least biased.
+    precision, spread
+        See ``NetworkEstimator``; the precision is by default
+        ``bf16`` where the card states an error below 0.05 Cramer-Rao standard deviations.
+
+    Raises
+    ------
+    NoMatchingModelError
+        In one sentence, with the command that trains a fitting model.
+    """
+    sequence = _sequence_of(model)
+    subspace = model.subspace if isinstance(model, CompressedSignal) else None
+    options: dict[str, Any] = {
+        "subspace": subspace,
+        "parameters": model.parameters,
+        "precision": precision,
+        "spread": spread,
+    }
+    if weights != "auto":
+        stored = load_model(weights)
+        _check_fit(stored.card, kind, sequence)
+        try:
+            return stored.estimator(**options)
+        except DataError as error:
+            raise NoMatchingModelError(f"{error}; {_advice(kind, subspace)}") from error
+    reasons = []
+    cards = [(path, card) for path, card in list_cards() if card.model == kind]
+    cards = [item for item in cards if item[1].sequence["digest"] == sequence.digest]
+    for path, _ in sorted(cards, key=lambda item: (item[1].loss != loss, item[1].preference)):
+        try:
+            return load_model(path).estimator(**options)
+        except DataError as error:
+            reasons.append(str(error))
+    why = reasons[0] if reasons else f"no trained {kind} model has this pulse train"
+    raise NoMatchingModelError(f"{why}; {_advice(kind, subspace)}")
+
+
+def _check_fit(card: ModelCard, kind: str, sequence: PulseSequence) -> None:
+    if card.model != kind:
+        raise NoMatchingModelError(
+            f'the model "{card.name}" is for {card.model} signals, the data are {kind}; '
+            f"{_advice(kind, None)}"
+        )
+    if card.sequence["digest"] != sequence.digest:
+        raise NoMatchingModelError(
+            f'the model "{card.name}" was trained for another pulse train '
+            f"({card.sequence['name'] or card.sequence['digest']}); {_advice(kind, None)}"
+        )
+
+
+def _advice(kind: str, subspace: Subspace | None) -> str:
+    rank = subspace.rank if subspace is not None else 15
+    return (
+        f'write model = "{kind}", sidecar = "<its JSON>" and rank = {rank} into my.toml and run: '
+        "brnn train my.toml OUT"
+    )
+
+
+def _sequence_of(model: object) -> PulseSequence:
+    while not isinstance(getattr(model, "sequence", None), PulseSequence):
+        model = getattr(model, "model", None)
+        if model is None:
+            raise DataError("a network needs a signal model that knows its pulse train")
+    sequence = model.sequence  # type: ignore[attr-defined]
+    assert isinstance(sequence, PulseSequence)
+    return sequence
