@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from bids_brnn.regions.labels import apparent_rate
+
 _SPLITS = 2
 _APART = 1.8
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def threshold_mask(reference: NDArray[Any]) -> NDArray[np.bool_]:
@@ -109,16 +108,10 @@ def t1_contrast(maps: Mapping[str, NDArray[np.floating[Any]]]) -> NDArray[np.flo
     Parameters
     ----------
     maps
-        ``M0`` with ``R1`` and ``R2`` (1/s), with ``R1a`` and ``R2f``, or with ``m0s``, ``R1f``,
-        ``R1s`` and ``R2f``: of two pools that exchange fast against TR the mean rate counts.
+        ``M0``, ``R2`` or ``R2f`` (1/s), and what
+        :func:`~bids_brnn.regions.labels.apparent_rate` needs: exchange is fast against TR.
     """
-    if "R1" in maps:
-        r1, r2 = maps["R1"], maps["R2"]
-    elif "R1a" in maps:
-        r1, r2 = maps["R1a"], maps["R2f"]
-    else:
-        r1 = (1 - maps["m0s"]) * maps["R1f"] + maps["m0s"] * maps["R1s"]
-        r2 = maps["R2f"]
+    r1, r2 = apparent_rate(maps), maps["R2" if "R2" in maps else "R2f"]
     with np.errstate(over="ignore", invalid="ignore"):
         signal = maps["M0"] * (1 - np.exp(-0.6 * r1)) * np.exp(-0.003 * r2)
     signal = np.where(np.isfinite(signal), signal, 0)

@@ -11,7 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
@@ -26,13 +25,6 @@ MIN_EXTENT = 40.0
 """mm; with fewer voxels or less extent in any direction a slab fits at many heights."""
 _SAMPLES = 50_000  # of the fixed image, at each level
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's world axes point left and posterior
-
-
-def same_grid(first: nib.spatialimages.SpatialImage, second: Any, tolerance: float = 1e-3) -> bool:
-    """Whether two images have one 3D shape and affines equal to ``tolerance`` mm."""
-    return first.shape[:3] == second.shape[:3] and bool(
-        np.allclose(first.affine, second.affine, atol=tolerance)
-    )
 
 
 def to_itk(data: NDArray[Any], affine: NDArray[np.floating[Any]]) -> sitk.Image:

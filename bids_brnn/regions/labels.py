@@ -102,8 +102,8 @@ def probability_labels(
     return labels, dict(zip(numbers, names, strict=True))
 
 
-def apparent_t1(maps: Mapping[str, NDArray[np.floating]]) -> NDArray[np.float64]:
-    """T1 that a method which knows of one pool would see, s.
+def apparent_rate(maps: Mapping[str, NDArray[np.floating]]) -> NDArray[np.floating]:
+    """R1 that a method which knows of one pool would see, 1/s.
 
     Parameters
     ----------
@@ -118,13 +118,26 @@ def apparent_t1(maps: Mapping[str, NDArray[np.floating]]) -> NDArray[np.float64]
     """
     for name in ("R1", "R1a"):
         if name in maps:
-            rate = maps[name].astype(np.float64)
-            break
-    else:
-        if not {"m0s", "R1f", "R1s"} <= set(maps):
-            raise DataError(f"Maps of {', '.join(maps)} hold no T1 to tell tissues by.")
-        share = maps["m0s"].astype(np.float64)
-        rate = (1 - share) * maps["R1f"] + share * maps["R1s"]
+            return maps[name]
+    if not {"m0s", "R1f", "R1s"} <= set(maps):
+        raise DataError(f"Maps of {', '.join(maps)} hold no T1 to tell tissues by.")
+    return (1 - maps["m0s"]) * maps["R1f"] + maps["m0s"] * maps["R1s"]
+
+
+def apparent_t1(maps: Mapping[str, NDArray[np.floating]]) -> NDArray[np.float64]:
+    """T1 that a method which knows of one pool would see, s.
+
+    Parameters
+    ----------
+    maps
+        ``(V,)`` by parameter name, SI units; see :func:`apparent_rate`.
+
+    Raises
+    ------
+    DataError
+        If they hold no R1.
+    """
+    rate = apparent_rate({name: values.astype(np.float64) for name, values in maps.items()})
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(rate > 0, 1 / rate, np.nan)
 

@@ -1,4 +1,3 @@
-import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -97,11 +96,3 @@ def test_impossible_affines_are_refused():
     sheared[0, 1] = 1.0
     with pytest.raises(DataError, match="shear"):
         spatial.to_itk(np.zeros((2, 2, 2)), sheared)
-
-
-def test_same_grid_compares_shape_and_position():
-    image = nib.Nifti1Image(np.zeros((3, 4, 5), dtype=np.float32), AFFINE)
-    series = nib.Nifti1Image(np.zeros((3, 4, 5, 6), dtype=np.float32), AFFINE)
-    assert spatial.same_grid(image, series)
-    moved = nib.Nifti1Image(np.zeros((3, 4, 5), dtype=np.float32), rotation(1) @ AFFINE)
-    assert not spatial.same_grid(image, moved)

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from bids_brnn.errors import DataError, ReadError, UsageError
-from bids_brnn.workflows import choice
 from bids_brnn.workflows.choice import choose_recipes
+from bids_brnn.zoo.choice import WEIGHTS_VARIABLE
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def models(tmp_path, monkeypatch, acquisitions):
             "weights_sha256": f"sha-{name}", "format": 1,
         }  # fmt: skip
         (folder / f"{name}.json").write_text(json.dumps(card))
-    monkeypatch.setenv(choice.WEIGHTS_VARIABLE, str(folder))
+    monkeypatch.setenv(WEIGHTS_VARIABLE, str(folder))
     return folder
 
 
