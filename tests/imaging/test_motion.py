@@ -8,15 +8,8 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from bids_brnn.estimators.dictionary.atoms import log_grid
-from bids_brnn.imaging.motion import (
-    HEAD_RADIUS,
-    Motion,
-    correct_motion,
-    estimate_motion,
-    move,
-    signal_subspace,
-    window_starts,
-)
+from bids_brnn.imaging.motion import HEAD_RADIUS, Motion, correct_motion, move
+from bids_brnn.imaging.motion_estimation import estimate_motion, signal_subspace, window_starts
 from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.signals import build_model
 

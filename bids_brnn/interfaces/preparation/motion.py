@@ -13,14 +13,8 @@ from nipype.interfaces.base import File, traits
 from bids_brnn.errors import DataError
 from bids_brnn.files import write_text
 from bids_brnn.imaging.grids import load, save
-from bids_brnn.imaging.motion import (
-    COLUMNS,
-    HEAD_RADIUS,
-    Motion,
-    correct_motion,
-    estimate_motion,
-    signal_subspace,
-)
+from bids_brnn.imaging.motion import COLUMNS, HEAD_RADIUS, Motion, correct_motion
+from bids_brnn.imaging.motion_estimation import estimate_motion, signal_subspace
 from bids_brnn.interfaces.base import Node
 from bids_brnn.interfaces.preparation.steps import StepInputSpec, StepOutputSpec, finish
 from bids_brnn.zoo.recipe import EstimatorRecipe
