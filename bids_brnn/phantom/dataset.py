@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 
+from bids_brnn.bids.tables import write_table
 from bids_brnn.errors import DataError, OutputError
 from bids_brnn.files import write_text
 from bids_brnn.parameters import QMT, RELAXATION, ParameterSet
 from bids_brnn.phantom import anatomy
 from bids_brnn.phantom.anatomy import Array, Head
-from bids_brnn.phantom.files import write_description, write_image, write_json, write_tsv
+from bids_brnn.phantom.files import write_description, write_image, write_json
 from bids_brnn.phantom.series import (
     SCALE,
     Scan,
@@ -33,6 +35,7 @@ Kind = Literal["qmt", "mrf"]
 
 QMT_RANK = 15
 SLICE = 5.0  # mm
+_TR, _TE = 0.6, 0.003  # s, of the T1-weighted image
 
 _IGNORED = ("*_QMT.*", "*_MRF.*", "*_rfpulses.*", "*_basis.*")
 _BOTH = ParameterSet((*QMT.select("estimated"), *RELAXATION.select("estimated")))
@@ -132,24 +135,23 @@ def _write_root(root: Path, series: Sequence[Series], names: Sequence[str], sigm
     write_text(root / "README.md", _README.format(what=what + ".", scale=SCALE, sigma=sigma))
     write_text(root / ".bidsignore", "\n".join(_IGNORED) + "\n")
     ages = [24 + 7 * number % 45 for number in range(len(names))]
-    write_tsv(root / "participants.tsv", {"participant_id": names, "age": ages})
+    people = {"participant_id": names, "age": ages}
+    write_table(root / "participants.tsv", pd.DataFrame(people))
     write_json(
         root / "participants.json",
         {"age": {"Description": "Invented age of the participant", "Units": "year"}},
     )
     for one in series:
         write_protocol(root, one, sigma)
-    labels: dict[str, list[int] | list[str]] = {
-        "index": list(anatomy.LABELS),
-        "name": [name for name, _ in anatomy.LABELS.values()],
-    }
+    names_of_labels = [name for name, _ in anatomy.LABELS.values()]
+    labels = pd.DataFrame({"index": list(anatomy.LABELS), "name": names_of_labels})
     fmriprep, truth = root / "derivatives" / "fmriprep", root / "derivatives" / "truth"
     write_description(
         fmriprep, "Anatomy of the phantom, named as by fMRIPrep", derivative="fmriprep"
     )
-    write_tsv(fmriprep / "desc-aseg_dseg.tsv", labels)
+    write_table(fmriprep / "desc-aseg_dseg.tsv", labels)
     write_description(truth, "Truth of the phantom", derivative="truth")
-    write_tsv(truth / "desc-truth_dseg.tsv", labels)
+    write_table(truth / "desc-truth_dseg.tsv", labels)
     write_text(truth / ".bidsignore", "*_QMTmap.*\n")
 
 
@@ -202,8 +204,8 @@ def _write_anatomy(
         image[tissue == kind] = weight + 8 * rng.standard_normal(int((tissue == kind).sum()))
     sidecar: dict[str, object] = {
         "MagneticFieldStrength": 3,
-        "RepetitionTime": 0.6,
-        "EchoTime": 0.003,
+        "RepetitionTime": _TR,
+        "EchoTime": _TE,
         "FlipAngle": 90,
     }
     write_image(root / inner / "anat" / f"{stem}_T1w.nii.gz", image, affine, sidecar)
@@ -225,7 +227,7 @@ def t1_weights() -> dict[str, float]:
     """Brightness by tissue of a spin-echo image with TR 0.6 s and TE 3 ms, water being 1000."""
     weights = {}
     for name, values in TISSUES.items():
-        relaxed = (1 - np.exp(-0.6 * values["R1"])) * np.exp(-0.003 * values["R2"])
+        relaxed = (1 - np.exp(-_TR * values["R1"])) * np.exp(-_TE * values["R2"])
         weights[name] = float(1000 * relaxed)
     return weights
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +11,15 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.files import write_bytes, write_text
-
-BIDS_VERSION = "1.11.1"
+from bids_brnn.bids.grammar import grammar
+from bids_brnn.bids.input.dataset import DESCRIPTION
+from bids_brnn.bids.output.derivatives import json_bytes
+from bids_brnn.files import write_bytes
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
     """A JSON file with the keys in their order."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_tsv(path: Path, columns: Mapping[str, Sequence[object]]) -> None:
-    """A tab-separated table; floats with nine digits, which keeps float32 exact."""
-    rows = zip(*columns.values(), strict=True)
-    lines = ["\t".join(columns), *("\t".join(map(_cell, row)) for row in rows)]
-    write_text(path, "\n".join(lines) + "\n")
-
-
-def _cell(value: object) -> str:
-    return f"{value:.9g}" if isinstance(value, float | np.floating) else str(value)
+    write_bytes(path, json_bytes(content))
 
 
 def write_image(
@@ -39,7 +28,11 @@ def write_image(
     affine: NDArray[np.float64],
     sidecar: Mapping[str, object] | None = None,
 ) -> None:
-    """A ``.nii.gz`` in the type of ``data`` (double becomes single) and its sidecar before it."""
+    """A ``.nii.gz`` in the type of ``data`` (double becomes single) and its sidecar before it.
+
+    Not that of the derivatives, which is for 3D images on the grid of a series that was read: here
+    the series themselves are made.
+    """
     if data.dtype == np.float64:
         data = data.astype(np.float32)
     image: Any = nib.Nifti1Image(data, affine)
@@ -56,7 +49,7 @@ def write_description(folder: Path, name: str, *, derivative: str | None = None)
     """``dataset_description.json``, of a derivative where the name of its maker is given."""
     content: dict[str, object] = {
         "Name": name,
-        "BIDSVersion": BIDS_VERSION,
+        "BIDSVersion": grammar()["bids"]["version"],
         "DatasetType": "raw" if derivative is None else "derivative",
         "License": "CC0",
         "Authors": ["made by formula with bids_brnn"],
@@ -64,4 +57,4 @@ def write_description(folder: Path, name: str, *, derivative: str | None = None)
     if derivative is not None:
         content["GeneratedBy"] = [{"Name": derivative, "Description": "made by formula"}]
         content["DatasetLinks"] = {"raw": "../.."}
-    write_json(folder / "dataset_description.json", content)
+    write_json(folder / DESCRIPTION, content)

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from bids_brnn.bids.tables import write_table
 from bids_brnn.information.bounds import cramer_rao_bound
 from bids_brnn.parameters import MapItem
 from bids_brnn.phantom import anatomy
 from bids_brnn.phantom.anatomy import Array, Head
-from bids_brnn.phantom.files import write_image, write_json, write_tsv
+from bids_brnn.phantom.files import write_image, write_json
 from bids_brnn.priors import qmt_prior
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals import build_model
@@ -130,12 +132,11 @@ def write_protocol(root: Path, series: Series, sigma: float) -> None:
         pointers["SubspaceBasis"] = f"bids::{stem}_basis.tsv"
         basis = series.model.subspace.basis.numpy()
         names = [f"c{column + 1:02d}" for column in range(basis.shape[1])]
-        write_tsv(
-            root / f"{stem}_basis.tsv", dict(zip(names, basis.T.astype(np.float64), strict=True))
-        )
+        columns = pd.DataFrame(basis.astype(np.float64), columns=names)
+        write_table(root / f"{stem}_basis.tsv", columns)
         description = "Real orthonormal basis, one row per sample; coefficients = basis^T signal."
         write_json(root / f"{stem}_basis.json", {"Description": description})
-    write_tsv(root / f"{stem}_rfpulses.tsv", series.sequence.to_table())
+    write_table(root / f"{stem}_rfpulses.tsv", pd.DataFrame(series.sequence.to_table()))
     write_json(root / f"{stem}_rfpulses.json", _PULSE_COLUMNS)
     write_json(
         root / f"{stem}_{series.suffix}.json",
