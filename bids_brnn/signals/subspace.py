@@ -126,14 +126,6 @@ class Subspace:
         columns = [position for position, column in enumerate(free) if column in wanted]
         return cls.from_derivatives(signals, derivatives[..., free], rank, weight, columns=columns)
 
-    def lost_energy(self, signals: Tensor) -> Tensor:
-        """Fraction of the energy of each signal ``(..., N)`` outside the subspace, ``(...)``."""
-        total = (signals.abs() ** 2).sum(-1)
-        # The remainder itself, not 1 - kept / total, which cannot resolve small fractions.
-        outside = signals - self.expand(self.compress(signals))
-        lost: Tensor = (outside.abs() ** 2).sum(-1) / total
-        return lost
-
     def like(self, tensor: Tensor) -> Tensor:
         """The basis in the precision and on the device of ``tensor``."""
         double = tensor.dtype in (torch.float64, torch.complex128)
@@ -147,10 +139,6 @@ class Subspace:
         """Project signals ``(..., N)`` to coefficients ``(..., R)``."""
         basis = self.like(signal).conj()
         return signal @ basis.to(signal.dtype)
-
-    def expand(self, coefficients: Tensor) -> Tensor:
-        """Signals ``(..., N)`` of coefficients ``(..., R)``."""
-        return coefficients @ self.like(coefficients).to(coefficients.dtype).mT
 
 
 @dataclass(frozen=True, eq=False)

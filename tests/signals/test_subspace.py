@@ -23,6 +23,12 @@ def _largest_angle(first: Subspace, second: Subspace) -> float:
     return math.asin(min(1.0, float(torch.linalg.matrix_norm(outside, 2))))
 
 
+def _lost_energy(subspace: Subspace, signals: torch.Tensor) -> torch.Tensor:
+    """Fraction of the energy of signals ``(..., N)`` outside the subspace."""
+    outside = signals - subspace.compress(signals) @ subspace.like(signals).mT.to(signals.dtype)
+    return outside.abs().square().sum(-1) / signals.abs().square().sum(-1)
+
+
 def _fingerprints(n: int = 60, n_samples: int = 200) -> tuple[torch.Tensor, torch.Tensor]:
     """A toy with relaxation, recovery and off-resonance, and its analytic derivatives."""
     t = torch.linspace(0.01, 3, n_samples, dtype=torch.float64)
@@ -60,7 +66,7 @@ def test_basis_is_real_orthonormal_and_holds_most_energy():
     real = torch.cat([signals.real, signals.imag])
     tail = torch.linalg.svdvals(real)[rank:].square().sum() / real.square().sum()
     kept = (signals.abs() ** 2).sum(-1)
-    mean = float((basis.lost_energy(signals) * kept).sum() / kept.sum())
+    mean = float((_lost_energy(basis, signals) * kept).sum() / kept.sum())
     assert mean == pytest.approx(float(tail), rel=1e-6)
 
 
@@ -129,7 +135,7 @@ def test_weight_zero_is_the_energy_basis_of_unit_signals_and_columns_select():
     assert _largest_angle(plain, Subspace.from_signals(unit, 4)) < 1e-6
     only = Subspace.from_derivatives(signals, derivatives, 8, 1.0, columns=[1])
     directions = efficient_directions(signals, derivatives)
-    lost = [float(only.lost_energy(directions[..., k]).mean()) for k in range(3)]
+    lost = [float(_lost_energy(only, directions[..., k]).mean()) for k in range(3)]
     assert lost[1] < lost[0]
     assert lost[1] < lost[2]
 
@@ -153,9 +159,3 @@ def test_weight_outside_its_range_is_refused(weight):
 def test_impossible_training_sets_are_refused(signals, rank, message):
     with pytest.raises(DataError, match=message):
         Subspace.from_signals(signals, rank)
-
-
-def test_lost_energy_resolves_tiny_fractions():
-    basis = Subspace(torch.eye(4, 2, dtype=torch.float64))
-    signal = torch.tensor([1.0, 2.0, 0.0, 1e-9], dtype=torch.complex128)
-    assert float(basis.lost_energy(signal)) == pytest.approx(1e-18 / 5, rel=1e-6)
