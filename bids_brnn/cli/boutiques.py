@@ -14,15 +14,17 @@ from typing import Any
 
 from bids_brnn import __version__
 from bids_brnn.cli.parser import build_parser
+from bids_brnn.config.run_config import RunConfig
 
 _POSITIONAL = ("bids_dir", "output_dir", "analysis_level")
 _FIRST = ("participant_label", "session_label")  # their place in the command line is prescribed
 _LEFT_OUT = ("help", "version", "bids_exec_spec")
 
 
-def descriptor() -> dict[str, Any]:
+def descriptor(config: type[RunConfig] = RunConfig) -> dict[str, Any]:
     """The descriptor as plain values."""
-    actions = {action.dest: action for action in build_parser()._actions}
+    parser = build_parser(config)
+    actions = {action.dest: action for action in parser._actions}
     named = [name for name in actions if name not in (*_POSITIONAL, *_FIRST, *_LEFT_OUT)]
     optional = [_option(actions[name]) for name in (*_FIRST, *named)]
     keys = ["[BIDS_DIR]", "[OUTPUT_DIR]", "[ANALYSIS_LEVEL]"]
@@ -32,7 +34,7 @@ def descriptor() -> dict[str, Any]:
         "tool-version": __version__,
         "schema-version": "0.5",
         "author": "The bids_brnn developers",
-        "description": build_parser().description,
+        "description": parser.description,
         "command-line": f"mkdir -p [OUTPUT_DIR]; bids_brnn {' '.join(keys)}",
         "container-image": {"type": "docker", "image": f"bids_brnn:{__version__}"},
         "inputs": [

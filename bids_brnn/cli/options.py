@@ -1,28 +1,38 @@
-"""Defaults and conversions of command-line options that need the machine or the file system."""
+"""Words of the command line to values, and defaults that need the machine."""
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from bids_brnn.config.options import Option
 
 _MEGABYTE = 1024 * 1024
 
 
-def label(prefix: str, text: str) -> str:
-    """A BIDS label without its ``prefix-``."""
-    return text.removeprefix(f"{prefix}-")
+def conversion(item: Option) -> Callable[[str], Any]:
+    """From a word of the command line to a value of an option."""
+    match item.kind:
+        case "number":
+            return positive if item.least is not None and item.least > 0 else count
+        case "path" | "paths":
+            return {"file": existing_file, "folder": existing_folder}.get(item.exists or "", Path)
+        case "table":
+            return named_file if item.exists == "file" else named_folder
+        case _:
+            return lambda text: text.removeprefix(f"{item.entity}-") if item.entity else text
 
 
-def participant(text: str) -> str:
-    """A participant label; ``sub-`` is optional."""
-    return label("sub", text)
-
-
-def session(text: str) -> str:
-    """A session label; ``ses-`` is optional."""
-    return label("ses", text)
+def metavar(item: Option) -> str | None:
+    """What stands for a value of an option in the help; None: its choices."""
+    if item.metavar is not None or item.known:
+        return item.metavar
+    path = "FILE" if item.exists == "file" else "PATH"
+    words = {"number": "N", "path": path, "paths": path, "table": f"NAME={path}"}
+    return words.get(item.kind, "LABEL" if item.entity else "TEXT")
 
 
 def positive(text: str) -> int:
@@ -59,14 +69,14 @@ def existing_folder(text: str) -> Path:
     return path
 
 
-def derivative(text: str) -> tuple[str, Path]:
+def named_folder(text: str) -> tuple[str, Path]:
     """``NAME=PATH``, or ``PATH`` whose folder gives the name."""
     name, found, path = text.partition("=")
     folder = existing_folder(path if found else text)
     return (name if found else folder.absolute().name), folder
 
 
-def atlas(text: str) -> tuple[str, Path]:
+def named_file(text: str) -> tuple[str, Path]:
     """``NAME=FILE``, or ``FILE`` whose letters and digits give the name."""
     name, found, path = text.partition("=")
     file = existing_file(path if found else text)

@@ -1,4 +1,4 @@
-"""Options of a run as TOML: which kind each is of, how they are read and written."""
+"""Options of a run as TOML: how they are read, checked by their kind, and written."""
 
 from __future__ import annotations
 
@@ -6,44 +6,53 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import tomli_w
+
+from bids_brnn.config.options import Option, options_of
 from bids_brnn.errors import ReadError, UsageError
+from bids_brnn.files import write_text
 
 RUN_TABLE = "bids_brnn"
 """Table of the TOML file that holds the options."""
 
-_PATHS = ("bids_dir", "output_dir", "work_dir", "mask", "bids_filter_file", "bids_database_dir",
-          "use_plugin")  # fmt: skip
-_LISTS = ("participant_label", "session_label", "ignore", "debug", "allow_links",
-          "output_spaces")  # fmt: skip
-_TABLES = ("derivatives", "atlas")
-_NUMBERS = (
-    "nprocs",
-    "omp_nthreads",
-    "mem_mb",
-    "batch_size",
-    "random_seed",
-    "motion_window",
-    "verbosity",
-    "erode",
-)
-_SWITCHES = (
-    "degibbs",
-    "motion_correction",
-    "boilerplate_only",
-    "low_mem",
-    "resource_monitor",
-    "sloppy",
-    "skip_bids_validation",
-    "stop_on_first_crash",
-    "clean_workdir",
-    "write_graph",
-    "reports_only",
-)
+
+class Stored:
+    """A dataclass whose fields are options, kept in TOML files."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by option name; options that are not set are left out."""
+        values = {item.name: plain(getattr(self, item.name)) for item in options_of(type(self))}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def to_file(self, path: Path) -> None:
+        """Write as TOML; the file is there whole or not at all."""
+        write_text(path, tomli_w.dumps({RUN_TABLE: self.to_dict()}))
+
+    @classmethod
+    def from_file(cls, path: Path, **overrides: Any) -> Self:
+        """Read what :meth:`to_file` wrote; keyword arguments win over the file."""
+        return cls.from_values({**cls.options_in(path), **overrides})
+
+    @classmethod
+    def options_in(cls, path: Path) -> dict[str, Any]:
+        """The options that a TOML file holds, and only those."""
+        return read_options(path, options_of(cls))
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """Build from plain values (text for paths, lists for tuples)."""
+        known = {item.name: item for item in options_of(cls)}
+        if unknown := ", ".join(name for name in values if name not in known):
+            raise UsageError(f"There is no option {unknown}; use one of {', '.join(known)}.")
+        missing = [item.name for item in known.values() if item.required]
+        if missing := [name for name in missing if name not in values]:
+            raise UsageError(f"{', '.join(missing)} must be given.")
+        return cls(**{name: typed(known[name], value) for name, value in values.items()})
 
 
-def read_options(path: Path, known: Sequence[str]) -> dict[str, Any]:
+def read_options(path: Path, known: Sequence[Option]) -> dict[str, Any]:
     """The options of a TOML file, checked for names that are not ``known`` and wrong types.
 
     Relative paths count from the folder of the file.
@@ -62,42 +71,37 @@ def read_options(path: Path, known: Sequence[str]) -> dict[str, Any]:
     table = content.get(RUN_TABLE)
     if not isinstance(table, dict) or set(content) != {RUN_TABLE}:
         raise UsageError(f"{path}: options belong into one table [{RUN_TABLE}].")
+    by_name = {item.name: item for item in known}
     options = {}
     for name, value in table.items():
-        if name not in known:
+        if name not in by_name:
             raise UsageError(
-                f'{path}: unknown option "{name}"; known are {", ".join(known)}. '
+                f'{path}: unknown option "{name}"; known are {", ".join(by_name)}. '
                 "What belongs to the data (pulse train, basis) stays in its sidecar."
             )
-        _check_type(path, name, value)
-        options[name] = typed(name, value, base=path.parent)
+        _check_type(path, by_name[name], value)
+        options[name] = typed(by_name[name], value, base=path.parent)
     return options
 
 
-def to_toml(values: Mapping[str, Any]) -> str:
-    """Text of a file that :func:`read_options` reads."""
-    lines = [f"[{RUN_TABLE}]", *(_toml_line(*item) for item in values.items())]
-    return "\n".join(lines) + "\n"
-
-
-def _check_type(path: Path, name: str, value: object) -> None:
-    if name in _LISTS:
-        right = isinstance(value, list) and all(isinstance(item, str) for item in value)
-        kind = "a list of texts"
-    elif name in _TABLES:
-        right = isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
-        kind = f"a table of {'folders' if name == 'derivatives' else 'files'} by name"
-    elif name in _NUMBERS:
-        right, kind = isinstance(value, int) and not isinstance(value, bool), "a whole number"
-    elif name in _SWITCHES:
-        right, kind = isinstance(value, bool), "true or false"
+def _check_type(path: Path, item: Option, value: object) -> None:
+    if item.kind in ("paths", "texts"):
+        right = isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+        words = "a list of texts"
+    elif item.kind == "table":
+        right = isinstance(value, dict) and all(isinstance(entry, str) for entry in value.values())
+        words = f"a table of {item.exists or 'path'}s by name"
+    elif item.kind == "number":
+        right, words = isinstance(value, int) and not isinstance(value, bool), "a whole number"
+    elif item.kind == "switch":
+        right, words = isinstance(value, bool), "true or false"
     else:
-        right, kind = isinstance(value, str), "a text"
+        right, words = isinstance(value, str), "a text"
     if not right:
-        raise UsageError(f"{path}: {name} must be {kind}, got {value!r}.")
+        raise UsageError(f"{path}: {item.name} must be {words}, got {value!r}.")
 
 
-def typed(name: str, value: Any, base: Path | None = None) -> Any:
+def typed(item: Option, value: Any, base: Path | None = None) -> Any:
     """An option from a plain value: paths absolute (from ``base``), lists as tuples."""
 
     def absolute(text: str | Path) -> Path:
@@ -106,37 +110,23 @@ def typed(name: str, value: Any, base: Path | None = None) -> Any:
 
     if value is None:
         return None
-    if name in _PATHS:
-        return absolute(value)
-    if name == "allow_links":
-        return tuple(absolute(folder) for folder in value)
-    if name in _LISTS:
-        return tuple(value)
-    if name in _TABLES:
-        return {key: absolute(path) for key, path in value.items()}
-    return value
+    match item.kind:
+        case "path":
+            return absolute(value)
+        case "paths":
+            return tuple(absolute(folder) for folder in value)
+        case "texts":
+            return tuple(value)
+        case "table":
+            return {key: absolute(path) for key, path in value.items()}
+        case _:
+            return value
 
 
-def _toml_line(name: str, value: object) -> str:
-    return f"{name} = {_toml_value(value)}"
-
-
-def _toml_value(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, list):
-        return f"[{', '.join(map(_toml_value, value))}]"
-    if isinstance(value, dict):
-        pairs = (f"{_toml_text(key)} = {_toml_value(item)}" for key, item in value.items())
-        return "{" + ", ".join(pairs) + "}"
-    return _toml_text(str(value))
-
-
-def _toml_text(text: str) -> str:
-    """A basic string; control characters escaped as TOML 1.0 asks."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return (
-        '"' + "".join(c if c >= " " and c != "\x7f" else f"\\u{ord(c):04x}" for c in escaped) + '"'
-    )
+def plain(value: Any) -> Any:
+    """The value of an option as TOML has it."""
+    if isinstance(value, Mapping):
+        return {str(key): str(path) for key, path in value.items()}
+    if isinstance(value, tuple):
+        return [str(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value

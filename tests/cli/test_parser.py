@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from bids_brnn import __version__
 from bids_brnn.cli import options
+from bids_brnn.cli.boutiques import descriptor
 from bids_brnn.cli.parser import build_parser, parse
+from bids_brnn.cli.usage import option_tables
+from bids_brnn.config.options import option
+from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import UsageError
 
 
@@ -28,12 +34,31 @@ def test_both_spellings_of_every_option_are_accepted():
                 assert "--" + name[2:].replace("-", "_") in action.option_strings
 
 
-def test_every_option_is_documented():
-    text = (Path(__file__).parents[2] / "docs" / "usage.md").read_text()
-    for action in build_parser()._actions:
-        for name in action.option_strings:
-            if "_" not in name and name not in ("-h", "-d"):
-                assert re.search(rf"`[^`]*{name}\b", text), name
+@dataclass(frozen=True, kw_only=True)
+class Extended(RunConfig):
+    """A program with three more options, each said in one place."""
+
+    colour: Literal["red", "blue"] = option("colour of the maps", "red", group="method")
+    n_passes: int = option("passes over the data", 1, group="resources", least=1)
+    extra_files: Mapping[str, Path] = option("more", {}, group="selection", exists="file")
+
+
+def test_an_option_is_said_in_one_place(base, tmp_path):
+    (tmp_path / "a.nii").write_bytes(b"")
+    words = ["--colour", "blue", "--n_passes", "2", "--extra-files", f"x={tmp_path}/a.nii"]
+    config = parse([*base, *words], config=Extended)
+    assert isinstance(config, Extended)
+    assert (config.colour, config.n_passes) == ("blue", 2)
+    assert config.extra_files == {"x": tmp_path / "a.nii"}
+    file = tmp_path / "options.toml"
+    file.write_text('[bids_brnn]\ncolour = "blue"\nn_passes = 5\n')
+    config = parse([*base, "--config-file", str(file), "--n-passes", "2"], config=Extended)
+    assert (config.colour, config.n_passes) == ("blue", 2)
+    inputs = {item["id"]: item for item in descriptor(Extended)["inputs"]}
+    assert inputs["colour"]["value-choices"] == ["red", "blue"]
+    assert inputs["n_passes"]["minimum"] == 1
+    assert inputs["extra_files"]["list"]
+    assert "| `--n-passes N` | passes over the data |" in option_tables(Extended)
 
 
 def test_labels_lose_their_prefix(base):
@@ -173,5 +198,6 @@ def test_an_atlas_has_a_name_of_its_own_or_that_of_its_file(tmp_path):
         "JHU": tmp_path / "jhu.nii",
     }
     assert config.erode == 1
+    assert parse([*words[:3], "--erode", "0"]).erode == 0
     with pytest.raises(UsageError, match="no name for an atlas"):
         parse([*words[:-1], f"a-b={tmp_path}/jhu.nii"])

@@ -1,0 +1,95 @@
+"""What makes the values of a run impossible, alone or together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bids_brnn.config.options import Option, options_of
+from bids_brnn.errors import EXIT_UNKNOWN_LEVEL, UsageError
+
+if TYPE_CHECKING:
+    from bids_brnn.config.run_config import RunConfig
+
+_RESOLUTION = ":res-"
+
+
+def check(config: RunConfig) -> None:
+    """Check every option alone, then those that depend on each other.
+
+    Raises
+    ------
+    UsageError
+        Naming the option and what it may be.
+    """
+    for item in options_of(type(config)):
+        value = getattr(config, item.name)
+        if value is not None:
+            _check_choices(item, value)
+            _check_labels(item, value)
+            if item.least is not None and value < item.least:
+                raise UsageError(f"{item.name} is {value}; it must be at least {item.least}.")
+    for name in config.output_spaces:
+        for part in name.split(_RESOLUTION, 1):
+            _check_label("space", part)
+    for name in config.atlas:
+        if not _is_label(name):
+            raise UsageError(
+                f'"{name}" is no name for an atlas; give letters and digits: --atlas NAME=FILE.'
+            )
+    if config.omp_nthreads > config.nprocs:
+        raise UsageError(
+            f"omp_nthreads ({config.omp_nthreads}) is above nprocs ({config.nprocs}); "
+            "one step cannot use more threads than the run may use."
+        )
+    if config.reports_only and config.boilerplate_only:
+        raise UsageError("--reports-only and --boilerplate-only exclude each other.")
+    _check_folders(config)
+
+
+def _check_choices(item: Option, value: Any) -> None:
+    known = item.known
+    if not known:
+        return
+    single = isinstance(value, str)
+    for entry in [value] if single else value:
+        if entry not in known:
+            raise UsageError(
+                f'{item.name} {"is" if single else "holds"} "{entry}"; '
+                f"use one of {', '.join(known)}.",
+                exit_code=EXIT_UNKNOWN_LEVEL if item.name == "analysis_level" else None,
+            )
+
+
+def _check_labels(item: Option, value: Any) -> None:
+    if item.entity:
+        for text in value:
+            _check_label(item.entity, text)
+
+
+def _check_label(entity: str, text: str) -> None:
+    if not _is_label(text):
+        raise UsageError(
+            f'"{text}" is no BIDS label; {entity}- is followed by letters and digits only.'
+        )
+
+
+def _is_label(text: str) -> bool:
+    # A label reaches file and node names: nothing but letters and digits.
+    return text.isascii() and text.isalnum()
+
+
+def _check_folders(config: RunConfig) -> None:
+    for name in ("bids_dir", "output_dir", "work_dir"):
+        if not getattr(config, name).is_absolute():
+            raise UsageError(f"{name} must be an absolute path, got {getattr(config, name)}.")
+    source, target = config.bids_dir.resolve(), config.output_dir.resolve()
+    suggestion = f"Suggestion: {config.bids_dir / 'derivatives' / 'bids_brnn'}."
+    if source == target:
+        raise UsageError(f"Output folder is the input folder. {suggestion}")
+    if source.is_relative_to(target):
+        raise UsageError(f"Output folder {config.output_dir} holds the input folder. {suggestion}")
+    if config.work_dir.resolve().is_relative_to(source):
+        raise UsageError(
+            f"Work folder {config.work_dir} lies inside the data set {config.bids_dir}. "
+            "Choose another one with -w."
+        )
