@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from bids_brnn.parameters import ParameterSet
+
+if TYPE_CHECKING:
+    from bids_brnn.estimators.checkpoint import Checkpoint
+
+Progress = Callable[[int, int], None]
+"""Called with (voxels done, voxels that can be estimated) after every block."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,8 @@ class Estimator(Protocol):
 
     Contract (tests/contracts): a complex factor on the input changes ``m0`` only; voxels are
     independent of order, split and batch size; a NaN or zero voxel gives NaN there and nowhere
-    else; dtype and device follow the input; the same input gives the same output.
+    else; dtype and device follow the input; the same input gives the same output, also where a
+    killed run goes on from its checkpoint.
     """
 
     name: str
@@ -49,10 +56,30 @@ class Estimator(Protocol):
         supplied: Mapping[str, Tensor] | None = None,
         *,
         sigma: float | Tensor | None = None,
+        progress: Progress | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Estimate:
         """Estimate parameters of ``data`` ``(V, R)`` complex.
 
-        ``supplied`` holds known values ``(V,)`` by parameter name; ``sigma`` is the noise standard
-        deviation per channel (scalar or ``(V,)``), without which ``std`` is derived from the
-        residual or left out.
+        Parameters
+        ----------
+        data
+            Coefficients or time frames, whatever the model produces.
+        supplied
+            Known values ``(V,)`` by parameter name; any parameter may be supplied. A voxel whose
+            value is NaN or out of bounds is not estimated.
+        sigma
+            Noise standard deviation per channel, scalar or ``(V,)``; by default, and where it is
+            not positive, taken from the residual of each voxel.
+        progress
+            Called after every block.
+        checkpoint
+            Keeps partial results on disk and goes on from those of an interrupted run.
+
+        Raises
+        ------
+        DataError
+            If a shape or dtype does not fit the model.
+        ParameterError
+            If a supplied name is no parameter of the model.
         """

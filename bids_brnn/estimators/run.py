@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -51,7 +50,7 @@ def run_estimator(
     checkpoint_file: Path,
     label: str,
 ) -> Estimate:
-    """Estimate with progress, and with a checkpoint where the estimator keeps one.
+    """Estimate, telling the progress and keeping partial results in ``checkpoint_file``.
 
     Raises
     ------
@@ -62,16 +61,16 @@ def run_estimator(
 
     from bids_brnn.estimators.checkpoint import Checkpoint
 
-    offered = inspect.signature(estimator.estimate).parameters
-    options: dict[str, Any] = {}
-    if "progress" in offered:
-        options["progress"] = progress_logger(label)
-    if "checkpoint" in offered:
-        options["checkpoint"] = Checkpoint(checkpoint_file)
     _LOG.info("%s: %d voxels on %s", label, len(data), data.device.type)
     started = time.monotonic()
     try:
-        estimate = estimator.estimate(data, supplied or None, sigma=sigma, **options)
+        estimate = estimator.estimate(
+            data,
+            supplied or None,
+            sigma=sigma,
+            progress=progress_logger(label),
+            checkpoint=Checkpoint(checkpoint_file),
+        )
     except torch.cuda.OutOfMemoryError as error:
         raise TemporaryError(
             "The memory of the CUDA device does not suffice; free it, or use --device cpu."

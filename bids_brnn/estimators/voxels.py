@@ -1,8 +1,9 @@
-"""What estimators share: which voxels can be estimated, what is known, and how to go in blocks."""
+"""What estimators are given: which voxels can be estimated, what is known, and the noise."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -12,8 +13,7 @@ from bids_brnn.errors import DataError
 from bids_brnn.estimators.base import Estimate
 from bids_brnn.parameters import ParameterSet
 
-Progress = Callable[[int, int], None]
-"""Called with (voxels done, voxels in all) after every block."""
+_log = logging.getLogger(__name__)
 
 _SCAN = 65536
 """Voxels looked at together where only a flag per voxel is kept."""
@@ -105,6 +105,31 @@ def within_bounds(parameters: ParameterSet, known: Mapping[int, Tensor], like: T
         item = parameters.items[column]
         inside &= (values >= item.lower) & (values <= item.upper)
     return inside
+
+
+def voxels_to_estimate(
+    parameters: ParameterSet, known: Mapping[int, Tensor], data: Tensor
+) -> Tensor:
+    """Indices of voxels with usable ``data`` ``(V, R)`` and possible values of what is known."""
+    usable = usable_voxels(data) & within_bounds(parameters, known, data)
+    voxels = torch.nonzero(usable)[:, 0]
+    if len(voxels) < len(data):
+        _log.warning("%d of %d voxels cannot be estimated", len(data) - len(voxels), len(data))
+    return voxels
+
+
+def noise_levels(sigma: float | Tensor | None, data: Tensor) -> Tensor:
+    """Noise standard deviation ``(V,)``, or ``(1,)`` for all voxels; 0 where it is not known.
+
+    Raises
+    ------
+    DataError
+        If there is one for each of another number of voxels than those of ``data``.
+    """
+    noise = torch.as_tensor(0.0 if sigma is None else sigma, device=data.device).reshape(-1)
+    if noise.shape[0] not in (1, len(data)):
+        raise DataError(f"sigma has {noise.shape[0]} values for {len(data)} voxels")
+    return torch.nan_to_num(noise, posinf=0.0).clamp_min(0)
 
 
 def take(values: Tensor, rows: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
-"""Every registered estimator keeps the promises of ``estimators.base.Estimator``.
+"""Every estimator keeps the promises of ``estimators.base.Estimator``.
 
-A new estimator is covered by its line in ``ESTIMATORS``; one that needs options to be small
-enough for a test gets them in ``_OPTIONS``.
+A new estimator is covered by its line in ``_BUILD``, which makes it small enough for a test.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -14,13 +14,19 @@ import torch
 from torch import Tensor
 
 from bids_brnn.errors import BidsBrnnError
-from bids_brnn.estimators import ESTIMATORS
 from bids_brnn.estimators.base import Estimate, Estimator
 from bids_brnn.estimators.candidates import spread_candidates
+from bids_brnn.estimators.checkpoint import Checkpoint
+from bids_brnn.estimators.dictionary.estimator import DictionaryEstimator
+from bids_brnn.estimators.network.estimator import NetworkEstimator
+from bids_brnn.estimators.nlls.estimator import NllsEstimator
 from bids_brnn.estimators.voxels import count_invalid
-from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
-from bids_brnn.sequences.pulse_sequence import PulseSequence
-from bids_brnn.signals import SIGNALS, build_model
+from bids_brnn.learning.config import TrainingConfig
+from bids_brnn.learning.networks import NetworkSpec, build_network
+from bids_brnn.learning.trainer import train
+from bids_brnn.learning.training_set import simulate_fingerprints
+from bids_brnn.priors import Prior, TissueClass, uniform
+from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.signals.base import SignalModel
 from bids_brnn.signals.one_pool.fisp import EpgFisp
 from bids_brnn.signals.subspace import CompressedSignal, Subspace
@@ -38,6 +44,11 @@ class Case:
     data: Tensor
     supplied: dict[str, Tensor]
 
+    @property
+    def round_off(self) -> float:
+        """What another order of summation changes: the network computes in float32."""
+        return 1e-5 if self.estimator.name == "brnn" else 1e-6
+
 
 def _model(kind: str) -> SignalModel:
     frames = EpgFisp(jiang_like_train(40))
@@ -48,10 +59,33 @@ def _model(kind: str) -> SignalModel:
     return CompressedSignal(frames, Subspace(basis))
 
 
-def _build(name: str, model: SignalModel, start: Tensor) -> Estimator:
-    if name == "dict":
-        return ESTIMATORS[name](model, start)
-    return ESTIMATORS[name](model, start=start)
+def _atoms(model: SignalModel) -> Tensor:
+    # Atoms at the supplied B1 values would be luck; they are spread like everything else.
+    atoms = spread_candidates(model.parameters, 1000)
+    atoms[:, 2] = 0.7 + 0.6 * (atoms[:, 2] - 0.4) / 1.2
+    return atoms
+
+
+def _trained(model: SignalModel) -> NetworkEstimator:
+    """A network of two seconds' training, with errors below 1 % at the noise of these tests."""
+    ranges = {"R1": uniform(0.4, 2.2), "R2": uniform(7, 22), "B1": uniform(0.7, 1.3)}
+    prior = Prior(model.parameters, (TissueClass("all", 1, ranges),))
+    theta = prior.sample(4000, rng=torch.Generator().manual_seed(0))
+    spec = NetworkSpec(model.n_samples, ("R1", "R2"), supplied=("B1",), width=32, blocks=2)
+    stage = {"loss": {"name": "mse-crb", "mirrored": False}, "steps": 400, "batch": 256,
+             "learning_rate": 5e-3, "warmup": 20}  # fmt: skip
+    options = {"snr_range": [500, 5000], "averaging": 0.98, "precision": "float32"}
+    config = TrainingConfig.from_dict({"stages": [stage], **options})
+    data = simulate_fingerprints(model, theta)
+    network = train(build_network(spec), data, model.parameters, config).network
+    return NetworkEstimator(network.requires_grad_(False), model)
+
+
+_BUILD: dict[str, Callable[[SignalModel], Estimator]] = {
+    "nlls": lambda model: NllsEstimator(model, start=_atoms(model)),
+    "dict": lambda model: DictionaryEstimator(model, _atoms(model)),
+    "brnn": _trained,
+}
 
 
 @pytest.fixture(scope="module", params=["frames", "coefficients"])
@@ -59,7 +93,7 @@ def model(request) -> SignalModel:
     return _model(request.param)
 
 
-@pytest.fixture(scope="module", params=[name for name in ESTIMATORS if name != "network"])
+@pytest.fixture(scope="module", params=list(_BUILD))
 def case(request, model) -> Case:
     rng = torch.Generator().manual_seed(4)
     truth = torch.empty(N_VOXELS, 3, dtype=torch.float64)
@@ -69,11 +103,7 @@ def case(request, model) -> Case:
     noise = torch.randn(signal.shape, dtype=torch.complex128, generator=rng)
     scale = torch.polar(1 + truth[:, 0], truth[:, 1]).to(torch.complex128)[:, None]
     data = scale * (signal + 1e-3 * signal.abs().mean() * noise)
-    # Atoms at the supplied B1 values would be luck; they are spread like everything else.
-    atoms = spread_candidates(model.parameters, 1000)
-    atoms[:, 2] = 0.7 + 0.6 * (atoms[:, 2] - 0.4) / 1.2
-    estimator = _build(request.param, model, atoms)
-    return Case(estimator, model, truth, data, {"B1": truth[:, 2]})
+    return Case(_BUILD[request.param](model), model, truth, data, {"B1": truth[:, 2]})
 
 
 def _run(case: Case, rows: object = slice(None), data: Tensor | None = None) -> Estimate:
@@ -82,18 +112,33 @@ def _run(case: Case, rows: object = slice(None), data: Tensor | None = None) -> 
     return case.estimator.estimate(voxels, supplied)
 
 
-def _same(one: Estimate, other: Estimate, rtol: float = 1e-9) -> None:
-    # Sums may be ordered differently for another batch: round-off, amplified by the fit.
+def _same(case: Case, one: Estimate, other: Estimate) -> None:
+    rtol = case.round_off
     torch.testing.assert_close(one.theta, other.theta, rtol=rtol, atol=0, equal_nan=True)
-    torch.testing.assert_close(one.residual, other.residual, rtol=rtol, atol=1e-12, equal_nan=True)
+    # The residual is a small difference of numbers near 1, the standard deviation without sigma
+    # a multiple of it.
+    float32 = case.estimator.name == "brnn"
+    torch.testing.assert_close(
+        one.residual, other.residual, rtol=rtol, atol=1e-6 if float32 else 1e-12, equal_nan=True
+    )
     assert (one.std is None) == (other.std is None)
     if one.std is not None and other.std is not None:
-        torch.testing.assert_close(one.std, other.std, rtol=1e-6, atol=0, equal_nan=True)
+        torch.testing.assert_close(
+            one.std, other.std, rtol=1e-3 if float32 else 1e-6, atol=0, equal_nan=True
+        )
+
+
+def _identical(one: Estimate, other: Estimate) -> None:
+    assert one.quality.keys() == other.quality.keys()
+    pairs = [(getattr(one, name), getattr(other, name)) for name in ("theta", "m0", "residual")]
+    pairs += [(values, other.quality[name]) for name, values in one.quality.items()]
+    for mine, yours in [*pairs, (one.std, other.std)]:
+        torch.testing.assert_close(mine, yours, rtol=0, atol=0, equal_nan=True)
 
 
 def test_it_is_an_estimator_under_its_own_name(case):
     assert isinstance(case.estimator, Estimator)
-    assert ESTIMATORS[case.estimator.name] is type(case.estimator)
+    assert case.estimator.name in _BUILD
     assert case.estimator.parameters.names == case.model.parameters.names
 
 
@@ -114,9 +159,11 @@ def test_shapes_dtypes_and_finite_values(case):
 
 def test_it_finds_the_truth_within_what_its_kind_resolves(case):
     result = _run(case)
-    # The noise allows 1 %; a dictionary without refinement also errs by its spacing, 15 % here.
+    # The noise allows 1 %, the short training of the network 2 %; a dictionary without atoms at
+    # the B1 of a voxel also errs by its spacing, 15 % here.
+    limit = {"nlls": 0.01, "brnn": 0.02, "dict": 0.15}[case.estimator.name]
     error = (result.theta[:, :2] / case.truth[:, :2] - 1).abs().median(0).values
-    assert (error < (0.01 if case.estimator.name == "nlls" else 0.15)).all()
+    assert (error < limit).all()
 
 
 def test_residual_and_m0_describe_the_fit(case):
@@ -124,37 +171,38 @@ def test_residual_and_m0_describe_the_fit(case):
     signal = case.model(result.theta)
     fit = result.m0[:, None] * signal
     residual = (case.data - fit).norm(dim=-1) / case.data.norm(dim=-1)
-    # A dictionary reports its atom, which may carry another value of B1 than the supplied one.
-    tolerance = 1e-6 if case.estimator.name == "nlls" else 5e-2
+    # A dictionary reports its atom, which may carry another value of B1 than the supplied one;
+    # the signal of the network's estimate is computed in float32.
+    tolerance = {"nlls": 1e-6, "brnn": 1e-5, "dict": 5e-2}[case.estimator.name]
     torch.testing.assert_close(result.residual, residual, rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("factor", [1e-9, 1e9, 3.0j, -0.2 + 0.7j])
+@pytest.mark.parametrize("factor", [1e-60, 1e60, 1e9, 3.0j, -0.2 + 0.7j])
 def test_a_complex_factor_changes_m0_only(case, factor):
     plain, scaled = _run(case), _run(case, data=case.data * factor)
-    _same(plain, scaled, rtol=1e-6)
+    _same(case, plain, scaled)
     torch.testing.assert_close(scaled.m0, plain.m0 * factor, rtol=1e-5, atol=0)
 
 
-def test_order_and_split_do_not_matter(case):
+def test_order_split_and_batch_size_do_not_matter(case):
     whole = _run(case)
     order = torch.randperm(N_VOXELS, generator=torch.Generator().manual_seed(1))
     parts = [_run(case, rows) for rows in (slice(0, 1), slice(1, 18), slice(18, None))]
+    small = replace(case.estimator, block_size=7).estimate(case.data, case.supplied)
     for theta, expected in (
         (_run(case, order).theta, whole.theta[order]),
         (torch.cat([part.theta for part in parts]), whole.theta),
+        (small.theta, whole.theta),
     ):
         # Atoms are matched in single precision: two that match alike to 1e-7 may swap, which
         # moves the estimate by far less than the noise (1 %).
         torch.testing.assert_close(theta, expected, rtol=2e-3, atol=0)
-        same = torch.isclose(theta, expected, rtol=1e-6, atol=0).all(-1)
-        assert same.double().mean() >= (1 if case.estimator.name == "nlls" else 0.9)
+        same = torch.isclose(theta, expected, rtol=case.round_off, atol=0).all(-1)
+        assert same.double().mean() >= (0.9 if case.estimator.name == "dict" else 1)
 
 
 def test_the_same_input_gives_the_same_output(case):
-    one, other = _run(case), _run(case)
-    assert torch.equal(one.theta, other.theta)
-    assert torch.equal(one.m0, other.m0)
+    _identical(_run(case), _run(case))
 
 
 @pytest.mark.parametrize("value", [0.0, torch.nan, torch.inf])
@@ -168,7 +216,9 @@ def test_an_impossible_voxel_is_nan_there_only(case, value):
     assert torch.isnan(marred.residual[7])
     assert torch.isnan(marred.m0[7].real)
     assert marred.std is None or torch.isnan(marred.std[7]).all()
-    torch.testing.assert_close(marred.theta[others], plain.theta[others], rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        marred.theta[others], plain.theta[others], rtol=case.round_off, atol=0
+    )
     assert count_invalid(marred) == 1
 
 
@@ -197,12 +247,12 @@ def test_bounds_are_respected(case):
     result = _run(case, slice(0, 10), data=nonsense)
     lower, upper = case.model.parameters.bounds(result.theta)
     assert ((result.theta >= lower) & (result.theta <= upper)).all()
-    assert (result.residual <= 1 + 1e-9).all()
+    assert (result.residual <= 1 + (1e-6 if case.estimator.name == "brnn" else 1e-9)).all()
 
 
 def test_supplied_values_are_used_and_kept(case):
     result = _run(case)
-    torch.testing.assert_close(result.theta[:, 2], case.truth[:, 2])
+    assert torch.equal(result.theta[:, 2], case.truth[:, 2])
     assert result.std is None or (result.std[:, 2] == 0).all()
     wrong = case.estimator.estimate(case.data, {"B1": torch.full((N_VOXELS,), 1.0)})
     error = (result.theta[:, 1] / case.truth[:, 1] - 1).abs().mean()
@@ -212,6 +262,58 @@ def test_supplied_values_are_used_and_kept(case):
 def test_without_a_map_the_start_value_is_used(case):
     result = case.estimator.estimate(case.data)
     assert (result.theta[:, 2] == case.model.parameters["B1"].start).all()
+
+
+def test_a_noise_level_that_is_not_positive_is_taken_from_the_residual(case):
+    sigma = torch.full((N_VOXELS,), 1e-2)
+    sigma[::3], sigma[1::3] = 0, torch.nan
+    told = case.estimator.estimate(case.data, case.supplied, sigma=sigma)
+    found = _run(case)
+    unknown = torch.arange(N_VOXELS) % 3 < 2
+    for name in ("theta", "std", "residual"):
+        mine, theirs = getattr(told, name)[unknown], getattr(found, name)[unknown]
+        torch.testing.assert_close(mine, theirs, rtol=case.round_off, atol=0)
+    assert (told.std[~unknown, :2] > 2 * found.std[~unknown, :2]).all()
+
+
+class _KilledError(Exception):
+    pass
+
+
+def test_a_killed_run_goes_on_and_ends_identically(case, tmp_path):
+    estimator = replace(case.estimator, block_size=7)
+    data = case.data.clone()
+    data[3] = 0
+    calls: list[tuple[int, int]] = []
+    whole = estimator.estimate(data, case.supplied, progress=lambda *call: calls.append(call))
+    assert calls[-1] == (N_VOXELS - 1, N_VOXELS - 1)
+    assert [done for done, _ in calls] == sorted({done for done, _ in calls})
+
+    def stop(*call: int) -> None:
+        assert call == calls[0]
+        raise _KilledError
+
+    place = Checkpoint(tmp_path / "partial.safetensors", interval=0.0)
+    with pytest.raises(_KilledError):
+        estimator.estimate(data, case.supplied, progress=stop, checkpoint=place)
+    left: list[tuple[int, int]] = []
+    resumed = replace(estimator).estimate(
+        data, case.supplied, progress=lambda *call: left.append(call), checkpoint=place
+    )
+    assert left == calls[1:]  # nothing is done twice
+    _identical(resumed, whole)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_results_lie_where_the_data_are(case):
+    here = _run(case)
+    there = case.estimator.estimate(case.data.cuda(), {"B1": case.truth[:, 2].cuda()})
+    maps = [there.theta, there.m0, there.residual, there.std, *there.quality.values()]
+    assert {values.device.type for values in maps} == {"cuda"}
+    # Fits end within 1 % of the noise of the minimum, and two atoms may swap.
+    close = torch.isclose(there.theta.cpu(), here.theta, rtol=1e-3, atol=0).all(-1)
+    assert close.double().mean() > 0.9
 
 
 @pytest.mark.parametrize(
@@ -225,42 +327,3 @@ def test_without_a_map_the_start_value_is_used(case):
 def test_input_that_does_not_fit_is_refused_in_words(case, data, supplied, words):
     with pytest.raises(BidsBrnnError, match=words):
         case.estimator.estimate(case.data[data], supplied)
-
-
-def _sequence(kind: str) -> PulseSequence:
-    if kind == "gbloch":
-        return hybrid_state_train(n_pulses=100)
-    fisp = jiang_like_train(100)
-    if kind == "fisp":
-        return fisp
-    shape = fisp.flip_angle.shape
-    return PulseSequence(
-        flip_angle=fisp.flip_angle,
-        rf_duration=np.zeros(shape),
-        rf_phase=np.broadcast_to(np.pi * (np.arange(shape[1]) % 2), shape).copy(),
-        repetition_time=fisp.repetition_time,
-        echo_time=fisp.echo_time,
-        gradient=np.where(fisp.inversion, "spoiler", "balanced"),
-        inversion=fisp.inversion,
-        start="thermal",
-    )
-
-
-@pytest.mark.parametrize("kind", list(SIGNALS))
-def test_least_squares_inverts_every_signal_model(kind):
-    model = build_model(kind, _sequence(kind))
-    parameters = model.parameters
-    middle = parameters.to_unit(parameters.start(torch.zeros(1, dtype=torch.float64)))
-    unit = torch.rand(8, len(parameters), generator=torch.Generator().manual_seed(3)).double()
-    truth = parameters.from_unit((middle * (0.9 + 0.2 * unit)).clamp(0.01, 0.99))
-    known = {name: truth[:, parameters.index((name,))[0]]
-             for name in parameters.select("supplied").names}  # fmt: skip
-    start = parameters.from_unit((parameters.to_unit(truth) * 1.02).clamp(0, 1))
-    data = (2 - 1j) * model(truth)
-    result = ESTIMATORS["nlls"](model, n_starts=1).estimate(data, known, start=start)
-    assert (result.quality["stop"] == 1).all()
-    # Limited by the compiled models (derivatives to 1e-5), and by how well they determine theta.
-    torch.testing.assert_close(
-        parameters.to_unit(result.theta), parameters.to_unit(truth), rtol=0, atol=1e-4
-    )
-    assert (result.m0 - (2 - 1j)).abs().max() < 1e-3

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import os
 import uuid
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -25,39 +22,10 @@ _log = logging.getLogger(__name__)
 _FORMAT = 1
 
 
-class _OpaqueError(Exception):
-    """Something whose content cannot be told from its fields."""
-
-
 def dictionary_key(model: SignalModel, theta: Tensor, rank: int | None, dtype: torch.dtype) -> str:
     """Changes with the sequence, every option of the model, the atoms and the version."""
-    try:
-        content = _describe(model)
-    except _OpaqueError:
-        content = model_key(model)  # by what it does
     options = (rank, str(dtype))
-    return content_key(_FORMAT, bids_brnn.__version__, content, options, theta)[:32]
-
-
-def _describe(value: object) -> object:
-    digest = getattr(value, "digest", None)
-    if isinstance(digest, str):
-        return (type(value).__name__, digest)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [field for field in dataclasses.fields(value) if field.compare]
-        parts = tuple((field.name, _describe(getattr(value, field.name))) for field in fields)
-        return (type(value).__qualname__, parts)
-    if isinstance(value, np.ndarray):
-        return _describe(torch.from_numpy(value))
-    if isinstance(value, Tensor):
-        return content_key(value)
-    if value is None or isinstance(value, str | bool | int | float | complex):
-        return repr(value)
-    if isinstance(value, Mapping):
-        return tuple((repr(key), _describe(part)) for key, part in sorted(value.items()))
-    if isinstance(value, Sequence):
-        return tuple(_describe(part) for part in value)
-    raise _OpaqueError
+    return content_key(_FORMAT, bids_brnn.__version__, model_key(model), options, theta)[:32]
 
 
 def load(folder: Path, key: str, device: torch.device) -> Dictionary | None:
@@ -65,7 +33,8 @@ def load(folder: Path, key: str, device: torch.device) -> Dictionary | None:
     path = _path(folder, key)
     try:
         with safe_open(path, framework="pt", device=str(device)) as stored:
-            parts = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            # Copied: in the file, numbers lie where complex128 must not.
+            parts = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118
         return Dictionary(
             parts["theta"],
             torch.view_as_complex(parts["coefficients"]),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +11,10 @@ import torch
 from torch import Tensor
 
 from bids_brnn.errors import DataError
-from bids_brnn.estimators.base import Estimate
-from bids_brnn.estimators.checkpoint import Checkpoint, content_key
-from bids_brnn.estimators.dictionary.atoms import Dictionary, Tangents, default_atoms, simulate
-from bids_brnn.estimators.dictionary.cache import dictionary_key, load, store
+from bids_brnn.estimators.base import Estimate, Progress
+from bids_brnn.estimators.checkpoint import Checkpoint, run_key
+from bids_brnn.estimators.dictionary.atoms import Dictionary, Tangents, default_atoms
+from bids_brnn.estimators.dictionary.library import Library, b1_groups
 from bids_brnn.estimators.dictionary.refine import (
     Explained,
     better_of,
@@ -23,25 +22,17 @@ from bids_brnn.estimators.dictionary.refine import (
     standard_deviation,
     step,
 )
-from bids_brnn.estimators.dictionary.results import Maps
+from bids_brnn.estimators.results import Results
 from bids_brnn.estimators.voxels import (
-    Progress,
-    blocks,
     check_data,
     known_values,
-    real_dtype,
+    noise_levels,
     take,
-    usable_voxels,
-    within_bounds,
+    voxels_to_estimate,
 )
 from bids_brnn.information.noise import residual_noise
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import SignalModel
-
-_log = logging.getLogger(__name__)
-
-_B1_STEP = 0.05
-"""Width of automatic B1 bins; what is left is corrected by the refinement."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +67,6 @@ class DictionaryEstimator:
     """Voxels estimated together; does not change the result."""
     cache_dir: Path | str | None = None
     """Folder for simulated dictionaries, shared by all runs and jobs; none by default."""
-    progress: Progress | None = None
-    """Called with the voxels done and their number where ``estimate`` gets nothing else."""
     channels: int = 2
     """Noise channels of a value: 2 for complex data, 1 where model and data are magnitudes."""
     name: str = field(default="dict", init=False)
@@ -114,20 +103,8 @@ class DictionaryEstimator:
     ) -> Estimate:
         """Estimate parameters of ``data`` ``(V, R)`` complex.
 
-        Parameters
-        ----------
-        data
-            Coefficients or time frames, whatever the model produces.
-        supplied
-            Known values ``(V,)`` by parameter name. B1 selects the bin; any other only enters the
-            refinement.
-        sigma
-            Noise standard deviation per channel, scalar or ``(V,)``; by default, and where it is
-            not positive, taken from the residual of each voxel.
-        progress
-            Called after every block with the voxels done and their number.
-        checkpoint
-            Keeps partial results on disk and goes on from those of an interrupted run.
+        B1, where it is supplied, selects the bin; any other value only enters the refinement. See
+        :meth:`Estimator.estimate <bids_brnn.estimators.base.Estimator.estimate>`.
 
         Raises
         ------
@@ -138,45 +115,23 @@ class DictionaryEstimator:
         """
         check_data(data, self.model.n_samples)
         known = known_values(self.parameters, supplied, data)
-        noise = torch.as_tensor(0.0 if sigma is None else sigma, device=data.device).reshape(-1)
-        if noise.shape[0] not in (1, len(data)):
-            raise DataError(f"sigma has {noise.shape[0]} values for {len(data)} voxels")
-        usable = usable_voxels(data) & within_bounds(self.parameters, known, data)
-        voxels = torch.nonzero(usable)[:, 0]
-        if len(voxels) < len(data):
-            _log.warning("%d of %d voxels cannot be estimated", len(data) - len(voxels), len(data))
-        groups = list(self._bins(voxels, known))
-        order = torch.cat([members for _, members in groups]) if groups else voxels
-        maps = Maps(data, len(self.parameters), with_std=self.with_std)
-        key = "" if checkpoint is None else self._key(data, known, noise)
-        resumed = 0 if checkpoint is None else maps.restore(order, checkpoint.load(key))
-        report = progress or self.progress
-        done = 0
-        for b1, members in groups:
-            for rows in blocks(len(members), self.block_size):
-                block = members[rows]
-                done += len(block)
-                if done <= resumed:
-                    continue
-                here = {column: take(values, block) for column, values in known.items()}
-                maps.put(block, self._estimate_block(data[block], here, take(noise, block), b1))
-                if checkpoint is not None and checkpoint.due():
-                    checkpoint.save(maps.stored(order[:done]), key)
-                if report is not None:
-                    report(done, len(voxels))
-        return maps.estimate()
-
-    def _key(self, data: Tensor, known: Mapping[int, Tensor], noise: Tensor) -> str:
-        """Changes with anything that changes the result or its order."""
-        dtype = real_dtype(data)
-        options = (self.b1_bins, self.refine, self.with_std, self.block_size)
-        return content_key(
-            dictionary_key(self.model, self._atoms, self.rank, dtype),
-            options,
-            data,
-            noise,
-            *(part for item in sorted(known.items()) for part in item),
-        )
+        noise = noise_levels(sigma, data)
+        voxels = voxels_to_estimate(self.parameters, known, data)
+        key = ""
+        if checkpoint is not None:
+            key = run_key(self, data, known, noise, without=("cache_dir",))
+        results = Results(data, len(self.parameters), {"match": None}, with_std=self.with_std)
+        parts = [
+            (b1, block)
+            for b1, members in b1_groups(self.parameters, voxels, known, self.b1_bins)
+            for block in members.split(self.block_size)
+        ]
+        blocks = [block for _, block in parts]
+        for number, block in results.remaining(blocks, progress, checkpoint, key):
+            b1, _ = parts[number]
+            here = {column: take(values, block) for column, values in known.items()}
+            results.put(block, self._estimate_block(data[block], here, take(noise, block), b1))
+        return results.estimate()
 
     @cached_property
     def _atoms(self) -> Tensor:
@@ -186,66 +141,17 @@ class DictionaryEstimator:
         return atoms.detach().to("cpu", torch.float64)
 
     @cached_property
-    def _dictionaries(self) -> dict[object, tuple[Dictionary, Tangents]]:
-        return {}
-
-    def _bins(
-        self, voxels: Tensor, known: Mapping[int, Tensor]
-    ) -> Iterator[tuple[float | None, Tensor]]:
-        """Voxels that share a dictionary, with its B1 (None: the atoms are used as they are)."""
-        column = self.parameters.names.index("B1") if "B1" in self.parameters.names else -1
-        if column not in known:
-            yield None, voxels
-            return
-        values = take(known[column], voxels)
-        if known[column].shape[0] == 1 and self.b1_bins is None:
-            yield float(known[column]), voxels
-            return
-        bins = torch.tensor(self._b1_values(column), dtype=torch.float64, device=voxels.device)
-        nearest = torch.bucketize(values.contiguous(), (bins[1:] + bins[:-1]) / 2)
-        for index in torch.unique(nearest).tolist():
-            yield float(bins[index]), voxels[nearest == index]
-
-    def _b1_values(self, column: int) -> list[float]:
-        if self.b1_bins is not None:
-            return sorted(float(value) for value in self.b1_bins)
-        item = self.parameters.items[column]
-        first, last = round(item.lower / _B1_STEP), round(item.upper / _B1_STEP)
-        return [round(step * _B1_STEP, 10) for step in range(first, last + 1)]
-
-    def _dictionary(self, b1: float | None, like: Tensor) -> tuple[Dictionary, Tangents]:
-        """Simulated or read on first use; kept for all further voxels."""
-        dtype = real_dtype(like)
-        if (b1, dtype, like.device) in self._dictionaries:
-            return self._dictionaries[b1, dtype, like.device]
-        atoms = self._atoms
-        if b1 is not None:
-            atoms = atoms.clone()
-            atoms[:, self.parameters.names.index("B1")] = b1
-            if self.atoms is not None:
-                atoms = torch.unique(atoms, dim=0)
-        key = dictionary_key(self.model, atoms, self.rank, dtype)
+    def library(self) -> Library:
+        """The dictionaries."""
         folder = None if self.cache_dir is None else Path(self.cache_dir)
-        made = None if folder is None else load(folder, key, like.device)
-        if made is None:
-            made = simulate(
-                self.model,
-                atoms.to(like.device),
-                rank=self.rank,
-                dtype=dtype,
-                device=like.device,
-            )
-            if folder is not None:
-                made = store(folder, key, made)
-        found = made, Tangents(self.model, made)
-        self._dictionaries[b1, dtype, like.device] = found
-        return found
+        varies = self.atoms is not None
+        return Library(self.model, self._atoms, self.rank, folder, b1_varies=varies)
 
     def _estimate_block(
         self, data: Tensor, known: dict[int, Tensor], sigma: Tensor, b1: float | None
     ) -> dict[str, Tensor]:
         """Maps of the voxels ``data`` ``(B, N)``."""
-        dictionary, tangents = self._dictionary(b1, data)
+        dictionary, tangents = self.library.at(b1, data)
         data, outside, size = _normalise(data, dictionary.basis)
         index, match = dictionary.best(data)
         atoms = dictionary.theta[index]
@@ -263,7 +169,7 @@ class DictionaryEstimator:
         }
         if self.with_std:
             free = [column for column in range(len(self.parameters)) if column not in known]
-            noise = torch.nan_to_num(sigma, posinf=0.0).clamp_min(0) / size
+            noise = sigma / size
             spare = self.channels * (self.model.n_samples - 1) - len(free)
             from_residual = residual_noise(
                 explained.residual, self.model.n_samples, len(free), channels=self.channels

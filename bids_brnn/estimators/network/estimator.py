@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from bids_brnn.errors import DataError
-from bids_brnn.estimators.base import Estimate
+from bids_brnn.estimators.base import Estimate, Progress
+from bids_brnn.estimators.checkpoint import Checkpoint, run_key
+from bids_brnn.estimators.network.base import TrainedNetwork
+from bids_brnn.estimators.network.devices import on_device
 from bids_brnn.estimators.network.nuisances import least_squares_scale, refine_nuisances
+from bids_brnn.estimators.network.spread import bounded, propagated
+from bids_brnn.estimators.results import Results
 from bids_brnn.estimators.voxels import (
-    Progress,
-    blocks,
     check_data,
     known_values,
-    real_dtype,
+    noise_levels,
     take,
-    usable_voxels,
-    within_bounds,
+    voxels_to_estimate,
 )
-from bids_brnn.information.bounds import covariance
 from bids_brnn.information.noise import residual_noise
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import SignalModel
@@ -36,39 +38,6 @@ _FORWARD_NUMBERS = 2**22
 _MULTIPLE = 64
 """Blocks are padded to multiples of this, so that the arithmetic of a voxel does not depend on
 how many others are in its block."""
-
-
-class NetworkSpecLike(Protocol):
-    """What an estimator needs to know about a network."""
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of the parameters that the network returns."""
-
-    @property
-    def supplied(self) -> tuple[str, ...]:
-        """Names of known parameters that are inputs."""
-
-    @property
-    def n_coefficients(self) -> int:
-        """Complex values per voxel."""
-
-
-class TrainedNetwork(Protocol):
-    """A network such as ``CoefficientNetwork``, in evaluation mode."""
-
-    @property
-    def spec(self) -> NetworkSpecLike:
-        """Shape and names."""
-
-    def prepare(self, coefficients: Tensor, supplied: Mapping[str, Tensor]) -> Tensor:
-        """Real inputs of complex coefficients."""
-
-    def standardised(self, inputs: Tensor) -> Tensor:
-        """Inputs of zero mean and unit spread in the training data."""
-
-    def __call__(self, inputs: Tensor) -> Tensor:
-        """Parameters in SI units."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,8 +107,11 @@ class NetworkEstimator:
         *,
         sigma: float | Tensor | None = None,
         progress: Progress | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Estimate:
-        """Estimate parameters of ``data`` ``(V, R)`` complex; see ``estimators.base``.
+        """Estimate parameters of ``data`` ``(V, R)`` complex, in float32 or below.
+
+        See :meth:`Estimator.estimate <bids_brnn.estimators.base.Estimator.estimate>`.
 
         Raises
         ------
@@ -150,43 +122,56 @@ class NetworkEstimator:
         """
         check_data(data, self.n_values)
         known = known_values(self.parameters, supplied, data)
-        usable = usable_voxels(data) & within_bounds(self.parameters, known, data)
-        noise = None if sigma is None else torch.as_tensor(sigma).to(data.device, torch.float32)
-        maps = _Maps(data, len(self.parameters), with_std=self.spread != "none")
+        noise = noise_levels(sigma, data)
+        voxels = voxels_to_estimate(self.parameters, known, data)
+        here = self._on(data.device)
+        key = "" if checkpoint is None else run_key(self, data, known, noise)
+        with_std = self.spread != "none"
+        results = Results(data, len(self.parameters), {"distance": None}, with_std=with_std)
         size = self.block_size or max(_MULTIPLE, _FORWARD_NUMBERS // 512)
-        for rows in blocks(data.shape[0], size):
-            index = torch.nonzero(usable[rows])[:, 0] + rows.start
-            if len(index):
-                values = {column: take(values, index).float() for column, values in known.items()}
-                level = None if noise is None else take(noise.reshape(-1), index)
-                self._block(maps, index, data[index], values, level)
-            if progress is not None:
-                progress(rows.stop, data.shape[0])
-        return maps.result()
+        edges = torch.arange(0, len(data), size, device=data.device)[1:]
+        blocks = voxels.tensor_split(torch.searchsorted(voxels, edges).cpu())
+        for _, block in results.remaining(blocks, progress, checkpoint, key):
+            values = {column: take(values, block) for column, values in known.items()}
+            results.put(block, here._estimate_block(data[block], values, take(noise, block)))
+        return results.estimate()
 
-    def _block(
-        self,
-        maps: _Maps,
-        index: Tensor,
-        data: Tensor,
-        known: Mapping[int, Tensor],
-        sigma: Tensor | None,
-    ) -> None:
+    @cached_property
+    def _copies(self) -> dict[torch.device, NetworkEstimator]:
+        return {}
+
+    def _on(self, device: torch.device) -> NetworkEstimator:
+        """The same estimator with its weights on ``device``."""
+        if device not in self._copies:
+            network, model = on_device(self.network, device), on_device(self.model, device)
+            self._copies[device] = replace(self, network=network, model=model)
+        return self._copies[device]
+
+    def _estimate_block(
+        self, data: Tensor, known: Mapping[int, Tensor], noise: Tensor
+    ) -> dict[str, Tensor]:
+        """Maps of the voxels ``data`` ``(v, R)``; ``noise`` ``(v,)`` is 0 where not known."""
         coefficients, size = _rotated(data, self.rotation)
-        theta, inputs = self._theta(coefficients, known)
+        narrow = {column: values.float() for column, values in known.items()}
+        theta, inputs = self._theta(coefficients, narrow)
         nuisances = [c for c in self.parameters.columns("nuisance") if c not in known]
         theta, signal = refine_nuisances(
             self.model, coefficients, theta, nuisances, steps=self.nuisance_steps
         )
         m0, rest = least_squares_scale(signal, coefficients)
-        if sigma is None:
-            sigma = residual_noise(rest, signal.shape[-1], len(self._free(known)))
-            noise = m0.abs() / self.lowest_snr
-        else:
-            sigma = noise = sigma / size
-        std = self._std(coefficients, theta, known, m0, sigma) if maps.std is not None else None
-        distance = self._distance(inputs, rest, noise)
-        maps.put(index, theta, m0 * size, rest, std, distance)
+        sigma = (noise.to(size.dtype) / size).float()
+        found = residual_noise(rest, signal.shape[-1], len(self._free(known)))
+        excused = torch.where(noise > 0, sigma, m0.abs() / self.lowest_snr)
+        maps = {
+            "theta": _with_known(theta, known),
+            "m0": m0.to(data.dtype) * size,
+            "residual": rest,
+            "distance": self._distance(inputs, rest, excused),
+        }
+        if self.spread != "none":
+            sigma = torch.where(noise > 0, sigma, found)
+            maps["std"] = self._std(coefficients, theta, narrow, m0, sigma)
+        return maps
 
     def _free(self, known: Mapping[int, Tensor]) -> list[int]:
         wanted = self.parameters.columns("estimated", "nuisance")
@@ -235,37 +220,25 @@ class NetworkEstimator:
         std = torch.full_like(theta, torch.nan)
         if self.spread == "bound":
             free = self._free(known)
-            bound = self.bound(theta, free)
-            std[:, free] = bound.sqrt() * (sigma / m0.abs())[:, None]
+            relative = (sigma / m0.abs())[:, None]
+            std[:, free] = bounded(self.model, theta, free) * relative
         else:
-            std[:, self.parameters.index(self.network.spec.outputs)] = (
-                self._propagated(coefficients, known) * sigma[:, None]
-            )
+            outputs = self.parameters.index(self.network.spec.outputs)
+            std[:, outputs] = self._propagated(coefficients, known) * sigma[:, None]
         for column in known:
             std[:, column] = 0
         return std
 
-    def bound(self, theta: Tensor, free: list[int]) -> Tensor:
-        """Cramer-Rao bound ``(v, len(free))`` at M0 = 1 and noise of sd 1 per channel."""
-        signal, derivatives = self.model.linearize(theta)
-        bound: Tensor = covariance(signal, derivatives[..., free]).diagonal(dim1=-2, dim2=-1)
-        result: Tensor = bound.to(theta)
-        return result
-
     def _propagated(self, coefficients: Tensor, known: Mapping[int, Tensor]) -> Tensor:
-        """``(v, outputs)``: norm of the gradient with respect to all noise channels."""
-        channels = torch.view_as_real(coefficients).detach().requires_grad_()
+        """Standard deviations of the outputs ``(v, outputs)`` at noise of sd 1 per channel."""
         names = self.parameters.names
         extra = {names[column]: values for column, values in known.items()}
-        with torch.enable_grad():
-            turned = torch.view_as_complex(channels)
-            inputs = self.network.prepare(turned, self._inputs_known(extra, turned))
-            outputs = self.network(inputs)
-            columns = [
-                torch.autograd.grad(outputs[:, column].sum(), channels, retain_graph=True)[0]
-                for column in range(outputs.shape[-1])
-            ]
-        return torch.stack([column.square().sum((-1, -2)).sqrt() for column in columns], dim=-1)
+
+        def forward(coefficients: Tensor) -> Tensor:
+            inputs = self.network.prepare(coefficients, self._inputs_known(extra, coefficients))
+            return self.network(inputs)
+
+        return propagated(forward, coefficients)
 
     def _distance(self, inputs: Tensor, rest: Tensor, sigma: Tensor) -> Tensor:
         """1 at the 99th percentile of the training data; ``rest`` and ``sigma`` are relative."""
@@ -282,38 +255,21 @@ class NetworkEstimator:
 
 def _rotated(data: Tensor, rotation: Tensor | None) -> tuple[Tensor, Tensor]:
     """Coefficients of unit norm in the basis of training (complex64), and their norms."""
+    channels = torch.view_as_real(data.resolve_conj())
+    # A power of two first, which is exact, so that squares stay in the range of numbers.
+    largest = channels.abs().amax((-1, -2))
+    power = largest / (2 * torch.frexp(largest).mantissa)
+    data = torch.view_as_complex(channels / power[:, None, None])
     size = data.abs().square().sum(-1).sqrt()
     unit = (data / size[:, None]).to(torch.complex64)
     if rotation is not None:
         unit = unit @ rotation.to(unit)
-    return unit, size.to(torch.float32)
+    return unit, size * power
 
 
-class _Maps:
-    """Result of all voxels, NaN until a block fills its rows."""
-
-    def __init__(self, data: Tensor, n_parameters: int, *, with_std: bool) -> None:
-        real = torch.full((data.shape[0],), torch.nan, dtype=real_dtype(data), device=data.device)
-        self.theta = real[:, None].repeat(1, n_parameters)
-        self.std = self.theta.clone() if with_std else None
-        self.residual, self.distance = real.clone(), real.clone()
-        self.m0 = torch.complex(real, real)
-
-    def put(
-        self,
-        index: Tensor,
-        theta: Tensor,
-        m0: Tensor,
-        residual: Tensor,
-        std: Tensor | None,
-        distance: Tensor,
-    ) -> None:
-        self.theta[index] = theta.to(self.theta)
-        self.m0[index] = m0.to(self.m0)
-        self.residual[index] = residual.to(self.residual)
-        self.distance[index] = distance.to(self.distance)
-        if self.std is not None and std is not None:
-            self.std[index] = std.to(self.std)
-
-    def result(self) -> Estimate:
-        return Estimate(self.theta, self.m0, self.residual, self.std, {"distance": self.distance})
+def _with_known(theta: Tensor, known: Mapping[int, Tensor]) -> Tensor:
+    """``theta`` with known values as they were given, in their precision."""
+    wide = theta.double()
+    for column, values in known.items():
+        wide[:, column] = values
+    return wide

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,43 +9,27 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-import bids_brnn
 from bids_brnn.errors import DataError
-from bids_brnn.estimators.base import Estimate, Estimator
+from bids_brnn.estimators.base import Estimate, Estimator, Progress
 from bids_brnn.estimators.candidates import default_candidates
-from bids_brnn.estimators.checkpoint import Checkpoint, content_key, model_key
+from bids_brnn.estimators.checkpoint import Checkpoint, run_key
 from bids_brnn.estimators.nlls.problem import Problem
-from bids_brnn.estimators.nlls.results import (
-    STOP_REASONS,
-    block_maps,
-    bounds_hit,
-    done_rows,
-    empty_maps,
-    on_bound,
-    resume,
-)
-from bids_brnn.estimators.nlls.solver import (
-    ITERATION_LIMIT,
-    Solution,
-    StoppingRule,
-    better_of,
-)
+from bids_brnn.estimators.nlls.results import QUALITY, STOP_REASONS, block_maps, bounds_hit
+from bids_brnn.estimators.nlls.search import Choose, first_starts, search
+from bids_brnn.estimators.nlls.solver import StoppingRule
 from bids_brnn.estimators.nlls.starts import Candidates, Starts
+from bids_brnn.estimators.results import Results
 from bids_brnn.estimators.voxels import (
-    Progress,
-    blocks,
     check_data,
     known_values,
+    noise_levels,
     take,
-    usable_voxels,
-    within_bounds,
+    voxels_to_estimate,
 )
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import SignalModel
 
 __all__ = ["STOP_REASONS", "NllsEstimator", "bounds_hit"]
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +88,17 @@ class NllsEstimator:
         return self.model.parameters
 
     @cached_property
-    def _candidates(self) -> Candidates:
+    def _candidates(self) -> dict[torch.device, Candidates]:
+        """By the device of the data, made when first used."""
+        return {}
+
+    def _candidates_on(self, device: torch.device) -> Candidates:
+        if device not in self._candidates:
+            self._candidates[device] = self._simulated.to(device)
+        return self._candidates[device]
+
+    @cached_property
+    def _simulated(self) -> Candidates:
         theta = self.start if isinstance(self.start, Tensor) else None
         if theta is None:
             theta = default_candidates(self.parameters, self.seed)
@@ -123,22 +116,8 @@ class NllsEstimator:
     ) -> Estimate:
         """Estimate parameters of ``data`` ``(V, R)`` complex.
 
-        Parameters
-        ----------
-        data
-            Coefficients or time frames, whatever the model produces.
-        supplied
-            Known values ``(V,)`` by parameter name; any parameter may be supplied. A voxel whose
-            value is NaN or out of bounds is not estimated.
-        sigma
-            Noise standard deviation per channel, scalar or ``(V,)``; by default, and where it is
-            not positive, taken from the residual of each voxel.
-        start
-            Start values ``(V, P)`` in place of those of the estimator; NaN where there is none.
-        progress
-            Called after every block with the voxels done and their number.
-        checkpoint
-            Keeps partial results on disk and goes on from those of an interrupted run.
+        ``start`` ``(V, P)`` takes the place of the start values of the estimator, NaN where there
+        is none; see :meth:`Estimator.estimate` for everything else.
 
         Raises
         ------
@@ -148,40 +127,21 @@ class NllsEstimator:
             If a supplied name is no parameter of the model.
         """
         inputs = self._inputs(data, supplied, sigma, start)
-        usable = usable_voxels(data) & within_bounds(self.parameters, inputs.known, data)
-        voxels = torch.nonzero(usable)[:, 0]
-        if len(voxels) < len(data):
-            _log.warning(
-                "%d of %d voxels cannot be estimated",
-                len(data) - len(voxels),
-                len(data),
-            )
-        maps = empty_maps(data, len(self.parameters))
+        voxels = voxels_to_estimate(self.parameters, inputs.known, data)
         key = "" if checkpoint is None else self._key(inputs, voxels)
-        first = 0 if checkpoint is None else resume(maps, checkpoint.load(key), voxels)
-        for rows in blocks(len(voxels), self.block_size):
-            if rows.start < first:
-                continue
-            for name, values in self._estimate_block(inputs, voxels[rows]).items():
-                maps[name][voxels[rows]] = values.to(maps[name].dtype)
-            if checkpoint is not None and checkpoint.due():
-                checkpoint.save(done_rows(maps, voxels[: rows.stop]), key)
-            if progress is not None:
-                progress(rows.stop, len(voxels))
-        return Estimate(
-            maps.pop("theta"),
-            maps.pop("m0"),
-            maps.pop("residual"),
-            maps.pop("std"),
-            maps,
-        )
+        results = Results(data, len(self.parameters), QUALITY)
+        blocks = voxels.split(self.block_size)
+        for _, block in results.remaining(blocks, progress, checkpoint, key):
+            results.put(block, self._estimate_block(inputs, block))
+        return results.estimate()
 
     def start_points(self, data: Tensor, supplied: Mapping[str, Tensor] | None = None) -> Tensor:
         """First start ``(V, P)`` of each voxel of ``data``; every voxel must be usable."""
         inputs = self._inputs(data, supplied, None, None)
         voxels = torch.arange(len(data), device=data.device)
         problem, _ = self._problem(inputs, voxels)
-        return self.parameters.from_unit(self._first(problem, self._given(inputs, voxels))[0])
+        given = self._given(inputs, voxels)
+        return self.parameters.from_unit(first_starts(problem, self._choice(problem), given)[0])
 
     def _inputs(
         self,
@@ -196,36 +156,26 @@ class NllsEstimator:
                 f"start values have shape {tuple(start.shape)}; "
                 f"{(len(data), len(self.parameters))} is needed"
             )
-        noise = torch.as_tensor(0.0 if sigma is None else sigma, device=data.device).reshape(-1)
-        if noise.shape[0] not in (1, len(data)):
-            raise DataError(f"sigma has {noise.shape[0]} values for {len(data)} voxels")
+        noise = noise_levels(sigma, data).to(torch.float64)
         known = known_values(self.parameters, supplied, data)
-        return _Inputs(data, known, dict(supplied or {}), noise.to(torch.float64), start)
+        start = None if start is None else start.to(data.device)
+        near = {name: values.to(data.device) for name, values in (supplied or {}).items()}
+        return _Inputs(data, known, near, noise, start)
 
     def _key(self, inputs: _Inputs, voxels: Tensor) -> str:
-        """Changes with anything that changes the result or its order."""
         start: object = self.start
-        if isinstance(self.start, Estimator):
+        if isinstance(start, Estimator):
             # What it does stands for what it is.
             some = self._given(inputs, voxels[:16])
             start = None if some is None else torch.round(some * 1e6)
-        return content_key(
-            bids_brnn.__version__,
-            model_key(self.model),
-            (
-                self.max_iterations,
-                self.tolerance,
-                self.n_starts,
-                self.retry_residual,
-                self.single,
-                self.seed,
-            ),
-            self.block_size,
-            *(part for item in sorted(inputs.known.items()) for part in item),
+        return run_key(
+            self,
             inputs.data,
+            inputs.known,
             inputs.sigma,
             inputs.start,
             start,
+            without=("start",),
         )
 
     def _given(self, inputs: _Inputs, voxels: Tensor) -> Tensor | None:
@@ -243,7 +193,16 @@ class NllsEstimator:
     def _estimate_block(self, inputs: _Inputs, voxels: Tensor) -> dict[str, Tensor]:
         """Maps of ``voxels``."""
         problem, size = self._problem(inputs, voxels)
-        solution, n_starts = self._search(problem, self._given(inputs, voxels))
+        solution, n_starts = search(
+            problem,
+            self._choice(problem),
+            self._given(inputs, voxels),
+            StoppingRule(self.max_iterations, self.tolerance),
+            n_starts=self.n_starts,
+            high_residual=self.retry_residual,
+            # Values given by hand are; an estimator may be in the wrong one of several minima.
+            trusted=not isinstance(self.start, Estimator),
+        )
         return block_maps(problem, solution, n_starts, size)
 
     def _problem(self, inputs: _Inputs, voxels: Tensor) -> tuple[Problem, Tensor]:
@@ -255,66 +214,24 @@ class NllsEstimator:
         norm = data.norm(dim=-1, keepdim=True)
         size = (largest * norm)[:, 0]
         known = {column: take(values, voxels) for column, values in inputs.known.items()}
-        sigma = torch.nan_to_num(take(inputs.sigma, voxels), posinf=0.0).clamp_min(0)
+        sigma = take(inputs.sigma, voxels)
         single = inputs.data.dtype == torch.complex64 if self.single is None else self.single
         precision = torch.float32 if single else torch.float64
         return Problem(self.model, data / norm, known, (sigma / size) ** 2, precision), size
 
-    def _first(self, problem: Problem, given: Tensor | None) -> tuple[Tensor, Starts | None]:
-        """First start of every voxel, ``(B, P)`` in unit coordinates, and the choice there was."""
-        if given is not None and not bool(given.isnan().any()):
-            return given, None
-        voxels = torch.arange(len(problem.data), device=problem.data.device)
-        choice = self._choice(problem, voxels)
-        point = choice.take_best()[0]
-        return point if given is None else torch.where(given.isnan(), point, given), choice
-
-    def _search(self, problem: Problem, given: Tensor | None) -> tuple[Solution, Tensor]:
-        """First start of all voxels, further starts of doubtful ones."""
-        free, rule = problem.free, StoppingRule(self.max_iterations, self.tolerance)
-        voxels = torch.arange(len(problem.data), device=problem.data.device)
-        start, choice = self._first(problem, given)
-        solution = problem.minimise(voxels, start[:, free], rule)
-        n_starts = torch.ones_like(voxels)
-        if self.n_starts == 1:
-            return solution, n_starts
-        doubt = self._poor(problem, solution) | torch.cat(on_bound(solution.unit), -1).any(-1)
-        if choice is None:
-            # Values given by hand are trusted where they fit; an estimator may be in the wrong
-            # one of several minima.
-            if not isinstance(self.start, Estimator):
-                voxels, doubt = voxels[doubt], doubt[doubt]
-            choice = self._choice(problem, voxels)
-        choice.discard(problem.reached(solution.rows(voxels), voxels, choice.unit[..., free]))
-        for _ in range(1, self.n_starts):
-            point, promise = choice.take_best()
-            cost = solution.quadratic.cost[voxels]
-            again = torch.isfinite(promise) & (doubt | ~(promise >= cost))
-            voxels, choice, point = voxels[again], choice.rows(again), point[again]
-            if len(voxels) == 0:
-                break
-            second = problem.minimise(voxels, point[:, free], rule)
-            n_starts[voxels] += 1
-            choice.discard(problem.reached(second, voxels, choice.unit[..., free]))
-            solution = better_of(solution, voxels, second)
-            # A bound that a second start confirms is believed.
-            doubt = self._poor(problem, solution)[voxels]
-        return solution, n_starts
-
-    def _choice(self, problem: Problem, voxels: Tensor) -> Starts:
+    def _choice(self, problem: Problem) -> Choose:
+        """Picks start candidates for voxels of ``problem``; simulates them when first asked."""
+        device = problem.data.device
         lower, upper = self.parameters.bounds(problem.variance)
-        known = {
-            column: (values[voxels] - lower[column]) / (upper[column] - lower[column])
-            for column, values in problem.known.items()
-        }
-        return self._candidates.starts(problem.data[voxels], known)
 
-    def _poor(self, problem: Problem, solution: Solution) -> Tensor:
-        """Voxels that do not fit or did not converge."""
-        cost = solution.quadratic.cost
-        explained = 4 * problem.variance * max(problem.degrees, 1)
-        high = torch.where(explained > 0, cost > explained, cost > self.retry_residual**2)
-        return high | (solution.reason >= ITERATION_LIMIT)
+        def choose(voxels: Tensor) -> Starts:
+            known = {
+                column: (values[voxels] - lower[column]) / (upper[column] - lower[column])
+                for column, values in problem.known.items()
+            }
+            return self._candidates_on(device).starts(problem.data[voxels], known)
+
+        return choose
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bids_brnn.estimators.nlls.solver import (
-    Quadratic,
-    Solution,
-    StoppingRule,
-    expand_cost,
-    minimise,
-    noise_variance,
-)
+from bids_brnn.estimators.nlls.cost import Quadratic, expand_cost
+from bids_brnn.estimators.nlls.solver import Solution, StoppingRule, minimise, noise_variance
 from bids_brnn.signals.base import SignalModel
 
 

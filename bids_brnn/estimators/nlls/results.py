@@ -17,7 +17,6 @@ from bids_brnn.estimators.nlls.solver import (
     Solution,
     noise_variance,
 )
-from bids_brnn.estimators.voxels import real_dtype
 from bids_brnn.information.bounds import inverse_information
 from bids_brnn.parameters import ParameterSet
 
@@ -31,6 +30,11 @@ STOP_REASONS: Mapping[int, str] = {
     STALLED: "no step lowers the cost, though the derivatives promise it",
 }
 """Meaning of the values of ``quality["stop"]``."""
+
+QUALITY: Mapping[str, torch.dtype] = dict.fromkeys(
+    ("iterations", "stop", "at_bound", "starts"), torch.int32
+)
+"""Further maps; those of a voxel that is not estimated hold :data:`INVALID`."""
 
 _AT_BOUND = 1e-6
 """Distance to a bound, in units of the interval, that counts as being on it."""
@@ -89,35 +93,3 @@ def bounds_hit(at_bound: Tensor, parameters: ParameterSet) -> dict[str, tuple[Te
         name: ((at_bound >> column & 1).bool(), (at_bound >> (n + column) & 1).bool())
         for column, name in enumerate(parameters.names)
     }
-
-
-def empty_maps(data: Tensor, n_parameters: int) -> dict[str, Tensor]:
-    """Maps of voxels that are not estimated."""
-    n, device, real = len(data), data.device, real_dtype(data)
-    maps = {
-        "theta": torch.full((n, n_parameters), torch.nan, dtype=real, device=device),
-        "std": torch.full((n, n_parameters), torch.nan, dtype=real, device=device),
-        "m0": torch.full((n,), torch.nan, dtype=data.dtype, device=device),
-        "residual": torch.full((n,), torch.nan, dtype=real, device=device),
-    }
-    for name in ("iterations", "stop", "at_bound", "starts"):
-        maps[name] = torch.full((n,), INVALID, dtype=torch.int32, device=device)
-    return maps
-
-
-def done_rows(maps: dict[str, Tensor], voxels: Tensor) -> dict[str, Tensor]:
-    """Maps of the voxels that are done, in a form that can be stored."""
-    done = {name: values[voxels] for name, values in maps.items()}
-    done["m0"] = torch.view_as_real(done["m0"])
-    return done
-
-
-def resume(maps: dict[str, Tensor], stored: dict[str, Tensor], voxels: Tensor) -> int:
-    """Fill in what an earlier run has done; returns how many of ``voxels`` that is."""
-    if not stored:
-        return 0
-    done = len(stored["residual"])
-    stored["m0"] = torch.view_as_complex(stored["m0"])
-    for name, values in stored.items():
-        maps[name][voxels[:done]] = values.to(maps[name].device)
-    return done

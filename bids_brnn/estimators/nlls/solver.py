@@ -2,19 +2,19 @@
 
 Every problem of a batch has its own damping, converges on its own and then leaves the batch.
 Coordinates are fractions of the interval between the bounds ("unit"), so that 1e-5 s and 100 1/s
-count alike. References: Golub & Pereyra, SIAM J Numer Anal 1973;10:413 (variable projection) with
-Kaufman's simplified Jacobian (BIT 1975;15:49); Nielsen's rule for the damping (IMM-REP-1999-05).
+count alike. Reference: Nielsen's rule for the damping (IMM-REP-1999-05).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from bids_brnn.estimators.nlls.box import box_step, decrease
+from bids_brnn.estimators.nlls.cost import Quadratic
 
 CONVERGED, RESOLVED, ITERATION_LIMIT, NOT_FINITE, STALLED = 1, 2, 3, 4, 5
 """Reasons to stop."""
@@ -30,78 +30,8 @@ _FLOOR = 1e-20
 """Cost, relative to the energy of the data, below which there is only round-off."""
 
 
-@dataclass(frozen=True)
-class Quadratic:
-    """The cost ``|y - m0 s|^2`` of ``B`` voxels and its Gauss-Newton expansion.
-
-    ``cost(x + d) ~ cost + 2 gradient.d + d.information.d``
-    """
-
-    cost: Tensor
-    """``(B,)``."""
-    m0: Tensor
-    """``(B,)`` complex: best scale."""
-    gradient: Tensor
-    """``(B, F)``."""
-    information: Tensor
-    """``(B, F, F)``: Fisher information for noise of standard deviation 1 per channel."""
-
-    def rows(self, rows: Tensor) -> Quadratic:
-        """The voxels ``rows`` (indices or flags)."""
-        return Quadratic(*(getattr(self, field.name)[rows] for field in fields(self)))
-
-    def put(self, rows: Tensor, other: Quadratic) -> None:
-        """Overwrite the voxels ``rows`` in place."""
-        for field in fields(self):
-            getattr(self, field.name)[rows] = getattr(other, field.name)
-
-    def finite(self) -> Tensor:
-        """``(B,)`` flags of voxels whose expansion holds no NaN or infinity."""
-        flat = torch.cat([self.gradient, self.information.flatten(1)], dim=-1)
-        return torch.isfinite(self.cost) & torch.isfinite(flat).all(-1)
-
-
 Expand = Callable[[Tensor, Tensor], Quadratic]
 """(unit coordinates ``(B, F)``, voxels ``(B,)``) -> expansion there."""
-
-
-def expand_cost(signal: Tensor, slopes: Tensor, data: Tensor, scale: Tensor) -> Quadratic:
-    """Expand the cost around ``signal`` after projection of the complex scale.
-
-    Parameters
-    ----------
-    signal, data
-        ``(B, N)`` complex; the signal at M0 = 1.
-    slopes
-        ``(B, N, F)``: derivatives of the signal.
-    scale
-        ``(F,)``: factors that turn them into derivatives with respect to unit coordinates.
-
-    Notes
-    -----
-    With ``P`` the projector orthogonal to ``s``, the residual is ``P y`` and Kaufman's Jacobian
-    ``-m0 P ds/dx``. What it neglects is orthogonal to the residual, so the gradient is exact; the
-    Gram matrix is the Fisher information with M0 unknown. Parameters are real: real parts.
-    """
-    signal = signal.to(torch.complex128)
-    energy = (signal.conj() * signal).real.sum(-1)
-    m0 = (signal.conj() * data).sum(-1) / energy
-    residual = data - m0[:, None] * signal
-    cost = (residual.conj() * residual).real.sum(-1)
-    # Re(a^H b) is the inner product of stacked real and imaginary parts: one real product for
-    # all, several times faster than complex ones.
-    stacked = stack(slopes).to(torch.float64)
-    others = torch.stack([stack(m0.conj()[:, None] * residual), stack(signal), stack(1j * signal)])
-    products = others.movedim(0, 1) @ stacked * scale
-    along = products[:, 1:] / energy.sqrt()[:, None, None]
-    gram = stacked.mT @ stacked * (scale[:, None] * scale) - along.mT @ along
-    size = (m0.conj() * m0).real
-    return Quadratic(cost, m0, -products[:, 0], gram * size[:, None, None])
-
-
-def stack(values: Tensor) -> Tensor:
-    """Real above imaginary parts along axis 1."""
-    return torch.cat([values.real, values.imag], dim=1)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bids_brnn.errors import DataError
 from bids_brnn.estimators.nlls.box import box_step, decrease
-from bids_brnn.estimators.nlls.solver import stack
+from bids_brnn.estimators.nlls.cost import stack
 from bids_brnn.estimators.voxels import blocks
 from bids_brnn.signals.base import SignalModel
 
@@ -96,6 +96,11 @@ class Candidates:
             raise DataError("no start candidate gives a finite signal; check their units")
         unit = parameters.to_unit(theta[good].to(torch.float64)).clamp(0, 1)
         return cls(unit, signal[good], None if slope is None else slope[good])
+
+    def to(self, device: torch.device) -> Candidates:
+        """The same on another device."""
+        slopes = None if self.slopes is None else self.slopes.to(device)
+        return Candidates(self.unit.to(device), self.signal.to(device), slopes)
 
     @cached_property
     def _information(self) -> Tensor:

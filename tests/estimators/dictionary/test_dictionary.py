@@ -13,8 +13,7 @@ from torch import Tensor
 
 from bids_brnn.errors import DataError, ParameterError
 from bids_brnn.estimators.checkpoint import Checkpoint
-from bids_brnn.estimators.dictionary import cache
-from bids_brnn.estimators.dictionary import estimator as dictionary
+from bids_brnn.estimators.dictionary import cache, library
 from bids_brnn.estimators.dictionary.atoms import (
     LOST_ENERGY,
     default_atoms,
@@ -206,11 +205,11 @@ def test_without_derivatives(model, atoms):
     estimator = DictionaryEstimator(model, atoms, refine=0, with_std=False)
     estimate = estimator.estimate(M0 * model(atoms[:5]))
     assert estimate.std is None
-    assert not bool(estimator._dictionary(1.0, estimate.m0)[1]._known.any())
+    assert not bool(estimator.library.at(1.0, estimate.m0)[1]._known.any())
 
 
 def test_automatic_rank_keeps_the_energy_of_the_atoms(model, atoms):
-    made, _ = DictionaryEstimator(model, atoms)._dictionary(1.0, noise(0, 0))
+    made, _ = DictionaryEstimator(model, atoms).library.at(1.0, noise(0, 0))
     frames = model(made.theta)
     lost = 1 - float((made.coefficients.abs() ** 2).sum() / (frames.abs() ** 2).sum())
     assert 0 < lost < LOST_ENERGY
@@ -294,9 +293,9 @@ def test_block_size_changes_nothing_and_progress_counts(model, atoms):
     supplied = {"B1": torch.linspace(0.9, 1.1, 50, dtype=torch.float64)}
     seen: list[tuple[int, int]] = []
     whole = DictionaryEstimator(model, atoms).estimate(data, supplied)
-    parts = DictionaryEstimator(
-        model, atoms, block_size=3, progress=lambda done, total: seen.append((done, total))
-    ).estimate(data, supplied)
+    parts = DictionaryEstimator(model, atoms, block_size=3).estimate(
+        data, supplied, progress=lambda done, total: seen.append((done, total))
+    )
     torch.testing.assert_close(whole.theta, parts.theta, rtol=1e-9, atol=0, equal_nan=True)
     torch.testing.assert_close(whole.std, parts.std, rtol=1e-9, atol=0, equal_nan=True)
     assert seen[-1] == (48, 48)
@@ -348,7 +347,7 @@ def test_cached_dictionary_is_used(model, atoms, tmp_path, monkeypatch):
     def refuse(*_args, **_options):
         raise AssertionError("simulated again")
 
-    monkeypatch.setattr(dictionary, "simulate", refuse)
+    monkeypatch.setattr(library, "simulate", refuse)
     second = DictionaryEstimator(model, atoms, cache_dir=tmp_path).estimate(data)
     torch.testing.assert_close(second.theta, first.theta, rtol=0, atol=0)
     torch.testing.assert_close(second.m0, first.m0, rtol=0, atol=0)
@@ -455,7 +454,7 @@ def test_refuses_what_does_not_fit(model, atoms):
     bad = atoms.clone()
     bad[4, 0] = math.nan
     with pytest.raises(DataError, match=r"atom 5 of the dictionary .* is not finite"):
-        DictionaryEstimator(model, bad, rank=3, b1_bins=None)._dictionary(None, model(atoms[:1]))
+        DictionaryEstimator(model, bad, rank=3, b1_bins=None).library.at(None, model(atoms[:1]))
 
 
 def test_everything_may_be_supplied(model, atoms):

@@ -13,8 +13,11 @@ from torch import Tensor
 
 from bids_brnn.errors import DataError, ParameterError
 from bids_brnn.estimators.base import Estimator
+from bids_brnn.estimators.network.devices import on_device
 from bids_brnn.estimators.network.estimator import NetworkEstimator
 from bids_brnn.information.bounds import cramer_rao_bound
+from bids_brnn.learning.networks import NetworkSpec, build_network
+from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork
 from bids_brnn.parameters import MapItem, Parameter, ParameterSet
 from bids_brnn.signals.base import SignalModel, forward_derivatives
 
@@ -239,6 +242,33 @@ def test_nuisances_are_fitted_to_the_signal_and_estimated_parameters_are_not(tru
     assert result.residual.max() < 0.02
     raw = NetworkEstimator(Careless(), Polynomial(), nuisance_steps=0).estimate(data, supplied)
     torch.testing.assert_close(raw.theta[:, 1], truth[:, 1] + 0.3, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-40, 1e-30, 1e30])
+def test_any_scale_of_single_precision(truth, scale):
+    data, supplied = _data(truth, 0.01)
+    plain = _estimator().estimate(data.to(torch.complex64), supplied)
+    scaled = _estimator().estimate((data * scale).to(torch.complex64), supplied)
+    # Numbers as small as 1e-40 have five digits.
+    tolerance = 1e-2 if scale == 1e-40 else 1e-5
+    torch.testing.assert_close(scaled.theta, plain.theta, rtol=tolerance, atol=1e-3 * tolerance)
+    assert torch.isfinite(scaled.m0.abs()).all()
+
+
+def test_weights_go_where_the_data_are_and_those_that_were_given_stay():
+    network = build_network(NetworkSpec(4, ("a",), width=4, blocks=1))
+    surrogate = SurrogateModel(SurrogateNetwork(3, 4, 4, 1), Polynomial().parameters)
+    here, there = torch.device("cpu"), torch.device("meta")
+    assert on_device(network, here) is network
+    assert on_device(surrogate, here) is surrogate
+    for part in (Ratios(), Polynomial()):
+        assert on_device(part, there) is part
+    assert {weight.device for weight in on_device(network, there).parameters()} == {there}
+    moved = on_device(surrogate, there)
+    assert moved.network.level.device == there
+    assert moved.parameters is surrogate.parameters
+    assert {weight.device for weight in network.parameters()} == {here}
+    assert surrogate.network.level.device == here
 
 
 def test_progress_counts_voxels(truth):

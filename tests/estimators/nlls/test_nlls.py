@@ -99,7 +99,9 @@ class Guess:
     name: str = "guess"
     parameters: ParameterSet = PARAMETERS
 
-    def estimate(self, data, supplied=None, *, sigma=None) -> Estimate:
+    def estimate(
+        self, data, supplied=None, *, sigma=None, progress=None, checkpoint=None
+    ) -> Estimate:
         index = [int((self.data == row).all(-1).nonzero()[0]) for row in data]
         nothing = torch.zeros(len(data))
         return Estimate(self.theta[index], nothing, nothing)

@@ -1,0 +1,43 @@
+"""Standard deviations of network estimates, at a relative noise of 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from bids_brnn.information.bounds import covariance
+from bids_brnn.signals.base import SignalModel
+
+
+def propagated(forward: Callable[[Tensor], Tensor], coefficients: Tensor) -> Tensor:
+    """Noise of standard deviation 1 per channel, through the Jacobian of the network.
+
+    Parameters
+    ----------
+    forward
+        From coefficients ``(v, R)`` to outputs ``(v, O)``; rows must be independent.
+    coefficients
+        Where to linearize.
+
+    Returns
+    -------
+    Tensor
+        ``(v, O)``: norm of the gradient with respect to all noise channels.
+    """
+    channels = torch.view_as_real(coefficients).detach().requires_grad_()
+    with torch.enable_grad():
+        outputs = forward(torch.view_as_complex(channels))
+        columns = [
+            torch.autograd.grad(outputs[:, column].sum(), channels, retain_graph=True)[0]
+            for column in range(outputs.shape[-1])
+        ]
+    return torch.stack([column.square().sum((-1, -2)).sqrt() for column in columns], dim=-1)
+
+
+def bounded(model: SignalModel, theta: Tensor, free: Sequence[int]) -> Tensor:
+    """Root of the Cramer-Rao bound ``(v, len(free))`` at M0 = 1 and noise of sd 1 per channel."""
+    signal, derivatives = model.linearize(theta)
+    bound = covariance(signal, derivatives[..., list(free)]).diagonal(dim1=-2, dim2=-1)
+    return bound.to(theta).sqrt()
