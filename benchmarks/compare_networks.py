@@ -20,7 +20,8 @@ from bids_brnn.files import write_text
 from bids_brnn.signals import build_model
 from bids_brnn.signals.subspace import CompressedSignal, Subspace
 from bids_brnn.zoo.card import ModelCard
-from bids_brnn.zoo.store import card_path, load_model
+from bids_brnn.zoo.choice import card_path
+from bids_brnn.zoo.store import load_model
 
 
 def voxels_of(root: Path, n: int, seed: int) -> tuple[torch.Tensor, CompressedSignal]:

@@ -16,7 +16,7 @@ from bids_brnn.errors import DataError
 from bids_brnn.files import write_text
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.zoo.card import ModelCard
-from bids_brnn.zoo.store import card_path
+from bids_brnn.zoo.choice import card_path
 
 _LOWEST_SNR = 20.0
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from bids_brnn.errors import OutputError
+from bids_brnn.errors import OutputError, ReadError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _records: list[set[Path]] = []
 
@@ -104,3 +108,58 @@ def file_digest(path: Path) -> str:
         while block := stream.read(_BLOCK):
             state.update(block)
     return state.hexdigest()
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Replace a safetensors file in one step; several processes may write it.
+
+    Nothing in such a file can run code.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written or is full; the file is then as it was.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    with replacing(path) as temporary:
+        try:
+            save_file(whole, temporary, dict(metadata))
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file alone, however large its tensors are.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no file.
+    ReadError
+        If it is broken.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, OSError) as error:
+        raise ReadError(f"{path} is broken ({error}); delete it") from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file by name; errors as of :func:`read_metadata`."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, OSError) as error:
+        raise ReadError(f"{path} is broken ({error}); delete it") from error

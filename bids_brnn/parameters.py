@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from bids_brnn.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -137,6 +135,8 @@ class ParameterSet:
 
     def theta(self, values: Mapping[str, Tensor | float], like: Tensor) -> Tensor:
         """Build ``theta`` ``(..., P)`` from named values; absent names take their start value."""
+        import numpy as np  # listing parameters must cost nothing
+
         self.index(values)
         shape = np.broadcast_shapes(*(np.shape(value) for value in values.values()))
         theta = like.new_empty((*shape, len(self)))
@@ -199,3 +199,38 @@ RELAXATION = ParameterSet(
     )
 )  # fmt: skip
 """Single-pool relaxometry (MR fingerprinting with FISP), order (R1, R2, B1)."""
+
+BALANCED = ParameterSet(
+    (RELAXATION["R1"], RELAXATION["R2"], Parameter(W0, -math.pi / 3e-3, math.pi / 3e-3, 0.0,
+     "nuisance"), RELAXATION["B1"])
+)  # fmt: skip
+"""Single-pool relaxometry with off-resonance (balanced SSFP), order (R1, R2, w0, B1).
+
+A pulse train narrows the bounds of w0 to +-pi/TR."""
+
+
+@dataclass(frozen=True)
+class FieldMap:
+    """A map of the data set that supplies a parameter."""
+
+    key: str
+    """Of ``--ignore`` and ``--bids-filter-file``."""
+    words: str
+    """As people call it."""
+    suffix: str
+    """BIDS suffix of the map on the grid of a series."""
+    unit: str
+    """In which the model takes it."""
+
+
+FIELD_MAPS: Mapping[str, FieldMap] = {
+    "B1": FieldMap("b1map", "B1", "TB1map", "1"),
+    "w0": FieldMap("b0map", "B0", "fieldmap", "rad/s"),
+}
+"""By name of the parameter."""
+
+TIMES: Mapping[str, MapItem] = {
+    "R1": MapItem("T1", "s", "T1map", "Longitudinal relaxation time", (0.0, 2.5)),
+    "R2": MapItem("T2", "s", "T2map", "Transverse relaxation time", (0.0, 0.2)),
+}
+"""Rates of a single-pool model that users also want as times."""

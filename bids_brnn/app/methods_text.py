@@ -45,7 +45,7 @@ def write_boilerplate(
     from bids_brnn.workflows.choice import choose_recipes
 
     planned = [
-        (item.entities["subject"], item.kind.upper(), tuple(choose_recipes(config, item, ())))
+        (item.entities["subject"], item.model, tuple(choose_recipes(config, item, ())))
         for item in discovery.acquisitions
     ]
 
@@ -53,7 +53,7 @@ def write_boilerplate(
 
     def write(folder: Path, rows: list[tuple[str, str, tuple[str, ...]]]) -> None:
         estimators = [name for _, _, names in rows for name in names]
-        texts = citation_files([kind for _, kind, _ in rows], estimators, __version__)
+        texts = citation_files([model for _, model, _ in rows], estimators, __version__)
         for name, text in texts.items():
             write_text(folder / name, text)
             written.append(folder / name)

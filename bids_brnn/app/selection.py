@@ -26,7 +26,7 @@ def find(config: RunConfig) -> Discovery:
         config.bids_dir,
         participants=config.participant_label or None,
         sessions=config.session_label or None,
-        kinds=("qmt", "mrf") if config.modality == "auto" else (config.modality,),
+        kinds=None if config.modality == "auto" else (config.modality,),
         filters=read_filters(config.bids_filter_file),
         derivatives=config.derivatives,
         database_dir=config.bids_database_dir,

@@ -12,26 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bids_brnn.errors import InvalidBidsError
+from bids_brnn.signals.registry import series_kinds
 
-Kind = Literal["qmt", "mrf"]
 IMAGE_EXTENSIONS = (".nii", ".nii.gz")
 PARTS = ("real", "imag", "mag", "phase")
 _LABEL = re.compile(r"[A-Za-z0-9]+")
-
-
-@dataclass(frozen=True)
-class KindRule:
-    """What ``grammar.toml`` says about one kind of series."""
-
-    title: str
-    suffix: str
-    model: str
-    map_suffix: str
-    reference_suffix: str
-    gradient: Literal["balanced", "dephasing"]
-    boundary_condition: Literal["antiperiodic", "thermal"]
-    needs_duration: bool
-    magnitude_allowed: bool
 
 
 @dataclass(frozen=True)
@@ -49,14 +34,28 @@ def grammar() -> dict[str, Any]:
     return tomllib.loads((files(__package__) / "grammar.toml").read_text(encoding="utf-8"))
 
 
-def kind_rule(kind: str) -> KindRule:
-    """The rule of ``qmt`` or ``mrf``."""
-    return KindRule(**grammar()["kinds"][kind])
+def default_filters() -> dict[str, dict[str, Any]]:
+    """PyBIDS entities by key of ``--bids-filter-file``: kinds of series, then companions."""
+    images = list(IMAGE_EXTENSIONS)
+    kinds = {
+        name: {"suffix": kind.suffix, "extension": images} for name, kind in series_kinds().items()
+    }
+    return {**kinds, **grammar()["filters"]}
 
 
-def model_label(model: str) -> str:
-    """Value of ``model-`` in file names."""
-    return str(grammar()["models"][model]["label"])
+def ignored_names(key: Literal["bidsignore", "input_bidsignore"]) -> str:
+    """Content of ``.bidsignore`` of the output, or of data with our series."""
+    kinds = series_kinds().values()
+    suffixes = {
+        "MAPS": [kind.map_suffix for kind in kinds],
+        "REFERENCES": [kind.reference_suffix for kind in kinds],
+        "SERIES": [kind.suffix for kind in kinds],
+    }
+    lines: list[str] = []
+    for pattern in grammar()["output"][key]:
+        word = next((word for word in suffixes if word in pattern), "")
+        lines += [pattern.replace(word, suffix) for suffix in suffixes.get(word, [""])]
+    return "\n".join(lines) + "\n"
 
 
 def pybids_config() -> str:

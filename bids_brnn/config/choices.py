@@ -8,9 +8,13 @@ AUTO = "auto"
 
 def modalities() -> tuple[str, ...]:
     """Values of ``--modality``: kinds of series."""
-    return (AUTO, "qmt", "mrf")
+    from bids_brnn.signals.registry import series_kinds
+
+    return (AUTO, *series_kinds())
 
 
 def references() -> tuple[str, ...]:
-    """Values of ``--reference``: estimators."""
-    return (AUTO, "none", "nlls", "dict")
+    """Values of ``--reference``: estimators that need no training."""
+    from bids_brnn.estimators import registry
+
+    return (AUTO, "none", *registry.references())

@@ -3,49 +3,48 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from bids_brnn.bids.tables import read_columns, read_numbers
+from bids_brnn.bids.input.protocol import Shared, explicit, named, read_basis, read_train
+from bids_brnn.bids.tables import read_columns
 from bids_brnn.errors import BidsBrnnError, DataError, ParameterError
 from bids_brnn.parameters import ParameterSet
-from bids_brnn.sequences.pulse_sequence import PulseSequence, Start
+from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals.base import check_parameters
 from bids_brnn.signals.subspace import Subspace
 
-KINDS = ("gbloch", "fisp", "bssfp")
 
+def read_sequence(path: Path, model: str, metadata: Mapping[str, Any]) -> PulseSequence:
+    """The pulse train of a table for a model that the user names; errors name the file.
 
-DEFAULT_START: dict[str, Start] = {"gbloch": "antiperiodic", "fisp": "thermal", "bssfp": "thermal"}
-
-
-def read_sequence(
-    path: Path, kind: str, start: Start | None = None, last_tr: float | None = None
-) -> PulseSequence:
-    """The pulse train of ``path`` for one kind of model; errors name the file."""
+    Parameters
+    ----------
+    path
+        The table ``rfpulses.tsv``.
+    model
+        Name of the signal model.
+    metadata
+        ``BoundaryCondition`` and ``RepetitionTimeExcitation`` where they are given; None or
+        absent stands for the defaults of the model.
+    """
+    entry, said = explicit(model, metadata, path.name)
     try:
-        return PulseSequence.from_table(
-            read_columns(path),
-            start=start or DEFAULT_START[kind],
-            default_gradient="dephasing" if kind == "fisp" else "balanced",
-            last_repetition_time=last_tr,
-            needs_duration=kind == "gbloch",
-            name=path.stem,
-        )
+        return read_train(path, entry, said, Shared(), [])
     except BidsBrnnError as error:
         raise named(path, error) from None
 
 
-def read_subspace(path: Path, n_samples: int, rank: int | None = None) -> Subspace:
-    """The first ``rank`` columns of a basis table with ``n_samples`` rows."""
-    columns = torch.as_tensor(read_numbers(path))
-    if columns.shape[0] != n_samples:
-        raise DataError(
-            f"{path.name} has {columns.shape[0]} rows, the pulse table has {n_samples} samples "
-            "(rows with readout = 1); both must come from one acquisition"
-        )
+def read_subspace(
+    path: Path, sequence: PulseSequence, pulses: str, rank: int | None = None
+) -> Subspace:
+    """The first ``rank`` columns of a basis table with a row for each sample of ``sequence``."""
+    columns = torch.as_tensor(np.array(read_basis(path, sequence, pulses, Shared())))
     if rank is not None and not 1 <= rank <= columns.shape[1]:
         raise DataError(
             f"--rank {rank} is outside 1 ... {columns.shape[1]}, the columns of {path}"
@@ -108,9 +107,3 @@ def _number(path: Path, name: str, row: int, text: str) -> float:
             f"{path.name}: {name} = {text or 'empty'} in row {row + 1}: a finite number is needed"
         )
     return value
-
-
-def named(path: Path, error: BidsBrnnError) -> BidsBrnnError:
-    """The error with the name of the file in its text."""
-    text = str(error)
-    return error if path.name in text else type(error)(f"{path.name}: {text}")

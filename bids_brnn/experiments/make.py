@@ -10,6 +10,7 @@ from pathlib import Path
 from bids_brnn.experiments.describe import describe
 from bids_brnn.experiments.experiment import Experiment
 from bids_brnn.experiments.fingerprints import data_key, focus_data, focus_key, training_data
+from bids_brnn.files import write_tensors
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.learning.networks import build_network
 from bids_brnn.learning.run import Row
@@ -17,7 +18,6 @@ from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork, train
 from bids_brnn.learning.trainer import TrainingResult, train
 from bids_brnn.learning.training_set import Progress as SimulationProgress
 from bids_brnn.learning.training_set import TrainingSet, cached_tensors, description_key
-from bids_brnn.tensor_files import write_tensors
 from bids_brnn.zoo.store import save_model
 
 COMPARISON = "-msecrb"

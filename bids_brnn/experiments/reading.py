@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from bids_brnn.bids.input.dataset import DESCRIPTION
+from bids_brnn.bids.input.inheritance import metadata_of
+from bids_brnn.bids.input.protocol import Said, Shared, find_table, read_train
 from bids_brnn.errors import DataError, ReadError
 from bids_brnn.experiments.experiment import Experiment, Portion
-from bids_brnn.experiments.inputs import DEFAULT_START, read_sequence, read_subspace
+from bids_brnn.experiments.inputs import read_sequence, read_subspace
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.parameters import ParameterSet
-from bids_brnn.priors import Prior, qmt_prior, relaxation_prior
+from bids_brnn.priors import Prior
 from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
 from bids_brnn.sequences.pulse_sequence import PulseSequence
-from bids_brnn.signals import build_model
+from bids_brnn.signals import ModelEntry, build_model, model_entry, models
 from bids_brnn.signals.base import SignalModel
 from bids_brnn.signals.subspace import Subspace
 from bids_brnn.zoo.card import ModelCard
@@ -33,7 +36,6 @@ _KEYS = {
     "basis_from", "basis_fingerprints", "basis_seed", "rank", "prior", "off_resonance",
     "fingerprints", "extra", "focus", "held_out", "seed", "network", "training", "surrogate",
 }  # fmt: skip
-_SUFFIXES = ("_QMT.json", "_MRF.json")
 
 DEFAULT_TRAINING: Mapping[str, Any] = {
     "stages": [
@@ -90,15 +92,17 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
             f"{path.name}: unknown key {', '.join(unknown)}; known are {', '.join(sorted(_KEYS))}"
         )
     kind = str(content.get("model"))
-    if kind not in DEFAULT_START:
-        raise DataError(f'{path.name}: model = "{kind}"; use {", ".join(DEFAULT_START)}')
-    sequence, basis_path = _protocol(path, content, kind)
+    if kind not in models():
+        raise DataError(f'{path.name}: model = "{kind}"; use {", ".join(models())}')
+    protocol = _protocol(path, content, model_entry(kind))
+    sequence = protocol.sequence
     model: SignalModel = build_model(kind, sequence, **content.get("model_options", {}))
-    prior = _prior(path, content, model.parameters)
-    subspace = _subspace(content, model, prior, basis_path)
+    prior = _prior(path, content, model_entry(kind), model.parameters)
+    subspace = _subspace(content, model, prior, protocol)
     training = {**DEFAULT_TRAINING, **content.get("training", {})}
     if "conjugate" not in training:
-        training["conjugate"] = kind == "gbloch" and not subspace.basis.is_complex()
+        conjugate = model_entry(kind).conjugate
+        training["conjugate"] = conjugate and not subspace.basis.is_complex()
     config = TrainingConfig.from_dict(training)
     if any(stage.focus for stage in config.stages) and not content.get("focus"):
         raise DataError(f"{path.name}: a stage has a focus, but there is no [[focus]] table")
@@ -124,58 +128,58 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
     )
 
 
-def _protocol(
-    path: Path, content: Mapping[str, Any], kind: str
-) -> tuple[PulseSequence, Path | None]:
-    """Pulse train, and the basis table that lies beside it if there is one."""
-    named = [key for key in ("train", "sidecar", "pulses") if key in content]
-    if len(named) != 1:
+@dataclass(frozen=True, eq=False)
+class _Protocol:
+    """Pulse train, the name of its table, and the basis table if there is one."""
+
+    sequence: PulseSequence
+    pulses: str
+    basis: Path | None
+
+
+def _protocol(path: Path, content: Mapping[str, Any], entry: ModelEntry) -> _Protocol:
+    """What a configuration says of the acquisition."""
+    ways = [key for key in ("train", "sidecar", "pulses") if key in content]
+    if len(ways) != 1:
         raise DataError(
             f"{path.name}: name the pulse train by exactly one of sidecar (JSON of the series), "
             f"pulses (rfpulses.tsv) or train ({', '.join(OWN_TRAINS)})"
         )
     basis = path.parent / content["basis"] if "basis" in content else None
-    if named == ["train"]:
+    if ways == ["train"]:
         if content["train"] not in OWN_TRAINS:
             raise DataError(f"{path.name}: train must be one of {', '.join(OWN_TRAINS)}")
-        return OWN_TRAINS[content["train"]](), basis
-    metadata: dict[str, Any] = {}
-    if named == ["sidecar"]:
-        sidecar = path.parent / content["sidecar"]
-        try:
-            metadata = json.loads(sidecar.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ReadError(f"cannot read the sidecar {sidecar}: {error}") from error
-        pulses = _beside(sidecar, metadata, "PulseTrain", "_rfpulses.tsv")
-        beside = _beside(sidecar, metadata, "SubspaceBasis", "_basis.tsv")
-        if basis is None and beside.is_file() and "basis_from" not in content:
-            basis = beside
-    else:
+        return _Protocol(OWN_TRAINS[content["train"]](), str(content["train"]), basis)
+    if ways == ["pulses"]:
         pulses = path.parent / content["pulses"]
-    sequence = read_sequence(
-        pulses,
-        kind,
-        metadata.get("BoundaryCondition", DEFAULT_START[kind]),
-        metadata.get("RepetitionTimeExcitation"),
-    )
-    return sequence, basis
+        return _Protocol(read_sequence(pulses, entry.name, {}), pulses.name, basis)
+    sidecar = path.parent / content["sidecar"]
+    if not sidecar.is_file():
+        raise ReadError(f"cannot read the sidecar {sidecar}: there is no such file")
+    root = _root_of(sidecar)
+    image = sidecar.with_suffix(".nii.gz")
+    said = Said(metadata_of(image, root), sidecar.name, sidecar.name, model_chosen=True)
+    table = find_table(image, root, said, "rfpulses", {})
+    if table is None:
+        raise DataError(
+            f"no pulse table for {sidecar}: write rfpulses.tsv beside it, or name one in "
+            '"PulseTrain"'
+        )
+    if basis is None and "basis_from" not in content:
+        basis = find_table(image, root, said, "basis", {})
+    return _Protocol(read_train(table, entry, said, Shared(), []), table.name, basis)
 
 
-def _beside(sidecar: Path, metadata: Mapping[str, Any], key: str, ending: str) -> Path:
-    """The table that ``key`` names (a BIDS URI within the data set), or the one of equal stem."""
-    link = metadata.get(key)
-    if isinstance(link, str):
-        name = Path(link.removeprefix("bids::"))
-        for folder in (sidecar.parent, *sidecar.parent.parents):
-            if (folder / name).is_file():
-                return folder / name
-    stem = sidecar.name
-    for suffix in _SUFFIXES:
-        stem = stem.removesuffix(suffix)
-    return sidecar.with_name(stem + ending)
+def _root_of(sidecar: Path) -> Path:
+    """Root of the data set that holds a sidecar; its own folder where there is none."""
+    folder = sidecar.parent.absolute()
+    roots = (item for item in (folder, *folder.parents) if (item / DESCRIPTION).is_file())
+    return next(roots, folder)
 
 
-def _prior(path: Path, content: Mapping[str, Any], parameters: ParameterSet) -> Prior:
+def _prior(
+    path: Path, content: Mapping[str, Any], entry: ModelEntry, parameters: ParameterSet
+) -> Prior:
     chosen = content.get("prior")
     share = content.get("off_resonance", 1.0)
     if share != 1.0:
@@ -187,7 +191,7 @@ def _prior(path: Path, content: Mapping[str, Any], parameters: ParameterSet) -> 
         w0 = parameters["w0"]
         parameters = parameters.replace("w0", lower=share * w0.lower, upper=share * w0.upper)
     if chosen is None:
-        return qmt_prior(parameters) if "m0s" in parameters.names else relaxation_prior(parameters)
+        return entry.make_prior(parameters)
     table = path.parent / str(chosen)
     try:
         text = table.read_text(encoding="utf-8")
@@ -212,11 +216,11 @@ def _parts(path: Path, content: Mapping[str, Any], prior: Prior, key: str) -> tu
 
 
 def _subspace(
-    content: Mapping[str, Any], model: SignalModel, prior: Prior, path: Path | None
+    content: Mapping[str, Any], model: SignalModel, prior: Prior, protocol: _Protocol
 ) -> Subspace:
     rank = content.get("rank")
-    if path is not None:
-        return read_subspace(path, model.n_samples, rank)
+    if protocol.basis is not None:
+        return read_subspace(protocol.basis, protocol.sequence, protocol.pulses, rank)
     if rank is None:
         raise DataError("rank is missing: the number of coefficients of the subspace")
     how = content.get("basis_from", "derivatives")

@@ -157,10 +157,11 @@ def _page_of(output_dir: Path, label: str) -> str:
 
 def outliers(table: pd.DataFrame) -> Sequence[tuple[str, str]]:
     """Series whose median lies apart from the others: participant, and what, farthest first."""
-    from bids_brnn.group.tables import QUALITY, with_outliers
+    from bids_brnn.group.tables import with_outliers
+    from bids_brnn.maps import quality_maps
 
     flagged = table if "outlier" in table else with_outliers(table)
-    apart = flagged[(flagged["outlier"] == 1) & ~flagged["param"].isin(QUALITY)]
+    apart = flagged[(flagged["outlier"] == 1) & ~flagged["param"].isin(list(quality_maps()))]
     found = []
     for _, row in apart.sort_values("modified_z", key=abs, ascending=False).iterrows():
         where = _where(row, f"z = {row['modified_z']:.1f}")

@@ -9,39 +9,40 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bids_brnn.group.tables import KEY_WORDS, entities_of, key_values, without_rare
+from bids_brnn.maps import AT_BOUND, NO_ESTIMATE, quality_maps, summaries
 from bids_brnn.reports.group import MIN_SUBJECTS, OUTLIER_Z, modified_z
+from bids_brnn.signals.registry import series_kinds
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-QUALITY_WORDS: Mapping[str, str] = {
-    **KEY_WORDS,
-    "kind": "qmt or mrf",
-    "estimator": "Value of desc- of the maps",
-    "n_voxels": "Voxels inside the mask",
-    "mask_volume_ml": "Volume of the mask, millilitres",
-    "mask_source": "Where the mask comes from",
-    "mask_check": "What the check of the mask found",
-    "registration_method": "How the series was brought to the T1-weighted image",
-    "registration": "Outcome of that in words",
-    "noise_sd": "Noise standard deviation of each channel, in the units of the images",
-    "noise_source": "Where the noise level comes from",
-    "median_snr": "Median of |M0| / noise over the mask",
-    "median_residual": "Median over the mask of the norm of data - fit over the norm of the data; "
-    "for a dictionary sqrt(1 - match^2). Not to be compared between estimators: a network sees "
-    "coefficients, a dictionary may see time frames with all their noise",
-    "median_distance": "Median over the mask of the distance from what the network was trained on",
-    "share_flagged": "Share of voxels with any flag, 0 to 1",
-    "share_invalid": "Share of voxels without an estimate",
-    "share_at_bound": "Share of voxels with a parameter on a bound",
-    "outliers": "Which of " + ", ".join(("mask_volume_ml", "median_snr", "median_residual",
-    "share_flagged")) + " lie apart from those of the other series of this acquisition and "
-    f"estimator (absolute modified z-score above {OUTLIER_Z:g}; n/a if none, and with fewer than "
-    f"{MIN_SUBJECTS} series)",
-}  # fmt: skip
 CHECKED = ("mask_volume_ml", "median_snr", "median_residual", "share_flagged")
-_NO_ESTIMATE, _AT_BOUND = 1, 2  # bits of a flag map
+
+
+def quality_words() -> dict[str, str]:
+    """What each column of the table means."""
+    return {
+        **KEY_WORDS,
+        "kind": "qmt or mrf",
+        "estimator": "Value of desc- of the maps",
+        "n_voxels": "Voxels inside the mask",
+        "mask_volume_ml": "Volume of the mask, millilitres",
+        "mask_source": "Where the mask comes from",
+        "mask_check": "What the check of the mask found",
+        "registration_method": "How the series was brought to the T1-weighted image",
+        "registration": "Outcome of that in words",
+        "noise_sd": "Noise standard deviation of each channel, in the units of the images",
+        "noise_source": "Where the noise level comes from",
+        **{item.column: item.words for item in summaries()},
+        "share_flagged": "Share of voxels with any flag, 0 to 1",
+        "share_invalid": "Share of voxels without an estimate",
+        "share_at_bound": "Share of voxels with a parameter on a bound",
+        "outliers": "Which of " + ", ".join(("mask_volume_ml", "median_snr", "median_residual",
+        "share_flagged")) + " lie apart from those of the other series of this acquisition and "
+        f"estimator (absolute modified z-score above {OUTLIER_Z:g}; n/a if none, and with fewer "
+        f"than {MIN_SUBJECTS} series)",
+    }  # fmt: skip
 
 
 def quality_table(
@@ -66,7 +67,7 @@ def quality_table(
         if sessions and entities.get("ses") not in sessions:
             continue
         rows += list(_series_rows(path))
-    table = pd.DataFrame(rows, columns=[name for name in QUALITY_WORDS if name != "outliers"])
+    table = pd.DataFrame(rows, columns=[name for name in quality_words() if name != "outliers"])
     # A sidecar of an older version may lack what makes a column of texts.
     table["outliers"] = _outliers(table)
     return without_rare(table)
@@ -94,29 +95,29 @@ def _series_rows(mask_path: Path) -> Iterator[dict[str, Any]]:
     files = list(files_of(mask_path.parent, head))
     quality: dict[str, dict[str, Path]] = {}
     sidecars: dict[str, dict[str, Any]] = {}
-    kind = "mrf"
+    suffixes = {name.suffix for _, name in files}
+    kinds = series_kinds().values()
+    kind = next((kind.name for kind in kinds if kind.map_suffix in suffixes), "n/a")
     for path, name in files:
         desc = name.entities.get("desc", "")
         if not name.suffix.endswith("map") or desc.endswith("Std"):
             continue
-        kind = "qmt" if name.suffix == "QMTmap" else kind
         quality.setdefault(desc, {})[name.entities.get("param", name.suffix)] = path
         sidecars.setdefault(desc, _sidecar(path))
     for desc, paths in sorted(quality.items()):
-        maps = {key: _read(path)[mask] for key, path in paths.items() if key in _WANTED}
+        maps = {key: _read(path)[mask] for key, path in paths.items() if key in quality_maps()}
         yield {**shared, "kind": kind, "estimator": desc, **_measures(maps, sidecars[desc])}
-
-
-_WANTED = ("relres", "match", "distance", "snr", "flags")
 
 
 def _measures(
     maps: Mapping[str, NDArray[np.float64]], sidecar: Mapping[str, Any]
 ) -> dict[str, object]:
     """Quality of one estimator from its maps inside the mask ``(V,)`` and a sidecar."""
-    residual = maps.get("relres")
-    if residual is None and "match" in maps:
-        residual = np.sqrt(np.clip(1 - maps["match"] ** 2, 0, None))
+    medians = {item.column: float("nan") for item in summaries()}
+    for name, values in maps.items():
+        summary = quality_maps()[name].summary
+        if summary is not None:
+            medians[summary.column] = _median(summary.transform(values))
     level = sidecar.get("NoiseStandardDeviation")
     flags = maps["flags"].astype(np.int64) if "flags" in maps else None
 
@@ -128,12 +129,10 @@ def _measures(
     return {
         "noise_sd": float(level) if isinstance(level, int | float) else float("nan"),
         "noise_source": _text(sidecar.get("NoiseSource")),
-        "median_snr": _median(maps.get("snr")),
-        "median_residual": _median(residual),
-        "median_distance": _median(maps.get("distance")),
+        **medians,
         "share_flagged": share(-1),
-        "share_invalid": share(_NO_ESTIMATE),
-        "share_at_bound": share(_AT_BOUND),
+        "share_invalid": share(NO_ESTIMATE.bit),
+        "share_at_bound": share(AT_BOUND.bit),
     }
 
 
@@ -150,8 +149,8 @@ def _outliers(table: pd.DataFrame) -> pd.Series[Any]:
     return words.str.rstrip(";").replace("", None)
 
 
-def _median(values: NDArray[np.float64] | None) -> float:
-    finite = np.empty(0) if values is None else values[np.isfinite(values)]
+def _median(values: NDArray[np.float64]) -> float:
+    finite = values[np.isfinite(values)]
     return float(np.median(finite)) if finite.size else float("nan")
 
 

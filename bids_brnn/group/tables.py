@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from bids_brnn.errors import DataError
+from bids_brnn.maps import quality_maps
 from bids_brnn.regions import AGREEMENT_COLUMNS, COLUMNS
 from bids_brnn.regions.agreement import compare
 from bids_brnn.reports.group import MIN_SUBJECTS, OUTLIER_Z, modified_z
@@ -22,8 +23,6 @@ KEYS = ("sub", "ses", "acq", "ce", "rec", "run", "chunk")
 NAMES = {"sub": "participant_id", "ses": "session_id"}
 RARE = ("ce", "rec", "chunk")
 """Columns that are left out where no series has them."""
-QUALITY = ("M0", "relres", "match", "distance", "flags", "snr")
-"""Maps that measure no tissue; they have no column in the wide table."""
 
 KEY_WORDS: Mapping[str, str] = {
     "participant_id": "Participant, with sub-",
@@ -124,7 +123,8 @@ def wide_table(
     import pandas as pd
 
     long = pd.concat([table.assign(estimator=key) for key, table in tables.items()])
-    long = long[~long["param"].isin(QUALITY)].copy()
+    # Maps that measure no tissue have no column.
+    long = long[~long["param"].isin(list(quality_maps()))].copy()
     rows = [name for name in KEY_WORDS if name in long and name != "acq"]
     long[rows] = long[rows].fillna("")  # equal to itself, which a missing value is not
     protocols: dict[Any, int] = (

@@ -39,7 +39,7 @@ class EstimateMapsInputSpec(BaseInterfaceInputSpec):
     coefficients = File(exists=True, mandatory=True, desc="complex NIfTI (x, y, z, values)")
     mask = File(exists=True, mandatory=True, desc="mask on the same grid")
     recipe = File(exists=True, mandatory=True, desc="JSON of an EstimatorRecipe")
-    suffix = traits.Enum("QMTmap", "MRFmap", usedefault=True, desc="suffix of quality maps")
+    suffix = traits.Str(mandatory=True, desc="suffix of quality maps: QMTmap, MRFmap ...")
     supplied = InputMultiPath(File(exists=True), desc="known maps on the same grid")
     supplied_names = traits.List(traits.Str, desc="their parameter names, in the same order")
     noise_std = traits.Float(desc="noise standard deviation per channel, for weights and spread")

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from bids_brnn.errors import DataError, ReadError
+from bids_brnn.files import read_metadata, read_tensors, write_tensors
 from bids_brnn.learning.config import TrainingConfig
-from bids_brnn.tensor_files import read_metadata, read_tensors, write_tensors
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from bids_brnn.bids.grammar import ignored_names
 from bids_brnn.bids.tables import write_table
 from bids_brnn.errors import DataError, OutputError
 from bids_brnn.files import write_text
@@ -37,7 +38,6 @@ QMT_RANK = 15
 SLICE = 5.0  # mm
 _TR, _TE = 0.6, 0.003  # s, of the T1-weighted image
 
-_IGNORED = ("*_QMT.*", "*_MRF.*", "*_rfpulses.*", "*_basis.*")
 _BOTH = ParameterSet((*QMT.select("estimated"), *RELAXATION.select("estimated")))
 _README = """# Phantom with known truth
 
@@ -133,7 +133,7 @@ def _write_root(root: Path, series: Sequence[Series], names: Sequence[str], sigm
     )
     write_description(root, "bids_brnn phantom with known truth")
     write_text(root / "README.md", _README.format(what=what + ".", scale=SCALE, sigma=sigma))
-    write_text(root / ".bidsignore", "\n".join(_IGNORED) + "\n")
+    write_text(root / ".bidsignore", ignored_names("input_bidsignore"))
     ages = [24 + 7 * number % 45 for number in range(len(names))]
     people = {"participant_id": names, "age": ages}
     write_table(root / "participants.tsv", pd.DataFrame(people))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Literal
 
 import numpy as np
@@ -116,12 +116,18 @@ def apparent_rate(maps: Mapping[str, NDArray[np.floating]]) -> NDArray[np.floati
     DataError
         If none of these is there.
     """
+    if not tells_t1(maps):
+        raise DataError(f"Maps of {', '.join(maps)} hold no T1 to tell tissues by.")
     for name in ("R1", "R1a"):
         if name in maps:
             return maps[name]
-    if not {"m0s", "R1f", "R1s"} <= set(maps):
-        raise DataError(f"Maps of {', '.join(maps)} hold no T1 to tell tissues by.")
     return (1 - maps["m0s"]) * maps["R1f"] + maps["m0s"] * maps["R1s"]
+
+
+def tells_t1(names: Container[str]) -> bool:
+    """Whether parameters of these names tell the T1 of one pool."""
+    ways = (("R1",), ("R1a",), ("m0s", "R1f", "R1s"))
+    return any(all(name in names for name in way) for way in ways)
 
 
 def apparent_t1(maps: Mapping[str, NDArray[np.floating]]) -> NDArray[np.float64]:

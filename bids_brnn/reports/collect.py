@@ -7,8 +7,7 @@ and finds maps of earlier runs too.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,9 @@ from bids_brnn.bids.grammar import FileName, parse_name, series_entities
 from bids_brnn.bids.images import read_array, read_grid
 from bids_brnn.bids.safe import read_json
 from bids_brnn.bids.tables import read_columns, read_table
-from bids_brnn.parameters import QMT, RELAXATION
+from bids_brnn.estimators.registry import estimators
+from bids_brnn.maps import quality_maps
+from bids_brnn.parameters import FIELD_MAPS, TIMES, MapItem
 from bids_brnn.reports.content import EstimatorView, MapView, SeriesView
 from bids_brnn.reports.preparation import (
     preparation_facts,
@@ -28,17 +29,8 @@ from bids_brnn.reports.preparation import (
     preparation_notes,
     step_methods,
 )
+from bids_brnn.signals.registry import SeriesKind, models, models_of, series_kinds
 
-_MAPS = ("QMTmap", "MRFmap", "T1map", "T2map", "R1map", "R2map", "M0map")
-_QUALITY = ("M0", "relres", "match", "distance", "flags", "snr")
-_TITLES = {"brnn": "Network", "nlls": "NLLS", "dict": "Dictionary matching"}
-_OWN_RANGE = {
-    "T1": (0.0, 2.5),
-    "T2": (0.0, 0.2),
-    "relres": (0.0, 0.1),
-    "match": (0.9, 1.0),
-    "flags": (0, 16),
-}
 _MAX_NAMED = 12  # labels of a finer parcellation are no tissue classes
 
 
@@ -53,15 +45,15 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
     mask = _canonical(mask_path) > 0
     files = list(files_of(mask_path.parent, head))
     labels, names = _tissues(files)
-    suffixes = {name.suffix for _, name in files}
-    kind = "QMT" if suffixes & {"QMTmap", "QMTref"} else "MRF"
-    references = [path for path, name in files if name.suffix in ("QMTref", "MRFref")]
+    kind = _kind_of({name.suffix for _, name in files})
+    references = [path for path, name in files if name.suffix == kind.reference_suffix]
     about = read_json(_json_of(references[0])) if references else {}
     preparation = read_json(_json_of(mask_path))
     t1w = [path for path, name in files if name.suffix == "T1w"]
     return SeriesView(
-        name=f"{head}_{kind}",
-        kind=kind,
+        name=f"{head}_{kind.suffix}",
+        kind=kind.suffix,
+        model=_model_of(kind, [name.entities.get("model", "") for _, name in files]),
         reference=_canonical(references[0]) if references else None,
         mask=mask,
         estimators=list(_estimators(output_dir, files, mask)),
@@ -84,6 +76,20 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
         agreement=_agreement(mask_path.parent, head),
         motion=_motion(mask_path.with_name(f"{head}_desc-motion_timeseries.tsv")),
     )
+
+
+def _kind_of(suffixes: Set[str]) -> SeriesKind:
+    """The kind of series that files with these suffixes derive from."""
+    kinds = list(series_kinds().values())
+    own = [kind for kind in kinds if suffixes & {kind.map_suffix, kind.reference_suffix}]
+    return (own or kinds)[0]
+
+
+def _model_of(kind: SeriesKind, labels: Sequence[str]) -> str:
+    """Name of the signal model that the maps of a series name in ``model-``."""
+    candidates = models_of(kind.name)
+    found = [entry.name for entry in candidates if entry.label in labels]
+    return (found or [candidates[0].name])[0]
 
 
 def files_of(folder: Path, head: str) -> Iterator[tuple[Path, FileName]]:
@@ -113,14 +119,15 @@ def _estimators(
     by_desc: dict[str, list[MapView]] = {}
     sidecars: dict[str, dict[str, Any]] = {}
     for path, name in files:
-        if name.suffix not in _MAPS:
+        if name.suffix not in _map_suffixes():
             continue
         sidecar = read_json(_json_of(path))
         desc = name.entities["desc"]
         quantity = name.entities.get("param", name.suffix.removesuffix("map"))
         by_desc.setdefault(desc, []).append(_map_view(output_dir, path, quantity, sidecar, desc))
         sidecars.setdefault(desc, sidecar)
-    order = [key for key in _TITLES if key in by_desc]
+    titles = {name: entry.title for name, entry in estimators().items()}
+    order = [key for key in titles if key in by_desc]
     for desc in [*order, *sorted(set(by_desc) - set(order))]:
         if desc.endswith("Std"):
             continue
@@ -128,37 +135,45 @@ def _estimators(
         spread = sorted(by_desc.get(f"{desc}Std", []), key=lambda view: _rank(view.name))
         yield EstimatorView(
             key=desc,
-            title=_TITLES.get(desc, desc),
-            estimates=[view for view in views if view.name in _quantities()],
+            title=titles.get(desc, desc),
+            estimates=[view for view in views if view.name not in quality_maps()],
             uncertainties=spread,
-            quality=[view for view in views if view.name not in _quantities()],
+            quality=[view for view in views if view.name in quality_maps()],
             statistics=_statistics(files, desc),
             facts=_estimator_facts(sidecars[desc], views, mask),
         )
 
 
-@cache
-def _quantities() -> tuple[str, ...]:
-    """What is measured, in the order of the page; every other map tells of its quality."""
-    rates = [name for name in RELAXATION.names if name != "B1"]
-    return (*QMT.names, "R1a", "T1", "T2", *rates)
+def _items() -> dict[str, MapItem]:
+    """What maps show, in the order of the page: what is measured, then what tells of it."""
+    found: dict[str, MapItem] = {}
+    for entry in models().values():
+        times = [TIMES[name] for name in entry.parameters.names if name in TIMES]
+        for item in (*times, *(parameter.item for parameter in entry.parameters)):
+            found.setdefault(item.name, item)
+    return {**found, **{name: entry.item("") for name, entry in quality_maps().items()}}
+
+
+def _map_suffixes() -> frozenset[str]:
+    kinds = {kind.map_suffix for kind in series_kinds().values()}
+    return frozenset(kinds | {item.suffix for item in _items().values() if item.suffix})
 
 
 def _rank(name: str) -> int:
-    names = (*_quantities(), *_QUALITY)
+    names = list(_items())
     return names.index(name) if name in names else len(names)
 
 
 def _map_view(
     output_dir: Path, path: Path, quantity: str, sidecar: Mapping[str, Any], desc: str
 ) -> MapView:
-    known = {item.name: item.item.display for item in (*QMT, *RELAXATION)} | _OWN_RANGE
+    known = _items().get(quantity)
     return MapView(
         name=quantity,
         unit=str(sidecar.get("Units", "")),
         description=str(sidecar.get("Description", quantity)),
         values=_canonical(path),
-        display=None if desc.endswith("Std") else known.get(quantity),
+        display=None if known is None or desc.endswith("Std") else known.display,
         file=path.relative_to(output_dir).as_posix(),
     )
 
@@ -223,7 +238,8 @@ def _agreement(folder: Path, head: str) -> list[tuple[str, list[dict[str, object
     for path in sorted(folder.glob(f"{head}_seg-*_agreement.tsv")):
         entities = parse_name(path).entities
         first, _, second = entities["desc"].partition("Vs")
-        names = [_TITLES.get(key.lower(), key) for key in (first, second)]
+        titles = {name.lower(): entry.title for name, entry in estimators().items()}
+        names = [titles.get(key.lower(), key) for key in (first, second)]
         found.append((f"Agreement: {' against '.join(names)}, {entities['seg']}", _rows(path)))
     return found
 
@@ -243,7 +259,10 @@ def _supplied(output_dir: Path, folder: Path, head: str) -> list[MapView]:
     views = []
     for path in sorted(folder.glob(f"{head}_desc-resampled_*.nii.gz")):
         sidecar = read_json(_json_of(path))
-        quantity = "B1" if path.name.endswith("_TB1map.nii.gz") else "w0"
+        suffix = parse_name(path).suffix
+        quantity = next((name for name, field in FIELD_MAPS.items() if field.suffix == suffix), "")
+        if not quantity:
+            continue
         views.append(_map_view(output_dir, path, quantity, sidecar, "resampled"))
     return views
 
@@ -304,8 +323,8 @@ def _estimator_facts(
         failed = float(np.mean(~np.isfinite(views[0].values[mask]))) if mask.any() else 0.0
         facts.append(("Voxels without an estimate", f"{100 * failed:.2g} %"))
     for view in views:
-        if view.name in ("relres", "match") and mask.any():
+        entry = quality_maps().get(view.name)
+        if entry is not None and entry.summary is not None and entry.summary.title and mask.any():
             middle = float(np.nanmedian(view.values[mask]))
-            words = "Median relative residual" if view.name == "relres" else "Median match"
-            facts.append((words, f"{middle:.4g}"))
+            facts.append((entry.summary.title, f"{middle:.4g}"))
     return facts

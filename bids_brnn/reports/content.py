@@ -49,10 +49,13 @@ class SeriesView:
 
     name: str
     kind: str
+    """Suffix of the series."""
     reference: Array | None
     """``(X, Y, Z)`` image on which the mask is drawn."""
     mask: NDArray[np.bool_]
     estimators: Sequence[EstimatorView]
+    model: str = ""
+    """Name of the signal model of its maps."""
     labels: NDArray[np.int_] | None = None
     label_names: Mapping[int, str] = field(default_factory=dict)
     supplied: Sequence[MapView] = ()

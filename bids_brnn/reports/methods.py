@@ -9,6 +9,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from bids_brnn.estimators.registry import estimators
+from bids_brnn.signals.registry import models
+
 
 @cache
 def _texts() -> dict[str, Any]:
@@ -68,35 +71,40 @@ def _last_first(name: str) -> str:
 
 
 def methods(
-    kinds: Iterable[str], estimators: Iterable[str], version: str
+    used: Iterable[str], parts: Iterable[str], version: str
 ) -> tuple[list[str], list[Reference]]:
     """Paragraphs and references.
 
     Parameters
     ----------
-    kinds
-        ``QMT``, ``MRF``.
-    estimators
-        Values of ``desc-``, and steps of preparation; those without a text are left out.
+    used
+        Names of signal models.
+    parts
+        Names of estimators, and of steps of preparation; those without a text are left out.
     version
         Of this program.
     """
     texts = _texts()
-    keys = ["intro", *dict.fromkeys(kinds), *dict.fromkeys(estimators)]
-    chosen = [texts[key] for key in keys if key in texts]
-    cited = dict.fromkeys(reference for part in chosen for reference in part["references"])
-    references = texts["references"]
-    return (
-        [part["text"].format(version=version) for part in chosen],
-        [Reference(key, **references[key]) for key in cited],
-    )
+    keys = ["intro", *dict.fromkeys(used), *dict.fromkeys(parts)]
+    known = {**texts["references"]}
+    paragraphs: list[str] = []
+    cited: list[str] = []
+    for key in keys:
+        entry = models().get(key) or estimators().get(key)
+        if entry is not None:
+            known |= entry.bibliography
+            text, cites = entry.methods, list(entry.cites)
+        else:
+            part = texts.get(key, {"text": "", "references": []})
+            text, cites = part["text"].format(version=version), part["references"]
+        paragraphs += [text] if text else []
+        cited += cites
+    return paragraphs, [Reference(key, **known[key]) for key in dict.fromkeys(cited)]
 
 
-def citation_files(
-    kinds: Iterable[str], estimators: Iterable[str], version: str
-) -> dict[str, str]:
+def citation_files(used: Iterable[str], parts: Iterable[str], version: str) -> dict[str, str]:
     """The same by name of file: a page, and its references for LaTeX."""
-    paragraphs, references = methods(kinds, estimators, version)
+    paragraphs, references = methods(used, parts, version)
     listed = [f"{index}. {item.text} <{item.url}>" for index, item in enumerate(references, 1)]
     body = "\n\n".join(paragraphs)
     page = f"# Methods\n\n{body}\n\n## References\n\n" + "\n".join(listed) + "\n"

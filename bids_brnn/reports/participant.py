@@ -105,10 +105,10 @@ def _write_page(
     from bids_brnn.reports.content import SubjectView
     from bids_brnn.reports.methods import citation_files, methods
 
-    kinds = [view.kind for view in series]
+    used = [view.model for view in series]
     parts = [key for view in series for key in view.preparation]
     parts += [item.key for view in series for item in view.estimators]
-    paragraphs, citations = methods(kinds, parts, __version__)
+    paragraphs, citations = methods(used, parts, __version__)
     view = SubjectView(
         label=label,
         version=__version__,
@@ -125,7 +125,7 @@ def _write_page(
         record_of_page = record_file(output_dir / f"sub-{label}" / "log", "report")
         settle(output_dir, record_of_page, digests(written))
     if record is not None:
-        for name, text in citation_files(kinds, parts, __version__).items():
+        for name, text in citation_files(used, parts, __version__).items():
             write_text(record / name, text)
             write_text(output_dir / "logs" / name, text)
     _LOG.info("report: %s", page)

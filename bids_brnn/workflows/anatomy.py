@@ -11,12 +11,10 @@ from bids_brnn.bids.images import Grid, read_grid
 from bids_brnn.bids.input.acquisition import Acquisition
 from bids_brnn.bids.input.spaces import follows_t1w
 from bids_brnn.config.run_config import RunConfig
+from bids_brnn.estimators.registry import estimators
 from bids_brnn.imaging.resampling import thin_axis
 from bids_brnn.workflows.masking import Anatomy
-from bids_brnn.zoo.recipe import NETWORK
 
-QUICK = (NETWORK, "dict")
-"""Estimators that take seconds to minutes for a head, the better one first."""
 _NEEDED = ("deepbet", "cc3d", "fill_voids")
 _GIVE = "Give a mask with --mask or --derivatives"
 
@@ -53,8 +51,8 @@ def find_anatomy(
         return Anatomy(**found, strip_t1w=True)
     if not _thick(read_grid(_first(acquisition))):
         return Anatomy(**found, hint=f"It is too thin for deepbet. {_GIVE}.")
-    for name in QUICK:
-        if name in estimations:
+    for name, entry in estimators().items():  # of several quick ones the first is the better
+        if entry.quick and name in estimations:
             return Anatomy(**found, quick=estimations[name])
     hint = f"{_GIVE}, or a T1w image: without a network there is no quick estimate to make one of."
     return Anatomy(**found, hint=hint)

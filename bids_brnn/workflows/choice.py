@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from bids_brnn.bids.input.acquisition import Acquisition
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import DataError, UsageError
+from bids_brnn.estimators.registry import NETWORK, estimator_entry, estimators
+from bids_brnn.signals.registry import model_entry, models
 from bids_brnn.zoo.choice import choose_network
-from bids_brnn.zoo.recipe import DEFAULT_REFERENCE, NETWORK, EstimatorRecipe
+from bids_brnn.zoo.recipe import EstimatorRecipe
 
-SLOPPY: Mapping[str, Mapping[str, Any]] = {
-    "nlls": {"max_iterations": 10, "n_starts": 1},
-    "dict": {"n_atoms": 1000, "b1_bins": [0.5, 0.75, 1.0, 1.25, 1.5]},
-}
-"""Options of estimators with ``--sloppy``."""
 _DEFAULT_SEED = 1  # of every estimator that draws
 
 
@@ -61,8 +57,8 @@ def choose_recipes(
             "all frames. Use --modality mrf for a series of time frames, or leave the option out."
         )
     if acquisition.magnitude_only:
-        check_magnitude(config, acquisition)
-        return {"dict": recipe("dict")}
+        name = check_magnitude(config, acquisition)
+        return {name: recipe(name)}
     recipes = {}
     network = choose_network(config.weights, acquisition)
     if network is not None:
@@ -81,14 +77,15 @@ def choose_recipes(
 
 def estimator_options(config: RunConfig, name: str) -> dict[str, Any]:
     """Options of an estimator that differ from its own defaults; a network draws nothing."""
-    options = dict(SLOPPY.get(name, {})) if config.sloppy else {}
-    if name != NETWORK and config.random_seed != _DEFAULT_SEED:
+    entry = estimator_entry(name)
+    options = dict(entry.sloppy) if config.sloppy else {}
+    if entry.seeded and config.random_seed != _DEFAULT_SEED:
         options["seed"] = config.random_seed
     return options
 
 
-def check_magnitude(config: RunConfig, acquisition: Acquisition) -> None:
-    """Refuse what cannot be done without the phase; a dictionary can match time frames.
+def check_magnitude(config: RunConfig, acquisition: Acquisition) -> str:
+    """The estimator for a series without phase; refuses what cannot be done without it.
 
     Raises
     ------
@@ -98,8 +95,9 @@ def check_magnitude(config: RunConfig, acquisition: Acquisition) -> None:
         If the only estimator possible is not wanted.
     """
     name = acquisition.name
-    if acquisition.kind == "qmt" or acquisition.representation != "time":
-        what = "qMT" if acquisition.kind == "qmt" else "a series of coefficients"
+    rule = acquisition.rule
+    if not rule.magnitude_allowed or acquisition.representation != "time":
+        what = "a series of coefficients" if rule.magnitude_allowed else rule.title
         raise DataError(
             f"{name} holds magnitudes only, which mean nothing for {what}. "
             "Give the phase (part-phase), or real and imaginary parts."
@@ -109,25 +107,38 @@ def check_magnitude(config: RunConfig, acquisition: Acquisition) -> None:
             f"{name} holds magnitudes only, and networks need complex data; give the phase "
             "(part-phase), or use --weights none."
         )
-    if config.reference not in ("auto", "dict"):
+    able = [name for name, entry in estimators().items() if entry.magnitudes]
+    usual = model_entry(acquisition.model).reference
+    wanted = config.reference
+    if wanted == "auto":
+        return usual if usual in able else able[0]
+    if wanted not in able:
         raise UsageError(
-            f"--reference {config.reference} cannot serve {name}: it holds magnitudes only, which "
-            "only a dictionary matches. Use --reference dict, or give the phase (part-phase)."
+            f"--reference {wanted} cannot serve {name}: it holds magnitudes only, which only a "
+            f"{estimator_entry(able[0]).noun} matches. Use --reference {able[0]}, or give the "
+            "phase (part-phase)."
         )
+    return wanted
 
 
 def choose_reference(
     config: RunConfig, acquisition: Acquisition, *, has_network: bool
 ) -> str | None:
     """Name of the reference estimator, or None."""
+    entry = model_entry(acquisition.model)
     if config.reference == "none":
         return None
     if config.reference == "auto":
         wanted = config.level == "full" or not has_network
-        return DEFAULT_REFERENCE[acquisition.kind] if wanted else None
-    if config.reference == "dict" and acquisition.kind == "qmt":
+        return entry.reference if wanted else None
+    chosen = estimator_entry(config.reference)
+    if not chosen.serves(entry.parameters):
+        n = len(entry.parameters.columns("estimated", "nuisance"))
+        able = {item.kind.name for item in models().values() if chosen.serves(item.parameters)}
+        others = "".join(f", or --modality {kind}" for kind in sorted(able))
         raise UsageError(
-            f"--reference dict cannot serve {acquisition.name}: a dictionary over the eight "
-            "parameters of qMT is too large. Use --reference nlls, or --modality mrf."
+            f"--reference {chosen.name} cannot serve {acquisition.name}: a {chosen.noun} over the "
+            f"{n} parameters of {acquisition.rule.title} is too large. Use --reference "
+            f"{entry.reference}{others}."
         )
-    return config.reference
+    return chosen.name

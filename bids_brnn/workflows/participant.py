@@ -17,7 +17,9 @@ from bids_brnn.bids.input.inheritance import metadata_of
 from bids_brnn.bids.input.spaces import find_spaces
 from bids_brnn.bids.safe import number
 from bids_brnn.config.run_config import RunConfig
+from bids_brnn.estimators.registry import NETWORK
 from bids_brnn.interfaces.series import SeriesRecord
+from bids_brnn.signals.registry import model_entry
 from bids_brnn.workflows.anatomy import find_anatomy
 from bids_brnn.workflows.choice import choose_recipes
 from bids_brnn.workflows.estimation import init_estimation_wf
@@ -27,19 +29,10 @@ from bids_brnn.workflows.outputs import init_outputs_wf
 from bids_brnn.workflows.preparation import init_preparation_wf
 from bids_brnn.workflows.regions import Segmentation, find_segmentations, root_of
 from bids_brnn.workflows.steps import step_nodes
-from bids_brnn.zoo.recipe import NETWORK
 
 _LOG = logging.getLogger("bids_brnn.run")
 TOP = "bids_brnn"
 """Name of the workflow; its folder in the work folder."""
-
-
-SUPPLIABLE: Mapping[str, tuple[str, ...]] = {
-    "gbloch": ("B1", "w0"),
-    "fisp": ("B1",),
-    "bssfp": ("B1", "w0"),
-}
-"""Parameters that a field map can supply, by signal model."""
 
 
 def participant_name(participant: str) -> str:
@@ -113,7 +106,8 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
     workflow = Workflow(name=series_name(acquisition))
     folder = base_dir / "inputs" / label
     supplied = supplied_fields(acquisition)
-    if acquisition.kind == "mrf" and "B1" not in supplied:
+    expected = model_entry(acquisition.model).parameters.select("supplied").names
+    if "B1" in expected and "B1" not in supplied:
         _LOG.warning(
             "%s: there is no B1 map; flip angles are taken as nominal, which biases T2", label
         )
@@ -220,7 +214,7 @@ def supplied_fields(acquisition: Acquisition) -> dict[str, tuple[Path, str]]:
     """Files and units of the field maps by parameter."""
     found = {}
     for parameter, path in acquisition.supplied.items():
-        if parameter not in SUPPLIABLE[acquisition.model]:
+        if parameter not in model_entry(acquisition.model).field_maps:
             continue
         metadata = metadata_of(path, root_of(acquisition, path))
         found[parameter] = (path, str(metadata.get("Units", "")))

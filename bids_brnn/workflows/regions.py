@@ -15,11 +15,13 @@ from bids_brnn.bids.input.acquisition import Acquisition
 from bids_brnn.bids.input.inheritance import nearest_table
 from bids_brnn.bids.input.spaces import follows_t1w, on_t1w
 from bids_brnn.config.run_config import RunConfig
+from bids_brnn.estimators.registry import NETWORK, comparison
 from bids_brnn.interfaces.regions.labels import WHOLE_MASK, PrepareLabels
 from bids_brnn.interfaces.regions.statistics import CompareEstimators, SummariseRegions
 from bids_brnn.interfaces.sinks.regions import WriteLabels, WriteRegions
+from bids_brnn.regions.labels import tells_t1
+from bids_brnn.signals.registry import model_entry
 from bids_brnn.workflows.fields import ESTIMATED
-from bids_brnn.zoo.recipe import NETWORK
 
 PROBABILITIES = "probseg"
 """``seg-`` of regions made from tissue probabilities."""
@@ -72,13 +74,20 @@ def find_segmentations(config: RunConfig, acquisition: Acquisition) -> dict[str,
             {"": image}, lookup, must_overlap=True, in_t1w=on_t1w(acquisition, image)
         )
     if not found:
-        _LOG.warning(
-            "%s: no label image was found; tissue classes are made from the maps themselves. Give "
-            "labels with --atlas or --derivatives.",
-            acquisition.name,
-        )
         found[WHOLE_MASK] = Segmentation(source="mask")
-        found[FROM_MAPS] = Segmentation(source="maps")
+        classes = tells_t1(model_entry(acquisition.model).parameters.names)
+        if classes:
+            found[FROM_MAPS] = Segmentation(source="maps")
+        made = (
+            "tissue classes are made from the maps themselves"
+            if classes
+            else ("the mask is the only region")
+        )
+        _LOG.warning(
+            "%s: no label image was found; %s. Give labels with --atlas or --derivatives.",
+            acquisition.name,
+            made,
+        )
     return found
 
 
@@ -152,8 +161,7 @@ def init_regions_wf(
             f"{reference}_maps_file": "reference_file", f"{reference}_maps": "reference_maps",
         }  # fmt: skip
         workflow.connect([(inputnode, compare, list(fields.items()))])
-        pair = f"{NETWORK}Vs{reference.capitalize()}"
-        _connect_table(workflow, labels, compare, pair, "agreement", shared)
+        _connect_table(workflow, labels, compare, comparison(reference), "agreement", shared)
     return workflow
 
 

@@ -29,7 +29,7 @@ class ModelCard:
     """``qmt-demo``, ``mrf-jiang-msecrb`` ...; also the stem of both files."""
     description: str
     model: str
-    """Signal model, a key of ``SIGNALS``."""
+    """Signal model, by its name in the registry."""
     network: Mapping[str, Any]
     """:meth:`bids_brnn.learning.networks.NetworkSpec.to_dict`."""
     surrogate: Mapping[str, Any]

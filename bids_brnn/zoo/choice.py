@@ -30,7 +30,7 @@ def choose_network(weights: str, acquisition: Acquisition) -> tuple[Path, ModelC
     if weights == "none":
         return None
     if weights != "auto":
-        path = find_card(weights)
+        path = card_path(weights)
         card = ModelCard.from_file(path)
         if not _fits(card, acquisition):
             raise DataError(
@@ -62,18 +62,23 @@ def weight_folders() -> list[Path]:
     return [*([Path(extra)] if extra else []), SHIPPED]
 
 
-def find_card(weights: str) -> Path:
-    """Card of a model given by name or by path.
+def card_path(reference: str | Path) -> Path:
+    """Card of a trained model given by name, or by the path of card, weights or folder.
 
     Raises
     ------
     ReadError
-        If there is none.
+        If there is none, or a folder holds several.
     """
-    path = Path(weights)
+    path = Path(reference)
     if path.suffix in (".json", ".safetensors") and path.with_suffix(".json").is_file():
         return path.with_suffix(".json").absolute()
+    if path.is_dir():
+        cards = sorted(path.glob("*.json"))
+        if len(cards) == 1:
+            return cards[0].absolute()
+        raise ReadError(f"{path} holds {len(cards)} model cards; name one of them.")
     for folder in weight_folders():
-        if (folder / f"{path.name}.json").is_file() and path.name == weights:
-            return folder / f"{weights}.json"
-    raise ReadError(f'There is no trained model "{weights}"; list them with: brnn models.')
+        if path.name == str(reference) and (folder / f"{reference}.json").is_file():
+            return folder / f"{reference}.json"
+    raise ReadError(f'There is no trained model "{reference}"; list them with: brnn models.')

@@ -9,6 +9,7 @@ from bids_brnn.errors import DataError
 from bids_brnn.estimators.network.estimator import NetworkEstimator, Precision, Spread
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals.base import SignalModel
+from bids_brnn.signals.registry import models, resolve
 from bids_brnn.signals.subspace import CompressedSignal, Subspace
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.store import list_cards, load_model
@@ -18,23 +19,23 @@ class NoMatchingModelError(DataError):
     """No trained model fits the pulse train and the basis."""
 
 
-def estimator_for(
+def load_network(
     model: SignalModel,
-    kind: str,
+    kind: str | None = None,
     *,
     weights: str | Path = "auto",
     loss: str | None = None,
     precision: Precision | None = None,
     spread: Spread = "jacobian",
 ) -> NetworkEstimator:
-    """The network for a signal model, its pulse train and its basis; never a guess.
+    """The trained network for a signal model, its pulse train and its basis; never a guess.
 
     Parameters
     ----------
     model
         Model of the data, usually a :class:`~bids_brnn.signals.subspace.CompressedSignal`.
     kind
-        Its name in the registry.
+        Its name in the registry; by default told from its class.
     weights
         ``"auto"``: the trained model made for this pulse train and subspace; or the name of a
         shipped model, or a path.
@@ -49,7 +50,9 @@ def estimator_for(
     NoMatchingModelError
         In one sentence, with the command that trains a fitting model.
     """
-    sequence = _sequence_of(model)
+    innermost = _innermost(model)
+    sequence = innermost.sequence
+    kind = kind or _name_of(innermost)
     subspace = model.subspace if isinstance(model, CompressedSignal) else None
     options: dict[str, Any] = {
         "subspace": subspace,
@@ -97,11 +100,17 @@ def _advice(kind: str, subspace: Subspace | None) -> str:
     )
 
 
-def _sequence_of(model: object) -> PulseSequence:
+def _innermost(model: Any) -> Any:
+    """The model that knows its pulse train, within those that wrap it."""
     while not isinstance(getattr(model, "sequence", None), PulseSequence):
         model = getattr(model, "model", None)
         if model is None:
             raise DataError("a network needs a signal model that knows its pulse train")
-    sequence = model.sequence  # type: ignore[attr-defined]
-    assert isinstance(sequence, PulseSequence)
-    return sequence
+    return model
+
+
+def _name_of(model: object) -> str:
+    for name, entry in models().items():
+        if resolve(entry.home) is type(model):
+            return name
+    raise DataError(f"{type(model).__name__} is no signal model of the registry; give its kind")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_brnn.errors import DataError, ReadError
+from bids_brnn.estimators.registry import estimator_entry
 from bids_brnn.files import write_bytes, write_text
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals.supplied import SuppliedModel
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from bids_brnn.estimators.base import Estimator
     from bids_brnn.signals.base import SignalModel
 
-NETWORK = "brnn"
-"""Name of the network estimator, and its ``desc-``."""
 FORMAT = 1
 """Version of the file layout."""
 _ARRAYS = tuple(item.name for item in fields(PulseSequence) if item.name not in ("start", "name"))
@@ -39,9 +38,9 @@ class EstimatorRecipe:
     """Estimator, signal model, pulse train and basis by name and value."""
 
     estimator: str
-    """``nlls``, ``dict`` (keys of ``ESTIMATORS``) or :data:`NETWORK`."""
+    """Name in the registry: ``brnn``, ``nlls``, ``dict`` ..."""
     model: str
-    """A key of ``SIGNALS``: ``gbloch``, ``fisp`` or ``bssfp``."""
+    """Name of a signal model: ``gbloch``, ``fisp``, ``bssfp`` ..."""
     sequence: PulseSequence
     basis: NDArray[Any] | None = None
     """``(N, R)``: the data are coefficients; without it they are ``N`` time frames."""
@@ -50,7 +49,7 @@ class EstimatorRecipe:
     supplied: tuple[str, ...] = ()
     """Parameters known from maps; they are not estimated."""
     weights: str = ""
-    """Card of the trained network, for :data:`NETWORK`."""
+    """Card of the trained network, for an estimator that has one."""
     weights_sha256: str = ""
     """Digest of its weights, so that other weights are another recipe."""
     magnitude: bool = False
@@ -196,41 +195,29 @@ class EstimatorRecipe:
         ReadError
             If the weights of a network are not those of the recipe.
         """
-        if self.magnitude and self.estimator != "dict":
-            raise DataError(f"{self.estimator} needs complex data; magnitudes are for dict")
-        if self.estimator == NETWORK:
+        entry = estimator_entry(self.estimator)
+        if entry.trained:
             return self._build_network(block_size)
-        from bids_brnn.estimators import ESTIMATORS
-
-        kinds: Mapping[str, Callable[..., Estimator]] = ESTIMATORS
-        if self.estimator not in kinds:
-            raise DataError(
-                f'There is no estimator "{self.estimator}"; there are {", ".join(kinds)}.'
-            )
         options = dict(self.estimator_options)
-        if cache_dir is not None and self.estimator == "dict":
-            options.setdefault("cache_dir", cache_dir)
-        if self.magnitude:
-            options["channels"] = 1
         if block_size is not None:
             options["block_size"] = block_size
-        return kinds[self.estimator](self.build_model(), **options)
+        return entry.build(
+            self.build_model(), cache_dir=cache_dir, magnitude=self.magnitude, **options
+        )
 
     def _build_network(self, block_size: int | None) -> Estimator:
+        if self.magnitude:
+            raise DataError("networks need complex data, and these are magnitudes")
         from bids_brnn.zoo.card import ModelCard
-        from bids_brnn.zoo.match import estimator_for
+        from bids_brnn.zoo.match import load_network
 
         card = ModelCard.from_file(Path(self.weights))
         if card.weights_sha256 != self.weights_sha256:
             raise ReadError(f"{self.weights} was changed during the run; run again.")
-        network: Any = estimator_for(
+        network: Any = load_network(
             self.build_model(), self.model, weights=self.weights, **self.estimator_options
         )
         return cast("Estimator", replace(network, block_size=block_size))
-
-
-DEFAULT_REFERENCE: Mapping[str, str] = {"qmt": "nlls", "mrf": "dict"}
-"""Reference estimator of each kind of series."""
 
 
 def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:

@@ -21,7 +21,7 @@ from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.subspace import Subspace
 from bids_brnn.zoo.card import ModelCard, parameters_from
-from bids_brnn.zoo.choice import WEIGHTS_VARIABLE, weight_folders
+from bids_brnn.zoo.choice import WEIGHTS_VARIABLE, card_path, weight_folders
 from bids_brnn.zoo.recognition import rotation_from, sketch
 
 BF16_LIMIT = 0.05
@@ -211,20 +211,3 @@ def list_cards(where: Iterable[Path] | None = None) -> list[tuple[Path, ModelCar
         for path in sorted(folder.glob("*.json"), key=lambda item: item.stem):
             found.append((path, ModelCard.from_file(path)))
     return found
-
-
-def card_path(reference: str | Path) -> Path:
-    """Path of the card of a model given by name, folder, card or weights."""
-    path = Path(reference)
-    if path.suffix in (".json", ".safetensors"):
-        return path.with_suffix(".json")
-    if path.is_dir():
-        cards = sorted(path.glob("*.json"))
-        if len(cards) == 1:
-            return cards[0]
-        raise ReadError(f"{path} holds {len(cards)} model cards; name one of them")
-    for folder in weight_folders():
-        if (folder / f"{reference}.json").is_file():
-            return folder / f"{reference}.json"
-    names = ", ".join(card.name for _, card in list_cards())
-    raise ReadError(f'there is no model "{reference}"; there are: {names or "none"}')

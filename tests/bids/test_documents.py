@@ -7,7 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from bids_brnn.bids.grammar import grammar
+from bids_brnn.bids.grammar import default_filters, grammar, ignored_names
+from bids_brnn.estimators import estimators
 from bids_brnn.sequences.table import Columns, pad_trains
 
 
@@ -20,12 +21,12 @@ def document(request):
 
 def test_the_ignore_list_of_the_input(document):
     listed = re.findall(r"^    (\*_\w+\.\*)$", document("inputs.md"), re.MULTILINE)
-    assert listed == grammar()["output"]["input_bidsignore"]
+    assert listed == ignored_names("input_bidsignore").split()
 
 
 def test_filter_keys_and_entities(document):
     text = document("inputs.md")
-    for key in grammar()["filters"]:
+    for key in default_filters():
         assert f"`{key}`" in text
     for entity in grammar()["series_entities"]:
         assert f"`{entity}`" in text
@@ -74,5 +75,5 @@ def test_keys_of_the_sidecar(document):
 
 def test_estimators(document):
     text = document("outputs.md")
-    for name in grammar()["estimators"]:
+    for name in estimators():
         assert f"`{name}`" in text

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bids_brnn.bids import find_acquisitions, read_coefficients
-from bids_brnn.bids.output.dataset_files import check_folders, earlier_version, write_dataset_files
+from bids_brnn.bids.output.dataset_files import earlier_version, write_dataset_files
 from bids_brnn.errors import BidsBrnnError
 
 
@@ -324,16 +324,6 @@ def test_every_message_is_one_paragraph_without_a_traceback(raw):
     raw.qmt(SignalRepresentation=None)
     message = refused(65, bids_dir=raw.root)
     assert not re.search(r"Traceback|\n", message)
-
-
-def test_output_inside_input(raw, tmp_path):
-    with pytest.raises(BidsBrnnError, match="Output folder is the input folder") as caught:
-        check_folders(raw.root, raw.root)
-    assert str(raw.root / "derivatives" / "bids_brnn") in str(caught.value)
-    assert caught.value.exit_code == 2
-    with pytest.raises(BidsBrnnError, match="Work folder"):
-        check_folders(raw.root, tmp_path / "out", raw.root / "work")
-    check_folders(raw.root, raw.root / "derivatives" / "bids_brnn", tmp_path / "work")
 
 
 def test_outputs_of_another_version(raw, tmp_path):

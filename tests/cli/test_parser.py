@@ -14,8 +14,8 @@ import pytest
 from bids_brnn import __version__
 from bids_brnn.cli import options
 from bids_brnn.cli.boutiques import descriptor
+from bids_brnn.cli.documents import option_tables
 from bids_brnn.cli.parser import build_parser, parse
-from bids_brnn.cli.usage import option_tables
 from bids_brnn.config.options import option
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import UsageError

@@ -3,95 +3,21 @@
 from __future__ import annotations
 
 import json
-import logging
-from dataclasses import dataclass, field
 
 import nibabel
 import numpy as np
 import pytest
 import torch
 
-from bids_brnn.errors import DataError, TemporaryError, UsageError
+from bids_brnn.errors import DataError
 from bids_brnn.estimators.base import Estimate
-from bids_brnn.estimators.maps import FLAGS, flags, named_maps
+from bids_brnn.estimators.maps import as_voxels, named_maps
 from bids_brnn.estimators.nlls.results import CONVERGED, INVALID, ITERATION_LIMIT, RESOLVED
-from bids_brnn.estimators.run import duration, progress_logger, run_estimator, to_device
-from bids_brnn.interfaces import estimate as module
 from bids_brnn.interfaces.estimate import EstimateMaps
+from bids_brnn.maps import flag_values, flags
 from bids_brnn.parameters import QMT, RELAXATION
 from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.zoo.recipe import EstimatorRecipe
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(3.2, "3 s"), (99.4, "99 s"), (130, "2 min"), (5940, "99 min"), (7500, "2 h 05 min")],
-)
-def test_durations_in_words(seconds, words):
-    assert duration(seconds) == words
-
-
-def test_progress_names_rate_and_time_left_and_is_not_chatty(monkeypatch, caplog):
-    now = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    caplog.set_level(logging.INFO, "bids_brnn")
-    report = progress_logger("sub-01")
-    for second in range(1, 31):
-        now[0] = float(second)
-        report(10 * second, 1000)
-    lines = [record.getMessage() for record in caplog.records]
-    assert lines == [
-        "sub-01: 100 of 1000 voxels (10 %), 10 voxels/s, 90 s left",
-        "sub-01: 200 of 1000 voxels (20 %), 10 voxels/s, 80 s left",
-        "sub-01: 300 of 1000 voxels (30 %), 10 voxels/s, 70 s left",
-    ]
-
-
-def test_a_device_that_is_absent_is_refused_and_auto_falls_back(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    voxels = np.ones((2, 3), np.complex64)
-    with pytest.raises(UsageError, match="no CUDA device"):
-        to_device(voxels, "cuda", 1)
-    assert to_device(voxels, "auto", 1).device.type == "cpu"
-
-
-def test_threads_are_those_of_the_node():
-    before = torch.get_num_threads()
-    try:
-        to_device(np.ones((1, 1), np.complex64), "cpu", 2)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-
-
-@dataclass
-class Fake:
-    """An estimator with neither progress nor checkpoint."""
-
-    parameters = RELAXATION
-    name: str = "fake"
-    error: Exception | None = None
-    seen: list = field(default_factory=list)
-
-    def estimate(self, data, supplied=None, *, sigma=None):
-        self.seen.append((data.shape, supplied, sigma))
-        if self.error:
-            raise self.error
-        n = len(data)
-        return Estimate(torch.ones(n, 3), torch.ones(n, dtype=torch.complex64), torch.zeros(n))
-
-
-def test_options_that_an_estimator_lacks_are_not_passed(tmp_path):
-    fake = Fake()
-    run_estimator(fake, torch.ones(4, 2, dtype=torch.complex64), {}, 0.5, tmp_path / "c", "x")
-    assert fake.seen == [((4, 2), None, 0.5)]
-
-
-def test_a_full_device_is_worth_another_try(tmp_path):
-    fake = Fake(error=torch.cuda.OutOfMemoryError("CUDA out of memory"))
-    with pytest.raises(TemporaryError, match="--device cpu") as refusal:
-        run_estimator(fake, torch.ones(1, 2, dtype=torch.complex64), {}, None, tmp_path / "c", "x")
-    assert refusal.value.exit_code == 75
 
 
 def result(parameters, **quality):
@@ -142,9 +68,10 @@ def test_flags_add_up_the_reasons_for_doubt():
         "match": torch.tensor([0.99, torch.nan, 0.9, 0.99, 0.99, 0.8, 0.99]),
     }
     ones = torch.ones(7, dtype=torch.float64)
-    found = flags(Estimate(theta, ones.to(torch.complex128), 0.1 * ones, quality=quality), QMT)
+    estimate = Estimate(theta, ones.to(torch.complex128), 0.1 * ones, quality=quality)
+    found = flag_values(as_voxels(estimate, QMT))
     assert found.tolist() == [0, 1, 2, 4, 8, 16, 2]
-    assert sum(FLAGS) == 31
+    assert sum(flag.bit for flag in flags()) == 31
 
 
 @pytest.fixture

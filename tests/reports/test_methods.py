@@ -1,4 +1,6 @@
+from bids_brnn.estimators import estimators
 from bids_brnn.reports.methods import Reference, citation_files, methods
+from bids_brnn.signals import models
 
 
 def test_a_reference_is_cited_in_words_and_for_latex():
@@ -29,7 +31,7 @@ def test_a_preprint_has_neither_volume_nor_pages():
 
 
 def test_every_reference_that_a_text_cites_is_known_and_complete():
-    everything = ["QMT", "MRF", "brnn", "nlls", "dict", "rigid", "deepbet", "mppca", "degibbs"]
+    everything = [*models(), *estimators(), "rigid", "deepbet", "mppca", "degibbs"]
     paragraphs, references = methods(everything, [], "1.0")
     assert len(paragraphs) == len(everything) + 1
     for item in references:

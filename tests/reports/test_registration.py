@@ -99,6 +99,6 @@ def test_what_looks_wrong_is_noted(change, words):
 def test_methods_tell_what_was_done():
     assert preparation_methods(GOOD) == ["rigid"]
     assert preparation_methods({"MaskMethod": "deepbet"}) == ["deepbet"]
-    paragraphs, references = methods(["MRF"], ["rigid", "deepbet", "dict"], "1.0")
+    paragraphs, references = methods(["fisp"], ["rigid", "deepbet", "dict"], "1.0")
     assert any("registered rigidly" in text for text in paragraphs)
     assert any("deepbet" in item.text for item in references)

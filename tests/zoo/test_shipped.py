@@ -11,7 +11,7 @@ from bids_brnn.phantom.series import mrf_series, qmt_series
 from bids_brnn.priors import tissue_values
 from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
 from bids_brnn.zoo.choice import SHIPPED
-from bids_brnn.zoo.match import estimator_for
+from bids_brnn.zoo.match import load_network
 from bids_brnn.zoo.store import list_cards
 
 NAMES = {card.name for _, card in list_cards([SHIPPED])}
@@ -31,7 +31,7 @@ def _tissue(model, tissue: str, snr: float):
 def test_fingerprinting_from_time_frames_is_unbiased_and_efficient(tissue):
     model = mrf_series(jiang_like_train()).model
     theta, data, bound = _tissue(model, tissue, 30.0)
-    estimator = estimator_for(model, "fisp", spread="jacobian", precision="float32")
+    estimator = load_network(model, "fisp", spread="jacobian", precision="float32")
     result = estimator.estimate(data, sigma=1 / 30)
     for column in (0, 1):
         # 2000 draws know a mean to 0.022 and a std to 1.6 % of the bound
@@ -46,7 +46,7 @@ def test_fingerprinting_from_time_frames_is_unbiased_and_efficient(tissue):
 def test_qmt_of_the_demo_finds_its_network():
     model = qmt_series(hybrid_state_train(), 15).model
     theta, data, bound = _tissue(model, "WM", 30.0)
-    result = estimator_for(model, "gbloch", precision="float32").estimate(data, sigma=1 / 30)
+    result = load_network(model, "gbloch", precision="float32").estimate(data, sigma=1 / 30)
     columns = model.parameters.columns("estimated")
     bias = (result.theta.mean(0) - theta)[columns] / bound[columns]
     assert float(bias.abs().max()) < 1.0

@@ -120,12 +120,12 @@ def test_the_sketch_finds_the_rotation(compressed):
 
 
 def test_the_fitting_model_is_found_and_prefers_bias_reduced(small, compressed, copy):
-    estimator = match.estimator_for(compressed, "fisp")
+    estimator = match.load_network(compressed, "fisp")
     expected = small.stored.network.state_dict()
     torch.testing.assert_close(estimator.network.state_dict(), expected, rtol=0, atol=0)
-    other = match.estimator_for(compressed, "fisp", loss="mse-crb")
+    other = match.load_network(compressed, "fisp", loss="mse-crb")
     assert not torch.equal(other.network.body.leave.weight, expected["body.leave.weight"])
-    named = match.estimator_for(compressed, "fisp", weights="small-msecrb")
+    named = match.load_network(compressed, "fisp", weights="small-msecrb")
     torch.testing.assert_close(named.network.state_dict(), other.network.state_dict())
 
 
@@ -134,13 +134,13 @@ def test_no_model_is_guessed_and_the_command_that_trains_one_is_named(small, cop
     basis = Subspace(torch.linalg.qr(torch.randn(151, 5, dtype=torch.float64))[0])
     for weights in ("auto", "small", copy / "small.json"):
         with pytest.raises(match.NoMatchingModelError, match="brnn train my") as caught:
-            match.estimator_for(CompressedSignal(frames, basis), "fisp", weights=weights)
+            match.load_network(CompressedSignal(frames, basis), "fisp", weights=weights)
         assert "\n" not in str(caught.value)
     with pytest.raises(match.NoMatchingModelError, match="rank = 4"):
         narrow = CompressedSignal(small.experiment.model, _narrowed(compressed.subspace))
-        match.estimator_for(narrow, "fisp")
+        match.load_network(narrow, "fisp")
     with pytest.raises(match.NoMatchingModelError, match="for fisp signals, the data are gbloch"):
-        match.estimator_for(compressed, "gbloch", weights="small")
+        match.load_network(compressed, "gbloch", weights="small")
 
 
 def _damage(path, change):
@@ -221,7 +221,7 @@ def test_other_json_is_not_a_card(tmp_path, text, words):
 
 
 def test_unknown_names_and_folders_are_refused(copy, monkeypatch, tmp_path):
-    with pytest.raises(ReadError, match='no model "large"; there are: small, small-msecrb'):
+    with pytest.raises(ReadError, match='no trained model "large"; list them with: brnn models'):
         store.load_model("large")
     with pytest.raises(ReadError, match="holds 2 model cards"):
         store.load_model(copy)

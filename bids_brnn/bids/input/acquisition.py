@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bids_brnn.bids.grammar import KindRule, kind_rule, parse_name
+from bids_brnn.bids.grammar import parse_name
 from bids_brnn.errors import BidsBrnnError
+from bids_brnn.parameters import FIELD_MAPS
+from bids_brnn.signals.registry import SeriesKind, series_kind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,8 +47,7 @@ class Companions:
     @property
     def by_option(self) -> dict[Path, str]:
         """Files that a run reads unless told not to, with the word of ``--ignore`` for each."""
-        words = {"B1": "b1map", "w0": "b0map"}
-        found = {path: words[name] for name, path in self.supplied.items()}
+        found = {path: FIELD_MAPS[name].key for name, path in self.supplied.items()}
         found |= dict.fromkeys(self.segmentations.values(), "dseg")
         one = {"mask": self.mask, "t1w": self.t1w}
         return found | {path: word for word, path in one.items() if path is not None}
@@ -56,8 +57,10 @@ class Companions:
 class Acquisition:
     """A qMT or MRF series: its files, its pulse train and the images that go with it."""
 
-    kind: Literal["qmt", "mrf"]
-    model: Literal["gbloch", "fisp", "bssfp"]
+    kind: str
+    """``qmt``, ``mrf`` ..."""
+    model: str
+    """Name of its signal model."""
     entities: Mapping[str, str]
     """Of the series, by PyBIDS names (``subject``, ``session``, ``acquisition`` ...)."""
     parts: Mapping[Part, Path]
@@ -85,9 +88,9 @@ class Acquisition:
         return "_".join([*pairs, name.suffix])
 
     @property
-    def rule(self) -> KindRule:
-        """Naming rules of this kind of series."""
-        return kind_rule(self.kind)
+    def rule(self) -> SeriesKind:
+        """What holds for this kind of series."""
+        return series_kind(self.kind)
 
     @property
     def magnitude_only(self) -> bool:

@@ -14,9 +14,8 @@ from bids_brnn.bids.input.inheritance import metadata_of
 from bids_brnn.bids.input.series import Series
 from bids_brnn.bids.safe import check_inside
 from bids_brnn.errors import DataError, InvalidBidsError
+from bids_brnn.parameters import FIELD_MAPS
 
-FIELDS = {"b1map": ("B1", "B1"), "b0map": ("w0", "B0")}
-"""Filter key to parameter name and the words of messages."""
 _SEGMENTATION_ORDER = ("aparcaseg", "aseg", "tissue")
 
 
@@ -45,8 +44,11 @@ def find_companions(series: Series, around: Surroundings) -> Companions:
         If two field maps could be meant.
     """
     supplied = {}
-    for key, (parameter, words) in FIELDS.items():
-        if key not in around.skip and (path := _field(series, around, key, words)) is not None:
+    for parameter, kind in FIELD_MAPS.items():
+        if kind.key in around.skip:
+            continue
+        path = _field(series, around, kind.key, kind.words)
+        if path is not None:
             supplied[parameter] = path
     elsewhere = _session_of_anatomy(series, around)
     segmentations = _segmentations(series, around, elsewhere)

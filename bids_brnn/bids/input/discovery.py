@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from bids_brnn.bids.grammar import grammar, kind_rule, parse_name
+from bids_brnn.bids.grammar import default_filters, parse_name
 from bids_brnn.bids.input.acquisition import Acquisition, Discovery
 from bids_brnn.bids.input.companions import Surroundings, find_companions
 from bids_brnn.bids.input.database import open_layout
@@ -22,8 +22,9 @@ from bids_brnn.bids.input.dataset import (
     select_participants,
     strip_labels,
 )
-from bids_brnn.bids.input.encoding import Shared, read_encoding
+from bids_brnn.bids.input.encoding import read_encoding
 from bids_brnn.bids.input.filters import merge_filters
+from bids_brnn.bids.input.protocol import Shared
 from bids_brnn.bids.input.series import (
     Key,
     Series,
@@ -41,6 +42,7 @@ from bids_brnn.errors import (
     NothingSelectedError,
     UsageError,
 )
+from bids_brnn.signals.registry import series_kind, series_kinds
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def find_acquisitions(
     *,
     participants: Sequence[str] | None = None,
     sessions: Sequence[str] | None = None,
-    kinds: Sequence[str] = ("qmt", "mrf"),
+    kinds: Sequence[str] | None = None,
     filters: Mapping[str, Mapping[str, Any]] | None = None,
     derivatives: Mapping[str, Path | str] | None = None,
     database_dir: Path | str | None = None,
@@ -75,7 +77,7 @@ def find_acquisitions(
     participants, sessions
         Labels, with or without ``sub-`` and ``ses-``; all if None. Only these are indexed.
     kinds
-        ``qmt``, ``mrf`` or both.
+        ``qmt``, ``mrf`` ...; every kind by default.
     filters
         Content of ``--bids-filter-file``: PyBIDS entities by ``qmt``, ``mrf``, ``b1map``,
         ``b0map``, ``t1w``, ``mask`` and ``dseg``.
@@ -102,7 +104,7 @@ def find_acquisitions(
     """
     root = Path(bids_dir).absolute()
     description = describe(root)
-    unknown = set(ignore) - set(grammar()["filters"])
+    unknown = set(ignore) - set(default_filters())
     if unknown:
         raise UsageError(f"--ignore {', '.join(sorted(unknown))}: nothing is called so.")
     notes = [
@@ -123,7 +125,7 @@ def find_acquisitions(
     request = _Request(
         participants=subjects,
         sessions=ses,
-        kinds=kinds,
+        kinds=tuple(series_kinds()) if kinds is None else kinds,
         explicit=bool(participants),
         filtered=frozenset(filters or {}),
         around=Surroundings(
@@ -195,7 +197,7 @@ def _raise_all(problems: Sequence[BidsBrnnError], request: _Request) -> None:
 
 
 def _nothing(subject: str, request: _Request) -> BidsBrnnError:
-    names = [kind_rule(kind).suffix for kind in request.kinds]
+    names = [series_kind(kind).suffix for kind in request.kinds]
     folder = request.around.datasets[0].root
     if request.filtered & set(request.kinds):
         used = {k: request.around.filters[k] for k in request.kinds if k in request.filtered}
@@ -258,7 +260,7 @@ def _acquisition(series: Series, request: _Request) -> Acquisition:
     companions = find_companions(series, around)
     check_present(companions.by_option)
     return Acquisition(
-        kind=cast("Any", series.kind),
+        kind=series.kind,
         model=encoding.model,
         entities=series.entities,
         parts=parts,

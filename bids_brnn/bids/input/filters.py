@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bids_brnn.bids.grammar import grammar
+from bids_brnn.bids.grammar import default_filters
 from bids_brnn.errors import UsageError
 
 _QUERIES = {"NONE", "ANY", "REQUIRED", "OPTIONAL"}
@@ -24,7 +24,7 @@ def merge_filters(
     UsageError
         If a key is unknown or a value is of another type.
     """
-    defaults = grammar()["filters"]
+    defaults = default_filters()
     merged = {key: dict(entities) for key, entities in defaults.items()}
     if not isinstance(filters or {}, Mapping):
         raise UsageError("--bids-filter-file holds no JSON object.")

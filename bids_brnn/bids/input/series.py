@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from bids_brnn.bids.grammar import PARTS, FileName, kind_rule, parse_name, series_entities
+from bids_brnn.bids.grammar import PARTS, FileName, parse_name, series_entities
 from bids_brnn.bids.images import Grid, read_grid, same_grid
 from bids_brnn.bids.input.acquisition import Part
 from bids_brnn.bids.input.dataset import Dataset
 from bids_brnn.bids.input.inheritance import metadata_of, sidecars
 from bids_brnn.errors import DataError, InvalidBidsError
+from bids_brnn.signals.registry import series_kind
 
 Key = tuple[str, ...]
 
@@ -75,7 +76,7 @@ def choose_parts(series: Series, notes: list[str]) -> dict[Part, Path]:
         return {"complex": found["complex"]}
     if {"mag", "phase"} <= found.keys():
         return {"mag": found["mag"], "phase": found["phase"]}
-    rule = kind_rule(series.kind)
+    rule = series_kind(series.kind)
     needs = f"{rule.title} needs complex coefficients; magnitude alone cannot be used."
     if "mag" in found and rule.magnitude_allowed:
         notes.append(

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bids_brnn.bids.grammar import grammar
+from bids_brnn.bids.grammar import grammar, ignored_names
 from bids_brnn.bids.input.dataset import DESCRIPTION
 from bids_brnn.bids.output.derivatives import json_bytes
 from bids_brnn.bids.safe import read_json
-from bids_brnn.errors import BidsBrnnError, UsageError
+from bids_brnn.errors import BidsBrnnError
+from bids_brnn.estimators.registry import NETWORK, comparison, estimators, references
 from bids_brnn.files import write_bytes, write_text
 
 NAME = "bids_brnn"
@@ -30,23 +31,6 @@ Written by bids_brnn; see `dataset_description.json` for version and sources.
 
 Names that BIDS does not know yet are listed in `.bidsignore`.
 """
-
-
-def check_folders(bids_dir: Path, output_dir: Path, work_dir: Path | None = None) -> None:
-    """Refuse to write where the input lies.
-
-    Raises
-    ------
-    UsageError
-        If the output folder is the input folder, or the work folder lies inside it.
-    """
-    source = bids_dir.resolve()
-    if output_dir.resolve() == source:
-        raise UsageError(
-            f"Output folder is the input folder. Suggestion: {bids_dir / 'derivatives' / NAME}."
-        )
-    if work_dir is not None and work_dir.resolve().is_relative_to(source):
-        raise UsageError(f"Work folder {work_dir} lies inside the input; choose another with -w.")
 
 
 def earlier_version(output_dir: Path, version: str) -> str | None:
@@ -90,14 +74,29 @@ def write_dataset_files(
     OutputError
         If a file cannot be written.
     """
-    rules = grammar()
-    write_text(output_dir / ".bidsignore", "\n".join(rules["output"]["bidsignore"]) + "\n")
+    write_text(output_dir / ".bidsignore", ignored_names("bidsignore"))
     write_text(output_dir / "README.md", _README)
-    rows = [f"desc-{key}\t{text}" for key, text in rules["output"]["descriptions"].items()]
+    rows = [f"desc-{key}\t{text}" for key, text in descriptions().items()]
     write_text(output_dir / "descriptions.tsv", "\n".join(["desc_id\tdescription", *rows]) + "\n")
     # Last, as other pipelines do: where it lies, the rest lies too.
     content = dataset_description(output_dir, links, version, code_url, container)
     write_bytes(output_dir / DESCRIPTION, json_bytes(content))
+
+
+def descriptions() -> dict[str, str]:
+    """What each value of ``desc-`` means."""
+    found: dict[str, str] = {}
+    for name, entry in estimators().items():
+        found |= {name: entry.words, f"{name}Std": entry.std_words}
+    found |= grammar()["output"]["descriptions"]
+    network = estimators()[NETWORK].noun
+    pairs = {comparison(name): estimators()[name].noun for name in references()}
+    for desc, noun in pairs.items():
+        found[desc] = f"Agreement of the {network} with the {noun}"
+    for desc, noun in pairs.items():
+        words = f"Agreement of regional means over the group, {network} and {noun}"
+        found[f"{desc}Group"] = words
+    return {**found, **grammar()["output"]["group_descriptions"]}
 
 
 def dataset_description(

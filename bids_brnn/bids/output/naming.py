@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from bids_brnn.bids.grammar import grammar, is_label, kind_rule, model_label, series_entities
+from bids_brnn.bids.grammar import grammar, is_label, series_entities
 from bids_brnn.errors import OutputError
-from bids_brnn.parameters import MapItem
-
-IN_PARAM = ("QMTmap", "MRFmap")
-"""Suffixes that carry the quantity in ``param-``."""
+from bids_brnn.parameters import FIELD_MAPS, MapItem
+from bids_brnn.signals.registry import model_entry, series_kind, series_kinds
 
 
 class Origin(Protocol):
@@ -19,11 +17,11 @@ class Origin(Protocol):
 
     @property
     def kind(self) -> str:
-        """``qmt`` or ``mrf``."""
+        """``qmt``, ``mrf`` ..."""
 
     @property
     def model(self) -> str:
-        """Signal model: ``gbloch``, ``fisp`` or ``bssfp``."""
+        """Name of the signal model: ``gbloch``, ``fisp`` ..."""
 
     @property
     def entities(self) -> Mapping[str, str]:
@@ -79,8 +77,17 @@ def _expanded(pattern: str) -> str:
     series = "sub-{subject}" + "".join(
         f"[_{short}-{{{long}}}]" for short, long in series_entities().items() if short != "sub"
     )
+    kinds = series_kinds().values()
+    written_out = {
+        "{head}": "sub-{subject}[/ses-{session}]",
+        "{series}": series,
+        "MAPS": "|".join(kind.map_suffix for kind in kinds),
+        "REFERENCES": "|".join(kind.reference_suffix for kind in kinds),
+    }
     text: str = grammar()["output"]["patterns"][pattern]
-    return text.replace("{head}", "sub-{subject}[/ses-{session}]").replace("{series}", series)
+    for short, long in written_out.items():
+        text = text.replace(short, long)
+    return text
 
 
 def map_path(
@@ -101,10 +108,11 @@ def map_path(
     'sub-01_model-genbloch_param-m0s_desc-nlls_QMTmap.nii.gz'
     """
     extra = {"suffix": item.suffix, "desc": desc, "extension": extension, **_in_space(space)}
-    if item.suffix in IN_PARAM:
-        extra |= {"model": model_label(origin.model), "param": item.name}
+    if item.suffix in [kind.map_suffix for kind in series_kinds().values()]:
+        extra |= {"model": model_entry(origin.model).label, "param": item.name}
         return output_path(output_dir, "compartment", origin, **extra)
-    pattern = "field" if item.suffix in ("TB1map", "fieldmap") else "standard"
+    is_field = item.suffix in [field.suffix for field in FIELD_MAPS.values()]
+    pattern = "field" if is_field else "standard"
     return output_path(output_dir, pattern, origin, **extra)
 
 
@@ -131,7 +139,7 @@ def _in_space(space: str) -> dict[str, str]:
 
 def reference_path(output_dir: Path, origin: Origin, *, extension: str = ".nii.gz") -> Path:
     """Path of the 3D magnitude image for registration."""
-    suffix = kind_rule(origin.kind).reference_suffix
+    suffix = series_kind(origin.kind).reference_suffix
     return output_path(
         output_dir, "reference", origin, suffix=suffix, desc="mean", extension=extension
     )

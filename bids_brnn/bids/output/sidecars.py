@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.bids.grammar import grammar, model_label
 from bids_brnn.bids.output.naming import Origin
 from bids_brnn.errors import OutputError
+from bids_brnn.estimators.registry import estimator_entry
 from bids_brnn.parameters import MapItem
+from bids_brnn.signals.registry import model_entry
 
 _STD = "Std"
 
@@ -78,7 +79,7 @@ def map_sidecar(
     item
         The quantity.
     desc
-        ``nlls``, ``nllsStd`` ...; must be described in ``grammar.toml``.
+        Name of an estimator, ``<name>Std`` for its standard deviation.
     provenance, counts
         What went in, and shares of unusable voxels.
     of
@@ -92,14 +93,14 @@ def map_sidecar(
         If a standard deviation does not say of what.
     """
     estimator = desc.removesuffix(_STD)
-    about = grammar()["estimators"][estimator]
+    about, entry = estimator_entry(estimator), model_entry(origin.model)
     is_std = desc.endswith(_STD)
     if is_std and not of:
         raise OutputError(f"desc-{desc} of {item.name}: the map it belongs to is missing.")
     model = {
-        "Name": model_label(origin.model),
+        "Name": entry.label,
         "Parameter": item.name,
-        "URL": grammar()["models"][origin.model]["url"],
+        "URL": entry.url,
     }
     words = f"Standard deviation: {item.description}" if is_std else item.description
     low_high = None if is_std or provenance.valid_range is None else list(provenance.valid_range)
@@ -108,8 +109,8 @@ def map_sidecar(
         "Units": item.unit,
         "Description": words,
         "Model": model,
-        "EstimationAlgorithm": about["algorithm"],
-        "EstimationReference": about["reference"],
+        "EstimationAlgorithm": about.algorithm,
+        "EstimationReference": about.url,
         "Sources": [*origin.sources, *provenance.sources],
         "WeightsSHA256": provenance.weights_sha256,
         "WeightsName": provenance.weights_name,

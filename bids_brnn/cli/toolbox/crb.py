@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from bids_brnn.cli.toolbox.basis import add_basis_arguments, design_basis, write_basis
-from bids_brnn.cli.toolbox.inputs import add_model_arguments
+from bids_brnn.cli.toolbox.inputs import add_model_arguments, sequence_of
 from bids_brnn.errors import EXIT_OK, DataError, UsageError
-from bids_brnn.experiments.inputs import read_parameter_sets, read_sequence, read_subspace
+from bids_brnn.experiments.inputs import read_parameter_sets, read_subspace
 from bids_brnn.files import write_text
 from bids_brnn.information.design import FULL, Row, crb_rows
+from bids_brnn.parameters import FIELD_MAPS
 from bids_brnn.priors import TISSUES, tissue_values
 from bids_brnn.reports.information import draw_information
-from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
 from bids_brnn.sequences.pulse_sequence import PulseSequence
-from bids_brnn.signals import build_model
+from bids_brnn.signals import build_model, model_entry, models
 from bids_brnn.signals.base import SignalModel
 from bids_brnn.signals.subspace import Subspace
 
@@ -54,13 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Compute the bounds, print the main table, write tables and plots."""
     if options.model is None:
-        raise UsageError("--model is missing; use gbloch, fisp or bssfp")
+        raise UsageError(f"--model is missing; use one of {', '.join(models())}")
     if not options.snr > 0:
         raise UsageError(f"--snr = {options.snr:g} must be above 0")
     sequence = _sequence(options)
     model = build_model(options.model, sequence)
     tissues, theta = _parameter_sets(options.parameters, model)
-    subspace = _subspace(options, model)
+    subspace = _subspace(options, model, sequence)
     ranks = _ranks(options, subspace)
     basis = None if subspace is None else subspace.basis
     rows, correlation = crb_rows(model, tissues, theta, basis, ranks)
@@ -77,14 +77,11 @@ def run(options: argparse.Namespace) -> int:
 
 def _sequence(options: argparse.Namespace) -> PulseSequence:
     if options.pulses is not None:
-        return read_sequence(
-            options.pulses, options.model, options.boundary_condition, options.repetition_time
-        )
-    if options.model == "gbloch":
-        return hybrid_state_train()
-    if options.model == "fisp":
-        return jiang_like_train()
-    raise UsageError("--pulses is missing; there is no built-in train for bssfp")
+        return sequence_of(options)
+    own = model_entry(options.model).own_train()
+    if own is None:
+        raise UsageError(f"--pulses is missing; there is no built-in train for {options.model}")
+    return own
 
 
 def _parameter_sets(path: Path | None, model: SignalModel) -> tuple[list[str], Tensor]:
@@ -96,7 +93,9 @@ def _parameter_sets(path: Path | None, model: SignalModel) -> tuple[list[str], T
     return names, torch.stack([tissue_values(model.parameters, name, like) for name in names])
 
 
-def _subspace(options: argparse.Namespace, model: SignalModel) -> Subspace | None:
+def _subspace(
+    options: argparse.Namespace, model: SignalModel, sequence: PulseSequence
+) -> Subspace | None:
     if options.design_basis is not None:
         if options.basis is not None:
             raise UsageError("--basis reads a basis, --design-basis makes one; give one of them")
@@ -108,7 +107,7 @@ def _subspace(options: argparse.Namespace, model: SignalModel) -> Subspace | Non
             seed=options.seed,
         )
     if options.basis is not None:
-        return read_subspace(options.basis, model.n_samples, options.rank)
+        return read_subspace(options.basis, sequence, options.pulses.name, options.rank)
     if options.ranks or options.rank or options.prior:
         raise UsageError("--ranks, --rank and --prior need --basis or --design-basis")
     return None
@@ -143,7 +142,7 @@ def report(rows: Sequence[Row], snr: float, duration: float) -> str:
     table = {(r.tissue, r.parameter, r.rank, r.known): r for r in rows}
     for tissue, parameter in dict.fromkeys((row.tissue, row.parameter) for row in rows):
         first = table[tissue, parameter, FULL, variants[0][1]]
-        if first.parameter in ("w0", "B1"):
+        if first.parameter in FIELD_MAPS:
             continue
         cells = []
         for (rank, known), head in zip(variants, heads, strict=True):

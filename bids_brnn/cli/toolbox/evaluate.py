@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from bids_brnn.errors import EXIT_OK, DataError
-from bids_brnn.estimators import ESTIMATORS
+from bids_brnn.estimators import estimator_entry, references
 from bids_brnn.estimators.base import Estimator
 from bids_brnn.evaluation.assess import Effort, assess
 from bids_brnn.experiments.experiment import Experiment
@@ -20,8 +20,9 @@ from bids_brnn.experiments.fingerprints import held_out_data
 from bids_brnn.experiments.reading import experiment_of, read_experiment
 from bids_brnn.files import write_text
 from bids_brnn.reports.evaluation import draw_figures
+from bids_brnn.zoo.choice import card_path
 from bids_brnn.zoo.recognition import rotation_from
-from bids_brnn.zoo.store import StoredModel, card_path, load_model
+from bids_brnn.zoo.store import StoredModel, load_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fingerprints", type=int, default=4096, metavar="N")
     parser.add_argument("--draws", type=int, default=1000, metavar="N", help="per fingerprint")
     parser.add_argument(
-        "--peer", choices=("none", "nlls", "dict"), default="none",
+        "--peer", choices=("none", *references()), default="none",
         help="also judge this estimator on the tissues (200 draws per SNR)",
     )  # fmt: skip
     parser.add_argument(
@@ -89,9 +90,9 @@ def _peers(options: argparse.Namespace, experiment: Experiment) -> dict[str, Est
         return {}
     rng = torch.Generator().manual_seed(experiment.seed + 1)
     atoms = experiment.prior.sample(10_000, rng=rng)
-    if options.peer == "nlls":
-        return {"nlls": ESTIMATORS["nlls"](experiment.compressed, start=atoms)}  # type: ignore[call-arg]
-    return {"dict": ESTIMATORS["dict"](experiment.compressed, atoms)}  # type: ignore[call-arg]
+    entry = estimator_entry(options.peer)
+    points: dict[str, Any] = {entry.points: atoms} if entry.points else {}
+    return {entry.name: entry.build(experiment.compressed, **points)}
 
 
 def table(evaluation: Mapping[str, Any]) -> str:

@@ -6,17 +6,20 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
+from bids_brnn.bids.input.protocol import named
 from bids_brnn.errors import BidsBrnnError, DataError
-from bids_brnn.experiments.inputs import KINDS, named, read_sequence, read_subspace
-from bids_brnn.sequences.pulse_sequence import Start
-from bids_brnn.signals import build_model
+from bids_brnn.experiments.inputs import read_sequence, read_subspace
+from bids_brnn.sequences.pulse_sequence import PulseSequence, Start
+from bids_brnn.signals import build_model, models
 from bids_brnn.signals.base import SignalModel
 from bids_brnn.signals.subspace import CompressedSignal
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, *, needs_pulses: bool = True) -> None:
     """Options that name a model, its pulse train and its subspace."""
-    parser.add_argument("--model", choices=KINDS, required=needs_pulses, help="signal model")
+    parser.add_argument(
+        "--model", choices=tuple(models()), required=needs_pulses, help="signal model"
+    )
     parser.add_argument(
         "--pulses",
         type=Path,
@@ -32,8 +35,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, needs_pulses: bool =
     parser.add_argument(
         "--boundary-condition",
         choices=get_args(Start),
-        help="state before the first pulse of a train (default: antiperiodic for gbloch, else "
-        "thermal)",
+        help="state before the first pulse of a train (default: that of the model)",
     )
     parser.add_argument(
         "--repetition-time",
@@ -43,11 +45,18 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, needs_pulses: bool =
     )
 
 
+def sequence_of(options: argparse.Namespace) -> PulseSequence:
+    """The pulse train of the options."""
+    metadata = {
+        "BoundaryCondition": options.boundary_condition,
+        "RepetitionTimeExcitation": options.repetition_time,
+    }
+    return read_sequence(options.pulses, options.model, metadata)
+
+
 def read_model(options: argparse.Namespace) -> SignalModel:
     """The signal model of the options, observed through the basis where one is given."""
-    sequence = read_sequence(
-        options.pulses, options.model, options.boundary_condition, options.repetition_time
-    )
+    sequence = sequence_of(options)
     try:
         model: SignalModel = build_model(options.model, sequence)
     except BidsBrnnError as error:
@@ -56,4 +65,6 @@ def read_model(options: argparse.Namespace) -> SignalModel:
         if options.rank is not None:
             raise DataError("--rank needs --basis: it selects columns of the basis")
         return model
-    return CompressedSignal(model, read_subspace(options.basis, model.n_samples, options.rank))
+    return CompressedSignal(
+        model, read_subspace(options.basis, sequence, options.pulses.name, options.rank)
+    )

@@ -19,7 +19,6 @@ from nipype.interfaces.base import (
 )
 
 import bids_brnn
-from bids_brnn.bids.grammar import kind_rule
 from bids_brnn.bids.images import Volume
 from bids_brnn.bids.output.derivatives import (
     json_bytes,
@@ -35,19 +34,18 @@ from bids_brnn.bids.output.naming import (
     transform_path,
 )
 from bids_brnn.bids.output.sidecars import Provenance, image_sidecar
-from bids_brnn.estimators.maps import FLAGS
 from bids_brnn.files import write_bytes
 from bids_brnn.imaging.grids import load
 from bids_brnn.interfaces.base import Node
 from bids_brnn.interfaces.preparation.motion import motion_sidecar
 from bids_brnn.interfaces.series import SeriesRecord
-from bids_brnn.parameters import MapItem
+from bids_brnn.maps import flag_words
+from bids_brnn.parameters import FIELD_MAPS, MapItem
+from bids_brnn.signals.registry import model_entry, series_kind
 from bids_brnn.zoo.recipe import EstimatorRecipe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-FIELD_SUFFIX = {"B1": ("TB1map", "1"), "w0": ("fieldmap", "rad/s")}
 
 
 class SinkInputSpec(BaseInterfaceInputSpec):
@@ -102,12 +100,12 @@ class WriteSeries(Node):
         ]
         supplied = inputs.supplied if isdefined(inputs.supplied) else []
         for path, decision in zip(supplied, inputs.decisions or [""] * len(supplied), strict=True):
-            suffix, units = FIELD_SUFFIX[Path(path).stem]
+            field = FIELD_MAPS[Path(path).stem]
             sources = [series.companions[Path(path).stem]]
             read = f": {decision}" if decision else ""
             words = f"Supplied field map on the grid of the series{read}"
-            sidecar = image_sidecar(series, words, units=units, sources=sources)
-            target = field_path(root, series, suffix)
+            sidecar = image_sidecar(series, words, units=field.unit, sources=sources)
+            target = field_path(root, series, field.suffix)
             values = np.asanyarray(load(path).dataobj)
             written.append(write_image(target, values, like, sidecar))
         if isdefined(inputs.t1w_moved):
@@ -129,7 +127,7 @@ class WriteSeries(Node):
         sidecar = image_sidecar(series, words, units="arbitrary", sources=sources, extra=extra)
         values = np.asanyarray(load(self.inputs.t1w_moved).dataobj)
         image = write_image(t1w_path(root, series), values, like, sidecar)
-        path = transform_path(root, series, kind_rule(series.kind).suffix, "T1w")
+        path = transform_path(root, series, series_kind(series.kind).suffix, "T1w")
         content = {
             "Description": "Rigid transform (ITK) that brings images of the series to the T1w "
             "image: it maps points of the T1w image to points of the series",
@@ -239,7 +237,11 @@ def b1_source(recipe: EstimatorRecipe, decisions: list[str]) -> str:
     """Where the flip angle scale comes from, for the sidecar."""
     if "B1" in recipe.supplied:
         return decisions[recipe.supplied.index("B1")]
-    return "estimated" if recipe.model == "gbloch" else "none, flip angles taken as nominal"
+    parameters = model_entry(recipe.model).parameters
+    if "B1" not in parameters.names:
+        return "n/a"
+    estimated = parameters["B1"].role != "supplied"
+    return "estimated" if estimated else "none, flip angles taken as nominal"
 
 
 def history_keys(inputs: Any) -> dict[str, object]:
@@ -255,7 +257,7 @@ def history_keys(inputs: Any) -> dict[str, object]:
 
 def flag_keys(kind: str) -> dict[str, object]:
     """Sidecar keys of a flag map: what its bits mean."""
-    return {"Flags": {str(bit): words for bit, words in FLAGS.items()}} if kind == "flag" else {}
+    return {"Flags": flag_words()} if kind == "flag" else {}
 
 
 def method_keys(

@@ -11,11 +11,11 @@ from nipype.interfaces.base import File, traits
 from bids_brnn.bids.output.derivatives import json_bytes, write_image
 from bids_brnn.bids.output.naming import segmentation_path, statistics_path
 from bids_brnn.bids.output.sidecars import image_sidecar
-from bids_brnn.estimators.maps import FLAGS
 from bids_brnn.files import write_bytes
 from bids_brnn.interfaces.base import Node
 from bids_brnn.interfaces.series import SeriesRecord
 from bids_brnn.interfaces.sinks.native import SinkInputSpec, SinkOutputSpec, grid_of, with_sidecars
+from bids_brnn.maps import flag_words
 from bids_brnn.regions import AGREEMENT_COLUMNS, COLUMNS
 from bids_brnn.regions.labels import CIRCULAR, CSF_ABOVE, LEAST_PROBABILITY, WM_BELOW
 
@@ -84,7 +84,7 @@ class WriteRegions(Node):
         columns = COLUMNS if inputs.suffix == "scalarstats" else AGREEMENT_COLUMNS
         about: dict[str, Any] = {name: {"Description": words} for name, words in columns.items()}
         about |= region_keys(inputs.source, inputs.erode, inputs.derived_from)
-        about["Flags"] = {str(bit): words for bit, words in FLAGS.items()}
+        about["Flags"] = flag_words()
         path = statistics_path(
             Path(inputs.output_dir),
             series,

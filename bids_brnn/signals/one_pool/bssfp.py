@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from bids_brnn.errors import ParameterError
-from bids_brnn.parameters import RELAXATION, W0, Parameter, ParameterSet
+from bids_brnn.parameters import BALANCED, ParameterSet
 from bids_brnn.sequences.pulse_sequence import PulseSequence, Start
 from bids_brnn.signals.base import check_basis
 from bids_brnn.signals.one_pool.recursion import add_row, collect
@@ -70,8 +70,7 @@ class BalancedSsfp:
             for train in self._trains
         )
         edge = math.pi / longest
-        r1, r2, b1 = RELAXATION
-        return ParameterSet((r1, r2, Parameter(W0, -edge, edge, 0.0, "nuisance"), b1))
+        return BALANCED.replace("w0", lower=-edge, upper=edge)
 
     @property
     def n_samples(self) -> int:

@@ -362,11 +362,12 @@ def test_description_of_the_output(raw):
 
 
 def test_descriptions_cover_every_label_that_is_written():
-    from bids_brnn.bids.grammar import grammar
+    from bids_brnn.bids.output.dataset_files import descriptions
+    from bids_brnn.estimators import estimators
 
-    described = set(grammar()["output"]["descriptions"])
-    estimators = set(grammar()["estimators"])
-    assert estimators | {name + "Std" for name in estimators} <= described
+    described = set(descriptions())
+    assert set(estimators()) | {name + "Std" for name in estimators()} <= described
+    assert {"brnnVsNlls", "brnnVsDictGroup", "wide"} <= described
     assert {"brain", "mean", "resampled"} <= described
 
 
@@ -394,10 +395,10 @@ def test_the_validator_accepts_the_output(qmt, mrf, mask, raw, tmp_path):
 
 
 def test_the_validator_accepts_the_input(raw):
-    from bids_brnn.bids.grammar import grammar
+    from bids_brnn.bids.grammar import ignored_names
 
     raw.qmt()
     raw.mrf()
-    raw.text(".bidsignore", "\n".join(grammar()["output"]["input_bidsignore"]) + "\n")
+    raw.text(".bidsignore", ignored_names("input_bidsignore"))
     raw.text("README.md", "Test data.\n" * 20)
     assert validate(raw.root) == []

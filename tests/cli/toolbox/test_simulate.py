@@ -223,7 +223,8 @@ def test_missing_files_and_wrong_bases_are_named(files, tmp_path, capsys):
     assert main(words) == EXIT_READ_ERROR
     assert "absent.tsv" in capsys.readouterr().err
     assert main(files("fisp", basis=np.eye(39, 2))) == EXIT_BAD_DATA
-    assert "basis.tsv has 39 rows, the pulse table has 40 samples" in capsys.readouterr().err
+    words = "basis.tsv has 39 rows, rfpulses.tsv has 40 rows with readout = 1"
+    assert words in capsys.readouterr().err
     assert main(files("fisp", basis=np.ones((40, 2)))) == EXIT_BAD_DATA
     assert "not orthonormal" in capsys.readouterr().err
     assert main([*files("fisp", basis=np.eye(40, 2)), "--rank", "3"]) == EXIT_BAD_DATA

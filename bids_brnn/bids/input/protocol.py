@@ -1,0 +1,216 @@
+"""Pulse trains and subspace bases from tables and metadata: one reader for App and toolbox."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_brnn.bids.input.inheritance import nearest_table
+from bids_brnn.bids.safe import number, resolve_uri
+from bids_brnn.bids.tables import read_columns, read_numbers
+from bids_brnn.errors import BidsBrnnError, DataError, SequenceError
+from bids_brnn.sequences.pulse_sequence import Gradient, PulseSequence, Start
+from bids_brnn.signals.registry import ModelEntry, model_entry, models_of
+
+POINTERS = {"rfpulses": "PulseTrain", "basis": "SubspaceBasis"}
+"""Keys of a sidecar that name a table, by the suffix of the table."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """Metadata of a series, and how messages speak of them."""
+
+    metadata: Mapping[str, Any]
+    name: str
+    """Of the series or of the table."""
+    looked_in: str = ""
+    """Names of the sidecars; empty for options of a command line."""
+    model_chosen: bool = False
+    """Whether the user named the model, which tells the gradients where nothing else does."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """Tables that were read already: hundreds of participants have one train and basis."""
+
+    sequences: dict[tuple[object, ...], PulseSequence] = field(default_factory=dict)
+    bases: dict[Path, NDArray[np.float64]] = field(default_factory=dict)
+
+
+def find_table(
+    image: Path, root: Path, said: Said, suffix: str, links: Mapping[str, Path]
+) -> Path | None:
+    """The table that a sidecar names, else the nearest one by inheritance, or None.
+
+    Parameters
+    ----------
+    image
+        Of the series; the file itself need not exist.
+    root
+        Of its data set.
+    said
+        What its sidecars hold.
+    suffix
+        ``rfpulses`` or ``basis``.
+    links
+        Folders of other data sets by name, for BIDS URIs.
+
+    Raises
+    ------
+    DataError, ReadError
+        If what is named cannot be used.
+    """
+    pointer = said.metadata.get(POINTERS[suffix])
+    if pointer is not None:
+        return resolve_uri(pointer, root=root, links=links)
+    return nearest_table(image, root, suffix)
+
+
+def read_train(
+    path: Path, usual: ModelEntry, said: Said, shared: Shared, notes: list[str]
+) -> PulseSequence:
+    """The pulse train of a table.
+
+    Parameters
+    ----------
+    path
+        The table ``rfpulses.tsv``.
+    usual
+        The model whose defaults hold where table and metadata are silent.
+    said
+        Metadata: ``BoundaryCondition``, ``RepetitionTimeExcitation``, ``SpoilingState``,
+        ``DephasingPerRepetition``.
+    shared
+        What was read before.
+    notes
+        Decisions; grows.
+
+    Raises
+    ------
+    DataError, SequenceError
+        Naming table, column and row, or the key.
+    """
+    start = said.metadata.get("BoundaryCondition")
+    if start is None:
+        start = usual.start
+        notes.append(f'{said.name}: no BoundaryCondition, "{start}" is assumed.')
+    repetition = number(said.metadata, "RepetitionTimeExcitation", said.name)
+    gradient, is_explicit = _default_gradient(usual, said)
+    key = (path, str(start), repetition, gradient, is_explicit, usual.name)
+    if key not in shared.sequences:
+        table = read_columns(path)
+        if not is_explicit and "gradient" not in table:
+            raise DataError(
+                f'No "DephasingPerRepetition" for {said.name} (looked in: {said.looked_in}) '
+                "and no gradient column in its pulse table. Set it in rad, such as 6.283185307."
+            )
+        try:
+            shared.sequences[key] = PulseSequence.from_table(
+                table,
+                start=cast("Start", start),
+                default_gradient=gradient,
+                last_repetition_time=repetition,
+                needs_duration=usual.needs_duration,
+                name=path.name,
+            )
+        except SequenceError as error:
+            raise SequenceError(f"{path.name}: {str(error).rstrip('.')}.") from error
+    _check_repetition(shared.sequences[key], repetition, path, said)
+    return shared.sequences[key]
+
+
+def choose_model(kind: str, said: Said, sequence: PulseSequence) -> ModelEntry:
+    """The signal model of a series: the one that its sidecar names, else the first that serves.
+
+    Raises
+    ------
+    DataError
+        If the sidecar names a model that there is not, or one of another kind of series.
+    """
+    named = said.metadata.get("SignalModel")
+    candidates = models_of(kind)
+    if named is None:
+        return next((entry for entry in candidates if entry.serves(sequence)), candidates[0])
+    for entry in candidates:
+        if named == entry.name:
+            return entry
+    raise DataError(
+        f'SignalModel of {said.name} is "{named}"; use one of '
+        f"{', '.join(entry.name for entry in candidates)}."
+    )
+
+
+def usual_model(kind: str, said: Said) -> ModelEntry:
+    """The model whose defaults hold for a kind of series, before its pulse train is known."""
+    named = said.metadata.get("SignalModel")
+    candidates = models_of(kind)
+    return next((entry for entry in candidates if entry.name == named), candidates[0])
+
+
+def read_basis(
+    path: Path, sequence: PulseSequence, pulses: str, shared: Shared
+) -> NDArray[np.float64]:
+    """A basis ``(N, R)`` with a row for each of the ``N`` samples of a train.
+
+    Raises
+    ------
+    DataError
+        If it has another number of rows than the table ``pulses`` has samples.
+    """
+    if path not in shared.bases:
+        shared.bases[path] = read_numbers(path)
+        shared.bases[path].setflags(write=False)
+    rows = shared.bases[path].shape[0]
+    if rows != sequence.n_samples:
+        raise DataError(
+            f"{path.name} has {rows} rows, {pulses} has {sequence.n_samples} rows with "
+            "readout = 1."
+        )
+    return shared.bases[path]
+
+
+def named(path: Path, error: BidsBrnnError) -> BidsBrnnError:
+    """The error with the name of the file in its text."""
+    text = str(error)
+    return error if path.name in text else type(error)(f"{path.name}: {text}")
+
+
+def explicit(model: str, metadata: Mapping[str, Any], name: str) -> tuple[ModelEntry, Said]:
+    """What holds where the user names the model, as the toolbox asks for."""
+    return model_entry(model), Said(metadata, name, model_chosen=True)
+
+
+def _default_gradient(usual: ModelEntry, said: Said) -> tuple[Gradient, bool]:
+    """Gradients where the table has no such column, and whether anything speaks of them."""
+    if usual.gradient != "dephasing":
+        return usual.gradient, True
+    if said.metadata.get("SpoilingState") is False:
+        return "balanced", True
+    moment = number(said.metadata, "DephasingPerRepetition", said.name)
+    if moment is not None and abs(moment) < 2 * np.pi * 0.999:
+        raise DataError(
+            f"{said.name}: DephasingPerRepetition is {moment:g} rad; the FISP model needs a "
+            "full turn (6.2832) across a voxel or more."
+        )
+    return usual.gradient, said.model_chosen or moment is not None
+
+
+def _check_repetition(
+    sequence: PulseSequence, repetition: float | None, path: Path, said: Said
+) -> None:
+    # Named on a command line, it is the pause after a train, which may be longer.
+    if repetition is None or not said.looked_in or sequence.n_pulses < 2:
+        return
+    steps = sequence.repetition_time[:, :-1]
+    steps = steps[steps > 0]
+    slack = 1e-6
+    if steps.size and not steps.min() - slack <= repetition <= steps.max() + slack:
+        raise DataError(
+            f"{said.name}: RepetitionTimeExcitation is {repetition:g} s, the onsets of "
+            f"{path.name} are {steps.min():g} ... {steps.max():g} s apart."
+        )

@@ -1,0 +1,254 @@
+"""What each signal model says of itself; the one place where a model is made known.
+
+A model is a class (its file) and an entry here: everything that BIDS input and output, workflows,
+toolbox and reports need to know of it. Loading this module loads no torch: classes, priors and
+trains are named, and imported when they are first used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from bids_brnn.errors import DataError
+from bids_brnn.parameters import BALANCED, FIELD_MAPS, QMT, RELAXATION, ParameterSet
+
+if TYPE_CHECKING:
+    from bids_brnn.priors import Prior
+    from bids_brnn.sequences.pulse_sequence import Gradient, PulseSequence, Start
+    from bids_brnn.signals.base import SignalModel
+
+EXTENSIONS = "bids_brnn.extensions"
+"""Entry points of other packages: functions without arguments that register what they bring."""
+
+
+@dataclass(frozen=True)
+class SeriesKind:
+    """A kind of series in BIDS data: one suffix, and what holds for all models of it."""
+
+    name: str
+    """Key of ``--modality`` and of ``--bids-filter-file``."""
+    title: str
+    suffix: str
+    magnitude_allowed: bool = False
+    """Whether magnitudes of time frames alone can be estimated from."""
+
+    @property
+    def map_suffix(self) -> str:
+        """Suffix of maps that carry their quantity in ``param-``."""
+        return f"{self.suffix}map"
+
+    @property
+    def reference_suffix(self) -> str:
+        """Suffix of the mean magnitude of a series."""
+        return f"{self.suffix}ref"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEntry:
+    """A signal model, and what it needs and offers."""
+
+    name: str
+    """Key of the model: of ``--model``, of ``SignalModel`` in sidecars, of model cards."""
+    home: str | Callable[..., SignalModel]
+    """The class, or ``module:class``; it takes a ``PulseSequence`` first."""
+    kind: SeriesKind
+    """Of the series that it describes."""
+    label: str
+    """Value of ``model-`` in file names."""
+    url: str
+    """Where the model is published."""
+    parameters: ParameterSet
+    """Of the model; its bounds for one pulse train may be narrower."""
+    prior: str | Callable[[ParameterSet], Prior]
+    """What tissues may look like: a function of the parameters, or ``module:function``."""
+    reference: str
+    """Key of the reference estimator in ``estimators.registry``."""
+    start: Start = "thermal"
+    """State before the first pulse where the metadata are silent."""
+    gradient: Gradient = "balanced"
+    """Between pulses, where neither table nor metadata speak of it."""
+    needs_duration: bool = False
+    """Whether the pulse table must say how long each pulse lasts."""
+    serves: Callable[[PulseSequence], bool] = field(default=lambda sequence: True)  # noqa: ARG005
+    """Whether it describes a pulse train; of a kind, the first model that does is taken."""
+    conjugate: bool = False
+    """Whether the signal at ``-w0`` is the conjugate of that at ``w0`` (real pulses)."""
+    train: str | Callable[[], PulseSequence] | None = None
+    """A train of our own, for tools that are given none."""
+    methods: str = ""
+    """Sentences for the methods section of a report."""
+    cites: tuple[str, ...] = ()
+    """Keys of publications in ``reports/methods.toml`` or in ``bibliography``."""
+    bibliography: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Publications that ``reports/methods.toml`` lacks, in its form."""
+
+    @property
+    def field_maps(self) -> tuple[str, ...]:
+        """Parameters that a field map of the data set can supply."""
+        return tuple(name for name in FIELD_MAPS if name in self.parameters.names)
+
+    def build(self, sequence: PulseSequence, **options: Any) -> SignalModel:
+        """The model of a pulse train."""
+        model: Callable[..., SignalModel] = resolve(self.home)
+        return model(sequence, **options)
+
+    def make_prior(self, parameters: ParameterSet) -> Prior:
+        """The prior for the parameters of a model that was built."""
+        make: Callable[[ParameterSet], Prior] = resolve(self.prior)
+        return make(parameters)
+
+    def own_train(self) -> PulseSequence | None:
+        """The train of our own, if there is one."""
+        if self.train is None:
+            return None
+        make: Callable[[], PulseSequence] = resolve(self.train)
+        return make()
+
+
+def resolve(home: Any) -> Any:
+    """What ``module:name`` names; anything but a text is returned as it is."""
+    if not isinstance(home, str):
+        return home
+    module, _, name = home.partition(":")
+    return getattr(import_module(module), name)
+
+
+_QMT = SeriesKind("qmt", "qMT", "QMT")
+_MRF = SeriesKind("mrf", "MRF", "MRF", magnitude_allowed=True)
+_MODELS: dict[str, ModelEntry] = {}
+_loaded: set[str] = set()
+
+
+def register_model(entry: ModelEntry) -> ModelEntry:
+    """Make a signal model known to every part of the program.
+
+    Raises
+    ------
+    DataError
+        If another model has this name, or another kind of series its suffix.
+    """
+    if _MODELS.get(entry.name, entry) is not entry:
+        raise DataError(f'there is a signal model "{entry.name}" already')
+    for kind in _kinds().values():
+        if kind != entry.kind and {kind.name, kind.suffix} & {entry.kind.name, entry.kind.suffix}:
+            raise DataError(
+                f'the kind of series of "{entry.name}" contradicts {kind.title} (suffix '
+                f"{kind.suffix})"
+            )
+    _MODELS[entry.name] = entry
+    return entry
+
+
+def models() -> Mapping[str, ModelEntry]:
+    """All models by name, those of other packages last."""
+    load_extensions()
+    return _MODELS
+
+
+def model_entry(name: str) -> ModelEntry:
+    """The entry of a model.
+
+    Raises
+    ------
+    DataError
+        If there is no such model.
+    """
+    if name not in _MODELS and name not in models():
+        raise DataError(f'signal model "{name}" is unknown; use one of {", ".join(_MODELS)}')
+    return _MODELS[name]
+
+
+def series_kinds() -> Mapping[str, SeriesKind]:
+    """All kinds of series by name."""
+    load_extensions()
+    return _kinds()
+
+
+def series_kind(name: str) -> SeriesKind:
+    """A kind of series by name."""
+    found = _kinds()
+    return found[name] if name in found else series_kinds()[name]
+
+
+def models_of(kind: str) -> list[ModelEntry]:
+    """Models that describe a kind of series, the usual one first."""
+    return [entry for entry in models().values() if entry.kind.name == kind]
+
+
+def load_extensions() -> None:
+    """Let installed packages register their models and estimators, once."""
+    for point in entry_points(group=EXTENSIONS):
+        if point.value not in _loaded:
+            _loaded.add(point.value)
+            point.load()()
+
+
+def _kinds() -> dict[str, SeriesKind]:
+    return {entry.kind.name: entry.kind for entry in _MODELS.values()}
+
+
+def _has_dephasing(sequence: PulseSequence) -> bool:
+    return not set(sequence.gradient.ravel().tolist()) <= {"balanced", "crusher"}
+
+
+register_model(
+    ModelEntry(
+        name="gbloch",
+        home="bids_brnn.signals.two_pools.generalized_bloch:GeneralizedBloch",
+        kind=_QMT,
+        label="genbloch",
+        url="https://doi.org/10.1002/mrm.29071",
+        parameters=QMT,
+        prior="bids_brnn.priors:qmt_prior",
+        reference="nlls",
+        start="antiperiodic",
+        needs_duration=True,
+        conjugate=True,
+        train="bids_brnn.sequences.designs:hybrid_state_train",
+        methods="The quantitative magnetization transfer series was described by a two-pool "
+        "generalized Bloch model in its linear approximation, with a super-Lorentzian lineshape "
+        "of the semi-solid pool; the steady state of every pulse train was solved exactly. "
+        "Estimated were the size of the semi-solid pool (m0s), the relaxation rates of both pools "
+        "(R1f, R2f, R1s), the exchange rate (Rx) and the transverse time constant of the "
+        "semi-solid pool (T2s); off-resonance and the flip angle scale were nuisance parameters "
+        "unless supplied as maps.",
+        cites=("gbloch", "hybrid"),
+    )
+)
+register_model(
+    ModelEntry(
+        name="fisp",
+        home="bids_brnn.signals.one_pool.fisp:EpgFisp",
+        kind=_MRF,
+        label="epg",
+        url="https://doi.org/10.1002/mrm.25559",
+        parameters=RELAXATION,
+        prior="bids_brnn.priors:relaxation_prior",
+        reference="dict",
+        gradient="dephasing",
+        serves=_has_dephasing,
+        train="bids_brnn.sequences.designs:jiang_like_train",
+        methods="The MR fingerprinting series was described by extended phase graphs of a "
+        "gradient-spoiled acquisition with variable flip angles and repetition times (FISP).",
+        cites=("mrf", "fisp", "epg"),
+    )
+)
+register_model(
+    ModelEntry(
+        name="bssfp",
+        home="bids_brnn.signals.one_pool.bssfp:BalancedSsfp",
+        kind=_MRF,
+        label="bssfp",
+        url="https://doi.org/10.1038/nature11971",
+        parameters=BALANCED,
+        prior="bids_brnn.priors:relaxation_prior",
+        reference="dict",
+        methods="The MR fingerprinting series was described by the Bloch equation of a balanced "
+        "acquisition with variable flip angles and repetition times, with off-resonance.",
+        cites=("mrf",),
+    )
+)

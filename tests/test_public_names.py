@@ -1,0 +1,54 @@
+"""The names that scripts may build on: listed, cheap to load, each with an example that runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+import bids_brnn as bb
+import bids_brnn.maps
+
+
+@pytest.fixture
+def page(request) -> str:
+    return (request.config.rootpath / "docs" / "python.md").read_text(encoding="utf-8")
+
+
+def test_every_name_is_there_and_on_the_page(page):
+    for name in bb.__all__:
+        assert getattr(bb, name) is not None
+        assert f"bb.{name}" in page, name
+    assert set(bb.__all__) <= set(dir(bb))
+    assert set(bb._HOMES) == set(bb.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'magic'"):
+        bb.magic  # noqa: B018
+
+
+def test_the_examples_run(page, tmp_path, monkeypatch):
+    monkeypatch.setattr(bids_brnn.maps, "_MAPS", dict(bids_brnn.maps._MAPS))
+    names = {"folder": tmp_path}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(block, "docs/python.md", "exec"), names)
+    assert names["signal"].shape == (1, 200)
+    assert (names["std"][0, :2] > 0).all()
+    assert names["std"][0, 2] == 0
+    assert names["t1"].shape == (8, 10, 1)
+    assert names["estimate"].theta.shape == (len(names["data"]), 3)
+    assert names["trusted"].float().mean() > 0.5
+    assert "sub_01_wf" in str(names["workflow"].list_node_names())
+    assert "logm0" in bids_brnn.maps.quality_maps()
+
+
+def test_loading_the_package_loads_nothing_heavy():
+    code = (
+        "import sys, bids_brnn; "
+        "heavy = {'torch', 'nipype', 'bids', 'numpy', 'nibabel', 'pandas'} & set(sys.modules); "
+        "sys.exit(', '.join(heavy) or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
