@@ -10,13 +10,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from uuid import uuid4
 
 import bids_brnn
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import OutputError, TemporaryError
+from bids_brnn.estimators.registry import estimators
 from bids_brnn.files import replacing
+from bids_brnn.maps import quality_maps
+from bids_brnn.signals.registry import models
 
 _PREFIX = "bids_brnn-"
 
@@ -34,7 +38,23 @@ def code_digest() -> str:
     for path in sorted(root.rglob("*.py")) + sorted(root.rglob("*.toml")):
         state.update(path.relative_to(root).as_posix().encode())
         state.update(path.read_bytes())
+    for path in _extensions():
+        state.update(path.read_bytes())
     return state.hexdigest()[:12]
+
+
+def _extensions() -> list[Path]:
+    """Modules of other packages that brought a model, an estimator or a map."""
+    brought: list[object] = [model.home for model in models().values()]
+    brought += [estimator.home for estimator in estimators().values()]
+    brought += [item.values for item in quality_maps().values()]
+    names = {
+        thing.partition(":")[0] if isinstance(thing, str) else thing.__module__
+        for thing in brought
+    }
+    foreign = sorted(name for name in names if not name.startswith("bids_brnn."))
+    files = [getattr(import_module(name), "__file__", None) for name in foreign]
+    return [Path(file) for file in files if file is not None]
 
 
 def base_folder(config: RunConfig) -> Path:

@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import bids_brnn
+from bids_brnn.errors import ReadError
 from bids_brnn.estimators.voxels import blocks
-from bids_brnn.files import replacing
+from bids_brnn.files import read_metadata, read_tensors, write_tensors
 from bids_brnn.signals.base import SignalModel
 
 _log = logging.getLogger(__name__)
@@ -44,16 +43,15 @@ class Checkpoint:
     def load(self, key: str) -> dict[str, Tensor]:
         """Tensors of an earlier run with the same ``key``; empty if there are none."""
         try:
-            with safe_open(self.path, framework="pt") as stored:
-                if (stored.metadata() or {}).get("key") != key:
-                    _log.warning("%s belongs to another run; starting afresh", self.path)
-                    return {}
-                # Copied: in the file, numbers lie where complex128 must not.
-                return {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118
+            if read_metadata(self.path).get("key") != key:
+                _log.warning("%s belongs to another run; starting afresh", self.path)
+                return {}
+            # Copied: in the file, numbers lie where complex128 must not.
+            return {name: value.clone() for name, value in read_tensors(self.path).items()}
         except FileNotFoundError:
             return {}
-        except (SafetensorError, OSError) as error:
-            _log.warning("%s is unreadable (%s); starting afresh", self.path, error)
+        except ReadError as error:
+            _log.warning("%s; starting afresh", error)
             return {}
 
     def due(self) -> bool:
@@ -68,12 +66,7 @@ class Checkpoint:
         OutputError
             If the folder cannot be written or is full; the file is then as it was.
         """
-        whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        with replacing(self.path) as temporary:
-            try:
-                save_file(whole, temporary, {"key": key})
-            except SafetensorError as error:
-                raise OSError(str(error)) from error
+        write_tensors(self.path, tensors, {"key": key})
         self._written = time.monotonic()
 
 

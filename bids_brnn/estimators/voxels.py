@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from bids_brnn.errors import DataError
-from bids_brnn.estimators.base import Estimate
 from bids_brnn.parameters import ParameterSet
 
 _log = logging.getLogger(__name__)
@@ -135,8 +134,3 @@ def noise_levels(sigma: float | Tensor | None, data: Tensor) -> Tensor:
 def take(values: Tensor, rows: Tensor) -> Tensor:
     """Rows of a map ``(V,)``, or of a single value ``(1,)`` that holds for all voxels."""
     return values.expand(len(rows)) if values.shape[0] == 1 else values[rows]
-
-
-def count_invalid(estimate: Estimate) -> int:
-    """Number of voxels without an estimate (NaN or zero data, unusable supplied value)."""
-    return int(torch.isnan(estimate.residual).sum())

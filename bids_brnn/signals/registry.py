@@ -129,10 +129,11 @@ def register_model(entry: ModelEntry) -> ModelEntry:
     Raises
     ------
     DataError
-        If another model has this name, or another kind of series its suffix.
+        If another model has this name or label, or another kind of series its suffix.
     """
-    if _MODELS.get(entry.name, entry) is not entry:
-        raise DataError(f'there is a signal model "{entry.name}" already')
+    for other in _MODELS.values():
+        if other is not entry and (other.name == entry.name or other.label == entry.label):
+            raise DataError(f'there is a signal model "{other.name}" ({other.label}) already')
     for kind in _kinds().values():
         if kind != entry.kind and {kind.name, kind.suffix} & {entry.kind.name, entry.kind.suffix}:
             raise DataError(

@@ -202,5 +202,32 @@ def test_the_contract_suites_run_over_it(suite):
 
 
 def test_a_name_that_is_taken_is_refused(toy):
-    with pytest.raises(DataError, match='signal model "tworates" already'):
+    with pytest.raises(DataError, match=r'signal model "tworates" .* already'):
         toy.register()
+
+
+def test_its_code_counts_for_the_work_folder(toy, monkeypatch, tmp_path):
+    from bids_brnn.app.folders import code_digest
+
+    with_toys = code_digest.__wrapped__()
+    with monkeypatch.context() as patch:
+        patch.setattr(bids_brnn.signals.registry, "_MODELS", {})
+        patch.setattr(bids_brnn.estimators.registry, "_ESTIMATORS", {})
+        patch.setattr(bids_brnn.maps, "_MAPS", {})
+        assert code_digest.__wrapped__() != with_toys
+
+
+def test_an_installed_package_registers_itself(tmp_path):
+    (tmp_path / "shop.py").write_text("import toy\n\n\ndef open():\n    toy.register()\n")
+    about = tmp_path / "shop-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: shop\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[bids_brnn.extensions]\nshop = shop:open\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "bids_brnn", "--help"],
+        capture_output=True, text=True, check=False, cwd=HERE.parents[1],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(HERE)])},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "{auto,none,nlls,dict,guess}" in done.stdout
+    assert "{auto,qmt,mrf,toy}" in done.stdout

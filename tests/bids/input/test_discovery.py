@@ -70,6 +70,20 @@ def test_balanced_mrf_takes_the_balanced_model(raw):
     assert only(raw.root).model == "bssfp"
 
 
+def test_a_sidecar_may_name_its_signal_model(raw):
+    raw.mrf(SignalModel="fisp")
+    assert only(raw.root).model == "fisp"
+
+
+@pytest.mark.parametrize("name", ["magic", "gbloch", 3])
+def test_a_signal_model_of_another_kind_is_refused(raw, name):
+    raw.mrf(SignalModel=name)
+    with pytest.raises(
+        BidsBrnnError, match=f'SignalModel of .* is "{name}"; use one of fisp, bssfp'
+    ):
+        only(raw.root)
+
+
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
 def test_one_complex_file_needs_no_part(raw, kind):
     raw.shared_qmt()
