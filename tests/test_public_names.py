@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -52,3 +53,38 @@ def test_loading_the_package_loads_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def _resolves(dotted: str) -> bool:
+    parts = dotted.split(".")
+    for n in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:n]))
+        except ImportError:
+            continue
+        try:
+            for name in parts[n:]:
+                fields = getattr(found, "__dataclass_fields__", {})
+                found = fields[name] if name in fields else getattr(found, name)
+        except AttributeError:
+            return False
+        return True
+    return False
+
+
+def test_every_name_that_documents_and_docstrings_give_exists(request):
+    root = request.config.rootpath
+    pages = [*(root / "docs").rglob("*.md"), root / "README.md", root / "CONTRIBUTING.md"]
+    named = {
+        (path.name, name)
+        for path in pages
+        for name in re.findall(r"\bbids_brnn(?:\.\w+)+", path.read_text(encoding="utf-8"))
+    }
+    for path in (root / "bids_brnn").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        roles = re.findall(r":(?:mod|class|func|meth|data|attr):`~?(bids_brnn[\w.]*)`", text)
+        named |= {(path.name, name) for name in roles}
+    known = {"bids_brnn.toml", "bids_brnn.extensions", "bids_brnn.sif", "bids_brnn.def"}
+    stale = [(page, name) for page, name in sorted(named)
+             if name not in known and not _resolves(name)]  # fmt: skip
+    assert stale == []

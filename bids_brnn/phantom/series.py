@@ -20,7 +20,7 @@ from bids_brnn.phantom.anatomy import Array, Head
 from bids_brnn.phantom.files import write_image, write_json
 from bids_brnn.priors import qmt_prior
 from bids_brnn.sequences.pulse_sequence import PulseSequence
-from bids_brnn.signals import build_model
+from bids_brnn.signals import ModelEntry, build_model, model_entry
 from bids_brnn.signals.base import SignalModel
 from bids_brnn.signals.subspace import CompressedSignal, Subspace
 
@@ -49,12 +49,15 @@ class Series:
 
     model: SignalModel
     sequence: PulseSequence
+    entry: ModelEntry
     acquisition: str
-    suffix: str
-    map_suffix: str
-    model_label: str
     parts: tuple[str, str]
     metadata: Mapping[str, object]
+
+    @property
+    def suffix(self) -> str:
+        """BIDS suffix of the series."""
+        return self.entry.kind.suffix
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,10 +92,8 @@ def qmt_series(sequence: PulseSequence, rank: int) -> Series:
     return Series(
         CompressedSignal(model, subspace),
         sequence,
+        model_entry("gbloch"),
         acquisition="hsfp",
-        suffix="QMT",
-        map_suffix="QMTmap",
-        model_label="genbloch",
         parts=("real", "imag"),
         metadata={
             "PulseSequenceType": "hybrid-state free precession, generalized Bloch qMT",
@@ -108,10 +109,8 @@ def mrf_series(sequence: PulseSequence) -> Series:
     return Series(
         build_model("fisp", sequence),
         sequence,
+        model_entry("fisp"),
         acquisition="fisp",
-        suffix="MRF",
-        map_suffix="MRFmap",
-        model_label="epg",
         parts=("mag", "phase"),
         metadata={
             "PulseSequenceType": "FISP-MRF",
@@ -222,8 +221,8 @@ def _write_map(
     volume = np.zeros(inside.shape)
     volume[inside] = values
     middle = ""
-    if item.suffix == series.map_suffix:
-        middle = f"_model-{series.model_label}_param-{item.name}"
+    if item.suffix == series.entry.kind.map_suffix:
+        middle = f"_model-{series.entry.label}_param-{item.name}"
     words = item.description
     if desc == "truthStd":
         words += ": Cramer-Rao bound (standard deviation) at the truth"

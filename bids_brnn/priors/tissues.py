@@ -52,7 +52,7 @@ def qmt_prior(parameters: ParameterSet = QMT) -> Prior:
     """Parenchyma, CSF and fat (72 : 9 : 9) as in arXiv 2312.11468.
 
     ``parameters`` should be those of the model: off-resonance is uniform over its bounds, which
-    a :class:`~bids_brnn.signals.GeneralizedBloch` narrows to +-pi/TR of its pulse train. A model
+    a ``GeneralizedBloch`` narrows to +-pi/TR of its pulse train. A model
     with one apparent rate R1a takes ranges of our own for it.
     """
     fixed = {"Rx": constant(10), "R1s": constant(3), "T2s": constant(12e-6), "m0s": constant(1e-3)}
