@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from bids_brnn.cli.messages import message_tables
 from bids_brnn.cli.parser import build_parser
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.estimators.registry import estimators
@@ -109,6 +110,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "usage.md": {"options": option_tables},
     "inputs.md": {"models": model_table},
+    "messages.md": {"messages": message_tables},
     "outputs.md": {"estimators": estimator_table, "maps": map_table, "flags": flag_table},
 }
 """What each page holds between its marks."""
