@@ -28,7 +28,9 @@ def test_voxels_are_those_of_nibabel(image, name, dtype):
 def test_voxels_have_the_byte_order_of_this_machine(image, dtype):
     values = np.arange(24).reshape(2, 3, 4).astype(dtype)
     kind = nib.Nifti1Image if dtype[0] == "<" else big_endian
-    read = read_array(read_grid(image(values, kind=kind)))
+    path = image(values, kind=kind)
+    assert nib.load(path).header.endianness == dtype[0]
+    read = read_array(read_grid(path))
     assert read.dtype.isnative
     assert np.array_equal(read, values)
 

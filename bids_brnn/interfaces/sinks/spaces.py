@@ -122,8 +122,8 @@ class WriteSpace(Node):
     def _target(self) -> Volume:
         if isdefined(self.inputs.target):
             grid = read_grid(Path(self.inputs.target))
-            shape = (*grid.shape[:3], 1, 1, 1)[:3]
-            return Volume(np.zeros((*shape, 0), np.complex64), grid.affine, grid.header)
+            empty = np.zeros((*grid.space, 0), np.complex64)
+            return Volume(empty, grid.affine, grid.header)
         path = Path(self.inputs.transform)
         found = warp_grid(read_transform(path))
         if found is None:
