@@ -11,7 +11,8 @@ import nibabel as nib
 
 from bids_brnn.errors import DataError
 
-_LENGTHS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
+_MAGIC = ((nib.Nifti1Header, 344), (nib.Nifti2Header, 4))  # not all files tell their length
+_LONGEST = 540
 _REPAIR = "correct the header (fslhd shows it), or convert the image again"
 
 
@@ -51,11 +52,12 @@ def check_header(path: Path) -> None:
 def _header(path: Path) -> Any:
     opened = gzip.open if path.name.endswith(".gz") else open
     with opened(path, "rb") as stream:
-        start = stream.read(max(_LENGTHS))
-    for order in ("little", "big"):
-        kind = _LENGTHS.get(int.from_bytes(start[:4], order))
-        if kind is not None and len(start) >= kind.sizeof_hdr:
-            return kind(start[: kind.sizeof_hdr], check=False)
+        start = stream.read(_LONGEST)
+    for kind, place in _MAGIC:
+        found = start[place : place + 3]
+        if found in (kind.pair_magic[:3], kind.single_magic[:3]):
+            length = kind.sizeof_hdr
+            return kind(start[:length], check=False) if len(start) >= length else None
     return None
 
 

@@ -36,6 +36,13 @@ def test_a_scaling_that_is_no_number_is_refused(image, name, value, offset, fiel
     assert caught.value.exit_code == 65
 
 
+def test_a_header_that_is_mute_about_its_own_length_is_checked_too(image):
+    path = patched(image(np.ones((3, 4, 2), np.float32), "x.nii"), 0, 0.0)  # sizeof_hdr
+    assert read_grid(path).shape == (3, 4, 2)
+    with pytest.raises(DataError, match="scl_slope is nan"):
+        read_grid(patched(path, SLOPE, np.nan))
+
+
 def test_a_slope_of_zero_means_no_scaling(image):
     path = patched(image(np.full((3, 4, 2), 7, np.int16), "x.nii"), SLOPE, 0.0)
     assert (read_array(read_grid(path)) == 7).all()
