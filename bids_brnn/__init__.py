@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
-    from bids_brnn.bids.images import read_coefficients, read_mask, to_volume, to_voxels
+    from bids_brnn.bids.images import read_coefficients, to_volume, to_voxels
     from bids_brnn.bids.input.discovery import find_acquisitions
     from bids_brnn.bids.output.dataset_files import write_dataset_files
+    from bids_brnn.bids.volumes import read_mask
     from bids_brnn.config.run_config import RunConfig
     from bids_brnn.estimators.dictionary.estimator import DictionaryEstimator
     from bids_brnn.estimators.nlls.estimator import NllsEstimator
@@ -51,7 +52,7 @@ _HOMES = {
     "load_network": "zoo.match",
     "make_dataset": "phantom.dataset",
     "read_coefficients": "bids.images",
-    "read_mask": "bids.images",
+    "read_mask": "bids.volumes",
     "register_estimator": "estimators.registry",
     "register_map": "maps",
     "register_model": "signals.registry",

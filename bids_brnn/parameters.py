@@ -210,6 +210,22 @@ A pulse train narrows the bounds of w0 to +-pi/TR."""
 
 
 @dataclass(frozen=True)
+class MapUnit:
+    """A unit in which a map of the data set may be declared."""
+
+    name: str
+    """``Units`` of the sidecar."""
+    factor: float
+    """To the unit of the model."""
+    also: tuple[str, ...] = ()
+    """Other spellings, in small letters."""
+    over: tuple[str, ...] = ()
+    """Keys of the sidecar; values are divided by the number under the first one that is there."""
+    words: str = ""
+    """What it means, for messages."""
+
+
+@dataclass(frozen=True)
 class FieldMap:
     """A map of the data set that supplies a parameter."""
 
@@ -221,12 +237,51 @@ class FieldMap:
     """BIDS suffix of the map on the grid of a series."""
     unit: str
     """In which the model takes it."""
+    units: tuple[MapUnit, ...]
+    """In which it may be declared."""
+    plausible: tuple[float, float]
+    """Median of the absolute values in a head, in ``unit``; beyond, the declaration is wrong."""
+    positive: bool
+    """Whether 0 and less mean that nothing was measured."""
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of the sidecar that tell the unit."""
+        return ("Units", *dict.fromkeys(key for unit in self.units for key in unit.over))
+
+
+_NOMINAL = ("NominalFlipAngle", "FlipAngle")
+_TURN = 2 * math.pi
+_PROTON = _TURN * 42.577478518e6  # rad/s/T, CODATA 2018
 
 FIELD_MAPS: Mapping[str, FieldMap] = {
-    "B1": FieldMap("b1map", "B1", "TB1map", "1"),
-    "w0": FieldMap("b0map", "B0", "fieldmap", "rad/s"),
-}
+    "B1": FieldMap(
+        "b1map", "B1", "TB1map", "1",
+        units=(
+            MapUnit("percent", 0.01, ("%",), words="100 is nominal"),
+            MapUnit("1", 1.0, ("1.0", "ratio", "fraction", "unitless", "dimensionless"),
+                    words="1 is nominal"),
+            MapUnit("degree", 1.0, ("degrees", "deg", "°"), _NOMINAL,
+                    "with the nominal angle in degrees as NominalFlipAngle"),
+            MapUnit("rad", 180 / math.pi, ("radian", "radians"), _NOMINAL,
+                    "with NominalFlipAngle, in degrees"),
+        ),
+        plausible=(0.3, 2.0),
+        positive=True,
+    ),
+    "w0": FieldMap(
+        "b0map", "B0", "fieldmap", "rad/s",
+        units=(
+            MapUnit("Hz", _TURN, ("hertz",)),
+            MapUnit("rad/s", 1.0, ("radian/s", "radians/s", "rad/sec", "rad s-1", "rad·s-1")),
+            MapUnit("kHz", 1e3 * _TURN),
+            MapUnit("T", _PROTON, ("tesla",)),
+            MapUnit("uT", 1e-6 * _PROTON, ("µt", "μt", "microtesla")),
+        ),
+        plausible=(_TURN * 0.01, _TURN * 3000),
+        positive=False,
+    ),
+}  # fmt: skip
 """By name of the parameter."""
 
 TIMES: Mapping[str, MapItem] = {

@@ -44,7 +44,9 @@ def find(config: RunConfig) -> Discovery:
 
 
 def usable(config: RunConfig, discovery: Discovery) -> Discovery:
-    """Leave out, as problems, series without an estimator or a space asked for; others go on.
+    """Leave out, as problems, series that lack an estimator, a space or usable images beside them.
+
+    Others go on.
 
     Raises
     ------
@@ -53,12 +55,14 @@ def usable(config: RunConfig, discovery: Discovery) -> Discovery:
     """
     from bids_brnn.bids.input.spaces import find_spaces
     from bids_brnn.workflows.choice import choose_recipes
+    from bids_brnn.workflows.images import check_images
 
     kept, problems = [], list(discovery.problems)
     for item in discovery.acquisitions:
         try:
             choose_recipes(config, item, ())
             find_spaces(item, config.output_spaces)
+            check_images(config, item)
             kept.append(item)
         except UsageError:
             raise

@@ -3,12 +3,12 @@
 from bids_brnn.bids.images import (
     Volume,
     read_coefficients,
-    read_mask,
     to_volume,
     to_voxels,
 )
 from bids_brnn.bids.input.acquisition import Acquisition, Companions, Discovery
 from bids_brnn.bids.input.discovery import find_acquisitions
+from bids_brnn.bids.volumes import read_mask
 
 __all__ = [
     "Acquisition",

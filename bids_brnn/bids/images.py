@@ -18,6 +18,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
+from bids_brnn.bids.headers import check_header, has_position
 from bids_brnn.bids.input.acquisition import Acquisition
 from bids_brnn.bids.safe import unreadable
 from bids_brnn.errors import DataError, ReadError
@@ -52,6 +53,17 @@ class Grid:
         """Whether voxels are complex numbers."""
         return self.dtype.kind == "c"
 
+    @property
+    def space(self) -> tuple[int, int, int]:
+        """The first three axes; those that are absent count 1."""
+        x, y, z = (*self.shape[:3], 1, 1, 1)[:3]
+        return x, y, z
+
+    @property
+    def has_position(self) -> bool:
+        """Whether the header tells where the image lies; else the affine is a convention."""
+        return has_position(self.header)
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:
@@ -78,9 +90,10 @@ def read_grid(path: Path, *, max_bytes: int | None = None) -> Grid:
     ReadError
         If the file is missing, not downloaded, or not NIfTI.
     DataError
-        If dimensions, size or affine cannot be those of an image.
+        If dimensions, size, scaling or affine cannot be those of an image.
     """
     try:
+        check_header(path)
         image: Any = nib.load(path)
         header, affine = image.header, image.affine
         if not isinstance(header, nib.Nifti1Header):
@@ -93,6 +106,8 @@ def read_grid(path: Path, *, max_bytes: int | None = None) -> Grid:
         raise _no_image(path, error) from error
     if not 1 <= raw_dims[0] <= 7 or not shape or min(shape) < 1:
         raise DataError(f"{path.name}: dim is {raw_dims} in the header; every size must be > 0.")
+    if dtype.names is not None:
+        raise DataError(f"{path.name} is a colour image (RGB); an image of numbers is needed.")
     if dtype.kind not in "iufc":
         raise DataError(f"{path.name}: voxels of type {dtype} are not numbers.")
     offset = int(stored.offset)
@@ -110,7 +125,7 @@ def _check_size(
     needed = math.prod(shape) * max(dtype.itemsize, 4)
     if needed > limit:
         raise DataError(
-            f"{path.name}: {_times(shape)} needs {needed / 1e9:.1f} GB, more than the "
+            f"{path.name}: {times(shape)} needs {needed / 1e9:.1f} GB, more than the "
             f"{limit / 1e9:.1f} GB that are there; is the header right?"
         )
     if not 0 <= offset <= _MAX_OFFSET:
@@ -118,9 +133,7 @@ def _check_size(
     stored = offset + math.prod(shape) * dtype.itemsize
     ratio = _DEFLATE_RATIO if path.name.endswith(".gz") else 1
     if path.stat().st_size * ratio < stored:
-        raise ReadError(
-            f"{path} is shorter than its header says ({_times(shape)}); copy it again."
-        )
+        raise ReadError(f"{path} is shorter than its header says ({times(shape)}); copy it again.")
 
 
 def _no_image(path: Path, error: BaseException) -> ReadError:
@@ -136,7 +149,7 @@ def _no_image(path: Path, error: BaseException) -> ReadError:
 
 
 def read_array(grid: Grid) -> NDArray[Any]:
-    """All voxels of an image, scaled as the header says.
+    """All voxels of an image, scaled as the header says, in the byte order of this machine.
 
     The file is read to its end, so that a truncated or damaged ``.nii.gz`` is found by its
     checksum; nibabel alone stops after the last voxel and returns wrong numbers.
@@ -163,6 +176,8 @@ def read_array(grid: Grid) -> NDArray[Any]:
     if rest > _SLACK:
         raise ReadError(f"{grid.path} goes on after its last voxel; its header is wrong.")
     array = np.ndarray(grid.shape, grid.dtype, buffer=buffer, offset=offset, order="F")
+    # SimpleITK and torch take no other byte order.
+    array = array.astype(grid.dtype.newbyteorder("="), copy=False)
     slope, intercept = grid.slope, grid.intercept
     if slope == 1 and intercept == 0:
         return array
@@ -191,16 +206,12 @@ def _drain(stream: Any) -> int:
 
 def same_grid(first: Grid, second: Grid) -> bool:
     """Whether the first three axes agree and no corner is off by 1 % of a voxel."""
-    if _space(first) != _space(second):
+    if first.space != second.space:
         return False
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in _space(first)])).reshape(3, -1)
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in first.space])).reshape(3, -1)
     moved = (first.affine - second.affine) @ np.vstack([corners, np.ones(corners.shape[1])])
     voxel = np.linalg.norm(first.affine[:3, :3], axis=0).min()
     return bool(np.abs(moved).max() < 0.01 * voxel)
-
-
-def _space(grid: Grid) -> tuple[int, ...]:
-    return (*grid.shape[:3], 1, 1, 1)[:3]
 
 
 def read_coefficients(acquisition: Acquisition) -> Volume:
@@ -239,51 +250,11 @@ def _turn(data: NDArray[np.complex64], phase: NDArray[Any], path: Path) -> None:
         data[..., frame] *= np.exp(1j * phase[..., frame]).astype(np.complex64)
 
 
-def read_map(path: Path, like: Grid | Volume) -> NDArray[np.float64]:
-    """A real 3D image on the grid of a series, shape (X, Y, Z).
-
-    Raises
-    ------
-    DataError
-        If it lies on another grid or has several volumes.
-    """
-    grid = read_grid(path)
-    target = (
-        like
-        if isinstance(like, Grid)
-        else Grid(path, like.data.shape, like.affine, like.data.dtype, like.header)
-    )
-    if math.prod(grid.shape[3:]) != 1:
-        raise DataError(f"{path.name} has {math.prod(grid.shape[3:])} volumes; one is needed.")
-    if not same_grid(grid, target):
-        raise DataError(
-            f"{path.name} ({_times(_space(grid))}) does not lie on the grid of the series "
-            f"({_times(_space(target))}); resample it to the series first."
-        )
-    array = read_array(grid).reshape(_space(grid))
-    return np.asarray(array.real if grid.is_complex else array, dtype=np.float64)
-
-
-def read_mask(path: Path, like: Grid | Volume) -> NDArray[np.bool_]:
-    """A mask on the grid of a series; fractions count from one half on.
-
-    Raises
-    ------
-    DataError
-        If it lies on another grid or selects nothing.
-    """
-    values = read_map(path, like)
-    mask = np.asarray(values >= 0.5, dtype=bool)
-    if not mask.any():
-        raise DataError(f"{path.name} selects no voxel.")
-    return mask
-
-
 def to_voxels(data: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
     """Voxels inside ``mask`` ``(X, Y, Z)``: ``(V, R)`` of ``(X, Y, Z, R)``, or ``(V,)``."""
     if data.shape[:3] != mask.shape:
         raise DataError(
-            f"image {_times(data.shape[:3])} and mask {_times(mask.shape)} differ in shape."
+            f"image {times(data.shape[:3])} and mask {times(mask.shape)} differ in shape."
         )
     return np.ascontiguousarray(data[mask])
 
@@ -297,5 +268,6 @@ def to_volume(values: NDArray[Any], mask: NDArray[np.bool_], fill: float = 0.0) 
     return volume
 
 
-def _times(shape: Sequence[int]) -> str:
+def times(shape: Sequence[int]) -> str:
+    """A shape as in messages: ``128x128x96``."""
     return "x".join(str(n) for n in shape)

@@ -139,6 +139,13 @@ class RunConfig(Stored):
         "rigid",
         group="method",
     )
+    trust_header: bool = option(
+        "combine images although the header of one does not tell where it lies (qform_code and "
+        "sform_code 0): it is then taken to lie in the centre, its first axis pointing to the "
+        "left, as nibabel does",
+        False,
+        group="method",
+    )
     output_spaces: tuple[str, ...] = option(
         "also write the maps in these spaces: T1w, or a template to which a derivative data set "
         "(-d) has a transform from T1w, TEMPLATE:res-2 for a resolution of its images; the grid "

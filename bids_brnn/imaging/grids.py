@@ -12,7 +12,9 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.bids.images import Grid, read_array, same_grid
+from bids_brnn.bids.headers import position_codes
+from bids_brnn.bids.images import Grid, same_grid
+from bids_brnn.bids.volumes import as_mask, read_volume
 from bids_brnn.imaging.resampling import Interpolation, affine_of, read_transform, resample
 
 FINEST = 4
@@ -33,8 +35,9 @@ def save(path: Path, values: NDArray[Any], affine: NDArray[Any], header: Any = N
     array = values.astype(np.uint8) if values.dtype == bool else values
     image: Any = nibabel.Nifti1Image(array, affine)
     if header is not None:
-        image.set_qform(affine, int(header["qform_code"]) or 1)
-        image.set_sform(affine, int(header["sform_code"]) or 1)
+        qform, sform = position_codes(header)
+        image.set_qform(affine, qform)
+        image.set_sform(affine, sform)
     image.header.set_xyzt_units("mm", "sec")
     image.to_filename(path)
     return path
@@ -70,12 +73,28 @@ def on_grid(source: Grid, target: Grid, *, labels: bool) -> NDArray[Any]:
     ndarray
         ``(X, Y, Z)``; 0 where the source does not reach.
     """
-    values = read_array(source).reshape((*source.shape[:3], 1, 1, 1)[:3])
+    values = read_volume(source)
     if same_grid(source, target):
         return np.asarray(values)
-    x, y, z = target.shape[:3]
     how: Interpolation = "nearest" if labels else "linear"
-    return resample(values, source.affine, (x, y, z), target.affine, interpolation=how)
+    return resample(values, source.affine, target.space, target.affine, interpolation=how)
+
+
+def mask_on_grid(source: Grid, target: Grid) -> NDArray[np.bool_]:
+    """A mask on the grid of a series, by the nearest voxel; empty if it lies elsewhere.
+
+    Raises
+    ------
+    DataError
+        If it holds other values than a mask.
+    """
+    mask = as_mask(read_volume(source), source.path.name)
+    if same_grid(source, target):
+        return mask
+    near = resample(
+        mask.astype(np.uint8), source.affine, target.space, target.affine, interpolation="nearest"
+    )
+    return np.asarray(near > 0)
 
 
 def share_on_grid(source: Grid, target: Grid) -> NDArray[np.float64]:
@@ -90,8 +109,8 @@ def share_on_grid(source: Grid, target: Grid) -> NDArray[np.float64]:
     ndarray
         ``(X, Y, Z)``; 0 where the source does not reach.
     """
-    values = read_array(source).reshape((*source.shape[:3], 1, 1, 1)[:3])
-    x, y, z = (*target.shape[:3], 1, 1, 1)[:3]
+    values = read_volume(source)
+    x, y, z = target.space
     total, count = np.zeros((x, y, z)), 0
     for count, affine in enumerate(_parts(source, target), start=1):  # noqa: B007
         total += resample(values, source.affine, (x, y, z), affine)
@@ -110,10 +129,10 @@ def labels_on_grid(source: Grid, target: Grid) -> NDArray[Any]:
         ``(X, Y, Z)``; 0 where the source does not reach. Of labels that fill a voxel equally the
         smallest.
     """
-    values = read_array(source).reshape((*source.shape[:3], 1, 1, 1)[:3])
+    values = read_volume(source)
     if same_grid(source, target):
         return np.asarray(values)
-    x, y, z = (*target.shape[:3], 1, 1, 1)[:3]
+    x, y, z = target.space
     found = np.zeros((x, y, z), dtype=values.dtype)
     affines = list(_parts(source, target))
     # Some slices at a time: all points of a whole brain may not fit into memory.

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_brnn.bids.grammar import FileName, parse_name, series_entities
-from bids_brnn.bids.images import read_array, read_grid
+from bids_brnn.bids.images import read_grid
 from bids_brnn.bids.safe import read_json
 from bids_brnn.bids.tables import read_columns, read_table
+from bids_brnn.bids.volumes import read_volume
 from bids_brnn.estimators.registry import estimators
 from bids_brnn.maps import quality_maps
 from bids_brnn.parameters import FIELD_MAPS, TIMES, MapItem
@@ -108,7 +109,7 @@ def files_of(folder: Path, head: str) -> Iterator[tuple[Path, FileName]]:
 def _canonical(path: Path) -> NDArray[Any]:
     """A 3D image with its axes turned to right, anterior, superior."""
     grid = read_grid(path)
-    values = read_array(grid).reshape((*grid.shape[:3], 1, 1, 1)[:3])
+    values = read_volume(grid)
     orientation = nib.io_orientation(grid.affine)
     return np.asarray(nib.apply_orientation(values, orientation))
 

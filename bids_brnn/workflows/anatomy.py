@@ -68,4 +68,4 @@ def _first(acquisition: Acquisition) -> Path:
 
 
 def _thick(grid: Grid) -> bool:
-    return thin_axis((*grid.shape[:3], 1, 1, 1)[:3], grid.affine) is None
+    return thin_axis(grid.space, grid.affine) is None

@@ -19,6 +19,7 @@ from bids_brnn.bids.safe import number
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.estimators.registry import NETWORK
 from bids_brnn.interfaces.series import SeriesRecord
+from bids_brnn.parameters import FIELD_MAPS
 from bids_brnn.signals.registry import model_entry
 from bids_brnn.workflows.anatomy import find_anatomy
 from bids_brnn.workflows.choice import choose_recipes
@@ -210,12 +211,13 @@ def series_record(
     return SeriesRecord.of(acquisition, used)
 
 
-def supplied_fields(acquisition: Acquisition) -> dict[str, tuple[Path, str]]:
-    """Files and units of the field maps by parameter."""
+def supplied_fields(acquisition: Acquisition) -> dict[str, tuple[Path, dict[str, Any]]]:
+    """Files of the field maps by parameter, and what their sidecars say of the unit."""
     found = {}
     for parameter, path in acquisition.supplied.items():
         if parameter not in model_entry(acquisition.model).field_maps:
             continue
         metadata = metadata_of(path, root_of(acquisition, path))
-        found[parameter] = (path, str(metadata.get("Units", "")))
+        keys = FIELD_MAPS[parameter].keys
+        found[parameter] = (path, {key: metadata[key] for key in keys if key in metadata})
     return found

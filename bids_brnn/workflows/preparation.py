@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
@@ -20,7 +21,7 @@ def init_preparation_wf(
     *,
     parts: Mapping[Part, Path],
     masks: Mapping[str, Path],
-    supplied: Mapping[str, tuple[Path, str]],
+    supplied: Mapping[str, tuple[Path, Mapping[str, Any]]],
     anatomy: Anatomy | None = None,
     noise_std: float | None = None,
     frames: bool = False,
@@ -39,7 +40,7 @@ def init_preparation_wf(
     masks
         ``user_mask`` (on the grid of the series) or ``mask`` (any grid), or neither.
     supplied
-        File and units of field maps by ``B1`` or ``w0``.
+        File and sidecar of field maps by ``B1`` or ``w0``.
     anatomy
         T1w image, and where masks come from; by default there is none.
     noise_std
@@ -127,10 +128,10 @@ def _chain(
         makers |= {field: step for field in makers if field in given}
 
 
-def _fields_node(supplied: Mapping[str, tuple[Path, str]]) -> Node:
+def _fields_node(supplied: Mapping[str, tuple[Path, Mapping[str, Any]]]) -> Node:
     fields = PrepareFields(
         names=list(supplied),
         fields=[str(path) for path, _ in supplied.values()],
-        units=[units for _, units in supplied.values()],
+        sidecars=[dict(sidecar) for _, sidecar in supplied.values()],
     )
     return Node(fields, name="fields")

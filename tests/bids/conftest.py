@@ -132,3 +132,18 @@ def raw(tmp_path: Path) -> Builder:
 def recon(tmp_path: Path) -> Builder:
     """An empty derivative called recon."""
     return Builder(tmp_path / "recon", derivative=True)
+
+
+@pytest.fixture
+def image(tmp_path):
+    """A function that writes an image and gives its path."""
+
+    def write(values, name="x.nii.gz", affine=None, kind=None):
+        path = tmp_path / name
+        values = np.asarray(values)
+        where = np.diag([2.0, 2, 3, 1]) if affine is None else affine
+        made = kind(values, where) if kind else nib.Nifti1Image(values, where, dtype=values.dtype)
+        made.to_filename(path)
+        return path
+
+    return write

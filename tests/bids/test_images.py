@@ -9,25 +9,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_brnn.bids import find_acquisitions, read_coefficients, read_mask, to_volume, to_voxels
-from bids_brnn.bids.images import read_array, read_grid, read_map, same_grid
+from bids_brnn.bids import find_acquisitions, read_coefficients, to_volume, to_voxels
+from bids_brnn.bids.images import read_array, read_grid, same_grid
 from bids_brnn.errors import BidsBrnnError, DataError, ReadError
 
 RNG = np.random.default_rng(5)
-
-
-@pytest.fixture
-def image(tmp_path):
-    """A function that writes an image and gives its path."""
-
-    def write(values, name="x.nii.gz", affine=None, kind=nib.Nifti1Image):
-        path = tmp_path / name
-        kind(
-            np.asarray(values), np.diag([2.0, 2, 3, 1]) if affine is None else affine
-        ).to_filename(path)
-        return path
-
-    return write
 
 
 @pytest.mark.parametrize("name", ["x.nii", "x.nii.gz"])
@@ -36,6 +22,29 @@ def test_voxels_are_those_of_nibabel(image, name, dtype):
     values = (RNG.normal(size=(3, 4, 2, 2)) * 50).astype(dtype)
     path = image(values, name)
     assert np.array_equal(read_array(read_grid(path)), np.asanyarray(nib.load(path).dataobj))
+
+
+@pytest.mark.parametrize("dtype", [">i2", ">f4", ">f8", ">c8", "<f4", ">i8", ">u8"])
+def test_voxels_have_the_byte_order_of_this_machine(image, dtype):
+    values = np.arange(24).reshape(2, 3, 4).astype(dtype)
+    kind = nib.Nifti1Image if dtype[0] == "<" else big_endian
+    path = image(values, kind=kind)
+    assert nib.load(path).header.endianness == dtype[0]
+    read = read_array(read_grid(path))
+    assert read.dtype.isnative
+    assert np.array_equal(read, values)
+
+
+def big_endian(values, affine):
+    header = nib.Nifti1Header(endianness=">")
+    return nib.Nifti1Image(values, affine, header, dtype=values.dtype)
+
+
+def test_a_colour_image_is_refused(tmp_path):
+    colours = np.zeros((2, 2, 2), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nib.Nifti1Image(colours, np.eye(4)).to_filename(tmp_path / "x.nii")
+    with pytest.raises(DataError, match=r"x\.nii is a colour image"):
+        read_grid(tmp_path / "x.nii")
 
 
 def test_scale_factors_are_applied(tmp_path):
@@ -202,32 +211,6 @@ def test_same_grid_allows_rounding_only(image):
     moved[0, 3] += 0.1
     assert not same_grid(first, read_grid(image(np.zeros((50, 60, 20)), "c.nii", moved)))
     assert not same_grid(first, read_grid(image(np.zeros((50, 60, 21)), "d.nii", affine)))
-
-
-def test_masks(image):
-    like = read_grid(image(np.zeros((3, 4, 2, 5), np.float32), "series.nii"))
-    inside = RNG.random((3, 4, 2)) > 0.5
-    assert np.array_equal(read_mask(image(inside.astype(np.uint8)), like), inside)
-    assert np.array_equal(read_mask(image(255 * inside.astype(np.int16)), like), inside)
-    assert np.array_equal(read_mask(image(inside.astype(np.uint8)[..., None]), like), inside)
-    share = np.where(inside, 0.6, 0.4).astype(np.float32)
-    assert np.array_equal(read_mask(image(share), like), inside)
-    with pytest.raises(DataError, match="selects no voxel"):
-        read_mask(image(np.zeros((3, 4, 2), np.uint8)), like)
-    with pytest.raises(DataError, match="2 volumes"):
-        read_mask(image(np.ones((3, 4, 2, 2), np.uint8)), like)
-    message = r"x.nii.gz \(3x4x3\) does not lie on the grid of the series \(3x4x2\); resample"
-    with pytest.raises(DataError, match=message):
-        read_mask(image(np.ones((3, 4, 3), np.uint8)), like)
-    with pytest.raises(DataError, match="resample"):
-        read_mask(image(np.ones((3, 4, 2), np.uint8), affine=np.eye(4)), like)
-
-
-def test_maps_on_the_grid_of_a_volume(image, raw):
-    raw.qmt()
-    volume = read_coefficients(find_acquisitions(raw.root).acquisitions[0])
-    values = RNG.normal(size=(4, 5, 3))
-    assert np.allclose(read_map(image(values, affine=volume.affine), volume), values)
 
 
 def test_voxels_and_back():

@@ -95,7 +95,7 @@ def test_extraction_feeds_the_mask(kind, image, tmp_path):
     workflow = init_preparation_wf(
         parts={"complex": image("series.nii", 10)},
         masks={},
-        supplied={"B1": (image("b1.nii", 10), "percent")},
+        supplied={"B1": (image("b1.nii", 10), {"Units": "percent"})},
         anatomy=plan,
     )
     into = {

@@ -246,6 +246,11 @@ def _acquisition(series: Series, request: _Request) -> Acquisition:
         check_subject(path.relative_to(series.dataset.root))
         check_inside(path, series.dataset.root, around.allowed)
     grid = check_grids(series, parts)
+    if float(grid.header["pixdim"][4]) == 0:
+        notes.append(
+            f"{series.name}: pixdim[4] is 0 in the header, where a repetition time may stand; it "
+            "is not used, times come from the pulse table."
+        )
     metadata = series_metadata(series, parts)
     links = series.dataset.linked(around.links)
     encoding = read_encoding(series, metadata, grid.shape[3], links, request.shared, notes)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_brnn.bids.grammar import grammar
+from bids_brnn.bids.headers import position_codes
 from bids_brnn.bids.images import Volume
 from bids_brnn.bids.output.naming import Origin, map_path, mask_path, reference_path
 from bids_brnn.bids.output.sidecars import Provenance, count, image_sidecar, map_sidecar
@@ -61,9 +62,9 @@ def save_image(path: Path, values: NDArray[Any], like: Volume) -> Path:
     elif dtype.kind == "f":
         dtype = np.dtype(np.float32)
     image = nib.Nifti1Image(np.asarray(values, dtype=dtype), like.affine, dtype=dtype)
-    for kind in ("qform", "sform"):
-        code = int(like.header[f"{kind}_code"])
-        getattr(image, f"set_{kind}")(like.affine, code or 1)
+    qform, sform = position_codes(like.header)
+    image.set_qform(like.affine, qform)
+    image.set_sform(like.affine, sform)
     image.header.set_xyzt_units("mm")
     # A gzip file carries its time of writing unless told not to.
     write_bytes(path, gzip.compress(image.to_bytes(), _LEVEL, mtime=0))

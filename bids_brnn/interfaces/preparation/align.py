@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from nipype.interfaces.base import (
@@ -17,15 +17,13 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from bids_brnn.bids.images import read_array, read_grid
+from bids_brnn.bids.images import read_grid
+from bids_brnn.bids.volumes import read_volume
 from bids_brnn.errors import DataError
 from bids_brnn.imaging.grids import on_grid, placed, save
 from bids_brnn.imaging.registration import Alignment, align, by_header
 from bids_brnn.imaging.resampling import write_transform
 from bids_brnn.interfaces.base import Node
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _LOG = logging.getLogger("bids_brnn.prepare")
 
@@ -66,7 +64,8 @@ class AlignSeries(Node):
         t1w = read_grid(Path(self.inputs.t1w))
         found = by_header("the header geometry is used, as asked for")
         if self.inputs.registration == "rigid":
-            found = align(_image(reference), reference.affine, _image(t1w), t1w.affine)
+            images = [read_volume(grid).astype(np.float32) for grid in (reference, t1w)]
+            found = align(images[0], reference.affine, images[1], t1w.affine)
         self._check_session(found, t1w.path)
         level = logging.WARNING if found.failed else logging.INFO
         _LOG.log(level, "%s to %s: %s", self.inputs.label, t1w.path.name, found.reason)
@@ -95,17 +94,3 @@ class AlignSeries(Node):
             "to_series": str(folder / "to_series.txt"),
             "alignment": str(folder / "alignment.json"),
         }
-
-
-def _image(grid: Any) -> NDArray[np.float32]:
-    """Voxels of a 3D image.
-
-    Raises
-    ------
-    DataError
-        If it holds several volumes.
-    """
-    values = read_array(grid)
-    if values.size != np.prod(grid.shape[:3]):
-        raise DataError(f"{grid.path.name} has {grid.shape[3:]} volumes; one is needed.")
-    return np.asarray(values.real, dtype=np.float32).reshape((*grid.shape[:3], 1, 1, 1)[:3])

@@ -17,9 +17,10 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from bids_brnn.bids.images import Volume, read_coefficients, read_grid, read_mask, same_grid
+from bids_brnn.bids.images import Volume, read_coefficients, read_grid
+from bids_brnn.bids.volumes import grid_like, read_mask
 from bids_brnn.errors import DataError
-from bids_brnn.imaging.grids import on_grid, save
+from bids_brnn.imaging.grids import mask_on_grid, save
 from bids_brnn.imaging.masks import threshold_mask
 from bids_brnn.interfaces.base import Node
 
@@ -102,7 +103,7 @@ class PrepareCoefficients(Node):
             return read_mask(path, volume), f"the mask {path.name} given"
         if isdefined(self.inputs.mask):
             path = Path(self.inputs.mask)
-            return mask_on_grid(path, volume), f"the mask {path.name}"
+            return overlapping_mask(path, volume), f"the mask {path.name}"
         log = _LOG.debug if self.inputs.head_only else _LOG.warning
         log(
             "%s: no brain mask was found; voxels above an intensity threshold are taken, skull "
@@ -141,13 +142,9 @@ def read_parts(parts: Mapping[str, Path]) -> Volume:
     return read_coefficients(cast("Acquisition", _Parts(parts, shape)))
 
 
-def mask_on_grid(path: Path, volume: Volume) -> NDArray[np.bool_]:
+def overlapping_mask(path: Path, volume: Volume) -> NDArray[np.bool_]:
     """A mask on the grid of a series, brought there if it lies on another one."""
-    grid = read_grid(path)
-    target = type(grid)(path, volume.data.shape, volume.affine, volume.data.dtype, volume.header)
-    if same_grid(grid, target):
-        return read_mask(path, volume)
-    mask = np.asarray(on_grid(grid, target, labels=True) > 0)
+    mask = mask_on_grid(read_grid(path), grid_like(path, volume))
     if not mask.any():
         raise DataError(f"The mask {path} does not overlap with the series; check its affine.")
     return mask

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from nipype.interfaces.base import (
@@ -19,25 +18,24 @@ from nipype.interfaces.base import (
 )
 
 from bids_brnn.bids.images import read_grid
-from bids_brnn.errors import DataError
-from bids_brnn.imaging.grids import load, on_grid, save
+from bids_brnn.imaging.fields import check_declared, declared_scale, supply
+from bids_brnn.imaging.grids import load, save
 from bids_brnn.interfaces.base import Node
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from bids_brnn.parameters import FIELD_MAPS
 
 _LOG = logging.getLogger("bids_brnn.prepare")
-_FRACTION = ("1", "ratio", "fraction")
-_PERCENT = ("percent", "%")
-_UNKNOWN = ("", "arbitrary", "n/a")
 
 
 class PrepareFieldsInputSpec(BaseInterfaceInputSpec):
     """Inputs of :class:`PrepareFields`; the lists have one order."""
 
-    fields = InputMultiPath(File(exists=True), mandatory=True, desc="B1 and B0 maps, 3D")
-    names = traits.List(traits.Enum("B1", "w0"), mandatory=True, desc="what each supplies")
-    units = traits.List(traits.Str, mandatory=True, desc="Units of each sidecar, or empty")
+    fields = InputMultiPath(File(exists=True), mandatory=True, desc="field maps, 3D")
+    names = traits.List(
+        traits.Enum(*FIELD_MAPS), mandatory=True, desc="parameter that each supplies"
+    )
+    sidecars = traits.List(
+        traits.Dict, mandatory=True, desc="what their sidecars say: Units, NominalFlipAngle"
+    )
     mask = File(exists=True, mandatory=True, desc="mask on the grid of the series")
 
 
@@ -49,7 +47,7 @@ class PrepareFieldsOutputSpec(TraitedSpec):
 
 
 class PrepareFields(Node):
-    """Bring field maps to a series: linear resampling, then scaling.
+    """Bring field maps to a series: resampling, then scaling as their sidecars say.
 
     >>> PrepareFields(names=["B1"]).inputs.names
     ['B1']
@@ -63,59 +61,19 @@ class PrepareFields(Node):
         inputs = self.inputs
         target = read_grid(Path(inputs.mask))
         mask = np.asanyarray(load(inputs.mask).dataobj) > 0
+        n = int(mask.sum())
         files, decisions = [], []
-        for text, name, units in zip(inputs.fields, inputs.names, inputs.units, strict=True):
-            path = Path(text)
-            values = np.asarray(on_grid(read_grid(path), target, labels=False), dtype=np.float64)
-            scale, decision = field_scale(name, units, values[mask], path.name)
-            _LOG.info("%s: read as %s", path.name, decision)
-            scaled = (values * scale).astype(np.float32)
+        for text, name, sidecar in zip(inputs.fields, inputs.names, inputs.sidecars, strict=True):
+            path, field = Path(text), FIELD_MAPS[name]
+            scale = declared_scale(field, sidecar, path.name)
+            found = supply(field, read_grid(path), target, mask)
+            scaled = (found.values * scale.factor).astype(np.float32)
+            check_declared(field, scale, scaled[mask], path.name)
+            gaps = found.words(n)
+            decision = f"{scale.words}; {gaps}" if gaps else scale.words
+            level = logging.WARNING if found.absent else logging.INFO
+            _LOG.log(level, "%s: read as %s", path.name, decision)
             saved = save(folder / f"{name}.nii", scaled, target.affine, target.header)
             files.append(str(saved))
             decisions.append(f"{path.name}, {decision}")
         return {"supplied": files, "decisions": decisions}
-
-
-def field_scale(
-    name: str, units: str, values: NDArray[np.float64], file: str
-) -> tuple[float, str]:
-    """Factor to the unit of the models (B1: 1; w0: rad/s), and the unit that was read.
-
-    Parameters
-    ----------
-    name
-        ``B1`` or ``w0``.
-    units
-        ``Units`` of the sidecar. For B1, absent or arbitrary units are told from the median.
-    values
-        Values inside the mask.
-    file
-        For messages.
-
-    Raises
-    ------
-    DataError
-        If the units cannot be told.
-    """
-    text = units.strip().lower()
-    if name == "w0":
-        factors = {"hz": 2 * math.pi, "rad/s": 1.0}
-        if text not in factors:
-            raise DataError(f'{file}: Units is "{units}"; write "Hz" or "rad/s" in its sidecar.')
-        return factors[text], units
-    if text in _PERCENT:
-        return 0.01, "percent"
-    if text in _FRACTION:
-        return 1.0, "fraction"
-    if text not in _UNKNOWN:
-        raise DataError(f'{file}: Units is "{units}"; write "percent" or "1" in its sidecar.')
-    finite = values[np.isfinite(values)]
-    median = float(np.median(finite)) if finite.size else math.nan
-    if 50 <= median <= 160:
-        return 0.01, "percent (by its median)"
-    if 0.5 <= median <= 1.6:
-        return 1.0, "fraction (by its median)"
-    raise DataError(
-        f'{file}: median {median:.3g} inside the mask, Units "{units}"; neither percent nor '
-        'fraction. Write Units ("percent" or "1") in its sidecar.'
-    )

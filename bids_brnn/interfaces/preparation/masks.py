@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import nibabel
 import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -19,8 +20,9 @@ from nipype.interfaces.base import (
 )
 
 from bids_brnn.bids.images import Grid, read_grid
+from bids_brnn.bids.volumes import as_mask, read_volume
 from bids_brnn.errors import DataError
-from bids_brnn.imaging.grids import load, on_grid, placed, save
+from bids_brnn.imaging.grids import load, mask_on_grid, placed, save
 from bids_brnn.imaging.masks import WHOLE_BRAIN, check_mask, t1_contrast
 from bids_brnn.interfaces.base import Node
 
@@ -110,17 +112,17 @@ class BrainMask(Node):
         to_series = inputs.to_series if inputs.in_t1w else None
         if isdefined(inputs.found):
             path = Path(inputs.found)
-            mask = on_grid(placed(read_grid(path), to_series), like, labels=True) > 0
+            mask = mask_on_grid(placed(read_grid(path), to_series), like)
             if not mask.any():
                 raise DataError(
                     f"The mask {path} does not overlap with the series; check its affine."
                 )
-            return np.asarray(mask), "found", f"the mask {path.name}"
+            return mask, "found", f"the mask {path.name}"
         if isdefined(inputs.stripped):
             path = Path(inputs.stripped)
-            mask = on_grid(placed(read_grid(path), to_series), like, labels=True) > 0
+            mask = mask_on_grid(placed(read_grid(path), to_series), like)
             if mask.any():
-                return np.asarray(mask), "deepbet", f"deepbet on {inputs.stripped_source}"
+                return mask, "deepbet", f"deepbet on {inputs.stripped_source}"
             _LOG.warning("%s: deepbet found no brain in %s", inputs.label, inputs.stripped_source)
         return head, "threshold", inputs.head_source
 
@@ -151,7 +153,8 @@ class StripSkull(Node):
     def work(self, folder: Path) -> Mapping[str, Any]:
         """Load, strip, save."""
         grid = read_grid(Path(self.inputs.in_file))
-        image = load(self.inputs.in_file)
+        # Of one form, whatever the file is like: deepbet reads neither odd types nor fourth axes.
+        image = nibabel.Nifti1Image(read_volume(grid).astype(np.float32), grid.affine)
         mask = strip_skull(image, self.inputs.num_threads)
         litres = mask.sum() * abs(np.linalg.det(grid.affine[:3, :3])) / 1e6
         extent = np.linalg.norm(grid.affine[:3, :3], axis=0) * mask.shape
@@ -172,7 +175,7 @@ def strip_skull(image: Any, num_threads: int) -> NDArray[np.bool_]:
     except (AssertionError, ValueError) as error:  # what it raises without any foreground
         _LOG.debug("deepbet: %s", error)
         return np.zeros(image.shape[:3], dtype=bool)
-    return np.asarray(np.asanyarray(mask.dataobj).reshape(image.shape[:3]) > 0)
+    return as_mask(np.asanyarray(mask.dataobj).reshape(image.shape[:3]), "The mask of deepbet")
 
 
 class SynthesiseT1wInputSpec(BaseInterfaceInputSpec):

@@ -145,6 +145,8 @@ def read_labels(path: Path, target: Path, to_series: str | None = None) -> NDArr
     values = labels_on_grid(placed(read_grid(path), to_series), read_grid(target))
     if not np.array_equal(values, np.rint(values)):
         raise DataError(f"{path.name} holds values that are no whole numbers; is it a dseg?")
+    if values.size and max(-float(values.min()), float(values.max())) > np.iinfo(np.int32).max:
+        raise DataError(f"{path.name} holds {values.max():g}; labels end at 2147483647.")
     return values.astype(np.int32)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from nipype.interfaces.base import File, isdefined, traits
 
+from bids_brnn.bids.headers import position_codes
 from bids_brnn.bids.images import Volume, read_grid
 from bids_brnn.bids.input.spaces import ANATOMICAL
 from bids_brnn.bids.output.derivatives import write_map, write_mask
@@ -121,8 +122,8 @@ class WriteSpace(Node):
     def _target(self) -> Volume:
         if isdefined(self.inputs.target):
             grid = read_grid(Path(self.inputs.target))
-            shape = (*grid.shape[:3], 1, 1, 1)[:3]
-            return Volume(np.zeros((*shape, 0), np.complex64), grid.affine, grid.header)
+            empty = np.zeros((*grid.space, 0), np.complex64)
+            return Volume(empty, grid.affine, grid.header)
         path = Path(self.inputs.transform)
         found = warp_grid(read_transform(path))
         if found is None:
@@ -131,7 +132,9 @@ class WriteSpace(Node):
                 f"space {self.inputs.space}; add one to the data set of the transform."
             )
         shape, affine = found
-        header = load(self.inputs.mask).header
+        header = load(self.inputs.mask).header.copy()
+        qform, sform = position_codes(header)
+        header["qform_code"], header["sform_code"] = qform or 1, sform or 1  # this grid is known
         return Volume(np.zeros((*shape, 0), np.complex64), affine, header)
 
     def _about(self) -> dict[str, object]:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -16,7 +17,13 @@ import pytest
 
 from bids_brnn.bids import find_acquisitions, read_coefficients
 from bids_brnn.bids.output.dataset_files import dataset_description, write_dataset_files
-from bids_brnn.bids.output.derivatives import write_image, write_map, write_mask, write_reference
+from bids_brnn.bids.output.derivatives import (
+    save_image,
+    write_image,
+    write_map,
+    write_mask,
+    write_reference,
+)
 from bids_brnn.bids.output.naming import (
     field_path,
     map_path,
@@ -238,6 +245,22 @@ def test_shares_count_what_cannot_be_used():
     assert shares.out_of_range == pytest.approx(3 / 6)  # both bounds count, and what is beyond
     assert count(values, None).out_of_range == 0
     assert count(np.empty(0), (0.0, 1.0)).invalid == 0
+
+
+@pytest.mark.parametrize(
+    ("codes", "kept"), [((0, 0), (0, 0)), ((1, 4), (1, 4)), ((0, 2), (2, 2)), ((1, 0), (1, 1))]
+)
+def test_outputs_claim_no_more_of_their_position_than_the_series(
+    volume, mask, tmp_path, codes, kept
+):
+    header = volume.header.copy()
+    header["qform_code"], header["sform_code"] = codes
+    # What nibabel makes of a header without codes, so that the grid stays the same.
+    affine = volume.affine if any(codes) else header.get_base_affine()
+    like = replace(volume, affine=affine, header=header)
+    image = nib.load(save_image(tmp_path / "x.nii.gz", mask, like))
+    assert (int(image.header["qform_code"]), int(image.header["sform_code"])) == kept
+    assert np.allclose(image.affine, affine)
 
 
 def test_shapes_must_fit(qmt, volume, mask, tmp_path):

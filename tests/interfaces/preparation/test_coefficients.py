@@ -72,6 +72,38 @@ def test_a_found_mask_is_brought_to_the_grid(tmp_path, write_nifti, series, affi
     np.testing.assert_array_equal(loaded(outputs.mask) > 0, expected)
 
 
+@pytest.mark.parametrize("key", ["user_mask", "mask"])
+@pytest.mark.parametrize("kind", [">f4", "<f8", ">f8"])
+def test_of_a_soft_mask_half_counts_whoever_gave_it(tmp_path, write_nifti, series, key, kind):
+    values = np.full((4, 6, 2), 0.3, kind)
+    values[1:3, 1:5] = 0.7
+    files = {"complex": write_nifti("c.nii", series), key: write_nifti("m.nii", values)}
+    expected = np.zeros((4, 6, 2), bool)
+    expected[1:3, 1:5] = True
+    np.testing.assert_array_equal(loaded(prepare(tmp_path, **files).mask) > 0, expected)
+
+
+def test_a_big_endian_soft_mask_on_another_grid(tmp_path, series, write_nifti, affine):
+    values = np.full((8, 12, 4, 1), 0.3, ">f4")
+    values[2:6, 2:10] = 0.7
+    halved = affine @ np.diag([0.5, 0.5, 0.5, 1])
+    halved[:3, 3] = affine[:3, :3] @ np.array([-0.25, -0.25, -0.25]) + affine[:3, 3]
+    header = nibabel.Nifti1Header(endianness=">")
+    path = tmp_path / "m.nii"
+    nibabel.Nifti1Image(values, halved, header).to_filename(path)
+    assert nibabel.load(path).header.endianness == ">"
+    found = prepare(tmp_path, complex=write_nifti("c.nii", series), mask=path)
+    expected = np.zeros((4, 6, 2), bool)
+    expected[1:3, 1:5] = True
+    np.testing.assert_array_equal(loaded(found.mask) > 0, expected)
+
+
+def test_labels_are_no_mask(tmp_path, write_nifti, series):
+    labels = np.arange(48).reshape(4, 6, 2).astype(np.int16)
+    with pytest.raises(DataError, match=r"m\.nii is no mask, it holds 0, 1, 2, 3, 4"):
+        prepare(tmp_path, complex=write_nifti("c.nii", series), mask=write_nifti("m.nii", labels))
+
+
 def test_without_a_mask_bright_voxels_are_taken_and_said_so(tmp_path, write_nifti, series, caplog):
     outputs = prepare(tmp_path, complex=write_nifti("c.nii", series))
     expected = np.zeros((4, 6, 2), bool)

@@ -1,0 +1,75 @@
+"""What a NIfTI header says before anything is made of it: nibabel silently mends what is wrong."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+
+from bids_brnn.errors import DataError
+
+_MAGIC = ((nib.Nifti1Header, 344), (nib.Nifti2Header, 4))  # not all files tell their length
+_LONGEST = 540
+_REPAIR = "correct the header (fslhd shows it), or convert the image again"
+
+
+def check_header(path: Path) -> None:
+    """Refuse scaling, voxel sizes and a repetition time that are no numbers.
+
+    nibabel takes a slope that is not finite for 1 and a voxel size of 0 for 1 mm, and other
+    programs do otherwise. A repetition time of 0 is common where the last axis is no time, and
+    is not used.
+
+    Raises
+    ------
+    DataError
+        Naming the field of the header.
+    """
+    header = _header(path)
+    if header is None:  # no NIfTI at all: said by who reads it
+        return
+    for name in ("scl_slope", "scl_inter"):
+        value = float(header[name])
+        if not math.isfinite(value):
+            raise DataError(
+                f"{path.name}: {name} is {value:g} in the header, so its values are unknown; "
+                f"{_REPAIR}."
+            )
+    n_axes = int(header["dim"][0])
+    for axis in range(1, min(n_axes, 4) + 1):
+        size = float(header["pixdim"][axis])
+        fine = size > 0 if axis < 4 else size >= 0
+        if not (fine and math.isfinite(size)):
+            what = "voxel sizes must be above 0" if axis < 4 else "a repetition time is a number"
+            raise DataError(
+                f"{path.name}: pixdim[{axis}] is {size:g} in the header; {what}: {_REPAIR}."
+            )
+
+
+def _header(path: Path) -> Any:
+    opened = gzip.open if path.name.endswith(".gz") else open
+    with opened(path, "rb") as stream:
+        start = stream.read(_LONGEST)
+    for kind, place in _MAGIC:
+        found = start[place : place + 3]
+        if found in (kind.pair_magic[:3], kind.single_magic[:3]):
+            length = kind.sizeof_hdr
+            return kind(start[:length], check=False) if len(start) >= length else None
+    return None
+
+
+def has_position(header: Any) -> bool:
+    """Whether a header tells where its image lies: qform or sform has a code above 0.
+
+    Without, nibabel puts the image to the centre and takes its first axis to point to the left.
+    """
+    return int(header["qform_code"]) > 0 or int(header["sform_code"]) > 0
+
+
+def position_codes(header: Any) -> tuple[int, int]:
+    """Codes of qform and sform for an image on the same grid; both 0 only where both are."""
+    qform, sform = int(header["qform_code"]), int(header["sform_code"])
+    return qform or sform, sform or qform
