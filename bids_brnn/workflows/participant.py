@@ -13,9 +13,9 @@ from typing import Any
 from nipype.pipeline.engine import Workflow
 
 from bids_brnn.bids.input.acquisition import Acquisition
+from bids_brnn.bids.input.declared import number
 from bids_brnn.bids.input.inheritance import metadata_of
 from bids_brnn.bids.input.spaces import find_spaces
-from bids_brnn.bids.safe import number
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.estimators.registry import NETWORK
 from bids_brnn.interfaces.series import SeriesRecord
