@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from bids_brnn.bids.input.dataset import DESCRIPTION
 from bids_brnn.bids.input.inheritance import metadata_of
 from bids_brnn.bids.input.protocol import Said, Shared, find_table, read_train
-from bids_brnn.errors import DataError, ReadError
+from bids_brnn.errors import DataError, ReadError, unknown_names
 from bids_brnn.experiments.experiment import Experiment, Portion
 from bids_brnn.experiments.inputs import read_sequence, read_subspace
 from bids_brnn.learning.config import TrainingConfig
@@ -21,8 +22,9 @@ from bids_brnn.parameters import ParameterSet
 from bids_brnn.priors import Prior
 from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
 from bids_brnn.sequences.pulse_sequence import PulseSequence
-from bids_brnn.signals import ModelEntry, build_model, model_entry, models
-from bids_brnn.signals.base import SignalModel
+from bids_brnn.signals import ModelEntry, model_entry, models
+from bids_brnn.signals.base import SignalModel, check_signal
+from bids_brnn.signals.registry import resolve
 from bids_brnn.signals.subspace import Subspace
 from bids_brnn.zoo.card import ModelCard
 
@@ -36,6 +38,12 @@ _KEYS = {
     "basis_from", "basis_fingerprints", "basis_seed", "rank", "prior", "off_resonance",
     "fingerprints", "extra", "focus", "held_out", "seed", "network", "training", "surrogate",
 }  # fmt: skip
+
+_TABLES: Mapping[str, frozenset[str]] = {
+    "network": frozenset({"layout", "width", "blocks", "normalisation", "logarithmic"}),
+    "surrogate": frozenset({"width", "blocks", "steps", "batch", "learning_rate"}),
+}
+"""Keys of tables whose content is passed on as it is."""
 
 DEFAULT_TRAINING: Mapping[str, Any] = {
     "stages": [
@@ -86,17 +94,15 @@ def experiment_of(card: ModelCard) -> Experiment:
 
 def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
     """The experiment of a configuration that was read from ``path``."""
-    unknown = sorted(set(content) - _KEYS)
-    if unknown:
-        raise DataError(
-            f"{path.name}: unknown key {', '.join(unknown)}; known are {', '.join(sorted(_KEYS))}"
-        )
+    _check_keys(content, _KEYS, path.name)
+    for key, known in _TABLES.items():
+        _check_keys(content.get(key, {}), known, f"{path.name}, [{key}]")
     kind = str(content.get("model"))
     if kind not in models():
         raise DataError(f'{path.name}: model = "{kind}"; use {", ".join(models())}')
     protocol = _protocol(path, content, model_entry(kind))
     sequence = protocol.sequence
-    model: SignalModel = build_model(kind, sequence, **content.get("model_options", {}))
+    model = _model(path, content, sequence)
     prior = _prior(path, content, model_entry(kind), model.parameters)
     subspace = _subspace(content, model, prior, protocol)
     training = {**DEFAULT_TRAINING, **content.get("training", {})}
@@ -126,6 +132,25 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
         command=f"brnn train {path.name} OUT",
         source=content,
     )
+
+
+def _check_keys(table: object, known: Collection[str], where: str) -> None:
+    if not isinstance(table, Mapping):
+        raise DataError(f"{where} must be a table of keys and values, not {table!r}")
+    unknown = sorted(set(table) - set(known))
+    if unknown:
+        raise DataError(unknown_names(where, "key", unknown, sorted(known)))
+
+
+def _model(path: Path, content: Mapping[str, Any], sequence: PulseSequence) -> SignalModel:
+    """The signal model, with the options that its class has."""
+    entry = model_entry(str(content["model"]))
+    options = content.get("model_options", {})
+    known = set(signature(resolve(entry.home)).parameters) - {"sequence"}
+    _check_keys(options, known, f"{path.name}, [model_options]")
+    model = entry.build(sequence, **options)
+    check_signal(model, sequence)
+    return model
 
 
 @dataclass(frozen=True, eq=False)

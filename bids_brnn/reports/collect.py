@@ -71,6 +71,7 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
         notes=[
             *preparation_notes(preparation),
             *map(_sentence, about.get("PreparationSteps", [])),
+            *_noise_notes(files),
             *_notes(files),
         ],
         agreement=_agreement(mask_path.parent, head),
@@ -248,6 +249,14 @@ def _notes(files: Sequence[tuple[Path, FileName]]) -> list[str]:
     """Warnings of the sidecars of label images."""
     sidecars = [read_json(_json_of(path)) for path, name in files if name.suffix == "dseg"]
     return [str(sidecar["Warning"]) for sidecar in sidecars if "Warning" in sidecar]
+
+
+def _noise_notes(files: Sequence[tuple[Path, FileName]]) -> list[str]:
+    """How the data contradict the noise that was declared, each sentence once."""
+    paths = [_json_of(path) for path, _ in files]
+    sidecars = [read_json(path) for path in paths if path.is_file()]
+    found = [item["NoiseWarning"] for item in sidecars if "NoiseWarning" in item]
+    return [_sentence(text) for text in dict.fromkeys(found)]
 
 
 def _head(name: FileName) -> str:

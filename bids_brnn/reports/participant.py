@@ -66,13 +66,13 @@ def write_reports(
     for label in participants:
         series = [_dated(view, made) for view in series_views(output_dir, label)]
         record = (records or {}).get(label) or newest_record(output_dir, label)
-        own = [text for text in errors if concerns(text, label)]
+        own = [text for text in errors if concerns(text, label)] + crashes(record)
         written = []
         for session in sessions or ("",):
             chosen = [view for view in series if _is_of(view, session)]
-            if chosen or errors:
+            if chosen or errors or own:
                 page = page_file(output_dir, label, session)
-                _write_page(page, label, chosen, record, [*own, *crashes(record)])
+                _write_page(page, label, chosen, record, own)
                 written.append(page)
         if not written:
             raise NothingSelectedError(

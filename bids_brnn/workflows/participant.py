@@ -129,6 +129,10 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
             "noise_std": noise,
             # Denoising takes away what the residual would tell.
             "use_level": noise is None and config.denoise != "none",
+            # So does whatever else averages the data.
+            "check_noise": not (
+                config.denoise != "none" or config.degibbs or config.motion_correction
+            ),
             "device": config.device,
             "use_gpu": config.device != "cpu" and gpu_visible(),
             "num_threads": config.omp_nthreads,

@@ -150,21 +150,31 @@ class EstimatorRecipe:
         text = "|".join([*words, options, _digest(arrays)])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def build_model(self) -> SignalModel:
+    def build_model(self, *, check: bool = False) -> SignalModel:
         """The signal model, seen through the basis if there is one.
+
+        Parameters
+        ----------
+        check
+            Simulate usual tissue, and refuse a train that gives no signal.
 
         Raises
         ------
         DataError
             For magnitudes of coefficients, which mean nothing.
+        SequenceError
+            With ``check``, for a train whose samples are all zero or not finite.
         """
         import torch
 
         from bids_brnn.signals import build_model
+        from bids_brnn.signals.base import check_signal
         from bids_brnn.signals.magnitude import MagnitudeSignal
         from bids_brnn.signals.subspace import CompressedSignal, Subspace
 
         model: SignalModel = build_model(self.model, self.sequence, **self.model_options)
+        if check:
+            check_signal(model, self.sequence)
         if self.supplied:
             model = SuppliedModel(model, self.supplied)
         if self.magnitude:
@@ -201,9 +211,8 @@ class EstimatorRecipe:
         options = dict(self.estimator_options)
         if block_size is not None:
             options["block_size"] = block_size
-        return entry.build(
-            self.build_model(), cache_dir=cache_dir, magnitude=self.magnitude, **options
-        )
+        model = self.build_model(check=True)
+        return entry.build(model, cache_dir=cache_dir, magnitude=self.magnitude, **options)
 
     def _build_network(self, block_size: int | None) -> Estimator:
         if self.magnitude:
