@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from bids_brnn.bids.input.dataset import DESCRIPTION
+from bids_brnn.bids.input.declared import number
 from bids_brnn.bids.input.inheritance import metadata_of
 from bids_brnn.bids.input.protocol import Said, Shared, find_table, read_train
 from bids_brnn.errors import DataError, ReadError, unknown_names
@@ -26,7 +27,7 @@ from bids_brnn.signals import ModelEntry, model_entry, models
 from bids_brnn.signals.base import SignalModel, check_signal
 from bids_brnn.signals.registry import resolve
 from bids_brnn.signals.subspace import Subspace
-from bids_brnn.zoo.card import ModelCard
+from bids_brnn.zoo.card import ModelCard, same_field
 
 OWN_TRAINS: Mapping[str, Callable[[], PulseSequence]] = {
     "hybrid-state": hybrid_state_train,
@@ -36,7 +37,8 @@ OWN_TRAINS: Mapping[str, Callable[[], PulseSequence]] = {
 _KEYS = {
     "name", "description", "model", "model_options", "train", "sidecar", "pulses", "basis",
     "basis_from", "basis_fingerprints", "basis_seed", "rank", "prior", "off_resonance",
-    "fingerprints", "extra", "focus", "held_out", "seed", "network", "training", "surrogate",
+    "field_strength", "fingerprints", "extra", "focus", "held_out", "seed", "network", "training",
+    "surrogate",
 }  # fmt: skip
 
 _TABLES: Mapping[str, frozenset[str]] = {
@@ -130,6 +132,7 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
         held_out=int(content.get("held_out", 4096)),
         seed=int(content.get("seed", 1)),
         command=f"brnn train {path.name} OUT",
+        field_strength=_field_strength(path, content, prior, protocol),
         source=content,
     )
 
@@ -160,6 +163,8 @@ class _Protocol:
     sequence: PulseSequence
     pulses: str
     basis: Path | None
+    field_strength: float | None = None
+    """T: as a sidecar says."""
 
 
 def _protocol(path: Path, content: Mapping[str, Any], entry: ModelEntry) -> _Protocol:
@@ -192,7 +197,30 @@ def _protocol(path: Path, content: Mapping[str, Any], entry: ModelEntry) -> _Pro
         )
     if basis is None and "basis_from" not in content:
         basis = find_table(image, root, said, "basis", {})
-    return _Protocol(read_train(table, entry, said, Shared(), []), table.name, basis)
+    train = read_train(table, entry, said, Shared(), [])
+    field = number(said.metadata, "MagneticFieldStrength", said.name)
+    return _Protocol(train, table.name, basis, field)
+
+
+def _field_strength(
+    path: Path, content: Mapping[str, Any], prior: Prior, protocol: _Protocol
+) -> float | None:
+    """Of the tissue that the network learns; refuses a prior of another field than the series."""
+    said = number(
+        {"MagneticFieldStrength": content.get("field_strength")},
+        "MagneticFieldStrength",
+        f"{path.name} (field_strength)",
+    )
+    if said is not None:
+        return said
+    tissue, series = prior.field_strength, protocol.field_strength
+    if tissue is not None and series is not None and not same_field(tissue, series):
+        raise DataError(
+            f"{path.name}: the prior describes tissue at {tissue:g} T, MagneticFieldStrength of "
+            f"the sidecar is {series:g} T; give a prior for {series:g} T, or, where this one "
+            f"holds there too, write field_strength = {series:g}"
+        )
+    return tissue if tissue is not None else series
 
 
 def _root_of(sidecar: Path) -> Path:

@@ -142,7 +142,13 @@ def _estimators(
             quality=[view for view in views if view.name in quality_maps()],
             statistics=_statistics(files, desc),
             facts=_estimator_facts(sidecars[desc], views, mask),
+            loss=_loss(sidecars[desc]),
         )
+
+
+def _loss(sidecar: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = sidecar.get("TrainingLoss")
+    return found if isinstance(found, Mapping) else {}
 
 
 def _items() -> dict[str, MapItem]:

@@ -118,7 +118,10 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
     if acquisition.magnitude_only:
         _LOG.info("%s: no network is used, they need complex data", label)
     elif NETWORK not in recipes and config.weights == "auto":
-        _LOG.info("%s: no network for its pulse train is installed", label)
+        _LOG.info(
+            "%s: no network for its pulse train and field strength is installed",
+            label,
+        )
     gigabytes = 8 * prod(acquisition.shape) / 1e9
     noise = number(acquisition.metadata, "NoiseStandardDeviation", label)
     estimations: dict[str, dict[str, Any]] = {

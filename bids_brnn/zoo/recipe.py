@@ -19,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_brnn.errors import DataError, ReadError
-from bids_brnn.estimators.registry import estimator_entry
+from bids_brnn.estimators.registry import NETWORK, estimator_entry
 from bids_brnn.files import write_bytes, write_text
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals.supplied import SuppliedModel
+from bids_brnn.zoo.card import ModelCard
+from bids_brnn.zoo.choice import card_path
 
 if TYPE_CHECKING:
     from bids_brnn.estimators.base import Estimator
@@ -54,6 +56,58 @@ class EstimatorRecipe:
     """Digest of its weights, so that other weights are another recipe."""
     magnitude: bool = False
     """The data are magnitudes of time frames, and so is the model."""
+    loss: Mapping[str, Any] = field(default_factory=dict)
+    """What the network was trained with, for sidecars: ``name`` and options."""
+
+    @classmethod
+    def of_network(
+        cls,
+        weights: str | Path,
+        sequence: PulseSequence,
+        basis: NDArray[Any] | None = None,
+        *,
+        supplied: tuple[str, ...] = (),
+        estimator_options: Mapping[str, Any] | None = None,
+    ) -> EstimatorRecipe:
+        """The recipe of a trained network; everything else stands on its card.
+
+        Parameters
+        ----------
+        weights
+            Name of an installed network, or the path of its card, weights or folder.
+        sequence, basis
+            Of the data.
+        supplied
+            Parameters known from maps.
+        estimator_options
+            Of the network estimator.
+
+        Raises
+        ------
+        ReadError
+            If there is no such network.
+        DataError
+            If it was trained for another pulse train.
+        """
+        path = card_path(weights)
+        card = ModelCard.from_file(path)
+        if card.sequence.get("digest") != sequence.digest:
+            trained = card.sequence.get("name") or card.sequence.get("digest")
+            raise DataError(
+                f'the network "{card.name}" was trained for another pulse train ({trained}) than '
+                f"{sequence.name or 'that of the data'}; train one for it with: brnn train"
+            )
+        return cls(
+            estimator=NETWORK,
+            model=card.model,
+            sequence=sequence,
+            basis=basis,
+            estimator_options=dict(estimator_options or {}),
+            supplied=supplied,
+            weights=str(path),
+            weights_sha256=card.weights_sha256,
+            loss=dict(card.last_loss),
+        )
 
     def to_file(self, path: Path) -> Path:
         """Write ``path`` (JSON) and the arrays beside it; each file whole or not at all.
@@ -76,6 +130,7 @@ class EstimatorRecipe:
             "weights": self.weights,
             "weights_sha256": self.weights_sha256,
             "magnitude": self.magnitude,
+            "loss": dict(self.loss),
             "arrays": beside.name,
             "digest": _digest(arrays),
             "start": self.sequence.start,
@@ -131,6 +186,7 @@ class EstimatorRecipe:
             weights=content["weights"],
             weights_sha256=content["weights_sha256"],
             magnitude=content["magnitude"],
+            loss=content.get("loss", {}),
         )
 
     @property
@@ -217,12 +273,24 @@ class EstimatorRecipe:
     def _build_network(self, block_size: int | None) -> Estimator:
         if self.magnitude:
             raise DataError("networks need complex data, and these are magnitudes")
-        from bids_brnn.zoo.card import ModelCard
         from bids_brnn.zoo.match import load_network
 
-        card = ModelCard.from_file(Path(self.weights))
+        if not self.weights:
+            raise DataError(
+                "the recipe of a network names no weights; make it with "
+                "EstimatorRecipe.of_network(weights, sequence, basis)"
+            )
+        card = ModelCard.from_file(card_path(self.weights))
+        if not self.weights_sha256:
+            raise DataError(
+                f"the recipe of {self.weights} holds no weights_sha256, so that other weights "
+                "would go unnoticed; make it with EstimatorRecipe.of_network"
+            )
         if card.weights_sha256 != self.weights_sha256:
-            raise ReadError(f"{self.weights} was changed during the run; run again.")
+            raise ReadError(
+                f"{self.weights} is not the network that the recipe was made for (other SHA-256): "
+                "it was changed since; make the recipe again, or run again."
+            )
         network: Any = load_network(
             self.build_model(), self.model, weights=self.weights, **self.estimator_options
         )

@@ -231,6 +231,7 @@ def provenance_of(
         valid_range=None if valid is None else (valid[0], valid[1]),
         weights_name=Path(recipe.weights).stem or "n/a",
         weights_sha256=recipe.weights_sha256 or "n/a",
+        loss=recipe.loss,
         extra=extra,
     )
 
