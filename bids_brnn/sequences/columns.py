@@ -37,6 +37,8 @@ DURATION = (2e-6, 0.05)
 """s, of RF pulses that have one."""
 LONGEST_ECHO = 0.5
 """s."""
+LARGEST_PHASE = 1e10
+"""deg: quadratic phases of long trains reach 1e9; beyond, the turns swamp the angle."""
 SMALLEST_PEAK = 2.0
 """deg: the largest flip angle of a train whose signal is worth a measurement."""
 _TURN = 2 * math.pi + 1e-3
@@ -118,6 +120,9 @@ def check_magnitudes(
     _refuse(longest > LONGEST_ECHO, "echo_time", longest)
     _check_flips(flip, inversion)
     turned = np.abs(phase)
+    if turned.max() > LARGEST_PHASE:
+        row = int(turned.argmax())
+        raise SequenceError(f"phase = {phase[row]:g} degrees in row {row + 1} is no angle")
     if 1e-3 < turned.max() <= _TURN:  # less is the rounding of a phase of zero
         row = int(turned.argmax())
         raise SequenceError(

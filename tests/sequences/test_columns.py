@@ -125,6 +125,7 @@ def test_an_unknown_column_is_named(name, words):
         ({"readout": ["-1"] * 20}, "readout = -1 in row 1: use 0 or 1"),
         ({"train": ["1.5"] * 20}, "train = 1.5 in row 1: use whole numbers"),
         ({"echo_time": ["0.004"] * 20}, "echo_time = 0.004 .* after the start of the next pulse"),
+        ({"phase": ["1e300"] * 20}, r"phase = 1e\+300 degrees in row 1 is no angle"),
         ({"echo_time": ["-0.001"] * 20}, "echo_time = -0.001 .*"),
         ({"onset": ["0"] * 20}, "onset = 0 in row 2 does not come after"),
     ],
