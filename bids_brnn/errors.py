@@ -121,7 +121,8 @@ def unknown_names(where: str, what: str, unknown: Iterable[str], known: Iterable
     """
     names, listed = list(unknown), list(known)
     meant = did_you_mean(names[0], listed)
-    return f"{where}: unknown {what} {', '.join(names)}; known are {', '.join(listed)}{meant}"
+    place = f"{where}: " if where else ""
+    return f"{place}unknown {what} {', '.join(names)}; known are {', '.join(listed)}{meant}"
 
 
 def _plain(name: str) -> str:

@@ -20,6 +20,7 @@ from nipype.interfaces.base import (
 )
 
 from bids_brnn.errors import DataError
+from bids_brnn.estimators.registry import NETWORK
 from bids_brnn.estimators.run import run_estimator, to_device
 from bids_brnn.imaging.grids import load, save
 from bids_brnn.imaging.noise_level import contradiction
@@ -107,15 +108,14 @@ class EstimateMaps(Node):
             folder / "checkpoint.safetensors",
             inputs.label or estimator.name,
         )
-        channels = 1 if recipe.magnitude else 2
-        warning = self._contradiction(estimate, data, estimator.parameters, channels)
+        warning = self._contradiction(recipe, estimate, data, estimator.parameters)
         rows = []
         ratio = signal_to_noise(
             estimate,
             data,
             estimator.parameters,
             inputs.noise_level,
-            channels=channels,
+            channels=_channels(recipe),
         )
         for item in named_maps(estimate, estimator.parameters, inputs.suffix, snr=ratio):
             rows.extend(save_map(folder, item, mask, grid.affine))
@@ -130,12 +130,16 @@ class EstimateMaps(Node):
         }
 
     def _contradiction(
-        self, estimate: Estimate, data: Tensor, parameters: ParameterSet, channels: int
+        self, recipe: EstimatorRecipe, estimate: Estimate, data: Tensor, parameters: ParameterSet
     ) -> str:
         """How the residual contradicts the declared noise, in words; or nothing."""
         from bids_brnn.estimators.maps import residual_sigma
 
+        # A network that projects time frames has the residual of its coefficients, not theirs.
+        if recipe.estimator == NETWORK and recipe.basis is None:
+            return ""
         # The residual of few values per voxel is mostly that of too many parameters.
+        channels = _channels(recipe)
         free = len(parameters.columns("estimated", "nuisance"))
         if not self.inputs.check_noise or channels * (data.shape[-1] - 1) - free < _LEAST_FREEDOM:
             return ""
@@ -162,6 +166,10 @@ class EstimateMaps(Node):
                 )
             values[name] = like.real.new_tensor(np.asanyarray(volume.dataobj)[mask])
         return values
+
+
+def _channels(recipe: EstimatorRecipe) -> int:
+    return 1 if recipe.magnitude else 2
 
 
 def masked_voxels(

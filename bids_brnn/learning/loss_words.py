@@ -52,7 +52,8 @@ def loss_words(loss: Mapping[str, Any]) -> LossWords:
     """
     name = loss.get("name", "")
     weight, excess = (float(loss.get(key, 0.0)) for key in ("weight", "excess"))
-    over = f"the variance above {float(loss.get('slack', 1.0)):g} times the bound"
+    slack = float(loss.get("slack", 1.0))
+    over = "the variance above the bound" if slack == 1 else f"the variance above {slack:g} bounds"
     bias = "the squared bias over the Cram\u00e9r-Rao bound"
     if name == "mse":
         return LossWords("the mean squared error", False, *_BRNN)

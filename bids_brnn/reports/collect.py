@@ -24,6 +24,8 @@ from bids_brnn.maps import quality_maps
 from bids_brnn.parameters import FIELD_MAPS, TIMES, MapItem
 from bids_brnn.reports.content import EstimatorView, MapView, SeriesView
 from bids_brnn.reports.preparation import (
+    loss_of,
+    noise_warnings,
     preparation_facts,
     preparation_methods,
     preparation_notes,
@@ -71,7 +73,7 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
         notes=[
             *preparation_notes(preparation),
             *map(_sentence, about.get("PreparationSteps", [])),
-            *_noise_notes(files),
+            *map(_sentence, noise_warnings(_json_of(path) for path, _ in files)),
             *_notes(files),
         ],
         agreement=_agreement(mask_path.parent, head),
@@ -142,13 +144,8 @@ def _estimators(
             quality=[view for view in views if view.name in quality_maps()],
             statistics=_statistics(files, desc),
             facts=_estimator_facts(sidecars[desc], views, mask),
-            loss=_loss(sidecars[desc]),
+            loss=loss_of(sidecars[desc]),
         )
-
-
-def _loss(sidecar: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = sidecar.get("TrainingLoss")
-    return found if isinstance(found, Mapping) else {}
 
 
 def _items() -> dict[str, MapItem]:
@@ -255,14 +252,6 @@ def _notes(files: Sequence[tuple[Path, FileName]]) -> list[str]:
     """Warnings of the sidecars of label images."""
     sidecars = [read_json(_json_of(path)) for path, name in files if name.suffix == "dseg"]
     return [str(sidecar["Warning"]) for sidecar in sidecars if "Warning" in sidecar]
-
-
-def _noise_notes(files: Sequence[tuple[Path, FileName]]) -> list[str]:
-    """How the data contradict the noise that was declared, each sentence once."""
-    paths = [_json_of(path) for path, _ in files]
-    sidecars = [read_json(path) for path in paths if path.is_file()]
-    found = [item["NoiseWarning"] for item in sidecars if "NoiseWarning" in item]
-    return [_sentence(text) for text in dict.fromkeys(found)]
 
 
 def _head(name: FileName) -> str:

@@ -102,7 +102,10 @@ def methods(
             known |= entry.bibliography
             text, cites = entry.methods, list(entry.cites)
             if key == NETWORK:
-                text = " ".join([text, *dict.fromkeys(item.methods for item in words)])
+                told = list(dict.fromkeys(item.methods for item in words))
+                if len(told) > 1:
+                    told = [item.replace("It was", "One of the networks was") for item in told]
+                text = " ".join([text, *told])
                 cites += [item.cites for item in words]
         else:
             part = texts.get(key, {"text": "", "references": []})

@@ -58,7 +58,7 @@ def check_names(names: Iterable[str]) -> None:
     unknown = [name for name in names if name not in UNITS and name not in REMARKS]
     if not unknown:
         return
-    text = unknown_names("the pulse table", "column", unknown, UNITS)
+    text = unknown_names("", "column", unknown, UNITS)
     if any(word in name.lower() for name in unknown for word in _OFF_RESONANCE):
         text += "; the signal models know RF pulses on resonance only"
     raise SequenceError(f"{text} (remarks may stand in a column called comment)")

@@ -45,4 +45,4 @@ def test_bias_is_spoken_of_where_it_is_part_of_the_loss(loss, limits):
 def test_variance_is_spoken_of_where_it_costs_something():
     assert "variance" not in loss_words({"name": "efficient", "weight": 8.0}).methods
     words = loss_words({"name": "efficient", "weight": 8.0, "excess": 1.0, "slack": 1.2})
-    assert "the variance above 1.2 times the bound" in words.methods
+    assert "the variance above 1.2 bounds" in words.methods

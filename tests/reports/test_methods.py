@@ -59,6 +59,8 @@ def test_the_text_of_a_network_follows_its_loss():
     assert "not penalised" not in text
     assert "msecrb" not in cited
     assert "It was trained with" not in told()[0]
+    text, _ = told({"name": "mse-crb"}, {"name": "bias-reduced"})
+    assert text.count("One of the networks was trained with") == 2
 
 
 def test_every_publication_of_a_loss_is_known():
