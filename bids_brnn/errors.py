@@ -4,6 +4,10 @@ Codes follow the BIDS Apps execution specification and ``sysexits.h``; the comma
 a :class:`BidsBrnnError` into one sentence on stderr and this code, never into a traceback.
 """
 
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 EXIT_OK = 0
 EXIT_NODE_CRASHED = 1
 EXIT_USAGE = 2
@@ -91,3 +95,35 @@ class TemporaryError(BidsBrnnError):
     """Worth a retry: the device is busy or its memory is taken."""
 
     exit_code = EXIT_TEMPORARY
+
+
+def nearest(word: str, known: Iterable[str], *, likeness: float = 0.75) -> str:
+    """The known name that ``word`` is a misspelling of, or nothing.
+
+    Case, hyphens and underscores do not count. ``likeness`` is that of :mod:`difflib`, 0 to 1.
+    """
+    plain = {_plain(name): name for name in known}
+    found = get_close_matches(_plain(word), plain, n=1, cutoff=likeness)
+    return plain[found[0]] if found else ""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``; did you mean "onset"?`` for the end of a message, or nothing."""
+    name = nearest(word, known)
+    return f'; did you mean "{name}"?' if name else ""
+
+
+def unknown_names(where: str, what: str, unknown: Iterable[str], known: Iterable[str]) -> str:
+    """Names that are not known, with those that are, and what the first may have meant.
+
+    >>> unknown_names("my.toml", "key", ["rnak"], ["rank", "seed"])
+    'my.toml: unknown key rnak; known are rank, seed; did you mean "rank"?'
+    """
+    names, listed = list(unknown), list(known)
+    meant = did_you_mean(names[0], listed)
+    place = f"{where}: " if where else ""
+    return f"{place}unknown {what} {', '.join(names)}; known are {', '.join(listed)}{meant}"
+
+
+def _plain(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name.lower())

@@ -23,3 +23,13 @@ def test_each_kind_has_the_code_of_the_specification():
         errors.TemporaryError: 75,
     }
     assert {kind: kind("x").exit_code for kind in codes} == codes
+
+
+def test_names_that_are_not_known_come_with_what_was_meant():
+    from bids_brnn.errors import did_you_mean, nearest, unknown_names
+
+    assert nearest("Flip-Angle", ["onset", "flip_angle"]) == "flip_angle"
+    assert did_you_mean("zebra", ["onset", "flip_angle"]) == ""
+    words = unknown_names("my.toml", "key", ["rnak", "x"], ["rank", "seed"])
+    assert words == 'my.toml: unknown key rnak, x; known are rank, seed; did you mean "rank"?'
+    assert unknown_names("", "column", ["x"], ["rank"]) == "unknown column x; known are rank"

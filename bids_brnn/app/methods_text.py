@@ -12,6 +12,7 @@ from bids_brnn.config.run_config import RunConfig
 
 if TYPE_CHECKING:
     from bids_brnn.bids.input.acquisition import Discovery
+    from bids_brnn.zoo.recipe import EstimatorRecipe
 
 _LOG = logging.getLogger("bids_brnn.report")
 
@@ -40,20 +41,22 @@ def write_boilerplate(
     OutputError
         If a page cannot be written.
     """
+    from bids_brnn.estimators.registry import NETWORK
     from bids_brnn.files import write_text
     from bids_brnn.reports.methods import citation_files
     from bids_brnn.workflows.choice import choose_recipes
 
     planned = [
-        (item.entities["subject"], item.model, tuple(choose_recipes(config, item, ())))
+        (item.entities["subject"], item.model, choose_recipes(config, item, ()))
         for item in discovery.acquisitions
     ]
 
     written = []
 
-    def write(folder: Path, rows: list[tuple[str, str, tuple[str, ...]]]) -> None:
-        estimators = [name for _, _, names in rows for name in names]
-        texts = citation_files([model for _, model, _ in rows], estimators, __version__)
+    def write(folder: Path, rows: list[tuple[str, str, dict[str, EstimatorRecipe]]]) -> None:
+        estimators = [name for _, _, recipes in rows for name in recipes]
+        losses = [item[NETWORK].loss for _, _, item in rows if NETWORK in item]
+        texts = citation_files([model for _, model, _ in rows], estimators, __version__, losses)
         for name, text in texts.items():
             write_text(folder / name, text)
             written.append(folder / name)

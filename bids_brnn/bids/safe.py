@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bids_brnn.errors import DataError, InvalidBidsError, ReadError
+from bids_brnn.errors import InvalidBidsError, ReadError
 
 MAX_JSON_BYTES = 16 * 2**20
 _POINTERS = (b"/annex/objects/", b"version https://git-lfs")
@@ -167,19 +167,3 @@ def resolve_uri(
         )
     folder = links[name] if name else root
     return check_inside(folder / relative, folder, allowed)
-
-
-def number(metadata: Mapping[str, Any], key: str, where: str) -> float | None:
-    """A finite number of a sidecar, or None where the key is absent.
-
-    Raises
-    ------
-    DataError
-        If the value is not a finite number.
-    """
-    value = metadata.get(key)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise DataError(f"{key} of {where} is {value!r}; one finite number is needed.")
-    return float(value)

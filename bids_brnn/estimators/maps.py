@@ -49,15 +49,21 @@ def signal_to_noise(
     channels
         2 for complex data, 1 for magnitudes.
     """
-    from bids_brnn.information.noise import residual_noise
-
     m0 = estimate.m0.abs()
     if level > 0:
         return m0 / level
+    return m0 / residual_sigma(estimate, data, parameters, channels=channels)
+
+
+def residual_sigma(
+    estimate: Estimate, data: Tensor, parameters: ParameterSet, *, channels: int = 2
+) -> Tensor:
+    """Noise per channel ``(V,)`` that the residual of each voxel tells; see above."""
+    from bids_brnn.information.noise import residual_noise
+
     free = len(parameters.columns("estimated", "nuisance"))
     size = data.abs().square().sum(-1).sqrt()
-    sigma = residual_noise(estimate.residual * size, data.shape[-1], free, channels=channels)
-    return m0 / sigma
+    return residual_noise(estimate.residual * size, data.shape[-1], free, channels=channels)
 
 
 def named_maps(

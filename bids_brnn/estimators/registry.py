@@ -152,14 +152,13 @@ register_estimator(
         home="bids_brnn.estimators.network.estimator:NetworkEstimator",
         title="Network",
         noun="network",
-        algorithm="bias-reduced neural network",
+        algorithm="neural network",
         url="https://doi.org/10.48550/arXiv.2312.11468",
-        words="Estimate of the bias-reduced neural network",
+        words="Estimate of the trained neural network",
         std_words="Standard deviation of the network estimate (Cramer-Rao bound at the estimate)",
-        methods="Estimates were computed by a bias-reduced neural network: trained on simulated "
-        "fingerprints with noise, with a loss in units of the Cramér-Rao bound that penalises "
-        "bias, and variance only above the bound; its card describes prior, training and measured "
-        "bias.",
+        # The loss follows the network: learning/loss_words.py has its words.
+        methods="Estimates were computed by a neural network that was trained on simulated "
+        "fingerprints with noise; its card describes prior, training and measured bias.",
         cites=("brnn",),
         trained=True,
         quick=True,

@@ -76,6 +76,7 @@ def describe(
         thresholds=thresholds(result.network, surrogate, held_out, config),
         command=experiment.command,
         recipe=experiment.source,
+        field_strength=experiment.field_strength,
     )
 
 

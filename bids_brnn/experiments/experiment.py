@@ -51,6 +51,8 @@ class Experiment:
     """Beside ``fingerprints``, where the signal is steep and the prior is thin; never held out."""
     focus: tuple[Portion, ...] = ()
     """Fingerprints for the stages with a ``focus``."""
+    field_strength: float | None = None
+    """T: of the tissue of the prior, if that is known."""
     source: Mapping[str, Any] = field(default_factory=dict)
     """The configuration as it was read."""
 

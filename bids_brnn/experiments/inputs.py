@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bids_brnn.bids.input.protocol import Shared, explicit, named, read_basis, read_train
 from bids_brnn.bids.tables import read_columns
-from bids_brnn.errors import BidsBrnnError, DataError, ParameterError
+from bids_brnn.errors import BidsBrnnError, DataError, ParameterError, did_you_mean
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals.base import check_parameters
@@ -71,6 +71,7 @@ def read_parameter_sets(path: Path, parameters: ParameterSet) -> Tensor:
         raise ParameterError(
             f"{path.name}: unknown column {', '.join(unknown)}; "
             f"this model has {', '.join(parameters.names)}"
+            f"{did_you_mean(unknown[0], parameters.names)}"
         )
     rows = len(next(iter(columns.values()), []))
     if rows == 0:

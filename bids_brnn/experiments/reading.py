@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from bids_brnn.bids.input.dataset import DESCRIPTION
+from bids_brnn.bids.input.declared import number
 from bids_brnn.bids.input.inheritance import metadata_of
 from bids_brnn.bids.input.protocol import Said, Shared, find_table, read_train
-from bids_brnn.errors import DataError, ReadError
+from bids_brnn.errors import DataError, ReadError, unknown_names
 from bids_brnn.experiments.experiment import Experiment, Portion
 from bids_brnn.experiments.inputs import read_sequence, read_subspace
 from bids_brnn.learning.config import TrainingConfig
@@ -21,10 +23,11 @@ from bids_brnn.parameters import ParameterSet
 from bids_brnn.priors import Prior
 from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
 from bids_brnn.sequences.pulse_sequence import PulseSequence
-from bids_brnn.signals import ModelEntry, build_model, model_entry, models
-from bids_brnn.signals.base import SignalModel
+from bids_brnn.signals import ModelEntry, model_entry, models
+from bids_brnn.signals.base import SignalModel, check_signal
+from bids_brnn.signals.registry import resolve
 from bids_brnn.signals.subspace import Subspace
-from bids_brnn.zoo.card import ModelCard
+from bids_brnn.zoo.card import ModelCard, same_field
 
 OWN_TRAINS: Mapping[str, Callable[[], PulseSequence]] = {
     "hybrid-state": hybrid_state_train,
@@ -34,8 +37,15 @@ OWN_TRAINS: Mapping[str, Callable[[], PulseSequence]] = {
 _KEYS = {
     "name", "description", "model", "model_options", "train", "sidecar", "pulses", "basis",
     "basis_from", "basis_fingerprints", "basis_seed", "rank", "prior", "off_resonance",
-    "fingerprints", "extra", "focus", "held_out", "seed", "network", "training", "surrogate",
+    "field_strength", "fingerprints", "extra", "focus", "held_out", "seed", "network", "training",
+    "surrogate",
 }  # fmt: skip
+
+_TABLES: Mapping[str, frozenset[str]] = {
+    "network": frozenset({"layout", "width", "blocks", "normalisation", "logarithmic"}),
+    "surrogate": frozenset({"width", "blocks", "steps", "batch", "learning_rate"}),
+}
+"""Keys of tables whose content is passed on as it is."""
 
 DEFAULT_TRAINING: Mapping[str, Any] = {
     "stages": [
@@ -86,17 +96,15 @@ def experiment_of(card: ModelCard) -> Experiment:
 
 def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
     """The experiment of a configuration that was read from ``path``."""
-    unknown = sorted(set(content) - _KEYS)
-    if unknown:
-        raise DataError(
-            f"{path.name}: unknown key {', '.join(unknown)}; known are {', '.join(sorted(_KEYS))}"
-        )
+    _check_keys(content, _KEYS, path.name)
+    for key, known in _TABLES.items():
+        _check_keys(content.get(key, {}), known, f"{path.name}, [{key}]")
     kind = str(content.get("model"))
     if kind not in models():
         raise DataError(f'{path.name}: model = "{kind}"; use {", ".join(models())}')
     protocol = _protocol(path, content, model_entry(kind))
     sequence = protocol.sequence
-    model: SignalModel = build_model(kind, sequence, **content.get("model_options", {}))
+    model = _model(path, content, sequence)
     prior = _prior(path, content, model_entry(kind), model.parameters)
     subspace = _subspace(content, model, prior, protocol)
     training = {**DEFAULT_TRAINING, **content.get("training", {})}
@@ -124,8 +132,28 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
         held_out=int(content.get("held_out", 4096)),
         seed=int(content.get("seed", 1)),
         command=f"brnn train {path.name} OUT",
+        field_strength=_field_strength(path, content, prior, protocol),
         source=content,
     )
+
+
+def _check_keys(table: object, known: Collection[str], where: str) -> None:
+    if not isinstance(table, Mapping):
+        raise DataError(f"{where} must be a table of keys and values, not {table!r}")
+    unknown = sorted(set(table) - set(known))
+    if unknown:
+        raise DataError(unknown_names(where, "key", unknown, sorted(known)))
+
+
+def _model(path: Path, content: Mapping[str, Any], sequence: PulseSequence) -> SignalModel:
+    """The signal model, with the options that its class has."""
+    entry = model_entry(str(content["model"]))
+    options = content.get("model_options", {})
+    known = set(signature(resolve(entry.home)).parameters) - {"sequence"}
+    _check_keys(options, known, f"{path.name}, [model_options]")
+    model = entry.build(sequence, **options)
+    check_signal(model, sequence)
+    return model
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +163,8 @@ class _Protocol:
     sequence: PulseSequence
     pulses: str
     basis: Path | None
+    field_strength: float | None = None
+    """T: as a sidecar says."""
 
 
 def _protocol(path: Path, content: Mapping[str, Any], entry: ModelEntry) -> _Protocol:
@@ -167,7 +197,30 @@ def _protocol(path: Path, content: Mapping[str, Any], entry: ModelEntry) -> _Pro
         )
     if basis is None and "basis_from" not in content:
         basis = find_table(image, root, said, "basis", {})
-    return _Protocol(read_train(table, entry, said, Shared(), []), table.name, basis)
+    train = read_train(table, entry, said, Shared(), [])
+    field = number(said.metadata, "MagneticFieldStrength", said.name)
+    return _Protocol(train, table.name, basis, field)
+
+
+def _field_strength(
+    path: Path, content: Mapping[str, Any], prior: Prior, protocol: _Protocol
+) -> float | None:
+    """Of the tissue that the network learns; refuses a prior of another field than the series."""
+    said = number(
+        {"MagneticFieldStrength": content.get("field_strength")},
+        "MagneticFieldStrength",
+        f"{path.name} (field_strength)",
+    )
+    if said is not None:
+        return said
+    tissue, series = prior.field_strength, protocol.field_strength
+    if tissue is not None and series is not None and not same_field(tissue, series):
+        raise DataError(
+            f"{path.name}: the prior describes tissue at {tissue:g} T, MagneticFieldStrength of "
+            f"the sidecar is {series:g} T; give a prior for {series:g} T, or, where this one "
+            f"holds there too, write field_strength = {series:g}"
+        )
+    return tissue if tissue is not None else series
 
 
 def _root_of(sidecar: Path) -> Path:

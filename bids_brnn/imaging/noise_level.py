@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from bids_brnn.errors import DataError
+
 Array = NDArray[Any]
 
 _MARGIN = 2
@@ -43,6 +45,13 @@ class NoiseLevel:
     """Standard deviation per channel; None where the data do not tell it."""
     source: str
     """How it was found, in words."""
+    warning: str = ""
+    """That what is declared and what the data tell differ, in words."""
+
+
+DECLARED = "NoiseStandardDeviation of the sidecar"
+_TOLERANCE = 2.0
+"""Factor between two levels from which on they contradict each other."""
 
 
 def find_noise_level(
@@ -53,7 +62,7 @@ def find_noise_level(
     frames: bool = False,
     magnitude: bool = False,
 ) -> NoiseLevel:
-    """What is declared, else the residual of time frames, else air.
+    """What is declared, compared with the data; else the residual of time frames, else air.
 
     Parameters
     ----------
@@ -68,9 +77,55 @@ def find_noise_level(
     magnitude
         Whether the data are magnitudes: air then comes first, as it gives the level exactly
         (second moment of a Rayleigh distribution) and dark frames inside the head do not.
+
+    Returns
+    -------
+    NoiseLevel
+        With a warning where the data tell another level than the sidecar.
+
+    Raises
+    ------
+    DataError
+        If what is declared is above the largest value of the data.
     """
-    if declared is not None and declared > 0:
-        return NoiseLevel(declared, "NoiseStandardDeviation of the sidecar")
+    found = _from_data(data, mask, frames=frames, magnitude=magnitude)
+    if declared is None:
+        return found
+    largest = float(np.abs(data[np.isfinite(data)]).max(initial=0.0))
+    if declared > largest:
+        raise DataError(
+            f"{DECLARED} is {declared:.4g}, the largest value of the images is {largest:.4g}; "
+            "correct it, or remove it so that it is estimated."
+        )
+    return NoiseLevel(declared, DECLARED, contradiction(declared, found.std, found.source))
+
+
+def contradiction(declared: float, told: float | None, source: str) -> str:
+    """A sentence where two levels differ by a factor of 2 or more, else nothing.
+
+    Parameters
+    ----------
+    declared
+        ``NoiseStandardDeviation`` of the sidecar.
+    told, source
+        By the data, and how; None where they do not tell it.
+    """
+    if told is None or not told > 0 or not math.isfinite(told):
+        return ""
+    factor = max(told / declared, declared / told)
+    if factor < _TOLERANCE:
+        return ""
+    way = "more" if told > declared else "less"
+    return (
+        f"{DECLARED} is {declared:.4g}, {source}: {told:.4g}, {factor:.3g} times {way}; standard "
+        "deviations of the maps follow the sidecar: correct it, or remove it so that the noise is "
+        "estimated"
+    )
+
+
+def _from_data(
+    data: Array, mask: NDArray[np.bool_], *, frames: bool, magnitude: bool
+) -> NoiseLevel:
     ways = [("frames", frame_level)] if frames else []
     ways.insert(0 if magnitude else len(ways), ("air", air_level))
     for name, estimate in ways:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,10 @@ from nipype.interfaces.base import (
 )
 
 from bids_brnn.errors import DataError
+from bids_brnn.estimators.registry import NETWORK
 from bids_brnn.estimators.run import run_estimator, to_device
 from bids_brnn.imaging.grids import load, save
+from bids_brnn.imaging.noise_level import contradiction
 from bids_brnn.interfaces.base import Node
 from bids_brnn.zoo.recipe import EstimatorRecipe
 
@@ -28,9 +31,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from bids_brnn.estimators.base import Estimate
     from bids_brnn.estimators.maps import NamedMap
+    from bids_brnn.parameters import ParameterSet
 
 MAPS_FILE = "maps.json"
+_LEAST_FREEDOM = 4
+"""Degrees of freedom per voxel from which on a residual tells the noise."""
+_LOG = logging.getLogger("bids_brnn.estimate")
 
 
 class EstimateMapsInputSpec(BaseInterfaceInputSpec):
@@ -45,6 +53,9 @@ class EstimateMapsInputSpec(BaseInterfaceInputSpec):
     noise_std = traits.Float(desc="noise standard deviation per channel, for weights and spread")
     noise_level = traits.Float(
         0.0, usedefault=True, desc="noise per channel for the SNR map; 0: residual of each voxel"
+    )
+    check_noise = traits.Bool(
+        False, usedefault=True, desc="noise_std is declared, and the residual is to be compared"
     )
     device = traits.Enum("auto", "cpu", "cuda", usedefault=True, desc="where to compute")
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="read by the scheduler")
@@ -97,16 +108,19 @@ class EstimateMaps(Node):
             folder / "checkpoint.safetensors",
             inputs.label or estimator.name,
         )
+        warning = self._contradiction(recipe, estimate, data, estimator.parameters)
         rows = []
         ratio = signal_to_noise(
             estimate,
             data,
             estimator.parameters,
             inputs.noise_level,
-            channels=1 if recipe.magnitude else 2,
+            channels=_channels(recipe),
         )
         for item in named_maps(estimate, estimator.parameters, inputs.suffix, snr=ratio):
             rows.extend(save_map(folder, item, mask, grid.affine))
+        if warning:
+            rows = [{**row, "noise_warning": warning} for row in rows]
         (folder / MAPS_FILE).write_text(json.dumps(rows, indent=1), encoding="utf-8")
         (folder / "checkpoint.safetensors").unlink(missing_ok=True)
         return {
@@ -114,6 +128,29 @@ class EstimateMaps(Node):
             "maps": [str(folder / row["file"]) for row in rows],
             "name": estimator.name,
         }
+
+    def _contradiction(
+        self, recipe: EstimatorRecipe, estimate: Estimate, data: Tensor, parameters: ParameterSet
+    ) -> str:
+        """How the residual contradicts the declared noise, in words; or nothing."""
+        from bids_brnn.estimators.maps import residual_sigma
+
+        # A network that projects time frames has the residual of its coefficients, not theirs.
+        if recipe.estimator == NETWORK and recipe.basis is None:
+            return ""
+        # The residual of few values per voxel is mostly that of too many parameters.
+        channels = _channels(recipe)
+        free = len(parameters.columns("estimated", "nuisance"))
+        if not self.inputs.check_noise or channels * (data.shape[-1] - 1) - free < _LEAST_FREEDOM:
+            return ""
+        told = float(residual_sigma(estimate, data, parameters, channels=channels).nanmedian())
+        warning = contradiction(
+            self.inputs.noise_std, told, "the residual of the estimate (noise and what the model "
+            "does not explain)",
+        )  # fmt: skip
+        if warning:
+            _LOG.warning("%s: %s", self.inputs.label, warning)
+        return warning
 
     def _supplied(self, mask: NDArray[np.bool_], like: Tensor) -> dict[str, Tensor]:
         if not isdefined(self.inputs.supplied):
@@ -129,6 +166,10 @@ class EstimateMaps(Node):
                 )
             values[name] = like.real.new_tensor(np.asanyarray(volume.dataobj)[mask])
         return values
+
+
+def _channels(recipe: EstimatorRecipe) -> int:
+    return 1 if recipe.magnitude else 2
 
 
 def masked_voxels(

@@ -19,7 +19,8 @@ def output_files(outputs: Mapping[str, Any]) -> Iterator[Path]:
     """Files among the outputs of a step."""
     for value in outputs.values():
         for item in value if isinstance(value, list) else [value]:
-            if isinstance(item, str) and Path(item).is_file():
+            # Outputs are sentences too, and some are longer than a file name may be.
+            if isinstance(item, str) and os.path.isfile(item):  # noqa: PTH113
                 yield Path(item)
 
 

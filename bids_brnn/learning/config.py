@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from itertools import accumulate
 from typing import Any, Literal, TypeVar, get_args
 
-from bids_brnn.errors import DataError
+from bids_brnn.errors import DataError, unknown_names
 from bids_brnn.learning.losses import Loss
 
 Decay = Literal["none", "cosine", "inverse"]
@@ -146,9 +146,7 @@ def _build(kind: type[_T], values: Mapping[str, Any], where: str) -> _T:
     known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - known)
     if unknown:
-        raise DataError(
-            f"{where}: unknown key {', '.join(unknown)}; known are {', '.join(sorted(known))}"
-        )
+        raise DataError(unknown_names(where, "key", unknown, sorted(known)))
     try:
         return kind(**values)
     except TypeError as error:

@@ -38,6 +38,8 @@ class Prior:
     parameters: ParameterSet
     classes: tuple[TissueClass, ...]
     name: str = ""
+    field_strength: float | None = None
+    """T: at which tissue is like this; None where it is not said."""
 
     def __post_init__(self) -> None:
         if not self.classes:
@@ -143,8 +145,9 @@ class Prior:
         Parameters
         ----------
         text
-            TOML with one ``[[class]]`` per tissue: ``name``, ``weight``, optional ``require``
-            (conditions like ``"R2f >= R1f"``) and a table ``class.parameters`` in which each
+            TOML with an optional ``name`` and ``field_strength`` (T), and one ``[[class]]`` per
+            tissue: ``name``, ``weight``, optional ``require`` (conditions like
+            ``"R2f >= R1f"``) and a table ``class.parameters`` in which each
             parameter is a number, ``"bounds"`` (uniform over the model's range) or one of
             ``{constant = v}``, ``{uniform = [low, high]}``, ``{loguniform = [low, high]}``,
             ``{normal = [mean, sd], within = [low, high]}``, each with ``reciprocal = true``
@@ -161,14 +164,17 @@ class Prior:
             content = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise ParameterError(f"the prior is not valid TOML: {error}") from None
-        unknown = set(content) - {"class", "name"}
+        unknown = set(content) - {"class", "name", "field_strength"}
         if unknown or not isinstance(content.get("class"), list):
             raise ParameterError(
-                "a prior consists of [[class]] tables and an optional name"
+                "a prior consists of [[class]] tables and an optional name and field_strength"
                 + (f", not {', '.join(sorted(unknown))}" if unknown else "")
             )
         classes = tuple(_read_class(entry, parameters) for entry in content["class"])
-        return cls(parameters, classes, name=str(content.get("name", "")))
+        field = content.get("field_strength")
+        if field is not None and (isinstance(field, bool) or not isinstance(field, int | float)):
+            raise ParameterError(f"field_strength = {field!r} of the prior is not a number (T)")
+        return cls(parameters, classes, str(content.get("name", "")), field)
 
 
 def _read_class(entry: Mapping[str, Any], parameters: ParameterSet) -> TissueClass:

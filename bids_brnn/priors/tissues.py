@@ -11,6 +11,8 @@ from bids_brnn.parameters import QMT, RELAXATION, ParameterSet
 from bids_brnn.priors.distributions import Distribution, constant, loguniform, normal, uniform
 from bids_brnn.priors.mixture import Prior, TissueClass
 
+FIELD_STRENGTH = 3.0
+"""T: of all values and ranges of this file."""
 # White and grey matter: Wansapura 1999 (T1, T2), Stanisz 2005 (apparent T1) and the values of
 # arXiv 2312.11468 (qMT, white matter); qMT of grey matter and fluids: our own round values.
 TISSUES: Mapping[str, Mapping[str, float]] = {
@@ -95,6 +97,7 @@ def qmt_prior(parameters: ParameterSet = QMT) -> Prior:
             for name, share, all_, conditions in classes
         ),
         name="qmt",
+        field_strength=FIELD_STRENGTH,
     )
 
 
@@ -135,4 +138,5 @@ def relaxation_prior(parameters: ParameterSet = RELAXATION) -> Prior:
             )
         ),
         name="relaxation",
+        field_strength=FIELD_STRENGTH,
     )

@@ -25,6 +25,8 @@ from bids_brnn.maps import quality_maps
 from bids_brnn.parameters import FIELD_MAPS, TIMES, MapItem
 from bids_brnn.reports.content import EstimatorView, MapView, SeriesView
 from bids_brnn.reports.preparation import (
+    loss_of,
+    noise_warnings,
     preparation_facts,
     preparation_methods,
     preparation_notes,
@@ -72,6 +74,7 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
         notes=[
             *preparation_notes(preparation),
             *map(_sentence, about.get("PreparationSteps", [])),
+            *map(_sentence, noise_warnings(_json_of(path) for path, _ in files)),
             *_notes(files),
         ],
         agreement=_agreement(mask_path.parent, head),
@@ -142,6 +145,7 @@ def _estimators(
             quality=[view for view in views if view.name in quality_maps()],
             statistics=_statistics(files, desc),
             facts=_estimator_facts(sidecars[desc], views, mask),
+            loss=loss_of(sidecars[desc]),
         )
 
 

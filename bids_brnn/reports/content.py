@@ -41,6 +41,8 @@ class EstimatorView:
     statistics: Sequence[Mapping[str, object]] = ()
     """Rows of the region table (``scalarstats.tsv``)."""
     facts: Sequence[tuple[str, str]] = ()
+    loss: Mapping[str, Any] = field(default_factory=dict)
+    """``TrainingLoss`` of its sidecars: of a network."""
 
 
 @dataclass(frozen=True)

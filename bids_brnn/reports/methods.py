@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from bids_brnn.estimators.registry import estimators
+from bids_brnn.estimators.registry import NETWORK, estimators
+from bids_brnn.learning.loss_words import loss_words
 from bids_brnn.signals.registry import models
 
 
@@ -71,7 +72,10 @@ def _last_first(name: str) -> str:
 
 
 def methods(
-    used: Iterable[str], parts: Iterable[str], version: str
+    used: Iterable[str],
+    parts: Iterable[str],
+    version: str,
+    losses: Iterable[Mapping[str, Any]] = (),
 ) -> tuple[list[str], list[Reference]]:
     """Paragraphs and references.
 
@@ -83,7 +87,10 @@ def methods(
         Names of estimators, and of steps of preparation; those without a text are left out.
     version
         Of this program.
+    losses
+        Of the networks that were used; each is told once.
     """
+    words = [loss_words(loss) for loss in losses]
     texts = _texts()
     keys = ["intro", *dict.fromkeys(used), *dict.fromkeys(parts)]
     known = {**texts["references"]}
@@ -94,6 +101,12 @@ def methods(
         if entry is not None:
             known |= entry.bibliography
             text, cites = entry.methods, list(entry.cites)
+            if key == NETWORK:
+                told = list(dict.fromkeys(item.methods for item in words))
+                if len(told) > 1:
+                    told = [item.replace("It was", "One of the networks was") for item in told]
+                text = " ".join([text, *told])
+                cites += [item.cites for item in words]
         else:
             part = texts.get(key, {"text": "", "references": []})
             text, cites = part["text"].format(version=version), part["references"]
@@ -102,9 +115,14 @@ def methods(
     return paragraphs, [Reference(key, **known[key]) for key in dict.fromkeys(cited)]
 
 
-def citation_files(used: Iterable[str], parts: Iterable[str], version: str) -> dict[str, str]:
+def citation_files(
+    used: Iterable[str],
+    parts: Iterable[str],
+    version: str,
+    losses: Iterable[Mapping[str, Any]] = (),
+) -> dict[str, str]:
     """The same by name of file: a page, and its references for LaTeX."""
-    paragraphs, references = methods(used, parts, version)
+    paragraphs, references = methods(used, parts, version, losses)
     listed = [f"{index}. {item.text} <{item.url}>" for index, item in enumerate(references, 1)]
     body = "\n\n".join(paragraphs)
     page = f"# Methods\n\n{body}\n\n## References\n\n" + "\n".join(listed) + "\n"

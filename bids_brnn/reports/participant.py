@@ -66,13 +66,13 @@ def write_reports(
     for label in participants:
         series = [_dated(view, made) for view in series_views(output_dir, label)]
         record = (records or {}).get(label) or newest_record(output_dir, label)
-        own = [text for text in errors if concerns(text, label)]
+        own = [text for text in errors if concerns(text, label)] + crashes(record)
         written = []
         for session in sessions or ("",):
             chosen = [view for view in series if _is_of(view, session)]
-            if chosen or errors:
+            if chosen or errors or own:
                 page = page_file(output_dir, label, session)
-                _write_page(page, label, chosen, record, [*own, *crashes(record)])
+                _write_page(page, label, chosen, record, own)
                 written.append(page)
         if not written:
             raise NothingSelectedError(
@@ -100,6 +100,7 @@ def _write_page(
 ) -> None:
     """One page with its figures, and the methods text beside the record of the run."""
     from bids_brnn.bids.output.records import digests, record_file, settle
+    from bids_brnn.estimators.registry import NETWORK
     from bids_brnn.files import recorded, write_text
     from bids_brnn.reports.assemble import render_subject
     from bids_brnn.reports.content import SubjectView
@@ -108,7 +109,9 @@ def _write_page(
     used = [view.model for view in series]
     parts = [key for view in series for key in view.preparation]
     parts += [item.key for view in series for item in view.estimators]
-    paragraphs, citations = methods(used, parts, __version__)
+    networks = [item for view in series for item in view.estimators if item.key == NETWORK]
+    losses = [item.loss for item in networks]
+    paragraphs, citations = methods(used, parts, __version__, losses)
     view = SubjectView(
         label=label,
         version=__version__,
@@ -125,7 +128,7 @@ def _write_page(
         record_of_page = record_file(output_dir / f"sub-{label}" / "log", "report")
         settle(output_dir, record_of_page, digests(written))
     if record is not None:
-        for name, text in citation_files(used, parts, __version__).items():
+        for name, text in citation_files(used, parts, __version__, losses).items():
             write_text(record / name, text)
             write_text(output_dir / "logs" / name, text)
     _LOG.info("report: %s", page)

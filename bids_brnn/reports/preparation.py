@@ -1,9 +1,12 @@
-"""What a page says of mask and registration, from the sidecar of the mask."""
+"""What a page says of mask, registration, noise and networks, from sidecars."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
+
+from bids_brnn.bids.safe import read_json
 
 
 def preparation_methods(about: Mapping[str, Any]) -> list[str]:
@@ -54,3 +57,17 @@ def preparation_notes(about: Mapping[str, Any]) -> list[str]:
         words = str(registration["Description"])
         notes.append(f"{words[:1].upper()}{words[1:]}.")
     return notes
+
+
+def noise_warnings(sidecars: Iterable[Path]) -> list[str]:
+    """How the data contradict the noise that was declared, each sentence once."""
+    about = [read_json(path) for path in sidecars if path.is_file()]
+    return [
+        str(text) for text in dict.fromkeys(item.get("NoiseWarning") for item in about) if text
+    ]
+
+
+def loss_of(about: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a network was trained with, from the sidecar of a map; empty for fits."""
+    found = about.get("TrainingLoss")
+    return found if isinstance(found, Mapping) else {}

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_brnn.errors import SequenceError
+from bids_brnn.sequences.columns import check_names
 from bids_brnn.sequences.table import Columns, pad_trains
 
 Start = Literal["antiperiodic", "periodic", "thermal", "inversion"]
@@ -130,6 +131,7 @@ class PulseSequence:
         with np.errstate(invalid="ignore"):
             early = np.any(echo < half[..., None] - _TIME_SLACK, axis=-1)
             late = np.any(echo > (tr - ahead)[..., None] + _TIME_SLACK, axis=-1)
+            late |= np.any(echo > tr[..., None] - _TIME_SLACK, axis=-1)
             unsorted = np.any(np.diff(echo, axis=-1) <= 0, axis=-1)
         shown = np.nan_to_num(echo, nan=0.0).max(-1)
         self._refuse(early, "echo_time", shown, "a sample lies within the RF pulse")
@@ -208,6 +210,7 @@ class PulseSequence:
             Naming column, row (counted from 1 below the header) and value.
         """
         columns = Columns(table)
+        check_names(columns.table)
         for column in ("onset", "flip_angle", "pulse_type", "readout"):
             columns.require(column)
         if needs_duration:

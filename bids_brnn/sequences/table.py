@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_brnn.errors import SequenceError
+from bids_brnn.sequences.columns import check_magnitudes
 
 
 class Columns:
@@ -59,9 +60,22 @@ class Columns:
             raise SequenceError(f"{column} = {text} in row {row + 1}: a finite number is needed")
         return value
 
+    def whole(self, column: str, default: float) -> NDArray[np.int64]:
+        """Cells as whole numbers."""
+        values = self.numbers(column, default)
+        odd = values != np.rint(values)
+        if odd.any():
+            row = int(np.argmax(odd))
+            raise SequenceError(f"{column} = {values[row]:g} in row {row + 1}: use whole numbers")
+        return values.astype(np.int64)
+
     def echo_times(self) -> list[list[float]]:
         """Echo times of each row, s; empty where ``readout`` is 0."""
-        readout = self.numbers("readout", 0.0)
+        readout = self.whole("readout", 0.0)
+        odd = (readout != 0) & (readout != 1)
+        if odd.any():
+            row = int(np.argmax(odd))
+            raise SequenceError(f"readout = {readout[row]} in row {row + 1}: use 0 or 1")
         times: list[list[float]] = []
         for row, text in enumerate(self.text("echo_time", "n/a")):
             if not readout[row]:
@@ -80,11 +94,11 @@ def pad_trains(
     onset = columns.numbers("onset")
     flip = columns.numbers("flip_angle")
     duration = columns.numbers("duration", 0.0)
-    phase = np.radians(columns.numbers("phase", 0.0))
+    degrees = columns.numbers("phase", 0.0)
     kinds = columns.text("pulse_type", "excitation")
     echoes = columns.echo_times()
     _check_rows(columns, flip, duration, kinds, needs_duration)
-    train_of = columns.numbers("train", 1.0).astype(int)
+    train_of = columns.whole("train", 1.0)
     trains = list(dict.fromkeys(train_of.tolist()))
     rows_of = [np.flatnonzero(train_of == train) for train in trains]
     for train, rows in zip(trains, rows_of, strict=True):
@@ -98,6 +112,13 @@ def pad_trains(
             )
         if len(rows) == 1 and last_tr is None:
             raise SequenceError("a train of one pulse needs RepetitionTimeExcitation")
+        if not (flip[rows] > 0).any():
+            raise SequenceError(
+                f"flip_angle is 0 in every row of train {train}, which then has no signal"
+            )
+    inverts = np.array([kind == "inversion" for kind in kinds])
+    check_magnitudes([onset[rows] for rows in rows_of], flip, duration, degrees, echoes, inverts)
+    phase = np.radians(degrees)
     shape = (len(trains), max(len(rows) for rows in rows_of))
     n_echoes = max(1, *(len(times) for times in echoes)) if len(echoes) > 1 else 1
     arrays = {
@@ -110,6 +131,7 @@ def pad_trains(
         "inversion": np.zeros(shape, dtype=bool),
     }
     gradients = columns.text("gradient", gradient)
+    _check_samples(gradients, echoes)
     for index, rows in enumerate(rows_of):
         n = len(rows)
         arrays["flip_angle"][index, :n] = np.radians(flip[rows])
@@ -123,6 +145,17 @@ def pad_trains(
             arrays["inversion"][index, column] = kinds[row] == "inversion"
             arrays["echo_time"][index, column, : len(echoes[row])] = echoes[row]
     return arrays
+
+
+def _check_samples(gradients: list[str], echoes: list[list[float]]) -> None:
+    for row, (gradient, times) in enumerate(zip(gradients, echoes, strict=True)):
+        if gradient == "spoiler" and times:
+            raise SequenceError(
+                f"readout is 1 in row {row + 1}, whose gradient is spoiler: it destroys "
+                "transverse magnetization before and after its pulse, so that nothing is left to "
+                "sample, and no model spoils after the sample; set readout to 0, or use balanced, "
+                "crusher or dephasing"
+            )
 
 
 def _check_rows(

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from bids_brnn.errors import DataError, ParameterError
+from bids_brnn.errors import DataError, ParameterError, SequenceError
 from bids_brnn.parameters import ParameterSet
+
+if TYPE_CHECKING:
+    from bids_brnn.sequences.pulse_sequence import PulseSequence
+
+_NO_SIGNAL = 1e-6  # of M0 = 1; a measured sample is a thousand times larger
 
 
 @runtime_checkable
@@ -104,3 +110,37 @@ def check_basis(basis: Tensor | None, n_samples: int) -> None:
         raise DataError(
             f"the basis has {basis.shape[0]} rows, the pulse train has {n_samples} samples"
         )
+
+
+def check_signal(model: SignalModel, sequence: PulseSequence) -> None:
+    """Refuse a pulse train whose samples are all zero, or not finite, for usual tissue.
+
+    Parameters
+    ----------
+    model
+        Of the time samples; tissue has the start values of its parameters.
+    sequence
+        Its pulse trains.
+
+    Raises
+    ------
+    SequenceError
+        Naming the train.
+    """
+    like = torch.zeros((), dtype=torch.float64)
+    lower, upper = model.parameters.bounds(like)
+    theta = model.parameters.start(like).clamp(lower, upper)
+    with torch.no_grad():
+        samples = model(theta[None])[0].cpu()
+    counts = np.isfinite(sequence.echo_time).sum((1, 2)).tolist()
+    if sum(counts) != len(samples):  # a model that samples otherwise
+        counts = [len(samples)]
+    for train, part in enumerate(samples.split(counts), 1):
+        largest = float(part.abs().max()) if len(part) else 1.0
+        if not largest > _NO_SIGNAL or not bool(part.isfinite().all()):
+            what = "zero at every sample" if largest <= _NO_SIGNAL else "not finite"
+            raise SequenceError(
+                f"the signal of train {train} of {sequence.name or 'the pulse train'} is {what} "
+                "for usual tissue, so that nothing can be estimated; check flip angles, "
+                "gradients, BoundaryCondition and echo times"
+            )

@@ -38,7 +38,7 @@ def choose_recipes(
         absent.
     """
 
-    def recipe(name: str, weights: str = "", digest: str = "") -> EstimatorRecipe:
+    def recipe(name: str) -> EstimatorRecipe:
         return EstimatorRecipe(
             estimator=name,
             model=acquisition.model,
@@ -46,8 +46,6 @@ def choose_recipes(
             basis=acquisition.basis,
             estimator_options=estimator_options(config, name),
             supplied=supplied,
-            weights=weights,
-            weights_sha256=digest,
             magnitude=acquisition.magnitude_only,
         )
 
@@ -62,15 +60,20 @@ def choose_recipes(
     recipes = {}
     network = choose_network(config.weights, acquisition)
     if network is not None:
-        path, card = network
-        recipes[NETWORK] = recipe(NETWORK, str(path), card.weights_sha256)
+        recipes[NETWORK] = EstimatorRecipe.of_network(
+            network[0],
+            acquisition.sequence,
+            acquisition.basis,
+            supplied=supplied,
+            estimator_options=estimator_options(config, NETWORK),
+        )
     reference = choose_reference(config, acquisition, has_network=network is not None)
     if reference is not None:
         recipes[reference] = recipe(reference)
     if not recipes:
         raise UsageError(
             f"--reference none leaves nothing to estimate for {acquisition.name}: there is no "
-            "network for its pulse train. Use --reference auto, or train one with: brnn train."
+            "network that serves it. Use --reference auto, or train one with: brnn train."
         )
     return recipes
 

@@ -19,6 +19,7 @@ def init_estimation_wf(
     supplied: Sequence[str] = (),
     noise_std: float | None = None,
     use_level: bool = False,
+    check_noise: bool = False,
     device: str = "auto",
     use_gpu: bool = False,
     num_threads: int = 1,
@@ -42,6 +43,8 @@ def init_estimation_wf(
         Noise standard deviation per channel, if known.
     use_level
         Whether ``noise_level`` takes its place: for data whose own residual says nothing any more.
+    check_noise
+        Whether ``noise_std`` is declared, and is to be compared with the residual.
     device, use_gpu, num_threads
         Where to compute; ``use_gpu`` is what Nipype's scheduler reads.
     batch_size
@@ -80,6 +83,7 @@ def init_estimation_wf(
         interface.inputs.cache_dir = str(cache_dir)
     if noise_std is not None:
         interface.inputs.noise_std = noise_std
+        interface.inputs.check_noise = check_noise
     estimate = Node(interface, name="estimate", n_procs=num_threads, mem_gb=mem_gb)
     workflow.connect([(inputnode, estimate, [(field, field) for field in fields])])
     if use_level:

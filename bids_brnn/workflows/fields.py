@@ -5,7 +5,7 @@ from __future__ import annotations
 PREPARED = ("coefficients", "mask", "mask_source", "reference", "to_series", "noise_level")
 """What preparation makes of every series, to be used."""
 
-HISTORY = ("noise_source", "steps", "record")
+HISTORY = ("noise_source", "noise_warning", "steps", "record")
 """What preparation tells of every series, for sidecars and report."""
 
 ANATOMY = ("t1w_moved",)

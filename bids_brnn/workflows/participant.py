@@ -13,9 +13,9 @@ from typing import Any
 from nipype.pipeline.engine import Workflow
 
 from bids_brnn.bids.input.acquisition import Acquisition
+from bids_brnn.bids.input.declared import number
 from bids_brnn.bids.input.inheritance import metadata_of
 from bids_brnn.bids.input.spaces import find_spaces
-from bids_brnn.bids.safe import number
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.estimators.registry import NETWORK
 from bids_brnn.interfaces.series import SeriesRecord
@@ -119,7 +119,10 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
     if acquisition.magnitude_only:
         _LOG.info("%s: no network is used, they need complex data", label)
     elif NETWORK not in recipes and config.weights == "auto":
-        _LOG.info("%s: no network for its pulse train is installed", label)
+        _LOG.info(
+            "%s: no network for its pulse train and field strength is installed",
+            label,
+        )
     gigabytes = 8 * prod(acquisition.shape) / 1e9
     noise = number(acquisition.metadata, "NoiseStandardDeviation", label)
     estimations: dict[str, dict[str, Any]] = {
@@ -130,6 +133,10 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
             "noise_std": noise,
             # Denoising takes away what the residual would tell.
             "use_level": noise is None and config.denoise != "none",
+            # So does whatever else averages the data.
+            "check_noise": not (
+                config.denoise != "none" or config.degibbs or config.motion_correction
+            ),
             "device": config.device,
             "use_gpu": config.device != "cpu" and gpu_visible(),
             "num_threads": config.omp_nthreads,

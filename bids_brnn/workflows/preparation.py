@@ -102,7 +102,7 @@ def init_preparation_wf(
         *((step, MOTION) for step in tracked),
         (align, ("to_series", *moved)),
         (mask, ("mask", "mask_source", "record")),
-        (noise, ("noise_level", "noise_source")),
+        (noise, ("noise_level", "noise_source", "noise_warning")),
     ]
     known = {"coefficients": makers["coefficients"], "mask": early, "noise_level": noise}
     if supplied:

@@ -17,6 +17,8 @@ CITATION = (
     "quantitative MRI. arXiv:2312.11468 (Magnetic Resonance in Medicine 2024)."
 )
 LICENCE = "Apache-2.0"
+SAME_FIELD = 1.2
+"""Largest ratio of two field strengths at which relaxation is alike: 2.9 and 3 T, not 1.5."""
 LOSSES_BY_PREFERENCE = ("efficient", "bias-reduced", "bias-constrained", "mse-crb", "mse")
 """Which of several networks for one pulse train serves, where none is named."""
 
@@ -57,6 +59,8 @@ class ModelCard:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """The configuration of :command:`brnn train`."""
     weights_sha256: str = ""
+    field_strength: float | None = None
+    """T: of the tissue that the prior describes; None where that is not known."""
     licence: str = LICENCE
     citation: str = CITATION
     format: int = CARD_FORMAT
@@ -66,6 +70,13 @@ class ModelCard:
         """Place in :data:`LOSSES_BY_PREFERENCE`; the lowest serves."""
         known = self.loss in LOSSES_BY_PREFERENCE
         return LOSSES_BY_PREFERENCE.index(self.loss) if known else len(LOSSES_BY_PREFERENCE)
+
+    @property
+    def last_loss(self) -> Mapping[str, Any]:
+        """The loss of the last stage with its options, as far as they are known."""
+        stages = self.training.get("config", {}).get("stages", [])
+        last = stages[-1].get("loss", {}) if stages else {}
+        return last if last.get("name") == self.loss else {"name": self.loss}
 
     def to_json(self) -> str:
         """Text of the card."""
@@ -103,6 +114,11 @@ class ModelCard:
             return cls(**content)
         except (TypeError, KeyError) as error:
             raise DataError(f"{path} is incomplete: {error}") from error
+
+
+def same_field(first: float, second: float) -> bool:
+    """Whether tissue at two field strengths (T) is alike: they differ by 20 % at most."""
+    return max(first, second) <= SAME_FIELD * min(first, second)
 
 
 def parameters_to(parameters: ParameterSet) -> tuple[dict[str, Any], ...]:

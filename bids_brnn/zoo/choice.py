@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
 import bids_brnn.zoo
 from bids_brnn.bids.input.acquisition import Acquisition
+from bids_brnn.bids.input.declared import number
 from bids_brnn.errors import DataError, ReadError
-from bids_brnn.zoo.card import ModelCard
+from bids_brnn.zoo.card import ModelCard, same_field
 
 WEIGHTS_VARIABLE = "BIDS_BRNN_WEIGHTS"
 """Environment variable with a further folder of models."""
-
-
+_LOG = logging.getLogger("bids_brnn.run")
 SHIPPED = Path(bids_brnn.zoo.__file__).parent / "weights"
 
 
@@ -25,7 +26,7 @@ def choose_network(weights: str, acquisition: Acquisition) -> tuple[Path, ModelC
     ReadError
         If the network asked for is absent.
     DataError
-        If it is for another signal model or pulse train.
+        If it is for another signal model, pulse train or field strength.
     """
     if weights == "none":
         return None
@@ -37,6 +38,11 @@ def choose_network(weights: str, acquisition: Acquisition) -> tuple[Path, ModelC
                 f'Weights "{card.name}" are for {card.model} and another pulse train than that '
                 f"of {acquisition.name}. Train for this one with: brnn train."
             )
+        if misfit := _other_field(card, acquisition):
+            raise DataError(
+                f"{misfit}; its estimates would be drawn to tissue at another field. Train for "
+                "this one with: brnn train (with a prior for its field), or use --weights none."
+            )
         return path, card
     found = [
         (path, card)
@@ -45,15 +51,38 @@ def choose_network(weights: str, acquisition: Acquisition) -> tuple[Path, ModelC
         for card in [ModelCard.from_file(path)]
         if _fits(card, acquisition)
     ]
+    for _, card in found:
+        if misfit := _other_field(card, acquisition):
+            _LOG.warning("%s; it is not used", misfit)
+    found = [item for item in found if not _other_field(item[1], acquisition)]
     if not found:
         return None
     # Of several with the same loss the first one, in the order of folders and names.
-    return min(found, key=lambda item: item[1].preference)
+    path, card = min(found, key=lambda item: item[1].preference)
+    if card.field_strength is None:
+        _LOG.info("%s does not say at which field strength its tissue is", _titled(card))
+    return path, card
 
 
 def _fits(card: ModelCard, acquisition: Acquisition) -> bool:
     same_train = card.sequence.get("digest") == acquisition.sequence.digest
     return card.model == acquisition.model and same_train
+
+
+def _titled(card: ModelCard) -> str:
+    return f'the card of the network "{card.name}"'
+
+
+def _other_field(card: ModelCard, acquisition: Acquisition) -> str:
+    """That a network was trained for tissue at another field, in words; or nothing."""
+    trained = card.field_strength
+    field = number(acquisition.metadata, "MagneticFieldStrength", acquisition.name)
+    if trained is None or field is None or same_field(trained, field):
+        return ""
+    return (
+        f'The network "{card.name}" was trained for tissue at {trained:g} T, '
+        f"MagneticFieldStrength of {acquisition.name} is {field:g} T"
+    )
 
 
 def weight_folders() -> list[Path]:

@@ -19,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_brnn.errors import DataError, ReadError
-from bids_brnn.estimators.registry import estimator_entry
+from bids_brnn.estimators.registry import NETWORK, estimator_entry
 from bids_brnn.files import write_bytes, write_text
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals.supplied import SuppliedModel
+from bids_brnn.zoo.card import ModelCard
+from bids_brnn.zoo.choice import card_path
 
 if TYPE_CHECKING:
     from bids_brnn.estimators.base import Estimator
@@ -54,6 +56,58 @@ class EstimatorRecipe:
     """Digest of its weights, so that other weights are another recipe."""
     magnitude: bool = False
     """The data are magnitudes of time frames, and so is the model."""
+    loss: Mapping[str, Any] = field(default_factory=dict)
+    """What the network was trained with, for sidecars: ``name`` and options."""
+
+    @classmethod
+    def of_network(
+        cls,
+        weights: str | Path,
+        sequence: PulseSequence,
+        basis: NDArray[Any] | None = None,
+        *,
+        supplied: tuple[str, ...] = (),
+        estimator_options: Mapping[str, Any] | None = None,
+    ) -> EstimatorRecipe:
+        """The recipe of a trained network; everything else stands on its card.
+
+        Parameters
+        ----------
+        weights
+            Name of an installed network, or the path of its card, weights or folder.
+        sequence, basis
+            Of the data.
+        supplied
+            Parameters known from maps.
+        estimator_options
+            Of the network estimator.
+
+        Raises
+        ------
+        ReadError
+            If there is no such network.
+        DataError
+            If it was trained for another pulse train.
+        """
+        path = card_path(weights)
+        card = ModelCard.from_file(path)
+        if card.sequence.get("digest") != sequence.digest:
+            trained = card.sequence.get("name") or card.sequence.get("digest")
+            raise DataError(
+                f'the network "{card.name}" was trained for another pulse train ({trained}) than '
+                f"{sequence.name or 'that of the data'}; train one for it with: brnn train"
+            )
+        return cls(
+            estimator=NETWORK,
+            model=card.model,
+            sequence=sequence,
+            basis=basis,
+            estimator_options=dict(estimator_options or {}),
+            supplied=supplied,
+            weights=str(path),
+            weights_sha256=card.weights_sha256,
+            loss=dict(card.last_loss),
+        )
 
     def to_file(self, path: Path) -> Path:
         """Write ``path`` (JSON) and the arrays beside it; each file whole or not at all.
@@ -76,6 +130,7 @@ class EstimatorRecipe:
             "weights": self.weights,
             "weights_sha256": self.weights_sha256,
             "magnitude": self.magnitude,
+            "loss": dict(self.loss),
             "arrays": beside.name,
             "digest": _digest(arrays),
             "start": self.sequence.start,
@@ -131,6 +186,7 @@ class EstimatorRecipe:
             weights=content["weights"],
             weights_sha256=content["weights_sha256"],
             magnitude=content["magnitude"],
+            loss=content.get("loss", {}),
         )
 
     @property
@@ -150,21 +206,31 @@ class EstimatorRecipe:
         text = "|".join([*words, options, _digest(arrays)])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def build_model(self) -> SignalModel:
+    def build_model(self, *, check: bool = False) -> SignalModel:
         """The signal model, seen through the basis if there is one.
+
+        Parameters
+        ----------
+        check
+            Simulate usual tissue, and refuse a train that gives no signal.
 
         Raises
         ------
         DataError
             For magnitudes of coefficients, which mean nothing.
+        SequenceError
+            With ``check``, for a train whose samples are all zero or not finite.
         """
         import torch
 
         from bids_brnn.signals import build_model
+        from bids_brnn.signals.base import check_signal
         from bids_brnn.signals.magnitude import MagnitudeSignal
         from bids_brnn.signals.subspace import CompressedSignal, Subspace
 
         model: SignalModel = build_model(self.model, self.sequence, **self.model_options)
+        if check:
+            check_signal(model, self.sequence)
         if self.supplied:
             model = SuppliedModel(model, self.supplied)
         if self.magnitude:
@@ -201,19 +267,30 @@ class EstimatorRecipe:
         options = dict(self.estimator_options)
         if block_size is not None:
             options["block_size"] = block_size
-        return entry.build(
-            self.build_model(), cache_dir=cache_dir, magnitude=self.magnitude, **options
-        )
+        model = self.build_model(check=True)
+        return entry.build(model, cache_dir=cache_dir, magnitude=self.magnitude, **options)
 
     def _build_network(self, block_size: int | None) -> Estimator:
         if self.magnitude:
             raise DataError("networks need complex data, and these are magnitudes")
-        from bids_brnn.zoo.card import ModelCard
         from bids_brnn.zoo.match import load_network
 
-        card = ModelCard.from_file(Path(self.weights))
+        if not self.weights:
+            raise DataError(
+                "the recipe of a network names no weights; make it with "
+                "EstimatorRecipe.of_network(weights, sequence, basis)"
+            )
+        card = ModelCard.from_file(card_path(self.weights))
+        if not self.weights_sha256:
+            raise DataError(
+                f"the recipe of {self.weights} holds no weights_sha256, so that other weights "
+                "would go unnoticed; make it with EstimatorRecipe.of_network"
+            )
         if card.weights_sha256 != self.weights_sha256:
-            raise ReadError(f"{self.weights} was changed during the run; run again.")
+            raise ReadError(
+                f"{self.weights} is not the network that the recipe was made for (other SHA-256): "
+                "it was changed since; make the recipe again, or run again."
+            )
         network: Any = load_network(
             self.build_model(), self.model, weights=self.weights, **self.estimator_options
         )

@@ -39,6 +39,7 @@ def test_every_column_of_the_pulse_table(document):
     assert "gradient" in columns
     table = {name: ["1"] for name in columns}
     table |= {"onset": ["0"], "pulse_type": ["excitation"], "gradient": ["crusher"]}
+    table |= {"flip_angle": ["30"], "phase": ["0"]}
     table |= {"shape": ["rect"], "echo_time": ["0.002"], "duration": ["0.001"]}
 
     seen: set[str] = set()

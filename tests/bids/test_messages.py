@@ -227,7 +227,9 @@ def test_dephasing_is_needed_for_fisp(raw):
 
 def test_partial_dephasing_is_refused(raw):
     raw.mrf(DephasingPerRepetition=1.5)
-    refused(65, "DephasingPerRepetition is 1.5 rad", bids_dir=raw.root)
+    refused(
+        65, "DephasingPerRepetition of sub-01_acq-f_MRF is 1.5", "full turn", bids_dir=raw.root
+    )
 
 
 def test_unknown_boundary_condition(raw):

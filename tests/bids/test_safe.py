@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bids_brnn.bids import safe
-from bids_brnn.bids.safe import check_inside, number, read_json, resolve_uri
-from bids_brnn.errors import DataError, InvalidBidsError, ReadError
+from bids_brnn.bids.safe import check_inside, read_json, resolve_uri
+from bids_brnn.errors import InvalidBidsError, ReadError
 
 
 def test_an_object_is_read(tmp_path):
@@ -70,11 +70,3 @@ def test_a_data_set_may_itself_be_a_link(tmp_path):
     (tmp_path / "link").symlink_to("real")
     root = tmp_path / "link"
     assert check_inside(root / "a", root) == root / "a"
-
-
-def test_numbers():
-    assert number({"a": 3}, "a", "x") == 3.0
-    assert number({}, "a", "x") is None
-    for value in ("3", True, [3], float("nan")):
-        with pytest.raises(DataError, match="a of x is"):
-            number({"a": value}, "a", "x")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bids_brnn.errors import DataError
 from bids_brnn.imaging.noise_level import (
     air_level,
     find_noise_level,
@@ -108,3 +109,30 @@ def test_rank_and_variance_of_a_low_rank_matrix_in_noise(shape, rank, seed):
     assert abs(int(found) - rank) <= 1
     # 2 is the variance of both channels; 15 columns of 60 rows know it to 3.5 %, taken thrice.
     assert float(variance) == pytest.approx(2.0, rel=0.12)
+
+
+@pytest.mark.parametrize("n", [15, 100])
+@pytest.mark.parametrize("frames", [False, True])
+def test_a_declared_level_is_used_and_compared_with_the_data(n, frames):
+    data, mask = series(n)
+    for factor in (0.6, 1.0, 1.7):
+        found = find_noise_level(data, mask, declared=factor * SIGMA, frames=frames)
+        assert (found.std, found.warning) == (factor * SIGMA, "")
+    for factor, way in ((0.001, "more"), (0.45, "more"), (2.3, "less")):
+        found = find_noise_level(data, mask, declared=factor * SIGMA, frames=frames)
+        assert found.std == factor * SIGMA
+        assert f"times {way}; standard deviations of the maps follow the sidecar" in found.warning
+
+
+def test_a_declared_level_of_data_that_do_not_tell_theirs_is_taken():
+    data, mask = series(15)
+    data[~mask] = 0
+    assert find_noise_level(data, mask, declared=0.1).warning == ""
+
+
+def test_a_declared_level_above_all_values_is_refused():
+    data, mask = series(15)
+    data[~mask] = 0
+    data[0, 0, 0, 0] = np.nan
+    with pytest.raises(DataError, match=r"is 1e\+09, the largest value of the images is"):
+        find_noise_level(data, mask, declared=1e9)

@@ -37,6 +37,8 @@ def test_the_network_is_found_and_serves_alone(mapped):
     sidecar = json.loads((out / "sub-01" / "anat" / name).read_text())
     assert sidecar["WeightsName"] == "mrf-jiang"
     assert len(sidecar["WeightsSHA256"]) == 64
+    assert sidecar["TrainingLoss"]["name"] == "bias-reduced"
+    assert sidecar["EstimationAlgorithm"].startswith("bias-reduced neural network, trained with")
     distance = out / "sub-01/anat/sub-01_acq-fisp_model-epg_param-distance_desc-brnn_MRFmap.nii.gz"
     assert distance.exists()
 

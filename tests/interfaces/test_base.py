@@ -9,6 +9,7 @@ from bids_brnn.interfaces.manifest import (
     discard_broken,
     finished_steps,
     is_intact,
+    output_files,
     write_manifest,
 )
 
@@ -55,3 +56,9 @@ def test_a_killed_step_keeps_its_checkpoint(step, tmp_path):
     (step / "checkpoint.safetensors").write_bytes(b"x")
     assert discard_broken(tmp_path) == []
     assert (step / "checkpoint.safetensors").exists()
+
+
+def test_outputs_that_are_sentences_are_no_files(step):
+    path = step / "map.nii"
+    outputs = {"maps": [str(path), "absent.nii"], "words": "long " * 100, "level": 0.5}
+    assert list(output_files(outputs)) == [path]

@@ -137,3 +137,14 @@ def test_threads_and_labels_do_not_make_another_result():
     gpu = EstimateMaps(device="cuda").inputs.get_hashval(hash_method="content")[1]
     assert one == two
     assert one != gpu
+
+
+@pytest.mark.parametrize(("level", "words"), [(0.1, "times more"), (0.9, ""), (3.0, "times less")])
+def test_a_declared_noise_level_is_compared_with_the_residual(tmp_path, inputs, level, words):
+    # The data are noise of 1 per channel, of which a match explains little.
+    (tmp_path / "node").mkdir()
+    files = {k: v if isinstance(v, list) else str(v) for k, v in inputs.items()}
+    EstimateMaps(**files, noise_std=level, check_noise=True).run(cwd=str(tmp_path / "node"))
+    rows = json.loads((tmp_path / "node" / "maps.json").read_text())
+    assert all(words in row.get("noise_warning", "") for row in rows)
+    assert any("noise_warning" in row for row in rows) == bool(words)

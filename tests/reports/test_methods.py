@@ -43,3 +43,27 @@ def test_every_reference_that_a_text_cites_is_known_and_complete():
     texts = citation_files(everything, [], "1.0")
     assert texts["CITATION.bib"].count("@article{") == len(references)
     assert all(item.text in texts["CITATION.md"] for item in references)
+
+
+def test_the_text_of_a_network_follows_its_loss():
+    def told(*losses):
+        paragraphs, references = methods(["fisp"], ["brnn", "dict"], "1.0", losses)
+        (text,) = [item for item in paragraphs if "neural network" in item]
+        return text, {item.key for item in references}
+
+    text, cited = told({"name": "mse-crb"})
+    assert "bias was not penalised by itself" in text
+    assert {"brnn", "msecrb"} <= cited
+    text, cited = told({"name": "bias-reduced", "weight": 1.0}, {"name": "bias-reduced"})
+    assert "squared bias" in text
+    assert "not penalised" not in text
+    assert "msecrb" not in cited
+    assert "It was trained with" not in told()[0]
+    text, _ = told({"name": "mse-crb"}, {"name": "bias-reduced"})
+    assert text.count("One of the networks was trained with") == 2
+
+
+def test_every_publication_of_a_loss_is_known():
+    losses = [{"name": name} for name in ("mse", "mse-crb", "bias-constrained", "efficient", "x")]
+    references = methods([], ["brnn"], "1.0", losses)[1]
+    assert {"brnn", "msecrb", "bce"} <= {item.key for item in references}

@@ -62,7 +62,7 @@ def test_text_and_numbers_give_the_same_digest_and_tables_round_trip():
         with_cell("phase", 1, 170),
         with_cell("onset", 2, 0.0081),
         with_cell("echo_time", 1, 0.0021),
-        with_cell("gradient", 1, "spoiler"),
+        with_cell("gradient", 5, "spoiler"),
         with_cell("pulse_type", 1, "inversion"),
         with_cell("readout", 1, 0),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -86,6 +87,38 @@ def test_a_network_for_another_train_is_refused(make_config, acquisitions, model
 def test_an_absent_network_is_refused(make_config, acquisitions, models, weights):
     with pytest.raises(ReadError, match="no trained model"):
         choose_recipes(make_config(weights=weights), acquisitions["mrf"], ())
+
+
+def at_field(models, trained, acquisition, field):
+    """All cards say ``trained``, the series says ``field`` (T)."""
+    for path in models.glob("*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"field_strength": trained}))
+    return replace(acquisition, metadata={"MagneticFieldStrength": field})
+
+
+@pytest.mark.parametrize("field", [2.89, 3, 3.2])
+def test_a_network_serves_its_field_strength(make_config, acquisitions, models, field):
+    series = at_field(models, 3.0, acquisitions["mrf"], field)
+    assert names(make_config(), series) == ["brnn", "dict"]
+    assert names(make_config(weights="a-mse"), series) == ["brnn", "dict"]
+
+
+@pytest.mark.parametrize("field", [0.55, 1.5, 7])
+def test_a_network_of_another_field_strength_is_left_out_or_refused(
+    make_config, acquisitions, models, caplog, field
+):
+    series = at_field(models, 3.0, acquisitions["mrf"], field)
+    assert names(make_config(), series) == ["dict"]
+    words = rf'"c-new" was trained for tissue at 3 T, MagneticFieldStrength of .* is {field} T'
+    assert any(re.search(words, record.message) for record in caplog.records)
+    with pytest.raises(DataError, match=words.replace("c-new", "a-mse")):
+        choose_recipes(make_config(weights="a-mse"), series, ())
+
+
+def test_a_card_without_field_strength_is_noted(make_config, acquisitions, models, caplog):
+    caplog.set_level("INFO")
+    assert names(make_config(), acquisitions["mrf"]) == ["brnn", "dict"]
+    assert '"c-new" does not say at which field strength' in caplog.text
 
 
 def test_nothing_to_estimate_is_said(make_config, acquisitions):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from bids_brnn.errors import DataError, ReadError
+from bids_brnn.errors import DataError, ReadError, SequenceError
 from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.signals.supplied import SuppliedModel
 from bids_brnn.zoo.recipe import EstimatorRecipe
@@ -150,3 +151,38 @@ def test_writing_a_recipe_loads_no_torch():
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_recipe_of_a_network_follows_from_its_card(small, tmp_path):
+    card, train = small.stored.card, small.experiment.sequence
+    path = small.folder / f"{card.name}.json"
+    for weights in (path, path.with_suffix(".safetensors")):
+        recipe = EstimatorRecipe.of_network(weights, train, supplied=("B1",))
+        assert (recipe.estimator, recipe.model, recipe.weights) == ("brnn", "fisp", str(path))
+        assert recipe.weights_sha256 == card.weights_sha256
+        assert recipe.loss["name"] == "bias-reduced"
+    again = EstimatorRecipe.from_file(recipe.to_file(tmp_path / "r.json"))
+    assert again.loss == recipe.loss
+    assert again.build().name == "brnn"
+
+
+def test_what_a_recipe_of_a_network_lacks_is_said(small):
+    card, train = small.stored.card, small.experiment.sequence
+    path = str(small.folder / f"{card.name}.json")
+    with pytest.raises(DataError, match='"small" was trained for another pulse train'):
+        EstimatorRecipe.of_network(path, jiang_like_train(30))
+    with pytest.raises(DataError, match="names no weights; make it with"):
+        EstimatorRecipe("brnn", "fisp", train).build()
+    with pytest.raises(DataError, match="holds no weights_sha256"):
+        EstimatorRecipe("brnn", "fisp", train, weights=path).build()
+    with pytest.raises(ReadError, match="not the network that the recipe was made for"):
+        EstimatorRecipe("brnn", "fisp", train, weights=path, weights_sha256="0").build()
+
+
+def test_a_train_without_signal_is_refused_before_estimation():
+    train = jiang_like_train(30)
+    turns = np.where(train.inversion, train.flip_angle, 2 * np.pi)
+    silent = replace(train, flip_angle=turns, name="x.tsv")
+    for estimator in ("dict", "nlls"):
+        with pytest.raises(SequenceError, match=r"train 1 of x.tsv is zero at every sample"):
+            EstimatorRecipe(estimator, "fisp", silent).build()

@@ -57,3 +57,10 @@ def test_qmt_of_the_demo_finds_its_network():
 
 def test_every_shipped_model_has_its_comparison():
     assert {name + "-msecrb" for name in NAMES if not name.endswith("-msecrb")} <= NAMES
+
+
+def test_shipped_cards_tell_loss_and_field_strength():
+    for _, card in list_cards([SHIPPED]):
+        assert card.field_strength == 3.0
+        assert card.last_loss["name"] == card.loss
+        assert "weight" in card.last_loss

@@ -22,6 +22,7 @@ from bids_brnn.bids.input.dataset import (
     select_participants,
     strip_labels,
 )
+from bids_brnn.bids.input.declared import number
 from bids_brnn.bids.input.encoding import read_encoding
 from bids_brnn.bids.input.filters import merge_filters
 from bids_brnn.bids.input.protocol import Shared
@@ -34,10 +35,9 @@ from bids_brnn.bids.input.series import (
     group_series,
     series_metadata,
 )
-from bids_brnn.bids.safe import check_inside, check_present, number
+from bids_brnn.bids.safe import check_inside, check_present
 from bids_brnn.errors import (
     BidsBrnnError,
-    DataError,
     NoSeriesError,
     NothingSelectedError,
     UsageError,
@@ -257,10 +257,7 @@ def _acquisition(series: Series, request: _Request) -> Acquisition:
     for path in encoding.tables.values():
         root = next((root for root in links.values() if path.is_relative_to(root)), path.parent)
         check_inside(path, root, request.around.allowed)
-    field = number(metadata, "MagneticFieldStrength", series.name)
-    if field is not None and field <= 0:
-        raise DataError(f"MagneticFieldStrength of {series.name} is {field:g}; write it in T.")
-    if field is None:
+    if number(metadata, "MagneticFieldStrength", series.name) is None:
         notes.append(f"{series.name}: MagneticFieldStrength is missing; it cannot be checked.")
     companions = find_companions(series, around)
     check_present(companions.by_option)

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_brnn.bids.input.declared import check_declared
 from bids_brnn.bids.input.inheritance import nearest_table
 from bids_brnn.bids.input.protocol import (
     POINTERS,
@@ -56,6 +57,7 @@ def read_encoding(
     SequenceError
         If the pulse train is incomplete or impossible.
     """
+    check_declared(metadata, series.name)
     representation = _representation(series, metadata)
     said = Said(metadata, series.name, looked_in(series))
     pulses = _table(series, said, "rfpulses", links)

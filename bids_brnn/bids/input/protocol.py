@@ -10,13 +10,17 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_brnn.bids.input.declared import check_declared, number
 from bids_brnn.bids.input.inheritance import nearest_table
-from bids_brnn.bids.safe import number, resolve_uri
+from bids_brnn.bids.safe import read_json, resolve_uri
 from bids_brnn.bids.tables import read_columns, read_numbers
 from bids_brnn.errors import BidsBrnnError, DataError, SequenceError
+from bids_brnn.sequences.columns import check_units
 from bids_brnn.sequences.pulse_sequence import Gradient, PulseSequence, Start
 from bids_brnn.signals.registry import ModelEntry, model_entry, models_of
 
+_ORTHONORMAL = 1e-4
+"""Largest error of a product of two columns of a basis; float32 tables reach 1e-6."""
 POINTERS = {"rfpulses": "PulseTrain", "basis": "SubspaceBasis"}
 """Keys of a sidecar that name a table, by the suffix of the table."""
 
@@ -95,6 +99,7 @@ def read_train(
     DataError, SequenceError
         Naming table, column and row, or the key.
     """
+    check_declared(said.metadata, said.name)
     start = said.metadata.get("BoundaryCondition")
     if start is None:
         start = usual.start
@@ -110,6 +115,7 @@ def read_train(
                 "and no gradient column in its pulse table. Set it in rad, such as 6.283185307."
             )
         try:
+            check_units(_beside(path), path.with_suffix(".json").name)
             shared.sequences[key] = PulseSequence.from_table(
                 table,
                 start=cast("Start", start),
@@ -160,18 +166,67 @@ def read_basis(
     Raises
     ------
     DataError
-        If it has another number of rows than the table ``pulses`` has samples.
+        If it has another number of rows than the table ``pulses`` has samples, no header,
+        columns that are no coefficients, or columns that are not orthonormal.
     """
     if path not in shared.bases:
-        shared.bases[path] = read_numbers(path)
-        shared.bases[path].setflags(write=False)
+        basis = read_numbers(path)
+        _check_columns(path)
+        basis.setflags(write=False)
+        shared.bases[path] = basis
     rows = shared.bases[path].shape[0]
     if rows != sequence.n_samples:
         raise DataError(
             f"{path.name} has {rows} rows, {pulses} has {sequence.n_samples} rows with "
             "readout = 1."
         )
+    _check_orthonormal(path, shared.bases[path])
     return shared.bases[path]
+
+
+def _check_columns(path: Path) -> None:
+    with path.open(encoding="utf-8-sig") as stream:
+        names = [name.strip() for name in stream.readline().split("\t")]
+    if any(_is_number(name) for name in names):
+        raise DataError(
+            f"{path.name} has no header; write a first line with a name for each column, such as "
+            "c01, c02 ..."
+        )
+    stems = [name.rstrip("0123456789") for name in names]
+    usual = max(stems, key=stems.count)
+    odd = [name for name, stem in zip(names, stems, strict=True) if stem != usual]
+    # Names without numbers, such as a, b, c, have nothing in common and say nothing.
+    if odd and stems.count(usual) > 1:
+        raise DataError(
+            f"{path.name}: unknown column {', '.join(odd)}; every column is a coefficient, called "
+            f"as {names[stems.index(usual)]}. Remove what is none."
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_orthonormal(path: Path, basis: NDArray[np.float64]) -> None:
+    gram = basis.T @ basis
+    wrong = np.abs(gram - np.eye(len(gram)))
+    if wrong.max() > _ORTHONORMAL:
+        row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
+        raise DataError(
+            f"{path.name}: the columns are not orthonormal (the product of columns {row + 1} and "
+            f"{column + 1} is {gram[row, column]:.4g} instead of {float(row == column):g}), so "
+            "that coefficients = basis^T signal does not hold."
+        )
+
+
+def _beside(table: Path) -> Mapping[str, Any]:
+    """What the JSON file beside a table says of its columns."""
+    path = table.with_suffix(".json")
+    return read_json(path) if path.is_file() else {}
 
 
 def named(path: Path, error: BidsBrnnError) -> BidsBrnnError:
@@ -192,11 +247,6 @@ def _default_gradient(usual: ModelEntry, said: Said) -> tuple[Gradient, bool]:
     if said.metadata.get("SpoilingState") is False:
         return "balanced", True
     moment = number(said.metadata, "DephasingPerRepetition", said.name)
-    if moment is not None and abs(moment) < 2 * np.pi * 0.999:
-        raise DataError(
-            f"{said.name}: DephasingPerRepetition is {moment:g} rad; the FISP model needs a "
-            "full turn (6.2832) across a voxel or more."
-        )
     return usual.gradient, said.model_chosen or moment is not None
 
 

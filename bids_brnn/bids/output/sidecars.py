@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bids_brnn.bids.output.naming import Origin
 from bids_brnn.errors import OutputError
 from bids_brnn.estimators.registry import estimator_entry
+from bids_brnn.learning.loss_words import loss_words
 from bids_brnn.parameters import MapItem
 from bids_brnn.signals.registry import model_entry
 
@@ -28,6 +29,8 @@ class Provenance:
     """``TB1map, percent``; ``estimated``; ``none``."""
     weights_name: str = "n/a"
     weights_sha256: str = "n/a"
+    loss: Mapping[str, Any] = field(default_factory=dict)
+    """What a network was trained with: name and options."""
     valid_range: tuple[float, float] | None = None
     """Bounds of the estimator for this quantity, in its unit."""
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -94,6 +97,10 @@ def map_sidecar(
     """
     estimator = desc.removesuffix(_STD)
     about, entry = estimator_entry(estimator), model_entry(origin.model)
+    algorithm, reference = about.algorithm, about.url
+    if about.trained:
+        words_of_loss = loss_words(provenance.loss)
+        algorithm, reference = words_of_loss.algorithm, words_of_loss.url
     is_std = desc.endswith(_STD)
     if is_std and not of:
         raise OutputError(f"desc-{desc} of {item.name}: the map it belongs to is missing.")
@@ -109,11 +116,12 @@ def map_sidecar(
         "Units": item.unit,
         "Description": words,
         "Model": model,
-        "EstimationAlgorithm": about.algorithm,
-        "EstimationReference": about.url,
+        "EstimationAlgorithm": algorithm,
+        "EstimationReference": reference,
         "Sources": [*origin.sources, *provenance.sources],
         "WeightsSHA256": provenance.weights_sha256,
         "WeightsName": provenance.weights_name,
+        "TrainingLoss": dict(provenance.loss) or "n/a",
         "ValidRange": low_high if low_high is not None else "n/a",
         "InvalidFraction": round(counts.invalid, 6),
         "OutOfRangeFraction": round(counts.out_of_range, 6),

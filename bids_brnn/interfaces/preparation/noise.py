@@ -44,11 +44,12 @@ class EstimateNoiseOutputSpec(TraitedSpec):
 
     noise_level = traits.Float(desc="standard deviation per channel; 0 where it is unknown")
     noise_source = traits.Str(desc="how it was found, in words")
+    noise_warning = traits.Str(desc="how the sidecar and the data differ, in words; or nothing")
     steps = traits.List(traits.Str, desc="what sidecars must tell of the data, in words")
 
 
 class EstimateNoise(Node):
-    """Find the noise level: sidecar, time frames, air, in this order.
+    """Find the noise level: sidecar (compared with the data), time frames, air, in this order.
 
     >>> EstimateNoise().inputs.declared
     <undefined>
@@ -69,6 +70,8 @@ class EstimateNoise(Node):
         )
         level = "unknown" if found.std is None else f"{found.std:.4g} per channel"
         _LOG.info("%s: noise level %s, from %s", inputs.label, level, found.source)
+        if found.warning:
+            _LOG.warning("%s: %s", inputs.label, found.warning)
         steps = []
         if inputs.magnitude:
             _LOG.warning("%s: %s", inputs.label, MAGNITUDES)
@@ -76,5 +79,6 @@ class EstimateNoise(Node):
         return {
             "noise_level": found.std or 0.0,
             "noise_source": found.source,
+            "noise_warning": found.warning,
             "steps": steps,
         }

@@ -69,6 +69,7 @@ class WriteSeriesInputSpec(SinkInputSpec):
     reference = File(exists=True, mandatory=True, desc="mean magnitude")
     noise_level = traits.Float(desc="noise standard deviation per channel; 0 if unknown")
     noise_source = traits.Str("", usedefault=True, desc="how it was found, in words")
+    noise_warning = traits.Str("", usedefault=True, desc="what contradicts it, in words")
     steps = traits.List(traits.Str, desc="what was done to the series, in words")
     record = File(exists=True, desc="JSON from BrainMask: keys of mask and registration")
     supplied = InputMultiPath(File(exists=True), desc="field maps on the grid of the series")
@@ -149,6 +150,7 @@ class WriteMapsInputSpec(SinkInputSpec):
     mask_source = traits.Str(mandatory=True, desc="where it comes from, in words")
     noise_level = traits.Float(desc="noise standard deviation per channel; 0 if unknown")
     noise_source = traits.Str("", usedefault=True, desc="how it was found, in words")
+    noise_warning = traits.Str("", usedefault=True, desc="what contradicts it, in words")
     steps = traits.List(traits.Str, desc="what was done to the series, in words")
     record = File(exists=True, desc="JSON from BrainMask: keys of mask and registration")
     decisions = traits.List(traits.Str, desc="how units of field maps were read")
@@ -173,7 +175,7 @@ class WriteMaps(Node):
             desc = recipe.estimator + ("Std" if row["kind"] == "std" else "")
             extra = {
                 **method_keys(recipe, inputs.mask_source, decisions),
-                **history_keys(inputs),
+                **history_keys(inputs, row.get("noise_warning", "")),
                 **flag_keys(row["kind"]),
             }
             provenance = provenance_of(row, series, recipe, decisions, extra)
@@ -229,6 +231,7 @@ def provenance_of(
         valid_range=None if valid is None else (valid[0], valid[1]),
         weights_name=Path(recipe.weights).stem or "n/a",
         weights_sha256=recipe.weights_sha256 or "n/a",
+        loss=recipe.loss,
         extra=extra,
     )
 
@@ -244,12 +247,17 @@ def b1_source(recipe: EstimatorRecipe, decisions: list[str]) -> str:
     return "estimated" if estimated else "none, flip angles taken as nominal"
 
 
-def history_keys(inputs: Any) -> dict[str, object]:
-    """Sidecar keys that tell what was found and done before estimation."""
+def history_keys(inputs: Any, noise_warning: str = "") -> dict[str, object]:
+    """Sidecar keys that tell what was found and done before estimation.
+
+    ``noise_warning`` is what the estimate added to it: how its residual contradicts the sidecar.
+    """
+    warning = inputs.noise_warning or noise_warning
     level = inputs.noise_level if isdefined(inputs.noise_level) else 0.0
     return {
         "NoiseStandardDeviation": float(f"{level:.6g}") if level > 0 else "n/a",
         "NoiseSource": inputs.noise_source or "n/a",
+        **({"NoiseWarning": warning} if warning else {}),
         "PreparationSteps": list(inputs.steps) if isdefined(inputs.steps) else [],
         **read_record(inputs.record),
     }

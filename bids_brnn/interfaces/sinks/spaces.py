@@ -91,7 +91,7 @@ class WriteSpace(Node):
             values = np.asanyarray(load(listed.parent / row["file"]).dataobj)
             keys = {
                 **method_keys(recipe, inputs.mask_source, decisions),
-                **history_keys(inputs),
+                **history_keys(inputs, row.get("noise_warning", "")),
                 **flag_keys(row["kind"]),
                 **about,
             }

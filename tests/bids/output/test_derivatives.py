@@ -46,8 +46,8 @@ M0S = QMT["m0s"].item
 
 KEYS = {
     "SkullStripped", "Units", "Description", "Model", "EstimationAlgorithm",
-    "EstimationReference", "Sources", "WeightsSHA256", "WeightsName", "ValidRange",
-    "InvalidFraction", "OutOfRangeFraction", "B1Source", "MagneticFieldStrength",
+    "EstimationReference", "Sources", "WeightsSHA256", "WeightsName", "TrainingLoss",
+    "ValidRange", "InvalidFraction", "OutOfRangeFraction", "B1Source", "MagneticFieldStrength",
 }  # fmt: skip
 
 
@@ -217,6 +217,21 @@ def test_every_map_has_the_same_keys(qmt, mrf):
         (qmt, M0S, "brnn"), (qmt, M0, "nlls"), (mrf, T1, "dict"), (mrf, MATCH, "dict"),
     ):  # fmt: skip
         assert set(map_sidecar(series, item, desc, Provenance(), counts)) == KEYS
+
+
+@pytest.mark.parametrize(
+    ("loss", "words", "doi"),
+    [
+        ({"name": "mse-crb"}, "neural network, trained with the squared error", "mrm.29206"),
+        ({"name": "bias-reduced"}, "bias-reduced neural network, trained", "2312.11468"),
+        ({}, "neural network", "2312.11468"),
+    ],
+)
+def test_the_algorithm_of_a_network_follows_its_loss(qmt, loss, words, doi):
+    sidecar = map_sidecar(qmt, M0S, "brnn", Provenance(loss=loss), count(np.ones(3), None))
+    assert sidecar["EstimationAlgorithm"].startswith(words)
+    assert sidecar["EstimationReference"].endswith(doi)
+    assert sidecar["TrainingLoss"] == (loss or "n/a")
 
 
 def test_every_source_is_a_file_of_a_linked_data_set(raw, recon, tmp_path):

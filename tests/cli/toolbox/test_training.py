@@ -144,7 +144,11 @@ def test_models_are_listed_and_shown(project, monkeypatch, capsys):
         (('model = "fisp"', 'model = "spgr"'), 'model = "spgr"'),
         (('pulses = "rfpulses.tsv"', ""), "exactly one of sidecar"),
         (('pulses = "rfpulses.tsv"', 'train = "mystery"'), "train must be one of"),
-        (("rank = 4", "ranks = 4"), "unknown key ranks"),
+        (("rank = 4", "ranks = 4"), 'did you mean "rank"?'),
+        (("rank = 4", "rank = 4\nfield_strength = 30000"), "is 30000; write one number from 0.01"),
+        (("rank = 4", "rank = 4\nmodel_options = { n_state = 9 }"), 'mean "n_states"?'),
+        (("[network]", "[network]\nwidht = 9"), "[network]: unknown key widht; "),
+        (("[surrogate]", "[surrogate]\nepochs = 9"), "[surrogate]: unknown key epochs; "),
         (('basis_from = "signals"', 'basis_from = "noise"'), "derivatives or signals"),
         (('prior = "prior.toml"', 'prior = "absent.toml"'), "cannot read the prior"),
         (('pulses = "rfpulses.tsv"', 'sidecar = "absent.json"'), "cannot read the sidecar"),
@@ -220,6 +224,30 @@ def test_a_sidecar_names_train_and_basis(project, tmp_path):
     assert experiment.spec.outputs == ("R1", "R2")
     assert experiment.spec.supplied == ("B1",)
     assert not experiment.training.conjugate
+
+
+def test_the_field_strength_of_a_network_is_that_of_its_tissue(project, tmp_path):
+    from bids_brnn.experiments.reading import build_experiment
+
+    shutil.copy(project / "rfpulses.tsv", tmp_path / "rfpulses.tsv")
+    shutil.copy(project / "prior.toml", tmp_path)
+
+    def field(said, **changes):
+        sidecar = {"BoundaryCondition": "thermal", "MagneticFieldStrength": said}
+        (tmp_path / "sub-01_MRF.json").write_text(json.dumps(sidecar))
+        recipe = {
+            "model": "fisp",
+            "sidecar": "sub-01_MRF.json",
+            "rank": 3,
+            "basis_from": "signals",
+        }
+        return build_experiment({**recipe, **changes}, tmp_path / "a.toml").field_strength
+
+    assert field(2.89) == 3.0  # of the prior that comes with the package
+    with pytest.raises(DataError, match=r"the prior describes tissue at 3 T, .* is 7 T; give"):
+        field(7)
+    assert field(7, field_strength=7) == 7
+    assert field(7, prior="prior.toml") == 7
 
 
 def test_a_model_of_another_train_is_not_evaluated(project, tmp_path, capsys):

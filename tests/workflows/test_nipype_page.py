@@ -1,0 +1,41 @@
+"""The code of docs/nipype.md runs as it stands."""
+
+from __future__ import annotations
+
+import re
+
+import nibabel
+import numpy as np
+import pytest
+
+THEIRS = ("my_step", "my_node")
+"""Nodes that a reader has to bring."""
+
+
+@pytest.fixture
+def blocks(request):
+    text = (request.config.rootpath / "docs" / "nipype.md").read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def test_every_block_runs_in_the_order_of_the_page(blocks, dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ds").symlink_to(dataset)
+    values = np.random.default_rng(1).random((3, 4, 1, 500)).astype(np.float32)
+    for part in ("real", "imag"):
+        nibabel.Nifti1Image(values, np.eye(4)).to_filename(f"{part}.nii.gz")
+    ours = [block for block in blocks if not any(name in block for name in THEIRS)]
+    assert len(ours) >= 3
+    space: dict[str, object] = {}
+    for block in ours:
+        exec(compile(block, "docs/nipype.md", "exec"), space)
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {
+        "dataset_description.json", ".bidsignore", "README.md", "descriptions.tsv",
+    }  # fmt: skip
+    assert (tmp_path / "network.json").is_file()
+    assert "sub_01_wf" in " ".join(space["workflow"].list_node_names())  # type: ignore[attr-defined]
+
+
+def test_blocks_of_others_at_least_compile(blocks):
+    for block in blocks:
+        compile(block, "docs/nipype.md", "exec")
