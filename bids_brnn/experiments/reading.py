@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from bids_brnn.bids.input.dataset import DESCRIPTION
+from bids_brnn.bids.input.folders import DESCRIPTION
 from bids_brnn.bids.input.inheritance import metadata_of
 from bids_brnn.bids.input.protocol import Said, Shared, find_table, read_train
 from bids_brnn.errors import DataError, ReadError

@@ -9,7 +9,8 @@ from typing import Any
 
 from bids_brnn.bids.grammar import FileName, parse_name, series_entities
 from bids_brnn.bids.input.acquisition import Companions
-from bids_brnn.bids.input.dataset import Dataset, natural
+from bids_brnn.bids.input.dataset import Dataset
+from bids_brnn.bids.input.folders import natural
 from bids_brnn.bids.input.inheritance import metadata_of
 from bids_brnn.bids.input.series import Series
 from bids_brnn.bids.safe import check_inside
