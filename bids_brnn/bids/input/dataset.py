@@ -93,7 +93,7 @@ def describe(root: Path, *, derivative: bool = False) -> dict[str, Any]:
     path = root / DESCRIPTION
     if not root.is_dir():
         raise InvalidBidsError(f"{root} is not a folder.")
-    check_meant(root)
+    check_meant(root, derivative=derivative)
     if not path.is_file():
         template = grammar()["bids"]["example_derivative" if derivative else "example_description"]
         raise InvalidBidsError(f"{path} is missing; write {template}")

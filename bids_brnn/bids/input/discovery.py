@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from bids_brnn.bids.grammar import default_filters, parse_name
 from bids_brnn.bids.input.acquisition import Acquisition, Discovery
-from bids_brnn.bids.input.companions import Surroundings, find_companions
+from bids_brnn.bids.input.companions import find_companions
 from bids_brnn.bids.input.database import open_layout
 from bids_brnn.bids.input.dataset import (
     RAW,
@@ -35,6 +35,7 @@ from bids_brnn.bids.input.series import (
     group_series,
     series_metadata,
 )
+from bids_brnn.bids.input.surroundings import Surroundings
 from bids_brnn.bids.safe import check_inside, check_present, number
 from bids_brnn.errors import (
     BidsBrnnError,
@@ -124,6 +125,8 @@ def find_acquisitions(
     datasets = [Dataset(RAW, root, description, layout, patterns)]
     patterns = ignored(chosen, ses, types)
     for name, folder in (derivatives or {}).items():
+        if name == RAW:
+            raise UsageError(f'"{RAW}" names {root} itself; call {folder} something else.')
         path = Path(folder).absolute()
         about = describe(path, derivative=True)
         datasets.append(Dataset(name, path, about, index(path, patterns), patterns))

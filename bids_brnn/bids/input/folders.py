@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bids_brnn.bids.grammar import grammar, is_label
-from bids_brnn.errors import UsageError
+from bids_brnn.bids.safe import read_json
+from bids_brnn.errors import BidsBrnnError, UsageError
 
 DESCRIPTION = "dataset_description.json"
 
@@ -26,7 +27,7 @@ def natural(label: str) -> list[tuple[int, int, str]]:
     ]
 
 
-def check_meant(root: Path) -> None:
+def check_meant(root: Path, *, derivative: bool) -> None:
     """Refuse a folder that is no data set where the one that was meant lies beside it.
 
     That is a folder of data sets (``derivatives``, or a project with ``rawdata``), a folder
@@ -37,20 +38,23 @@ def check_meant(root: Path) -> None:
     UsageError
         Naming the folders that are data sets.
     """
-    if list_labels(root, "sub-") and (root / DESCRIPTION).is_file():
+    described, has_participants = (root / DESCRIPTION).is_file(), bool(list_labels(root, "sub-"))
+    if described and has_participants:
         return
     if _is_freesurfer(root):
         near = [above for above in root.parents if (above / DESCRIPTION).is_file()]
-        found = near[:1] or _data_sets(root.parent)
+        found = near[:1] or _data_sets(root.parent, derivative=True)
         raise UsageError(
             f"{root} holds results of FreeSurfer, not a BIDS data set; give the derivative of "
             f"fMRIPrep, which holds its labels as dseg images{_listed(found, ': ')}."
         )
-    found = _data_sets(root)
+    if has_participants:
+        return
+    found = _data_sets(root, derivative=derivative)
     if found:
         raise UsageError(
-            f"{root} is not the data set itself but holds {_listed(found)}; give that folder"
-            f"{' or one of them' if len(found) > 1 else ''}."
+            f"{root} is not a data set with participants but holds {_listed(found)}; give "
+            f"{'one of them' if len(found) > 1 else 'that'} instead."
         )
     for above in root.parents:
         inside = root.relative_to(above).parts[0]
@@ -58,15 +62,23 @@ def check_meant(root: Path) -> None:
             raise UsageError(f"{root} is a folder inside a data set; give {above}.")
 
 
-def _data_sets(folder: Path) -> list[Path]:
-    """Data sets with participants, in ``folder`` or one level deeper."""
-    found: list[Path] = []
+def _data_sets(folder: Path, *, derivative: bool) -> list[Path]:
+    """Data sets with participants in ``folder`` or one level deeper, of the type if any is."""
+    found: dict[Path, bool] = {}
     for pattern in (f"*/{DESCRIPTION}", f"*/*/{DESCRIPTION}"):
         for file in sorted(folder.glob(pattern)):
             nested = any(other in file.parents for other in found)
             if not nested and list_labels(file.parent, "sub-"):
-                found.append(file.parent)
-    return found
+                found[file.parent] = _is_derivative(file)
+    return [path for path, is_one in found.items() if is_one == derivative] or list(found)
+
+
+def _is_derivative(description: Path) -> bool:
+    try:
+        content = read_json(description)
+    except BidsBrnnError:
+        return False
+    return content.get("DatasetType") == "derivative" or "GeneratedBy" in content
 
 
 def _is_freesurfer(folder: Path) -> bool:

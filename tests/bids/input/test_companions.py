@@ -286,3 +286,146 @@ def test_unknown_things_to_ignore(raw):
     raw.qmt()
     with pytest.raises(BidsBrnnError, match="--ignore b2map"):
         find_acquisitions(raw.root, ignore=["b2map"])
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "ses-1/anat/sub-01_ses-1_acq-a_part-real_QMT.nii.gz",
+        "sub-01/ses-1/anat/sub-01_ses-1_acq-a_part-real_QMT.nii.gz",
+        ["./sub-01/ses-1/anat/sub-01_ses-1_acq-a_part-imag_QMT.nii.gz"],
+        "/sub-01/ses-1/anat/sub-01_ses-1_acq-a_part-imag_QMT.nii.gz",
+        "anat/sub-01_ses-1_acq-a_part-real_QMT.nii.gz",
+        "ses-1\\anat\\sub-01_ses-1_acq-a_part-real_QMT.nii.gz",
+        "bids::sub-01/ses-1/anat/sub-01_ses-1_acq-a_part-phase_QMT.nii.gz",
+        "bids:raw:sub-01/ses-1/anat/sub-01_ses-1_acq-a_QMT.nii",
+        ["ses-1/func/sub-01_ses-1_bold.nii.gz", "ses-1/anat/sub-01_ses-1_acq-a_QMT.nii.gz"],
+    ],
+)
+def test_every_form_of_intended_for_is_understood(raw, target):
+    raw.qmt(session="1")
+    fmap = "sub-01/ses-1/fmap/sub-01_ses-1"
+    for acq in ("x", "y"):
+        raw.image(f"{fmap}_acq-{acq}_TB1map.nii.gz", ONES)
+    raw.json(f"{fmap}_acq-y_TB1map.json", {"IntendedFor": target})
+    assert series_of(raw).supplied["B1"].name == "sub-01_ses-1_acq-y_TB1map.nii.gz"
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["anat/sub-01_acq-b_QMT.nii.gz", ["bids:lost:sub-01/anat/sub-01_acq-a_QMT.nii.gz"],
+     "sub-02/anat/sub-02_acq-a_part-real_QMT.nii.gz", "func/sub-01_acq-a_part-real_QMT.nii.gz", 7],
+)  # fmt: skip
+def test_a_map_for_nothing_that_exists_is_named(raw, target):
+    raw.qmt()
+    raw.image("sub-01/fmap/sub-01_TB1map.nii.gz", ONES)
+    raw.json("sub-01/fmap/sub-01_TB1map.json", {"IntendedFor": target})
+    found = find_acquisitions(raw.root)
+    first = target[0] if isinstance(target, list) else target
+    assert (
+        f"sub-01_TB1map.nii.gz is not used: its IntendedFor names {first!r}, and no such file is "
+        'there. For sub-01_acq-a_QMT write "bids::sub-01/anat/sub-01_acq-a_part-imag_QMT.nii.gz" '
+        'or "anat/sub-01_acq-a_part-imag_QMT.nii.gz".'
+    ) in found.notes
+    assert found.acquisitions[0].supplied == {}
+
+
+def test_a_map_for_something_else_that_exists_is_not_worth_a_note(raw):
+    raw.qmt()
+    raw.text("sub-01/func/sub-01_bold.nii.gz", "")
+    raw.image("sub-01/fmap/sub-01_fieldmap.nii.gz", ONES)
+    for target in ("func/sub-01_bold.nii.gz", "bids::sub-01/func/sub-01_bold.nii.gz"):
+        raw.json("sub-01/fmap/sub-01_fieldmap.json", {"IntendedFor": target})
+        assert not any("fieldmap" in note for note in find_acquisitions(raw.root).notes)
+
+
+def test_a_map_for_another_source_or_in_another_space_is_not_used(raw, recon):
+    raw.qmt(B0FieldSource="second")
+    raw.image("sub-01/fmap/sub-01_fieldmap.nii.gz", ONES)
+    raw.json("sub-01/fmap/sub-01_fieldmap.json", {"B0FieldIdentifier": "first"})
+    recon.image("sub-01/fmap/sub-01_space-MNI152NLin6Asym_TB1map.nii.gz", ONES)
+    found = find_acquisitions(raw.root, derivatives={"recon": recon.root})
+    assert found.acquisitions[0].supplied == {}
+    assert any("is not the B0FieldSource of sub-01_acq-a_QMT (second)" in n for n in found.notes)
+    assert any("it lies in the space MNI152NLin6Asym" in note for note in found.notes)
+
+
+def test_mask_and_labels_are_of_the_session_that_a_filter_gives_the_t1w_image(raw, fmriprep):
+    raw.qmt(session="2")
+    for session in "12":
+        session_t1w(raw, session)
+        for name in ("desc-brain_mask", "desc-preproc_T1w", "desc-aseg_dseg", "label-GM_probseg"):
+            session_t1w(fmriprep, session, name)
+        transform = f"sub-01/ses-{session}/anat/sub-01_ses-{session}_from-T1w_to-X_xfm.h5"
+        fmriprep.text(transform, "")
+    for path in (fmriprep.root / "sub-01" / "anat").iterdir():
+        path.unlink()
+    options = {"derivatives": {"fmriprep": fmriprep.root}, "filters": {"t1w": {"session": "1"}}}
+    found = series_of(raw, **options).companions
+    used = [found.t1w, found.mask, found.dseg, *found.tissue_probabilities.values()]
+    used += found.transforms.values()
+    assert {path.parent for path in used} == {fmriprep.root / "sub-01/ses-1/anat"}
+    assert any(
+        "leaves no T1w image of its session; that of ses-1" in n for n in notes(raw, options)
+    )
+
+
+def notes(raw, options):
+    return find_acquisitions(raw.root, **options).notes
+
+
+def two_t1w(raw, fmriprep, sources):
+    raw.qmt()
+    for acq in ("fast", "mprage"):
+        raw.image(f"sub-01/anat/sub-01_acq-{acq}_T1w.nii.gz", ONES)
+    if sources is not None:
+        uris = [f"bids:raw:sub-01/anat/sub-01_acq-{acq}_T1w.nii.gz" for acq in sources]
+        for name in ("desc-brain_mask", "desc-preproc_T1w", "desc-aseg_dseg"):
+            fmriprep.json(f"sub-01/anat/sub-01_{name}.json", {"Sources": uris})
+    return {"derivatives": {"fmriprep": fmriprep.root}}
+
+
+@pytest.mark.parametrize("sources", [None, ("fast", "mprage")])
+def test_an_average_of_t1w_images_never_lends_its_mask_to_one_of_them(raw, fmriprep, sources):
+    options = two_t1w(raw, fmriprep, sources)
+    merged = series_of(raw, **options)
+    assert merged.t1w is not None
+    assert merged.t1w.name == "sub-01_desc-preproc_T1w.nii.gz"
+    assert merged.mask is not None
+    options["filters"] = {"t1w": {"acquisition": "mprage"}}
+    about = series_of(raw, **options).companions
+    assert about.t1w == raw.root / "sub-01/anat/sub-01_acq-mprage_T1w.nii.gz"
+    assert (about.mask, about.segmentations, about.transforms) == (None, {}, {})
+    (note,) = [note for note in notes(raw, options) if "not used" in note]
+    assert note.startswith("sub-01_acq-a_QMT: sub-01_desc-brain_mask.nii.gz and ")
+    assert "made from sub-01_acq-fast_T1w.nii.gz, sub-01_acq-mprage_T1w.nii.gz, not from" in note
+
+
+def test_a_mask_declared_to_be_made_from_the_chosen_t1w_image_is_used(raw, fmriprep):
+    options = two_t1w(raw, fmriprep, ["mprage"])
+    options["filters"] = {"t1w": {"acquisition": "mprage"}}
+    assert series_of(raw, **options).mask is not None
+    options["filters"] = {"t1w": {"acquisition": "fast"}}
+    assert series_of(raw, **options).mask is None
+
+
+def test_of_two_t1w_images_the_one_with_a_mask_is_used(raw, recon):
+    raw.qmt()
+    for run in "12":
+        raw.image(f"sub-01/anat/sub-01_run-{run}_T1w.nii.gz", ONES)
+    recon.image("sub-01/anat/sub-01_run-2_desc-brain_mask.nii.gz", ONES)
+    about = series_of(raw, derivatives={"recon": recon.root}).companions
+    assert about.t1w.name == "sub-01_run-2_T1w.nii.gz"
+    assert about.mask is not None
+
+
+def test_the_mask_of_another_run_is_never_used(raw, recon):
+    stem = raw.qmt()
+    for run in "12":
+        for part in ("real", "imag"):
+            raw.random(f"{stem}_run-{run}_part-{part}_QMT.nii.gz")
+    for part in ("real", "imag"):
+        (raw.root / f"{stem}_part-{part}_QMT.nii.gz").unlink()
+    recon.image(f"{stem}_run-1_desc-brain_mask.nii.gz", ONES)
+    found = find_acquisitions(raw.root, derivatives={"recon": recon.root}).acquisitions
+    assert [item.mask is not None for item in found] == [True, False]

@@ -57,9 +57,7 @@ def test_the_index_is_really_used(raw, database, monkeypatch):
 
 
 @pytest.mark.parametrize("seconds", [3600, -3600])
-def test_a_file_that_came_after_the_index_is_found_whatever_the_clock_says(
-    raw, database, seconds
-):
+def test_a_file_that_came_after_the_index_is_found_whatever_the_clock_says(raw, database, seconds):
     raw.qmt("01")
     age(database / FILE, seconds)
     (raw.root / "sub-01/anat/sub-01_acq-a_part-real_QMT.nii.gz").unlink()
