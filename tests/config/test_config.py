@@ -52,6 +52,8 @@ def test_keywords_win_over_the_file(tmp_path):
         ({"output_dir": "ds/sourcedata/bids_brnn"}, "Suggestion: .*ds/derivatives/bids_brnn"),
         ({"output_dir": "ds/derivatives"}, "lies in the data set"),
         ({"derivatives": {"recon": "out"}}, "Output folder .*out lies in the data set .*out"),
+        ({"output_spaces": ("A:den-2",)}, "write T1w or TEMPLATE"),
+        ({"output_spaces": ("A:res-a_b",)}, "no BIDS label"),
         ({"work_dir": "ds/work"}, "inside the data set"),
         ({"derivatives": {"recon": "prep"}, "work_dir": "prep/work"}, "inside the data set"),
         ({"derivatives": {"raw": "prep"}}, '"raw" is the name of BIDS_DIR itself; give -d NAME='),

@@ -116,4 +116,4 @@ def left_aside(root: Path, keep: Iterable[str]) -> str | None:
     if not found:
         return None
     more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-    return f"Not part of the raw data set, and not read: {', '.join(found[:5])}{more} in {root}."
+    return f"Not read as raw data: {', '.join(found[:5])}{more} in {root}."

@@ -1,8 +1,9 @@
 """On which image another one lies: on the series, or on which T1-weighted image.
 
 Labels such as ``run-1`` are counted for each kind of image by itself, so that a label which a
-mask shares with a series tells nothing alone. What sidecars declare comes first, then whether
-all labels agree, then the grid; in doubt an image goes with the T1w image.
+mask shares with a series tells nothing alone. The space that name or sidecar declare comes first,
+then whether all labels agree, then the grid, then the sources; in doubt an image goes with the T1w
+image.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from bids_brnn.bids.images import read_grid, same_grid
 from bids_brnn.bids.input.series import Series
 from bids_brnn.bids.input.surroundings import Image, Surroundings, images_of, labels, listed
 from bids_brnn.errors import BidsBrnnError, InvalidBidsError
+
+SOURCES = ("Sources", "RawSources")
+"""Keys that say what an image was made from; not where it lies."""
 
 
 def lies_on_series(
@@ -42,18 +46,22 @@ def lies_on_series(
     if t1w is None:
         return True
     name, own = _parsed(path), parse_name(series)
-    if name is not None:
-        if name.entities.get("space") == "T1w":
-            return False
-        said = declared(metadata)
-        if any(_same_series(other, own) for other in said):
-            return True
-        if any(other.suffix == "T1w" for other in said):
-            return False
-        others = [labels(other) for item in anatomies if (other := _parsed(item)) is not None]
-        if labels(name) and labels(name) == labels(own) and labels(name) not in others:
-            return True
-    return _on_grid_of(path, series) and not _on_grid_of(path, t1w)
+    if name is None:  # an atlas may be called anything
+        return _on_grid_of(path, series) and not _on_grid_of(path, t1w)
+    spaces = declared(metadata, "SpatialReference")
+    if name.entities.get("space") == "T1w" or any(other.suffix == "T1w" for other in spaces):
+        return False
+    others = [labels(other) for item in anatomies if (other := _parsed(item)) is not None]
+    own_name = labels(name) == labels(own) != {} and labels(name) not in others
+    if own_name or any(_same_series(other, own) for other in spaces):
+        return True
+    here, there = _on_grid_of(path, series), _on_grid_of(path, t1w)
+    if here != there:
+        return here
+    made_from = declared(metadata, *SOURCES)
+    return any(_same_series(other, own) for other in made_from) and not any(
+        other.suffix == "T1w" for other in made_from
+    )
 
 
 def could_be_of(image: Image, series: Series) -> bool:
@@ -64,15 +72,11 @@ def could_be_of(image: Image, series: Series) -> bool:
     )
 
 
-def declared(metadata: Mapping[str, Any]) -> list[FileName]:
-    """Names of the images that sidecars name as space, else as sources."""
-    for keys in (("SpatialReference",), ("Sources", "RawSources")):
-        texts = [text for key in keys for text in listed(metadata.get(key))]
-        names = [_parsed(Path(text.replace("\\", "/").rpartition(":")[2])) for text in texts]
-        found = [name for name in names if name is not None and "sub" in name.entities]
-        if found:
-            return found
-    return []
+def declared(metadata: Mapping[str, Any], *keys: str) -> list[FileName]:
+    """Names of the images of participants that these keys of a sidecar hold."""
+    texts = [text for key in keys for text in listed(metadata.get(key))]
+    names = [_parsed(Path(text.replace("\\", "/").rpartition(":")[2])) for text in texts]
+    return [name for name in names if name is not None and "sub" in name.entities]
 
 
 def _parsed(path: Path) -> FileName | None:
@@ -133,10 +137,13 @@ class Heads:
         is_t1w = image.name.suffix == "T1w"
         if is_t1w and image.dataset.is_raw:
             return frozenset([image.path.name])
-        said = declared(image.metadata(self._notes))
-        named = [other for other in self.images if other.name in said and other is not image]
-        if named:
-            return frozenset().union(*(self.origin(other) for other in named))
+        metadata = image.metadata(self._notes)
+        for keys in (("SpatialReference",), SOURCES):
+            said = declared(metadata, *keys)
+            named = [other for other in self.images if other.name in said]
+            named = [other for other in named if other.path != image.path]
+            if named:
+                return frozenset().union(*(self.origin(other) for other in named))
         if not is_t1w:
             for other in self.images:
                 if other.dataset is image.dataset and _alike(other, image):

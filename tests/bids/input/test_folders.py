@@ -42,10 +42,8 @@ def test_folders_left_aside_are_named_once(raw):
     raw.qmt("01")
     for folder in ("backup", "sub-01/extra", "code", "derivatives/x", "sub-01/func", ".hidden"):
         raw.text(f"{folder}/x.txt", "")
-    (note,) = [note for note in find_acquisitions(raw.root).notes if "Not part of" in note]
-    assert note == (
-        f"Not part of the raw data set, and not read: backup, sub-01/extra in {raw.root}."
-    )
+    (note,) = [note for note in find_acquisitions(raw.root).notes if "Not read as raw" in note]
+    assert note == (f"Not read as raw data: backup, sub-01/extra in {raw.root}.")
 
 
 def test_a_derivative_inside_the_data_set_is_read_when_it_is_given(raw):

@@ -162,3 +162,16 @@ def test_what_a_sidecar_declares_comes_before_names_and_grids(raw, fmriprep):
     series = series_of(raw, derivatives={"fmriprep": fmriprep.root})
     assert not follows_t1w(series, fmriprep.root / f"{anat}_desc-one_mask.nii.gz")
     assert follows_t1w(series, fmriprep.root / f"{anat}_desc-two_mask.nii.gz")
+
+
+def test_sources_tell_only_where_grids_do_not(raw, fmriprep):
+    stem = raw.qmt()
+    anat = "sub-01/anat/sub-01"
+    here = {"Sources": [f"bids:raw:{stem}_part-real_QMT.nii.gz"]}
+    there = {"Sources": [f"bids::{anat}_desc-preproc_T1w.nii.gz"]}
+    for name, grid, about in (("a", ONES, there), ("b", FINE, here), ("c", OTHER, here)):
+        fmriprep.image(f"{anat}_desc-{name}_mask.nii.gz", grid)
+        fmriprep.json(f"{anat}_desc-{name}_mask.json", about)
+    series = series_of(raw, derivatives={"fmriprep": fmriprep.root})
+    paths = [fmriprep.root / f"{anat}_desc-{name}_mask.nii.gz" for name in "abc"]
+    assert [follows_t1w(series, path) for path in paths] == [False, True, False]
