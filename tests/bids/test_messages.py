@@ -282,7 +282,8 @@ def test_the_keys_that_parts_must_share_are_all_that_are_used():
     text = "".join(path.read_text() for path in sources)
     found = {key for key, _ in re.findall(read, text) if key} | {*POINTERS.values()}
     assert len(found) > 8
-    assert found - {"Units"} <= set(USED_KEYS)
+    of_companions = {"Units", "SpatialReference"}
+    assert found - of_companions <= set(USED_KEYS)
 
 
 def test_two_files_for_one_part(raw):
