@@ -88,6 +88,22 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
+def decoded(content: bytes) -> str:
+    """Text in UTF-8, with or without the byte-order mark that Windows programs put before it.
+
+    Raises
+    ------
+    ValueError
+        If it is in another encoding, saying which where that is certain.
+    """
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content[:4]:
+        raise ValueError("it is in UTF-16 or UTF-32; save it as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start + 1} is not UTF-8; save it as UTF-8") from error
+
+
 def _sync(path: Path) -> None:
     """Ask the disk to keep what was written; folders too, where the system allows it."""
     handle = os.open(path, os.O_RDONLY)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import BidsBrnnError, DataError, ReadError, UsageError
+from bids_brnn.files import decoded
 
 if TYPE_CHECKING:
     from bids_brnn.bids.input.acquisition import Discovery
@@ -105,7 +106,7 @@ def read_filters(path: Path | None) -> Mapping[str, Any] | None:
     if path is None:
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(decoded(path.read_bytes()))
     except (OSError, ValueError, RecursionError) as error:
         raise ReadError(f"Cannot read the filter file {path}: {error}.") from error
     if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):

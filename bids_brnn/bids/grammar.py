@@ -87,7 +87,9 @@ def parse_name(path: Path | str) -> FileName:
     entities: dict[str, str] = {}
     for pair in pairs:
         key, dash, label = pair.partition("-")
-        if not dash or not is_label(key) or not is_label(label) or key in entities:
+        # fMRIPrep writes the cohort of a template into its label: to-MNIPediatricAsym+3.
+        plain = label.replace("+", "", 1) if key in ("space", "from", "to") else label
+        if not dash or not is_label(key) or not is_label(plain) or key in entities:
             raise InvalidBidsError(
                 f'{name}: "{pair}" is not a BIDS entity; write key-label with letters and '
                 "digits only, each key once."

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bids_brnn.errors import InvalidBidsError, ReadError
+from bids_brnn.files import decoded
 
 MAX_JSON_BYTES = 16 * 2**20
 _POINTERS = (b"/annex/objects/", b"version https://git-lfs")
@@ -33,7 +34,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raw = path.read_bytes()
         check_content(path, raw)
         content = json.loads(
-            raw.decode("utf-8"),
+            decoded(raw),
             parse_float=_finite,
             parse_constant=_finite,
         )
@@ -41,7 +42,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise unreadable(path, error) from error
     except RecursionError:
         _refuse(path, "it is nested too deeply")
-    except ValueError as error:  # also JSONDecodeError and UnicodeDecodeError
+    except ValueError as error:  # also JSONDecodeError
         _refuse(path, str(error))
     if not isinstance(content, dict):
         _refuse(path, f"it holds a {type(content).__name__}, not an object in braces")

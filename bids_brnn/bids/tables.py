@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bids_brnn.bids.safe import check_content, unreadable
 from bids_brnn.errors import DataError
-from bids_brnn.files import write_text
+from bids_brnn.files import decoded, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,11 +88,11 @@ def _text(path: Path) -> str:
             raise DataError(f"{path} is larger than {MAX_TABLE_BYTES >> 20} MB; is it a table?")
         content = path.read_bytes()
         check_content(path, content)
-        return content.decode("utf-8-sig")
+        return decoded(content)
     except OSError as error:
         raise unreadable(path, error) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not a tab-separated table in UTF-8: {error}.") from error
+    except ValueError as error:
+        raise DataError(f"{path} is not a tab-separated table: {error}.") from error
 
 
 def write_table(path: Path, table: pd.DataFrame, *, float_format: str = "%.9g") -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,17 +71,27 @@ def existing_folder(text: str) -> Path:
 
 
 def named_folder(text: str) -> tuple[str, Path]:
-    """``NAME=PATH``, or ``PATH`` whose folder gives the name."""
+    """``NAME=PATH``, or ``PATH`` whose folder gives the name, as far as a BIDS URI can hold it."""
+    name, path = _named(text)
+    folder = existing_folder(path)
+    if name is None:
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "_", folder.absolute().name).strip("_.-")
+    return name, folder
+
+
+def _named(text: str) -> tuple[str | None, str]:
+    """Name and path; a ``=`` behind a slash, or in a path that exists, is part of the path."""
     name, found, path = text.partition("=")
-    folder = existing_folder(path if found else text)
-    return (name if found else folder.absolute().name), folder
+    if not found or "/" in name or Path(text).exists():
+        return None, text
+    return name, path
 
 
 def named_file(text: str) -> tuple[str, Path]:
     """``NAME=FILE``, or ``FILE`` whose letters and digits give the name."""
-    name, found, path = text.partition("=")
-    file = existing_file(path if found else text)
-    if not found:
+    name, path = _named(text)
+    file = existing_file(path)
+    if name is None:
         stem = file.name.removesuffix(".gz").removesuffix(".nii")
         name = "".join(letter for letter in stem if letter.isascii() and letter.isalnum())
     return name, file

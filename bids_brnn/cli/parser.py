@@ -12,6 +12,7 @@ from bids_brnn import __version__
 from bids_brnn.cli import options
 from bids_brnn.config.options import Option, options_of
 from bids_brnn.config.run_config import MOST_THREADS, RunConfig
+from bids_brnn.errors import UsageError
 
 _GROUPS = {
     "selection": "what is processed",
@@ -100,7 +101,21 @@ def _spellings(flags: Iterable[str]) -> list[str]:
 
 
 def _value(item: Option, given: Any) -> Any:
+    """What an option is set to.
+
+    Raises
+    ------
+    UsageError
+        If a name is given twice.
+    """
     if item.kind == "table":
+        names = [name for name, _ in given]
+        for name, path in given:
+            if names.count(name) > 1:
+                raise UsageError(
+                    f'{item.flags[-1]}: "{name}" is given {names.count(name)} times; give each '
+                    f"a name of its own: NAME={path}."
+                )
         return dict(given)
     return item.bare if given == [] else given
 

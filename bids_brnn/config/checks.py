@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from bids_brnn.config.options import Option, options_of
 from bids_brnn.errors import EXIT_UNKNOWN_LEVEL, UsageError
+from bids_brnn.spaces import parse_space
 
 if TYPE_CHECKING:
     from bids_brnn.config.run_config import RunConfig
 
-_RESOLUTION = ":res-"
+RESERVED = "raw"
+"""Name of the input data set in BIDS URIs."""
+_DATA_SET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def check(config: RunConfig) -> None:
@@ -29,8 +33,13 @@ def check(config: RunConfig) -> None:
             if item.least is not None and value < item.least:
                 raise UsageError(f"{item.name} is {value}; it must be at least {item.least}.")
     for name in config.output_spaces:
-        for part in name.split(_RESOLUTION, 1):
-            _check_label("space", part)
+        try:
+            parse_space(name)
+        except ValueError as error:
+            raise UsageError(
+                f'output_spaces holds "{name}": {error}; write T1w or '
+                "TEMPLATE[:cohort-LABEL][:res-LABEL]."
+            ) from error
     for name in config.atlas:
         if not _is_label(name):
             raise UsageError(
@@ -43,6 +52,7 @@ def check(config: RunConfig) -> None:
         )
     if config.reports_only and config.boilerplate_only:
         raise UsageError("--reports-only and --boilerplate-only exclude each other.")
+    _check_derivatives(config)
     _check_folders(config)
 
 
@@ -88,8 +98,39 @@ def _check_folders(config: RunConfig) -> None:
         raise UsageError(f"Output folder is the input folder. {suggestion}")
     if source.is_relative_to(target):
         raise UsageError(f"Output folder {config.output_dir} holds the input folder. {suggestion}")
-    if config.work_dir.resolve().is_relative_to(source):
-        raise UsageError(
-            f"Work folder {config.work_dir} lies inside the data set {config.bids_dir}. "
-            "Choose another one with -w."
-        )
+    work = config.work_dir.resolve()
+    for folder in (config.bids_dir, *config.derivatives.values()):
+        given = folder.resolve()
+        if given != source and source.is_relative_to(given):
+            continue  # no data set, but a folder of them; refused where it is read
+        allowed = given / "derivatives"
+        if target.is_relative_to(given) and (
+            target == allowed or not target.is_relative_to(allowed)
+        ):
+            raise UsageError(
+                f"Output folder {config.output_dir} lies in the data set {folder}, whose files "
+                f"it would mix with; choose one outside, or below derivatives. {suggestion}"
+            )
+        if work.is_relative_to(given):
+            raise UsageError(
+                f"Work folder {config.work_dir} lies inside the data set {folder}. "
+                "Choose another one with -w."
+            )
+
+
+def _check_derivatives(config: RunConfig) -> None:
+    for name, folder in config.derivatives.items():
+        give = f"give -d NAME={folder} with another NAME"
+        if name == RESERVED:
+            raise UsageError(
+                f'--derivatives: "{RESERVED}" is the name of BIDS_DIR itself; {give}.'
+            )
+        if not _DATA_SET_NAME.fullmatch(name):
+            raise UsageError(
+                f'--derivatives: "{name}" cannot name a data set in a BIDS URI; {give}: '
+                "letters, digits, - and _ only."
+            )
+        if folder.resolve() == config.bids_dir.resolve():
+            raise UsageError(
+                f"--derivatives: {folder} is BIDS_DIR itself, not a derivative of it."
+            )

@@ -12,7 +12,7 @@ import tomli_w
 
 from bids_brnn.config.options import Option, options_of
 from bids_brnn.errors import ReadError, UsageError
-from bids_brnn.files import write_text
+from bids_brnn.files import decoded, write_text
 
 RUN_TABLE = "bids_brnn"
 """Table of the TOML file that holds the options."""
@@ -65,8 +65,8 @@ def read_options(path: Path, known: Sequence[Option]) -> dict[str, Any]:
         Naming the option that is unknown or has the wrong type.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        content = tomllib.loads(decoded(path.read_bytes()))
+    except (OSError, ValueError) as error:
         raise ReadError(f"Cannot read the configuration {path}: {error}.") from error
     table = content.get(RUN_TABLE)
     if not isinstance(table, dict) or set(content) != {RUN_TABLE}:

@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 
-from bids_brnn.bids.input.dataset import DESCRIPTION
 from bids_brnn.bids.input.declared import number
+from bids_brnn.bids.input.folders import DESCRIPTION
 from bids_brnn.bids.input.inheritance import metadata_of
 from bids_brnn.bids.input.protocol import Said, Shared, find_table, read_train
 from bids_brnn.errors import DataError, ReadError, unknown_names
 from bids_brnn.experiments.experiment import Experiment, Portion
 from bids_brnn.experiments.inputs import read_sequence, read_subspace
+from bids_brnn.files import decoded
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.priors import Prior
@@ -71,8 +72,8 @@ def read_experiment(path: Path) -> Experiment:
         Naming the key that is unknown, missing or wrong.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        content = tomllib.loads(decoded(path.read_bytes()))
+    except (OSError, ValueError) as error:
         raise ReadError(f"cannot read the training configuration {path}: {error}") from error
     return build_experiment(content, path)
 
@@ -247,8 +248,8 @@ def _prior(
         return entry.make_prior(parameters)
     table = path.parent / str(chosen)
     try:
-        text = table.read_text(encoding="utf-8")
-    except OSError as error:
+        text = decoded(table.read_bytes())
+    except (OSError, ValueError) as error:
         raise ReadError(f"cannot read the prior {table}: {error}") from error
     return Prior.from_toml(text, parameters)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_brnn.bids.grammar import grammar
-from bids_brnn.bids.input.dataset import DESCRIPTION
+from bids_brnn.bids.input.folders import DESCRIPTION
 from bids_brnn.bids.output.derivatives import json_bytes
 from bids_brnn.files import write_bytes
 

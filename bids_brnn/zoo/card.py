@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_brnn.errors import DataError, ReadError
+from bids_brnn.files import decoded
 from bids_brnn.parameters import MapItem, Parameter, ParameterSet
 
 CARD_FORMAT = 1
@@ -97,7 +98,7 @@ class ModelCard:
             If the file is absent, not a card, or of another format.
         """
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(decoded(path.read_bytes()))
         except (OSError, ValueError) as error:
             raise ReadError(f"cannot read the model card {path}: {error}") from error
         known = {item.name for item in fields(cls)}

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import bids_brnn
 from bids_brnn.bids import find_acquisitions, read_coefficients
+from bids_brnn.bids.input.protocol import POINTERS
+from bids_brnn.bids.input.series import USED_KEYS
 from bids_brnn.bids.output.dataset_files import earlier_version, write_dataset_files
 from bids_brnn.errors import BidsBrnnError
 
@@ -261,6 +265,27 @@ def test_parts_that_contradict_each_other(raw):
     stem = raw.qmt()
     raw.json(f"{stem}_part-imag_QMT.json", {"MagneticFieldStrength": 7})
     refused(65, "MagneticFieldStrength differs between the parts", bids_dir=raw.root)
+
+
+def test_parts_may_differ_in_keys_that_are_not_used(raw):
+    stem = raw.qmt(EchoTime=0.002)
+    for part in ("real", "imag"):
+        raw.json(f"{stem}_part-{part}_QMT.json", {"ImageType": ["ORIGINAL", part]})
+    (series,) = find_acquisitions(raw.root).acquisitions
+    assert series.metadata["EchoTime"] == 0.002
+    assert "ImageType" not in series.metadata
+
+
+def test_the_keys_that_parts_must_share_are_all_that_are_used():
+    read = r'(?:metadata(?:\.get\(|, |\[)|_number\()"([A-Z]\w+)"|POINTERS = (\{.*\})'
+    sources = [*Path(bids_brnn.__file__).parent.glob("bids/input/*.py")]
+    sources += Path(bids_brnn.__file__).parent.glob("workflows/*.py")
+    sources += Path(bids_brnn.__file__).parent.glob("bids/output/sidecars.py")
+    text = "".join(path.read_text() for path in sources)
+    found = {key for key, _ in re.findall(read, text) if key} | {*POINTERS.values()}
+    assert len(found) > 8
+    of_companions = {"Units", "SpatialReference"}
+    assert found - of_companions <= set(USED_KEYS)
 
 
 def test_two_files_for_one_part(raw):

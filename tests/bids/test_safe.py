@@ -15,6 +15,19 @@ def test_an_object_is_read(tmp_path):
     assert read_json(path) == {"a": [1, 2.5, None, "\u00b5s"], "b": {"c": True}}
 
 
+def test_a_byte_order_mark_is_read_over_and_other_encodings_are_named(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text('{"a": 1}', encoding="utf-8-sig")
+    assert read_json(path) == {"a": 1}
+    for encoding in ("utf-16", "utf-16-le", "utf-32-be"):
+        path.write_text('{"a": 1}', encoding=encoding)
+        with pytest.raises(InvalidBidsError, match="in UTF-16 or UTF-32; save it as UTF-8"):
+            read_json(path)
+    path.write_text('{"a": "\u00b5"}', encoding="latin-1")
+    with pytest.raises(InvalidBidsError, match="byte 8 is not UTF-8; save it as UTF-8"):
+        read_json(path)
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"[]", b'"x"', b"1", b'{"a": Infinity}', b'{"a": -1e999}', b"\xff{}",

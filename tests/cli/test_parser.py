@@ -79,6 +79,32 @@ def test_derivatives_take_a_name_or_that_of_their_folder(base, tmp_path):
     assert config.derivatives == {"recon": tmp_path, "fmriprep": tmp_path / "fmriprep"}
 
 
+def test_a_folder_gives_a_name_that_a_uri_can_hold(base, tmp_path):
+    odd = [tmp_path / name for name in ("my prep", "größe", "a=b")]
+    for folder in odd:
+        folder.mkdir()
+    config = parse([*base, "-d", *map(str, odd)])
+    assert list(config.derivatives.values()) == odd
+    assert list(config.derivatives) == ["my_prep", "gr_e", "a_b"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-d", "x={0}", "x={1}"], 'derivatives: "x" is given 2 times; give each a name of its'),
+        (["-d", "raw={0}"], '"raw" is the name of BIDS_DIR itself'),
+        (["-d", "f MRI={0}"], '"f MRI" cannot name a data set'),
+        (["-d", "={0}"], '"" cannot name a data set'),
+    ],
+)
+def test_names_of_derivatives_are_checked(base, tmp_path, words, message):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    folders = [tmp_path / name for name in "ab"]
+    with pytest.raises(UsageError, match=message):
+        parse([*base, *(word.format(*folders) for word in words)])
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

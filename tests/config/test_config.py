@@ -21,7 +21,7 @@ def test_the_file_gives_the_same_value_back(tmp_path):
     before = config(
         tmp_path,
         participant_label=("01", "B2"),
-        derivatives={'odd "name" \\ é': tmp_path / "a\nb"},
+        derivatives={"odd": tmp_path / 'odd "name" \\ é' / "a\nb"},
         mask=tmp_path / "m.nii",
         ignore=("t1w",),
         nprocs=4,
@@ -47,7 +47,19 @@ def test_keywords_win_over_the_file(tmp_path):
     [
         ({"output_dir": "ds"}, "Suggestion: .*ds/derivatives/bids_brnn"),
         ({"output_dir": "."}, "holds the input folder"),
+        ({"output_dir": "ds/out"}, "Output folder .*ds/out lies in the data set"),
+        ({"output_dir": "ds/sub-01/derivatives/x"}, "lies in the data set"),
+        ({"output_dir": "ds/sourcedata/bids_brnn"}, "Suggestion: .*ds/derivatives/bids_brnn"),
+        ({"output_dir": "ds/derivatives"}, "lies in the data set"),
+        ({"derivatives": {"recon": "out"}}, "Output folder .*out lies in the data set .*out"),
+        ({"output_spaces": ("A:den-2",)}, "write T1w or TEMPLATE"),
+        ({"output_spaces": ("A:res-a_b",)}, "no BIDS label"),
         ({"work_dir": "ds/work"}, "inside the data set"),
+        ({"derivatives": {"recon": "prep"}, "work_dir": "prep/work"}, "inside the data set"),
+        ({"derivatives": {"raw": "prep"}}, '"raw" is the name of BIDS_DIR itself; give -d NAME='),
+        ({"derivatives": {"f MRI": "prep"}}, '"f MRI" cannot name a data set in a BIDS URI'),
+        ({"derivatives": {"a:b": "prep"}}, "cannot name a data set"),
+        ({"derivatives": {"recon": "ds"}}, "is BIDS_DIR itself"),
         ({"reference": "best"}, "reference is .best.; use one of"),
         ({"ignore": ("sleep",)}, "ignore holds"),
         ({"participant_label": ("../x",)}, "no BIDS label"),
@@ -60,12 +72,34 @@ def test_keywords_win_over_the_file(tmp_path):
 )
 def test_an_impossible_value_is_refused(tmp_path, changes, words):
     changes = {
-        name: tmp_path / value if name.endswith("_dir") else value
+        name: tmp_path / value
+        if name.endswith("_dir")
+        else {key: tmp_path / item for key, item in value.items()}
+        if name == "derivatives"
+        else value
         for name, value in changes.items()
     }
     with pytest.raises(UsageError, match=words) as refusal:
         config(tmp_path, **changes)
     assert refusal.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "output", ["ds/derivatives/x", "ds/derivatives/deep/x", "prep/derivatives/x"]
+)
+def test_outputs_may_lie_below_derivatives(tmp_path, output):
+    derivatives = {"prep": tmp_path / "prep", "inner": tmp_path / "ds" / "derivatives" / "inner"}
+    config(tmp_path, output_dir=tmp_path / output, derivatives=derivatives)
+
+
+def test_a_bom_before_a_configuration_is_read_over(tmp_path):
+    config(tmp_path).to_file(tmp_path / "run.toml")
+    text = (tmp_path / "run.toml").read_text()
+    (tmp_path / "run.toml").write_bytes(text.encode("utf-8-sig"))
+    assert RunConfig.from_file(tmp_path / "run.toml") == config(tmp_path)
+    (tmp_path / "run.toml").write_bytes(text.encode("utf-16"))
+    with pytest.raises(ReadError, match="UTF-16 or UTF-32; save it as UTF-8"):
+        RunConfig.from_file(tmp_path / "run.toml")
 
 
 def test_an_unknown_level_has_the_code_of_bids_apps(tmp_path):

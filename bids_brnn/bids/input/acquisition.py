@@ -40,6 +40,8 @@ class Companions:
     """From T1w to a template, by the name of the template."""
     templates: Mapping[str, Path] = field(default_factory=dict)
     """An image on the grid of a template, by its name; not for every transform there is one."""
+    anatomies: Sequence[Path] = ()
+    """All T1w images of the participant, whether used or not; see ``placement``."""
     session: str | None = None
     """The other session that T1w image, mask, labels and transforms come from; None where they
     are of the session of the series, or of the participant as a whole."""

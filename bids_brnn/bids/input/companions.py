@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bids_brnn.bids.grammar import FileName, parse_name, series_entities
+from bids_brnn.bids.grammar import parse_name
 from bids_brnn.bids.input.acquisition import Companions
-from bids_brnn.bids.input.dataset import Dataset, natural
-from bids_brnn.bids.input.inheritance import metadata_of
+from bids_brnn.bids.input.field_maps import find_field
+from bids_brnn.bids.input.folders import natural
+from bids_brnn.bids.input.placement import Heads, could_be_of, lies_on_series
 from bids_brnn.bids.input.series import Series
-from bids_brnn.bids.safe import check_inside
-from bids_brnn.errors import DataError, InvalidBidsError
+from bids_brnn.bids.input.surroundings import (
+    NATIVE,
+    Image,
+    Surroundings,
+    images_of,
+    labels,
+    nearby,
+)
 from bids_brnn.parameters import FIELD_MAPS
+from bids_brnn.spaces import space_of
 
 _SEGMENTATION_ORDER = ("aparcaseg", "aseg", "tissue")
-
-
-@dataclass(frozen=True, eq=False)
-class Surroundings:
-    """Where companions of a series are looked for."""
-
-    datasets: Sequence[Dataset]
-    """The raw data set first."""
-    filters: Mapping[str, Mapping[str, Any]]
-    links: Mapping[str, Path]
-    skip: frozenset[str]
-    """Keys of ``--ignore``: ``b1map``, ``b0map``, ``t1w``, ``mask``, ``dseg``."""
-    allowed: Sequence[Path]
-    """Folders outside of the data sets that links may lead to."""
-    notes: list[str]
-    """Decisions and warnings; grows."""
+_IMAGES = (".nii", ".nii.gz")
 
 
 def find_companions(series: Series, around: Surroundings) -> Companions:
@@ -47,253 +39,209 @@ def find_companions(series: Series, around: Surroundings) -> Companions:
     for parameter, kind in FIELD_MAPS.items():
         if kind.key in around.skip:
             continue
-        path = _field(series, around, kind.key, kind.words)
+        path = find_field(series, around, kind.key, kind.words)
         if path is not None:
             supplied[parameter] = path
-    elsewhere = _session_of_anatomy(series, around)
-    segmentations = _segmentations(series, around, elsewhere)
+    heads = Heads(series, around)
+    elsewhere = _session_of_anatomy(series, around, heads)
+    chosen = _T1w(series, around, heads, elsewhere)
+    masks = [] if "mask" in around.skip else chosen.going_with(around.filters["mask"])
+    segmentations: dict[str, Path] = {}
+    for image in [] if "dseg" in around.skip else chosen.going_with(around.filters["dseg"]):
+        entities = image.name.entities
+        label = entities.get("seg") or entities.get("desc") or "tissue"
+        segmentations.setdefault(label, image.path)
     default = next((k for k in _SEGMENTATION_ORDER if k in segmentations), None)
     default = default or next(iter(segmentations), None)
+    shares: dict[str, Path] = {}
+    for image in chosen.going_with({"suffix": "probseg", "extension": list(_IMAGES)}):
+        if "label" in image.name.entities:
+            shares.setdefault(image.name.entities["label"], image.path)
+    chosen.say_refused()
+    if masks:
+        _note_ties(series, masks, chosen.rank, around)
     return Companions(
         supplied=supplied,
-        mask=_best(series, around, "mask", elsewhere),
-        t1w=_best(series, around, "t1w", elsewhere),
+        mask=masks[0].path if masks else None,
+        t1w=chosen.path,
         dseg=segmentations[default] if default else None,
         segmentations=segmentations,
-        tissue_probabilities=_labelled(series, around, "probseg", "label", elsewhere),
-        transforms=_transforms(series, around, elsewhere),
+        tissue_probabilities=shares,
+        transforms=chosen.transforms(),
         templates=_templates(series, around, elsewhere),
         session=elsewhere,
+        anatomies=tuple(image.path for image in heads.images),
     )
 
 
-def _session_of_anatomy(series: Series, around: Surroundings) -> str | None:
+def _session_of_anatomy(series: Series, around: Surroundings, heads: Heads) -> str | None:
     """Label of another session that the anatomy is taken from; None where there is no need.
 
     Only where neither the session of the series nor the participant as a whole has a T1w image.
     Then T1w image, mask, labels and transforms come from one session: the last before that of the
     series, else the first after it, in natural order; sessions of a derivative before raw ones.
     """
-    if "t1w" in around.skip or _t1w_images(series, around, None):
+    filters = around.filters["t1w"]
+    if "t1w" in around.skip or _native(nearby(series, around, filters)):
         return None
-    own = parse_name(series.files[0]).entities
-    everywhere = _all_candidates(series, around, around.filters["t1w"])
-    found = [item for item in everywhere if _fits(series, around, item[2])]
-    found = [item for item in found if not item[0].is_raw] or found
-    labels = sorted({name.entities.get("ses", "") for _, _, name in found}, key=natural)
-    before = [label for label in labels if natural(label) < natural(own.get("ses", ""))]
-    if not labels:
+    own = parse_name(series.files[0]).entities.get("ses", "")
+    found = _native(images_of(series, around, filters))
+    found = [image for image in found if not image.dataset.is_raw] or found
+    sessions = sorted({image.session or "" for image in found}, key=natural)
+    before = [label for label in sessions if natural(label) < natural(own)]
+    if not sessions:
         return None
-    choice = before[-1] if before else labels[0]
+    choice = before[-1] if before else sessions[0]
+    filtered = any(image.session in (None, own) for image in heads.images)
+    reason = "--bids-filter-file leaves no" if filtered else "its session has no"
+    where = " of its session" if filtered else ""
     around.notes.append(
-        f"{series.name}: its session has no T1w image; that of ses-{choice} is used, with the "
+        f"{series.name}: {reason} T1w image{where}; that of ses-{choice} is used, with the "
         "mask and labels that belong to it."
     )
     return choice
 
 
-def _t1w_images(
-    series: Series, around: Surroundings, elsewhere: str | None
-) -> list[tuple[Dataset, Path, FileName]]:
-    found = _candidates(series, around, around.filters["t1w"], elsewhere)
-    return [item for item in found if _fits(series, around, item[2])]
+def _native(found: Sequence[Image]) -> list[Image]:
+    return [image for image in found if image.is_native]
 
 
-def _candidates(
+def _note_ties(
     series: Series,
+    ranked: Sequence[Image],
+    rank: Callable[[Image], tuple[Any, ...]],
     around: Surroundings,
-    filters: Mapping[str, Any],
-    elsewhere: str | None = None,
-) -> list[tuple[Dataset, Path, FileName]]:
-    """Files of the same participant, and of the same session, of none, or of ``elsewhere``."""
-    wanted = {None, parse_name(series.files[0]).entities.get("ses"), elsewhere}
-    return [
-        item
-        for item in _all_candidates(series, around, filters)
-        if item[2].entities.get("ses") in wanted
-    ]
-
-
-def _all_candidates(
-    series: Series, around: Surroundings, filters: Mapping[str, Any]
-) -> list[tuple[Dataset, Path, FileName]]:
-    """Files of the same participant."""
-    own = parse_name(series.files[0]).entities
-    found = []
-    for dataset in around.datasets:
-        for path in dataset.query(filters, own["sub"]):
-            try:
-                name = parse_name(path)
-                check_inside(path, dataset.root, around.allowed)
-            except InvalidBidsError as error:
-                around.notes.append(f"Not used: {error}")
-                continue
-            found.append((dataset, path, name))
-    return found
-
-
-def _field(series: Series, around: Surroundings, key: str, words: str) -> Path | None:
-    """IntendedFor naming the series, else B0FieldSource, else the only one of the session."""
-    found = _candidates(series, around, around.filters[key])
-    read = {path: metadata_of(path, dataset.root) for dataset, path, _ in found}
-    intended = [
-        path
-        for dataset, path, _ in found
-        if _is_intended(read[path].get("IntendedFor"), series, dataset, around.links)
-    ]
-    source = metadata_of(series.files[0], series.dataset.root).get("B0FieldSource")
-    if not intended and source is not None:
-        wanted = set(_listed(source))
-        intended = [
-            p for _, p, _ in found if wanted & set(_listed(read[p].get("B0FieldIdentifier")))
-        ]
-    unbound = [path for _, path, _ in found if not _listed(read[path].get("IntendedFor"))]
-    session = parse_name(series.files[0]).entities.get("ses")
-    nearer = [path for path in unbound if parse_name(path).entities.get("ses") == session]
-    choice = intended or nearer or unbound
-    if len(choice) > 1:
-        names = ", ".join(path.name for path in choice)
-        raise DataError(
-            f"Two {words} maps for {series.name}: {names}. Name the series in IntendedFor of one, "
-            "or filter with --bids-filter-file."
-        )
-    return choice[0] if choice else None
-
-
-def _listed(value: object) -> list[str]:
-    items = value if isinstance(value, list) else [value]
-    return [item for item in items if isinstance(item, str)]
-
-
-def _is_intended(
-    value: object, series: Series, dataset: Dataset, links: Mapping[str, Path]
-) -> bool:
-    """Whether ``IntendedFor`` names a file of the series, in whichever data set it lies."""
-    subject = parse_name(series.files[0]).entities["sub"]
-    wanted = {path.relative_to(series.dataset.root) for path in series.files}
-    for text in _listed(value):
-        if text.startswith("bids:"):
-            name, _, relative = text.removeprefix("bids:").partition(":")
-            known = not name or name in dataset.linked(links)
-        else:  # deprecated form: relative to the folder of the participant
-            relative, known = f"sub-{subject}/{text}", True
-        if known and Path(relative) in wanted:
-            return True
-    return False
-
-
-def _best(series: Series, around: Surroundings, key: str, elsewhere: str | None) -> Path | None:
-    """The mask or T1w that fits best; derivatives before raw data."""
-    if key in around.skip:
-        return None
-    found = [
-        (dataset, path, name)
-        for dataset, path, name in _candidates(series, around, around.filters[key], elsewhere)
-        if _fits(series, around, name)
-    ]
-    if not found:
-        return None
-    ranked = sorted(found, key=_rank(series))
-    first = ranked[0]
-    tied = [
-        path.name
-        for d, path, n in ranked
-        if _rank(series)((d, path, n))[:-1] == _rank(series)(first)[:-1]
-    ]
+) -> None:
+    """Name images that only their names rank behind the one that is used."""
+    tied = [item.path.name for item in ranked if rank(item)[:-1] == rank(ranked[0])[:-1]]
     if len(tied) > 1:
-        around.notes.append(f"{series.name}: {first[1].name} is used, {', '.join(tied[1:])} not.")
-    return first[1]
+        around.notes.append(f"{series.name}: {tied[0]} is used, {', '.join(tied[1:])} not.")
 
 
-def _fits(series: Series, around: Surroundings, name: FileName) -> bool:
-    """No template space, and made for this series or for a T1w image, not for another series."""
-    if name.entities.get("space") not in (None, "T1w", "orig"):
-        return False
-    if name.suffix == "T1w" or "acq" not in name.entities:
-        return True
-    anatomical = _all_candidates(series, around, around.filters["t1w"])
-    labels = {other.entities.get("acq") for _, _, other in anatomical}
-    own = parse_name(series.files[0]).entities
-    return name.entities["acq"] in labels | {own.get("acq")}
+class _T1w:
+    """The T1w image of a series, and what goes with the two."""
 
+    def __init__(
+        self, series: Series, around: Surroundings, heads: Heads, elsewhere: str | None
+    ) -> None:
+        self._series, self._around, self._heads = series, around, heads
+        self._elsewhere = elsewhere
+        self._own = parse_name(series.files[0]).entities.get("ses")
+        self._refused: dict[str, frozenset[str]] = {}
+        self._image = None if "t1w" in around.skip else self._choose()
 
-def _rank(series: Series) -> Callable[[tuple[Dataset, Path, FileName]], tuple[Any, ...]]:
-    """Of this very series; not of another session; derivative; same session; preprocessed; name.
+    @property
+    def path(self) -> Path | None:
+        """The T1w image, or None."""
+        return self._image.path if self._image else None
 
-    A derivative of the participant as a whole comes before a raw image of the session: its mask
-    and labels lie on its own T1w image.
-    """
-    own = parse_name(series.files[0]).entities
+    def _nearby(self, filters: Mapping[str, Any]) -> list[Image]:
+        return nearby(self._series, self._around, filters, self._elsewhere)
 
-    def rank(item: tuple[Dataset, Path, FileName]) -> tuple[Any, ...]:
-        dataset, path, name = item
-        keys = [k for k in series_entities() if k not in ("sub", "ses")]
-        same = any(k in own for k in keys) and all(
-            name.entities.get(k) == own.get(k) for k in keys
-        )
+    def _choose(self) -> Image | None:
+        masks = _native(self._nearby(self._around.filters["mask"]))
+
+        def rank(image: Image) -> tuple[Any, ...]:
+            *first, name = self._order(image)
+            return *first, not any(self._heads.belong(mask, image) for mask in masks), name
+
+        ranked = sorted(_native(self._nearby(self._around.filters["t1w"])), key=rank)
+        if ranked:
+            _note_ties(self._series, ranked, rank, self._around)
+        return ranked[0] if ranked else None
+
+    def _order(self, image: Image) -> tuple[Any, ...]:
+        """Not of another session; derivative; same session; preprocessed; name.
+
+        A derivative of the participant as a whole comes before a raw image of the session: its
+        mask and labels lie on its own T1w image.
+        """
         return (
-            not same,
-            name.entities.get("ses") not in (None, own.get("ses")),
-            dataset.is_raw,
-            name.entities.get("ses") != own.get("ses"),
-            name.entities.get("desc") != "preproc",
-            "space" in name.entities,
-            path.name,
+            image.session not in (None, self._own),
+            image.dataset.is_raw,
+            image.session != self._own,
+            image.name.entities.get("desc") != "preproc",
+            "space" in image.name.entities,
+            image.path.name,
         )
 
-    return rank
+    def rank(self, image: Image) -> tuple[Any, ...]:
+        """Of this very series first."""
+        return not (self._on_series(image) and could_be_of(image, self._series)), *self._order(
+            image
+        )
 
+    def _on_series(self, image: Image) -> bool:
+        if self._image is None:  # of images by the labels of a T1w image nothing more is known
+            return bool(image.labels) and image.labels == labels(parse_name(self._series.files[0]))
+        return lies_on_series(
+            image.path,
+            image.metadata(self._around.notes),
+            series=self._series.files[0],
+            t1w=self._image.path,
+            anatomies=[other.path for other in self._heads.images],
+        )
 
-def _segmentations(series: Series, around: Surroundings, elsewhere: str | None) -> dict[str, Path]:
-    if "dseg" in around.skip:
-        return {}
-    found: dict[str, Path] = {}
-    for _, path, name in sorted(
-        _candidates(series, around, around.filters["dseg"], elsewhere), key=_rank(series)
-    ):
-        label = name.entities.get("seg") or name.entities.get("desc") or "tissue"
-        if _fits(series, around, name):
-            found.setdefault(label, path)
-    return found
+    def going_with(self, filters: Mapping[str, Any]) -> list[Image]:
+        """Images on the series, or made from the same head as the T1w image; best first."""
+        found = []
+        for image in _native(self._nearby(filters)):
+            if self._goes(image):
+                found.append(image)
+            elif self._image is not None and image.labels in self._known_labels():
+                self._refused[image.path.name] = self._heads.origin(image)
+        return sorted(found, key=self.rank)
 
+    def _goes(self, image: Image) -> bool:
+        if self._image is None:
+            return could_be_of(image, self._series) or image.labels in self._known_labels()
+        if could_be_of(image, self._series) and self._on_series(image):
+            return True
+        return self._heads.belong(image, self._image)
 
-def _labelled(
-    series: Series, around: Surroundings, suffix: str, entity: str, elsewhere: str | None
-) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    filters = {"suffix": suffix, "extension": [".nii", ".nii.gz"]}
-    for _, path, name in sorted(
-        _candidates(series, around, filters, elsewhere), key=_rank(series)
-    ):
-        if entity in name.entities and _fits(series, around, name):
-            found.setdefault(name.entities[entity], path)
-    return found
+    def _known_labels(self) -> list[dict[str, str]]:
+        return [{}, *(image.labels for image in self._heads.images)]
 
+    def say_refused(self) -> None:
+        """Name images that lie on another T1w image than the one that is used."""
+        if not self._refused or self._image is None:
+            return
+        first, origin = next(iter(self._refused.items()))
+        more = len(self._refused) - 1
+        others = f" and {more} more images are" if more else " is"
+        made = ", ".join(sorted(origin)) if all("_T1w" in name for name in origin) else "another"
+        self._around.notes.append(
+            f"{self._series.name}: {first}{others} not used: made from {made}, not from "
+            f"{', '.join(sorted(self._heads.origin(self._image)))} as {self._image.path.name}, "
+            "where they would not fit. Choose the T1w image that they lie on with "
+            "--bids-filter-file, or leave t1w out of that file."
+        )
 
-def _transforms(series: Series, around: Surroundings, elsewhere: str | None) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    filters = {"suffix": "xfm"}
-    for _, path, name in sorted(
-        _candidates(series, around, filters, elsewhere), key=_rank(series)
-    ):
-        if name.entities.get("from") == "T1w" and "to" in name.entities:
-            found.setdefault(name.entities["to"], path)
-    return found
+    def transforms(self) -> dict[str, Path]:
+        """From the T1w image to templates, by the name of the space."""
+        found: dict[str, Path] = {}
+        if self._image is None:
+            return found
+        for image in sorted(self._nearby({"suffix": "xfm"}), key=self._order):
+            entities = image.name.entities
+            moves = entities.get("from") == "T1w" and "to" in entities
+            if moves and self._heads.belong(image, self._image):
+                found.setdefault(space_of(entities, "to").name, image.path)
+        return found
 
 
 def _templates(series: Series, around: Surroundings, elsewhere: str | None) -> dict[str, Path]:
     """Images in template spaces, whose grids finished maps can be brought to.
 
-    Under the name of the space, and under ``SPACE:res-LABEL`` where they have a resolution.
+    By the name of the space with its cohort, and with ``:res-LABEL`` where they have one.
     """
     found: dict[str, Path] = {}
-    filters = {"suffix": ["T1w", "mask"], "extension": [".nii", ".nii.gz"]}
-    items = _candidates(series, around, filters, elsewhere)
+    filters = {"suffix": ["T1w", "mask"], "extension": list(_IMAGES)}
+    images = nearby(series, around, filters, elsewhere)
     # The native resolution of the template first: it has no res-.
-    for _, path, name in sorted(items, key=lambda item: ("res" in item[2].entities, item[1].name)):
-        space = name.entities.get("space", "")
-        if space not in ("", "T1w", "orig"):
-            found.setdefault(space, path)
-            if "res" in name.entities:
-                found.setdefault(f"{space}:res-{name.entities['res']}", path)
+    for image in sorted(images, key=lambda item: ("res" in item.name.entities, item.path.name)):
+        if image.name.entities.get("space") not in NATIVE:
+            space = space_of(image.name.entities, "space")
+            found.setdefault(space.template, image.path)
+            found.setdefault(space.name, image.path)
     return found

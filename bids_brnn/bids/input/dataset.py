@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_brnn.bids.grammar import grammar, is_label, pybids_config
+from bids_brnn.bids.input.folders import DESCRIPTION, check_meant, list_labels
 from bids_brnn.bids.safe import read_json
 from bids_brnn.errors import InvalidBidsError, NothingSelectedError, UsageError
 
 if TYPE_CHECKING:
     from bids.layout import BIDSLayout
 
-DESCRIPTION = "dataset_description.json"
+
+RAW = "raw"
+"""Name of the input data set in BIDS URIs; reserved."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,12 +30,14 @@ class Dataset:
     root: Path
     description: Mapping[str, Any]
     layout: BIDSLayout
+    patterns: Sequence[re.Pattern[str]] = ()
+    """Of paths that are no part of the data set, whatever the index holds."""
     _found: dict[str, dict[str, list[Path]]] = field(default_factory=dict)
 
     @property
     def is_raw(self) -> bool:
         """Whether this is the input data set itself."""
-        return self.name == "raw"
+        return self.name == RAW
 
     def query(self, filters: Mapping[str, Any], participant: str) -> list[Path]:
         """Files of a participant that match all ``filters``, sorted.
@@ -58,8 +63,9 @@ class Dataset:
         found: dict[str, list[Path]] = {}
         for item in self.layout.get(**filters):
             subject = item.get_entities(metadata=False).get("subject")
-            if subject is not None:
-                found.setdefault(str(subject), []).append(Path(str(item.path)))
+            path = Path(str(item.path))
+            if subject is not None and not left_out(path, self.root, self.patterns):
+                found.setdefault(str(subject), []).append(path)
         return {subject: sorted(paths) for subject, paths in found.items()}
 
     def linked(self, known: Mapping[str, Path]) -> dict[str, Path]:
@@ -79,12 +85,15 @@ def describe(root: Path, *, derivative: bool = False) -> dict[str, Any]:
 
     Raises
     ------
+    UsageError
+        If another folder was meant.
     InvalidBidsError
         If it is missing (the message holds a template) or broken.
     """
     path = root / DESCRIPTION
     if not root.is_dir():
         raise InvalidBidsError(f"{root} is not a folder.")
+    check_meant(root, derivative=derivative)
     if not path.is_file():
         template = grammar()["bids"]["example_derivative" if derivative else "example_description"]
         raise InvalidBidsError(f"{path} is missing; write {template}")
@@ -112,20 +121,6 @@ def strip_labels(labels: Iterable[str], prefix: str) -> list[str]:
             )
         stripped.append(bare)
     return list(dict.fromkeys(stripped))
-
-
-def list_labels(folder: Path, prefix: str) -> list[str]:
-    """Labels of the folders ``<prefix><label>`` in ``folder``, in natural order."""
-    names = [path.name.removeprefix(prefix) for path in folder.glob(f"{prefix}*") if path.is_dir()]
-    return sorted((name for name in names if is_label(name)), key=natural)
-
-
-def natural(label: str) -> list[tuple[int, int, str]]:
-    """Sort key: numbers by value, then letters."""
-    return [
-        (0, int(piece), "") if piece.isdigit() else (1, 0, piece)
-        for piece in re.findall(r"\d+|\D+", label)
-    ]
 
 
 def bad_labels(folder: Path, prefix: str) -> list[str]:
@@ -167,13 +162,36 @@ def abridged(labels: Sequence[str]) -> str:
 
 
 def ignored(
-    participants: Sequence[str] | None, sessions: Sequence[str] | None, keep: Iterable[str] = ()
+    participants: Sequence[str] | None,
+    sessions: Sequence[str] | None,
+    keep: Iterable[str] = (),
+    *,
+    raw: bool = False,
 ) -> list[re.Pattern[str]]:
-    """Patterns of paths (relative to the root, with a leading slash) that are not indexed."""
-    rules = grammar()["bids"]
-    patterns = [rf"^/(?:{'|'.join(rules['root_folders'])})(?:/|$)", r"/\."]
-    skipped = [name for name in rules["skipped_folders"] if name not in set(keep)]
+    """Patterns of paths (relative to the root, with a leading slash) that are not indexed.
+
+    What BIDS names is let in, not what is known to be foreign kept out: outputs of any program
+    and copies lie in data sets under any name.
+
+    Parameters
+    ----------
+    participants, sessions
+        The only ones to index; None or empty: all.
+    keep
+        Further data types to index, such as ``dwi``.
+    raw
+        Whether this is a raw data set. Derivatives may hold folders that BIDS has no name for.
+    """
+    rules, keep = grammar()["bids"], set(keep)
+    patterns = [r"^/(?!sub-[A-Za-z0-9]+/)[^/]+/", r"/\."]
+    patterns.append(rf"^/(?:{'|'.join(rules['root_folders'])})$")  # spares a look into them
+    skipped = [name for name in rules["skipped_folders"] if name not in keep]
     patterns.append(rf"^/sub-[^/]+/(?:ses-[^/]+/)?(?:{'|'.join(skipped)})(?:/|$)")
+    if raw:
+        names = "|".join(re.escape(name) for name in sorted({*rules["raw_folders"], *keep}))
+        patterns.append(
+            rf"^/sub-[^/]+/(?:ses-[A-Za-z0-9]+/)?(?!ses-[A-Za-z0-9]+/|(?:{names})/)[^/]+/"
+        )
     # Nothing of BIDS lies deeper than a data type; copies and circular links may.
     patterns.append(r"^/sub-[^/]+/(?:ses-[^/]+/)?(?!ses-)[^/]+/[^/]+/")
     if participants is not None:
@@ -183,6 +201,13 @@ def ignored(
         others = rf"ses-(?!(?:{'|'.join(sessions)})(?:/|$))[^/]+"
         patterns.append(rf"^/sub-[^/]+/{others}/(?!anat(?:/|$))")
     return [re.compile(pattern) for pattern in patterns]
+
+
+def left_out(path: Path, root: Path, patterns: Sequence[re.Pattern[str]]) -> bool:
+    """Whether a path is none of an image of a data set."""
+    inside = f"/{path.relative_to(root).as_posix()}"
+    # Images never lie at the root, only what they inherit.
+    return path.parent == root or any(pattern.search(inside) for pattern in patterns)
 
 
 def index(

@@ -9,22 +9,23 @@ from typing import Any, cast
 
 from bids_brnn.bids.grammar import default_filters, parse_name
 from bids_brnn.bids.input.acquisition import Acquisition, Discovery
-from bids_brnn.bids.input.companions import Surroundings, find_companions
+from bids_brnn.bids.input.companions import find_companions
 from bids_brnn.bids.input.database import open_layout
 from bids_brnn.bids.input.dataset import (
+    RAW,
     Dataset,
     abridged,
     bad_labels,
     describe,
     ignored,
     index,
-    list_labels,
     select_participants,
     strip_labels,
 )
 from bids_brnn.bids.input.declared import number
 from bids_brnn.bids.input.encoding import read_encoding
 from bids_brnn.bids.input.filters import merge_filters
+from bids_brnn.bids.input.folders import left_aside, list_labels
 from bids_brnn.bids.input.protocol import Shared
 from bids_brnn.bids.input.series import (
     Key,
@@ -35,6 +36,7 @@ from bids_brnn.bids.input.series import (
     group_series,
     series_metadata,
 )
+from bids_brnn.bids.input.surroundings import Surroundings
 from bids_brnn.bids.safe import check_inside, check_present
 from bids_brnn.errors import (
     BidsBrnnError,
@@ -114,14 +116,22 @@ def find_acquisitions(
     subjects = select_participants(root, participants)
     ses = _select_sessions(root, subjects, sessions)
     merged = merge_filters(filters)
-    patterns = ignored(subjects if participants else None, ses, _datatypes(merged))
+    types, chosen = _datatypes(merged), subjects if participants else None
+    if (note := left_aside(root, types)) is not None:
+        notes.append(note)
+    patterns = ignored(chosen, ses, types, raw=True)
     database = None if database_dir is None else Path(database_dir).absolute()
-    layout = open_layout(root, patterns, subjects, database, notes)
-    datasets = [Dataset("raw", root, description, layout)]
+    layout = open_layout(root, patterns, database, notes)
+    datasets = [Dataset(RAW, root, description, layout, patterns)]
+    patterns = ignored(chosen, ses, types)
     for name, folder in (derivatives or {}).items():
+        if name == RAW:
+            raise UsageError(f'"{RAW}" names {root} itself; call {folder} something else.')
         path = Path(folder).absolute()
         about = describe(path, derivative=True)
-        datasets.append(Dataset(name, path, about, index(path, patterns)))
+        datasets.append(Dataset(name, path, about, index(path, patterns), patterns))
+        if not list_labels(path, "sub-"):
+            notes.append(f"{name}: there is no sub-<label> folder in {path}; it is of no use.")
     request = _Request(
         participants=subjects,
         sessions=ses,

@@ -16,6 +16,12 @@ from bids_brnn.errors import DataError, InvalidBidsError
 from bids_brnn.signals.registry import series_kind
 
 Key = tuple[str, ...]
+USED_KEYS = (
+    "SignalRepresentation", "PulseTrain", "SubspaceBasis", "BoundaryCondition", "SignalModel",
+    "DephasingPerRepetition", "SpoilingState", "RepetitionTimeExcitation",
+    "MagneticFieldStrength", "NoiseStandardDeviation", "B0FieldSource",
+)  # fmt: skip
+"""Metadata that change what is computed: the parts of a series must agree on them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,15 +154,19 @@ def _times(grid: Grid) -> str:
 def series_metadata(series: Series, parts: Mapping[Part, Path]) -> dict[str, Any]:
     """Metadata of a series; the phase must be in radians.
 
+    Keys that are not in :data:`USED_KEYS` may differ between parts (``ImageType`` always does);
+    of those that do, none holds for the series.
+
     Raises
     ------
     DataError
-        If ``Units`` of the phase are not ``rad``, or two parts contradict each other.
+        If ``Units`` of the phase are not ``rad``, or two parts differ in a key that is used.
     InvalidBidsError
         If a sidecar cannot be read.
     """
     root = series.dataset.root
     merged: dict[str, Any] = {}
+    differing: set[str] = set()
     for part, path in parts.items():
         own = metadata_of(path, root)
         units = own.pop("Units", None)
@@ -166,8 +176,11 @@ def series_metadata(series: Series, parts: Mapping[Part, Path]) -> dict[str, Any
             raise DataError(f'{stem}.json: Units is {said}; radians are needed ("rad").')
         for key, value in own.items():
             if merged.setdefault(key, value) != value:
-                raise DataError(f"{series.label}: {key} differs between the parts.")
-    return merged
+                differing.add(key)
+    for key in USED_KEYS:
+        if key in differing:
+            raise DataError(f"{series.label}: {key} differs between the parts.")
+    return {key: value for key, value in merged.items() if key not in differing}
 
 
 def looked_in(series: Series) -> str:

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from bids_brnn.bids.grammar import parse_name, series_entities
 from bids_brnn.bids.images import read_grid, same_grid
 from bids_brnn.bids.input.acquisition import Acquisition
-from bids_brnn.errors import DataError, InvalidBidsError
+from bids_brnn.bids.input.inheritance import metadata_of
+from bids_brnn.bids.input.placement import lies_on_series
+from bids_brnn.errors import BidsBrnnError, DataError
+from bids_brnn.spaces import parse_space
 
 ANATOMICAL = "T1w"
 """Name of the space of the T1-weighted image."""
@@ -21,7 +24,7 @@ class Space:
     """A space and how to get there."""
 
     name: str
-    """``T1w``, ``TEMPLATE`` or ``TEMPLATE:res-LABEL``."""
+    """``T1w`` or ``TEMPLATE[:cohort-LABEL][:res-LABEL]``."""
     reference: Path | None
     """An image on its grid; None takes the grid of the warp in ``transform``."""
     transform: Path | None
@@ -50,14 +53,16 @@ def find_spaces(acquisition: Acquisition, names: tuple[str, ...]) -> dict[str, S
             found[name] = Space(
                 name, image, transform, uri(image) if image else "", uri(transform)
             )
-        for name in (name for name in about.templates if ":" in name):
-            with suppress(KeyError):  # an image in a template without a transform to it
+        for name in about.templates:
+            template = parse_space(name).template
+            if name != template and template in found:
                 found[name] = replace(
-                    found[name.partition(":")[0]],
+                    found[template],
                     name=name,
                     reference=about.templates[name],
                     target_uri=uri(about.templates[name]),
                 )
+    names = tuple(parse_space(name).name for name in names)
     for name in names:
         if name not in found:
             possible = ", ".join(found) or "none, for lack of a T1w image"
@@ -72,26 +77,23 @@ def find_spaces(acquisition: Acquisition, names: tuple[str, ...]) -> dict[str, S
 def follows_t1w(acquisition: Acquisition, path: Path) -> bool:
     """Whether a mask or label image lies in the T1w image rather than on the series.
 
-    Its name decides: ``acq-``, ``run-`` ... of the series make it one of the series. Without such
-    a name it is one of the T1w image, unless its grid is that of the series and not that of the
-    T1w image.
+    See :func:`~bids_brnn.bids.input.placement.lies_on_series`.
     """
-    if acquisition.t1w is None:
-        return False
-    own = _telling(next(iter(acquisition.parts.values())))
-    with suppress(InvalidBidsError):  # an atlas may be called anything
-        if set(own.items()) & set(_telling(path).items()):
-            return False
-    series = read_grid(next(iter(acquisition.parts.values())))
-    return on_t1w(acquisition, path) or not same_grid(read_grid(path), series)
+    about = acquisition.companions
+    roots = [root for root in acquisition.links.values() if path.is_relative_to(root)]
+    metadata: Mapping[str, Any] = {}
+    with suppress(BidsBrnnError):  # of foreign files; noted where the file was found
+        if roots:
+            metadata = metadata_of(path, max(roots, key=lambda root: len(root.parts)))
+    return about.t1w is not None and not lies_on_series(
+        path,
+        metadata,
+        series=next(iter(acquisition.parts.values())),
+        t1w=about.t1w,
+        anatomies=about.anatomies,
+    )
 
 
 def on_t1w(acquisition: Acquisition, path: Path) -> bool:
     """Whether an image lies on the grid of the T1w image."""
     return acquisition.t1w is not None and same_grid(read_grid(path), read_grid(acquisition.t1w))
-
-
-def _telling(path: Path) -> Mapping[str, str]:
-    """Entities that tell one series of a session from another."""
-    keys = set(series_entities()) - {"sub", "ses"}
-    return {key: value for key, value in parse_name(path).entities.items() if key in keys}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_brnn.bids.grammar import grammar, ignored_names
-from bids_brnn.bids.input.dataset import DESCRIPTION
+from bids_brnn.bids.input.folders import DESCRIPTION
 from bids_brnn.bids.output.derivatives import json_bytes
 from bids_brnn.bids.safe import read_json
 from bids_brnn.errors import BidsBrnnError

@@ -10,6 +10,7 @@ from bids_brnn.bids.grammar import grammar, is_label, series_entities
 from bids_brnn.errors import OutputError
 from bids_brnn.parameters import FIELD_MAPS, MapItem
 from bids_brnn.signals.registry import model_entry, series_kind, series_kinds
+from bids_brnn.spaces import parse_space
 
 
 class Origin(Protocol):
@@ -132,9 +133,8 @@ def mask_path(
 
 
 def _in_space(space: str) -> dict[str, str]:
-    """Entities of a space as it is asked for, ``SPACE`` or ``SPACE:res-LABEL``."""
-    name, _, resolution = space.partition(":res-")
-    return {"space": name} | ({"res": resolution} if resolution else {})
+    """Entities of a space as it is asked for; see :mod:`bids_brnn.spaces`."""
+    return parse_space(space).entities if space else {}
 
 
 def reference_path(output_dir: Path, origin: Origin, *, extension: str = ".nii.gz") -> Path:

@@ -31,6 +31,7 @@ from bids_brnn.interfaces.sinks.native import (
     with_sidecars,
 )
 from bids_brnn.parameters import MapItem
+from bids_brnn.spaces import parse_space
 from bids_brnn.zoo.recipe import EstimatorRecipe
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ _HALF = 0.5
 class WriteSpaceInputSpec(WriteMapsInputSpec):
     """Inputs of :class:`WriteSpace`."""
 
-    space = traits.Str(mandatory=True, desc="space, or space:res-label")
+    space = traits.Str(mandatory=True, desc="space, as asked for with --output-spaces")
     target = File(exists=True, desc="image on the grid of that space; else that of the warp")
     target_uri = traits.Str("", usedefault=True, desc="BIDS URI of what tells the grid")
     to_series = File(exists=True, mandatory=True, desc="transform from AlignSeries")
@@ -143,9 +144,9 @@ class WriteSpace(Node):
             "SpatialReference": inputs.target_uri or inputs.transform_uri or "n/a",
             "Interpolation": "linear, once, from the grid of the series; flags: nearest neighbour",
         }
-        name, _, resolution = inputs.space.partition(":res-")
-        if resolution:
-            keys["Resolution"] = f"that of the images of {name} with res-{resolution}"
+        space = parse_space(inputs.space)
+        if space.res:
+            keys["Resolution"] = f"that of the images of {space.template} with res-{space.res}"
         if inputs.space != ANATOMICAL:
             keys["Transform"] = inputs.transform_uri
         return keys

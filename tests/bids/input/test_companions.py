@@ -198,80 +198,6 @@ def test_a_chosen_session_still_finds_its_anatomy_elsewhere(raw):
     assert found[0].supplied == {}
 
 
-def test_the_only_field_maps_of_the_session(raw):
-    raw.qmt()
-    b1 = raw.image("sub-01/fmap/sub-01_TB1map.nii.gz", ONES)
-    b0 = raw.image("sub-01/fmap/sub-01_fieldmap.nii.gz", ONES)
-    assert series_of(raw).supplied == {"B1": b1, "w0": b0}
-    assert series_of(raw, ignore=["b1map"]).supplied == {"w0": b0}
-
-
-def test_two_field_maps_are_refused(raw):
-    raw.qmt()
-    for acq in ("x", "y"):
-        raw.image(f"sub-01/fmap/sub-01_acq-{acq}_TB1map.nii.gz", ONES)
-    with pytest.raises(BidsBrnnError) as caught:
-        find_acquisitions(raw.root)
-    assert str(caught.value) == (
-        "Two B1 maps for sub-01_acq-a_QMT: sub-01_acq-x_TB1map.nii.gz, "
-        "sub-01_acq-y_TB1map.nii.gz. Name the series in IntendedFor of one, or "
-        "filter with --bids-filter-file."
-    )
-    assert caught.value.exit_code == 65
-    chosen = series_of(raw, filters={"b1map": {"acquisition": "y"}}).supplied["B1"]
-    assert chosen.name == "sub-01_acq-y_TB1map.nii.gz"
-    assert series_of(raw, ignore=["b1map"]).supplied == {}
-
-
-@pytest.mark.parametrize(
-    "target",
-    [
-        "bids::sub-01/anat/sub-01_acq-a_part-real_QMT.nii.gz",
-        ["bids:raw:sub-01/anat/sub-01_acq-a_part-imag_QMT.nii.gz"],
-        "anat/sub-01_acq-a_part-real_QMT.nii.gz",
-    ],
-)
-def test_intended_for_decides(raw, target):
-    raw.qmt()
-    for acq in ("x", "y"):
-        raw.image(f"sub-01/fmap/sub-01_acq-{acq}_TB1map.nii.gz", ONES)
-    raw.json("sub-01/fmap/sub-01_acq-y_TB1map.json", {"IntendedFor": target})
-    assert series_of(raw).supplied["B1"].name == "sub-01_acq-y_TB1map.nii.gz"
-
-
-def test_intended_for_the_raw_file_holds_for_its_reconstruction(raw, recon):
-    stem = raw.qmt()
-    for part in ("real", "imag"):
-        recon.random(f"{stem}_part-{part}_QMT.nii.gz")
-    recon.json("acq-a_QMT.json", {"SignalRepresentation": "subspace"})
-    for acq in ("x", "y"):
-        raw.image(f"sub-01/fmap/sub-01_acq-{acq}_TB1map.nii.gz", ONES)
-    raw.json(
-        "sub-01/fmap/sub-01_acq-y_TB1map.json",
-        {"IntendedFor": f"bids::{stem}_part-real_QMT.nii.gz"},
-    )
-    supplied = series_of(raw, derivatives={"recon": recon.root}).supplied
-    assert supplied["B1"].name == "sub-01_acq-y_TB1map.nii.gz"
-
-
-def test_a_field_map_for_something_else_is_left_alone(raw):
-    raw.qmt()
-    raw.image("sub-01/fmap/sub-01_fieldmap.nii.gz", ONES)
-    raw.json(
-        "sub-01/fmap/sub-01_fieldmap.json",
-        {"IntendedFor": "bids::sub-01/func/sub-01_task-rest_bold.nii.gz"},
-    )
-    assert series_of(raw).supplied == {}
-
-
-def test_b0_field_source_decides(raw):
-    raw.qmt(B0FieldSource="second")
-    for acq, name in (("x", "first"), ("y", "second")):
-        raw.image(f"sub-01/fmap/sub-01_acq-{acq}_fieldmap.nii.gz", ONES)
-        raw.json(f"sub-01/fmap/sub-01_acq-{acq}_fieldmap.json", {"B0FieldIdentifier": name})
-    assert series_of(raw).supplied["w0"].name == "sub-01_acq-y_fieldmap.nii.gz"
-
-
 def test_a_companion_that_leads_out_of_the_data_set_is_left_alone(raw, tmp_path):
     raw.qmt()
     outside = tmp_path / "outside.nii.gz"
@@ -286,3 +212,84 @@ def test_unknown_things_to_ignore(raw):
     raw.qmt()
     with pytest.raises(BidsBrnnError, match="--ignore b2map"):
         find_acquisitions(raw.root, ignore=["b2map"])
+
+
+def test_mask_and_labels_are_of_the_session_that_a_filter_gives_the_t1w_image(raw, fmriprep):
+    raw.qmt(session="2")
+    for session in "12":
+        session_t1w(raw, session)
+        for name in ("desc-brain_mask", "desc-preproc_T1w", "desc-aseg_dseg", "label-GM_probseg"):
+            session_t1w(fmriprep, session, name)
+        transform = f"sub-01/ses-{session}/anat/sub-01_ses-{session}_from-T1w_to-X_xfm.h5"
+        fmriprep.text(transform, "")
+    for path in (fmriprep.root / "sub-01" / "anat").iterdir():
+        path.unlink()
+    options = {"derivatives": {"fmriprep": fmriprep.root}, "filters": {"t1w": {"session": "1"}}}
+    found = series_of(raw, **options).companions
+    used = [found.t1w, found.mask, found.dseg, *found.tissue_probabilities.values()]
+    used += found.transforms.values()
+    assert {path.parent for path in used} == {fmriprep.root / "sub-01/ses-1/anat"}
+    assert any(
+        "leaves no T1w image of its session; that of ses-1" in n for n in notes(raw, options)
+    )
+
+
+def notes(raw, options):
+    return find_acquisitions(raw.root, **options).notes
+
+
+def two_t1w(raw, fmriprep, sources):
+    raw.qmt()
+    for acq in ("fast", "mprage"):
+        raw.image(f"sub-01/anat/sub-01_acq-{acq}_T1w.nii.gz", ONES)
+    if sources is not None:
+        uris = [f"bids:raw:sub-01/anat/sub-01_acq-{acq}_T1w.nii.gz" for acq in sources]
+        for name in ("desc-brain_mask", "desc-preproc_T1w", "desc-aseg_dseg"):
+            fmriprep.json(f"sub-01/anat/sub-01_{name}.json", {"Sources": uris})
+    return {"derivatives": {"fmriprep": fmriprep.root}}
+
+
+@pytest.mark.parametrize("sources", [None, ("fast", "mprage")])
+def test_an_average_of_t1w_images_never_lends_its_mask_to_one_of_them(raw, fmriprep, sources):
+    options = two_t1w(raw, fmriprep, sources)
+    merged = series_of(raw, **options)
+    assert merged.t1w is not None
+    assert merged.t1w.name == "sub-01_desc-preproc_T1w.nii.gz"
+    assert merged.mask is not None
+    options["filters"] = {"t1w": {"acquisition": "mprage"}}
+    about = series_of(raw, **options).companions
+    assert about.t1w == raw.root / "sub-01/anat/sub-01_acq-mprage_T1w.nii.gz"
+    assert (about.mask, about.segmentations, about.transforms) == (None, {}, {})
+    (note,) = [note for note in notes(raw, options) if "not used" in note]
+    assert note.startswith("sub-01_acq-a_QMT: sub-01_desc-brain_mask.nii.gz and ")
+    assert "made from sub-01_acq-fast_T1w.nii.gz, sub-01_acq-mprage_T1w.nii.gz, not from" in note
+
+
+def test_a_mask_declared_to_be_made_from_the_chosen_t1w_image_is_used(raw, fmriprep):
+    options = two_t1w(raw, fmriprep, ["mprage"])
+    options["filters"] = {"t1w": {"acquisition": "mprage"}}
+    assert series_of(raw, **options).mask is not None
+    options["filters"] = {"t1w": {"acquisition": "fast"}}
+    assert series_of(raw, **options).mask is None
+
+
+def test_of_two_t1w_images_the_one_with_a_mask_is_used(raw, recon):
+    raw.qmt()
+    for run in "12":
+        raw.image(f"sub-01/anat/sub-01_run-{run}_T1w.nii.gz", ONES)
+    recon.image("sub-01/anat/sub-01_run-2_desc-brain_mask.nii.gz", ONES)
+    about = series_of(raw, derivatives={"recon": recon.root}).companions
+    assert about.t1w.name == "sub-01_run-2_T1w.nii.gz"
+    assert about.mask is not None
+
+
+def test_the_mask_of_another_run_is_never_used(raw, recon):
+    stem = raw.qmt()
+    for run in "12":
+        for part in ("real", "imag"):
+            raw.random(f"{stem}_run-{run}_part-{part}_QMT.nii.gz")
+    for part in ("real", "imag"):
+        (raw.root / f"{stem}_part-{part}_QMT.nii.gz").unlink()
+    recon.image(f"{stem}_run-1_desc-brain_mask.nii.gz", ONES)
+    found = find_acquisitions(raw.root, derivatives={"recon": recon.root}).acquisitions
+    assert [item.mask is not None for item in found] == [True, False]

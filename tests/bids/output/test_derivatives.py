@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from bids_brnn.bids import find_acquisitions, read_coefficients
+from bids_brnn.bids.grammar import parse_name
 from bids_brnn.bids.output.dataset_files import dataset_description, write_dataset_files
 from bids_brnn.bids.output.derivatives import (
     save_image,
@@ -77,6 +78,13 @@ def mask():
 
 def relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
+
+
+def test_the_cohort_of_a_template_is_an_entity_of_its_own(mrf, tmp_path):
+    path = map_path(tmp_path, mrf, T1, "dict", space="MNIPediatricAsym:cohort-3:res-2")
+    space = "space-MNIPediatricAsym_cohort-3_res-2"
+    assert path.name == f"sub-01_acq-f_{space}_desc-dict_T1map.nii.gz"
+    assert parse_name(mask_path(tmp_path, mrf, space="A:cohort-3")).entities["cohort"] == "3"
 
 
 def test_names_are_those_of_the_layout(qmt, mrf, tmp_path):

@@ -1,0 +1,146 @@
+"""Which field map a series has: by ``IntendedFor``, by ``B0FieldSource``, or the only one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from bids_brnn.bids.grammar import FileName, parse_name
+from bids_brnn.bids.input.inheritance import metadata_of
+from bids_brnn.bids.input.series import Series
+from bids_brnn.bids.input.surroundings import Image, Surroundings, listed, nearby
+from bids_brnn.errors import DataError, InvalidBidsError
+
+
+def find_field(series: Series, around: Surroundings, key: str, words: str) -> Path | None:
+    """IntendedFor naming the series, else B0FieldSource, else the only one of the session.
+
+    Parameters
+    ----------
+    series, around
+        The series and where to look.
+    key
+        Of the filters: ``b1map`` or ``b0map``.
+    words
+        What messages call the map: ``B1``.
+
+    Raises
+    ------
+    DataError
+        If two field maps could be meant.
+    """
+    found = _in_scanner_space(nearby(series, around, around.filters[key]), around.notes)
+    read = {image.path: metadata_of(image.path, image.dataset.root) for image in found}
+    intended = [
+        image
+        for image in found
+        for text in listed(read[image.path].get("IntendedFor"))
+        if _names(text, series, image, around.links)
+    ]
+    sources = set(listed(metadata_of(series.files[0], series.dataset.root).get("B0FieldSource")))
+    named = {path: set(listed(item.get("B0FieldIdentifier"))) for path, item in read.items()}
+    if not intended and sources:
+        intended = [image for image in found if sources & named[image.path]]
+    unbound = []
+    for image in found:
+        target = read[image.path].get("IntendedFor")
+        if image in intended:
+            continue
+        if target not in (None, "", []):
+            _note_unmatched(image, target, series, around)
+        elif sources and named[image.path]:
+            around.notes.append(
+                f"{image.path.name}: its B0FieldIdentifier is not the B0FieldSource of "
+                f"{series.name} ({', '.join(sorted(sources))}); it is not used there."
+            )
+        else:
+            unbound.append(image)
+    session = parse_name(series.files[0]).entities.get("ses")
+    nearer = [image for image in unbound if image.session == session]
+    choice = list(dict.fromkeys(intended)) or nearer or unbound
+    if len(choice) > 1:
+        names = ", ".join(image.path.name for image in choice)
+        raise DataError(
+            f"Two {words} maps for {series.name}: {names}. Name the series in IntendedFor of one, "
+            "or filter with --bids-filter-file."
+        )
+    return choice[0].path if choice else None
+
+
+def _in_scanner_space(found: list[Image], notes: list[str]) -> list[Image]:
+    for image in found:
+        if (space := image.name.entities.get("space")) is not None:
+            notes.append(
+                f"{image.path.name} is not used: it lies in the space {space}, and field maps are "
+                "placed by their scanner coordinates."
+            )
+    return [image for image in found if "space" not in image.name.entities]
+
+
+def _names(text: str, series: Series, image: Image, links: Mapping[str, Path]) -> bool:
+    """Whether an entry of ``IntendedFor`` names the series, in whichever data set it lies.
+
+    Parts are not told apart: a map for one part of a series is for the series.
+    """
+    relative = _relative(text, image, links)
+    if relative is None:
+        return False
+    wanted = {path.relative_to(series.dataset.root).parent for path in series.files}
+    with suppress(InvalidBidsError):
+        if _series(parse_name(relative.name)) == _series(parse_name(series.files[0])):
+            return any(_tail(relative.parent, PurePosixPath(folder)) for folder in wanted)
+    return False
+
+
+def _series(name: FileName) -> tuple[object, ...]:
+    kept = {key: label for key, label in name.entities.items() if key != "part"}
+    return name.suffix, *sorted(kept.items())
+
+
+def _tail(first: PurePosixPath, second: PurePosixPath) -> bool:
+    """Whether the shorter of two folders is the end of the longer one."""
+    n = min(len(first.parts), len(second.parts))
+    return n == 0 or first.parts[-n:] == second.parts[-n:]
+
+
+def _relative(text: str, image: Image, links: Mapping[str, Path]) -> PurePosixPath | None:
+    """The path that an entry names, in any form BIDS has had; None: in an unknown data set.
+
+    BIDS URIs; relative to the participant (``ses-1/anat/...``); from the root of the data set
+    (``sub-01/anat/...``); with ``./`` or a slash before, or the backslashes of Windows.
+    """
+    if text.startswith("bids:"):
+        name, _, text = text.removeprefix("bids:").partition(":")
+        if name and name not in image.dataset.linked(links):
+            return None
+    return PurePosixPath(text.strip().replace("\\", "/").removeprefix("file://").lstrip("/"))
+
+
+def _note_unmatched(image: Image, value: Any, series: Series, around: Surroundings) -> None:
+    """Say where ``IntendedFor`` names nothing that exists: the map would be lost silently."""
+    entries = listed(value)
+    texts = value if isinstance(value, list) else [value]
+    if any(_exists(text, image, around) for text in entries):
+        return
+    first = next(iter(entries or texts))
+    path = series.files[0].relative_to(series.dataset.root).as_posix()
+    name = "" if series.dataset.is_raw == image.dataset.is_raw else series.dataset.name
+    around.notes.append(
+        f"{image.path.name} is not used: its IntendedFor names {first!r}, and no such file is "
+        f'there. For {series.name} write "bids:{name}:{path}" or '
+        f'"{path.partition("/")[2]}".'
+    )
+
+
+def _exists(text: str, image: Image, around: Surroundings) -> bool:
+    relative = _relative(text, image, around.links)
+    if relative is None or ".." in relative.parts:
+        return False
+    subject = f"sub-{image.name.entities['sub']}"
+    inner = [relative.parts.index(subject)] if subject in relative.parts[:-1] else []
+    tails = [PurePosixPath(*relative.parts[start:]) for start in [0, *inner]]
+    folders = [folder for item in around.datasets for folder in (item.root, item.root / subject)]
+    folders += [image.path.parent.parent]
+    return any((folder / tail).is_file() for folder in folders for tail in tails)
