@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,10 @@ def find(config: RunConfig) -> Discovery:
 
 
 def usable(config: RunConfig, discovery: Discovery) -> Discovery:
-    """Leave out, as problems, series without an estimator or a space asked for; others go on.
+    """Leave out, as problems, series that cannot become what was asked for; others go on.
+
+    An estimator, the spaces, tables and label images of regions are looked at before anything is
+    estimated.
 
     Raises
     ------
@@ -52,18 +56,25 @@ def usable(config: RunConfig, discovery: Discovery) -> Discovery:
         If none is left, or the options themselves cannot be followed.
     """
     from bids_brnn.bids.input.spaces import find_spaces
+    from bids_brnn.interfaces.regions.labels import label_values
     from bids_brnn.workflows.choice import choose_recipes
+    from bids_brnn.workflows.regions import region_notes
 
-    kept, problems = [], list(discovery.problems)
+    labels = cache(label_values)  # series of one participant share them
+    kept, notes, problems = [], [], list(discovery.problems)
     for item in discovery.acquisitions:
         try:
             choose_recipes(config, item, ())
             find_spaces(item, config.output_spaces)
+            if config.level == "full" and not config.boilerplate_only:
+                notes += region_notes(config, item, labels)
             kept.append(item)
         except UsageError:
             raise
         except BidsBrnnError as error:
             problems.append(error)
+    for note in dict.fromkeys(notes):
+        _LOG.warning("%s", note)
     if not kept:
         raise problems[-1]
     return replace(discovery, acquisitions=tuple(kept), problems=tuple(problems))
