@@ -7,7 +7,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_brnn.config.run_config import RunConfig
@@ -28,7 +27,7 @@ def find(config: RunConfig) -> Discovery:
         participants=config.participant_label or None,
         sessions=config.session_label or None,
         kinds=None if config.modality == "auto" else (config.modality,),
-        filters=read_filters(config.bids_filter_file),
+        filters=read_filters(config),
         derivatives=config.derivatives,
         database_dir=config.bids_database_dir,
         ignore=config.ignore,
@@ -99,7 +98,7 @@ def check_names(discovery: Discovery) -> None:
         seen[key] = item.name
 
 
-def read_filters(path: Path | None) -> Mapping[str, Any] | None:
+def read_filters(config: RunConfig) -> Mapping[str, Any] | None:
     """Content of ``--bids-filter-file``.
 
     Raises
@@ -109,12 +108,17 @@ def read_filters(path: Path | None) -> Mapping[str, Any] | None:
     UsageError
         If it is no object of objects.
     """
+    from bids_brnn.bids.input.filters import FOREIGN
+
+    path = config.bids_filter_file
     if path is None:
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(config.text_of("bids_filter_file"))
     except (OSError, ValueError, RecursionError) as error:
         raise ReadError(f"Cannot read the filter file {path}: {error}.") from error
-    if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(value, dict) for key, value in content.items() if key.lower() not in FOREIGN
+    ):
         raise UsageError(f'{path} must look like {{"qmt": {{"acquisition": "hsfp"}}}}.')
     return content

@@ -113,7 +113,7 @@ def find_acquisitions(
     ]
     subjects = select_participants(root, participants)
     ses = _select_sessions(root, subjects, sessions)
-    merged = merge_filters(filters)
+    merged = merge_filters(filters, notes)
     patterns = ignored(subjects if participants else None, ses, _datatypes(merged))
     database = None if database_dir is None else Path(database_dir).absolute()
     layout = open_layout(root, patterns, subjects, database, notes)
