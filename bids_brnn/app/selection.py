@@ -60,12 +60,13 @@ def usable(config: RunConfig, discovery: Discovery) -> Discovery:
     from bids_brnn.workflows.regions import region_notes
 
     labels = cache(label_values)  # series of one participant share them
+    regions = config.level == "full" and not (config.boilerplate_only or config.reports_only)
     kept, notes, problems = [], [], list(discovery.problems)
     for item in discovery.acquisitions:
         try:
             choose_recipes(config, item, ())
             find_spaces(item, config.output_spaces)
-            if config.level == "full" and not config.boilerplate_only:
+            if regions:
                 notes += region_notes(config, item, labels)
             kept.append(item)
         except UsageError:
