@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from pathlib import Path
 
 from bids_brnn.app.logs import messages
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import EXIT_OK, NothingSelectedError
-from bids_brnn.group.collect import find_tables, group_tables
+from bids_brnn.group.collect import group_tables
 
 _LOG = logging.getLogger("bids_brnn.group")
 
@@ -25,27 +23,40 @@ def gather(config: RunConfig) -> int:
         If there is no table to gather.
     """
     with messages(config.loudness):
-        _gather(config.output_dir, config.participant_label, config.session_label)
+        _gather(config)
     return EXIT_OK
 
 
-def _gather(output_dir: Path, participants: Sequence[str], sessions: Sequence[str]) -> None:
+def _gather(config: RunConfig) -> None:
     from bids_brnn.bids.grammar import ignored_names
     from bids_brnn.bids.output.derivatives import json_bytes
     from bids_brnn.bids.tables import write_table
     from bids_brnn.files import write_bytes, write_text
+    from bids_brnn.group.files import absent, copies
     from bids_brnn.group.page import write_group_report
 
-    if not find_tables(output_dir, "scalarstats", participants, sessions):
+    output_dir = config.output_dir
+    chosen = (config.participant_label, config.session_label)
+    notes = copies(output_dir)
+    tables = list(group_tables(output_dir, *chosen, notes))
+    present = {
+        str(label).removeprefix("sub-")
+        for item in tables
+        if item.kind == "statistics"
+        for label in item.table["participant_id"]
+    }
+    notes = [*absent(config.bids_dir, output_dir, present, *chosen), *dict.fromkeys(notes)]
+    for note in notes:
+        _LOG.warning("%s", note)
+    if not present:
         raise NothingSelectedError(
-            f"No *_scalarstats.tsv under {output_dir}; run the participant level with "
-            "--level full first."
+            f"No *_scalarstats.tsv of this program under {output_dir} for the participants and "
+            "sessions asked for; run the participant level with --level full first."
         )
     # Of an older version it may not know the tables that this one writes.
     write_text(output_dir / ".bidsignore", ignored_names("bidsignore"))
-    tables = list(group_tables(output_dir, participants, sessions))
     for item in tables:
         write_bytes(item.path.with_suffix(".json"), json_bytes(item.columns))
         write_table(item.path, item.table)
         _LOG.info("%s: %d rows", item.path.name, len(item.table))
-    _LOG.info("report: %s", write_group_report(output_dir, tables))
+    _LOG.info("report: %s", write_group_report(output_dir, tables, notes))

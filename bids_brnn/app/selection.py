@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from bids_brnn.config.run_config import RunConfig
@@ -28,7 +28,7 @@ def find(config: RunConfig) -> Discovery:
         participants=config.participant_label or None,
         sessions=config.session_label or None,
         kinds=None if config.modality == "auto" else (config.modality,),
-        filters=read_filters(config.bids_filter_file),
+        filters=read_filters(config),
         derivatives=config.derivatives,
         database_dir=config.bids_database_dir,
         ignore=config.ignore,
@@ -45,9 +45,10 @@ def find(config: RunConfig) -> Discovery:
 
 
 def usable(config: RunConfig, discovery: Discovery) -> Discovery:
-    """Leave out, as problems, series that lack an estimator, a space or usable images beside them.
+    """Leave out, as problems, series that cannot become what was asked for; others go on.
 
-    Others go on.
+    An estimator, the spaces, images, tables and label images of regions are looked at before anything is
+    estimated.
 
     Raises
     ------
@@ -55,20 +56,28 @@ def usable(config: RunConfig, discovery: Discovery) -> Discovery:
         If none is left, or the options themselves cannot be followed.
     """
     from bids_brnn.bids.input.spaces import find_spaces
+    from bids_brnn.interfaces.regions.labels import label_values
     from bids_brnn.workflows.choice import choose_recipes
     from bids_brnn.workflows.images import check_images
+    from bids_brnn.workflows.regions import region_notes
 
-    kept, problems = [], list(discovery.problems)
+    labels = cache(label_values)  # series of one participant share them
+    regions = config.level == "full" and not (config.boilerplate_only or config.reports_only)
+    kept, notes, problems = [], [], list(discovery.problems)
     for item in discovery.acquisitions:
         try:
             choose_recipes(config, item, ())
             find_spaces(item, config.output_spaces)
             check_images(config, item)
+            if regions:
+                notes += region_notes(config, item, labels)
             kept.append(item)
         except UsageError:
             raise
         except BidsBrnnError as error:
             problems.append(error)
+    for note in dict.fromkeys(notes):
+        _LOG.warning("%s", note)
     if not kept:
         raise problems[-1]
     return replace(discovery, acquisitions=tuple(kept), problems=tuple(problems))
@@ -93,7 +102,7 @@ def check_names(discovery: Discovery) -> None:
         seen[key] = item.name
 
 
-def read_filters(path: Path | None) -> Mapping[str, Any] | None:
+def read_filters(config: RunConfig) -> Mapping[str, Any] | None:
     """Content of ``--bids-filter-file``.
 
     Raises
@@ -103,12 +112,17 @@ def read_filters(path: Path | None) -> Mapping[str, Any] | None:
     UsageError
         If it is no object of objects.
     """
+    from bids_brnn.bids.input.filters import FOREIGN
+
+    path = config.bids_filter_file
     if path is None:
         return None
     try:
-        content = json.loads(decoded(path.read_bytes()))
+        content = json.loads(config.text_of("bids_filter_file"))
     except (OSError, ValueError, RecursionError) as error:
         raise ReadError(f"Cannot read the filter file {path}: {error}.") from error
-    if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(value, dict) for key, value in content.items() if key.lower() not in FOREIGN
+    ):
         raise UsageError(f'{path} must look like {{"qmt": {{"acquisition": "hsfp"}}}}.')
     return content

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 MAX_TABLE_BYTES = 256 * 2**20
 
 
-def read_columns(path: Path) -> dict[str, list[str]]:
-    """All columns of a table as text.
+def read_columns(path: Path, *, may_be_empty: bool = False) -> dict[str, list[str]]:
+    """All columns of a table as text; none of an empty file, if that ``may_be_empty``.
 
     Raises
     ------
@@ -30,6 +30,8 @@ def read_columns(path: Path) -> dict[str, list[str]]:
         If it is no table.
     """
     lines = [line for line in _text(path).splitlines() if line.strip()]
+    if not lines and may_be_empty:
+        return {}
     if not lines:
         raise DataError(f"{path} is an empty table.")
     header, *rows = [line.split("\t") for line in lines]

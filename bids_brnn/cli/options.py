@@ -12,11 +12,15 @@ from typing import Any
 from bids_brnn.config.options import Option
 
 _MEGABYTE = 1024 * 1024
+_MEMORY = re.compile(r"(\d+(?:\.\d*)?(?:[eE]\d+)?)\s*([BKMGT]?)(i?)B?", re.IGNORECASE)
+_LEAST_MB, _MOST_MB = 100, 1e9
 
 
 def conversion(item: Option) -> Callable[[str], Any]:
     """From a word of the command line to a value of an option."""
     match item.kind:
+        case "number" if item.unit:
+            return memory
         case "number":
             return positive if item.least is not None and item.least > 0 else count
         case "path" | "paths":
@@ -52,6 +56,25 @@ def count(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f'"{text}" is not a whole number')
     return int(text)
+
+
+def memory(text: str) -> int:
+    """Memory in MB, from a number of MB or one with a unit, as fMRIPrep and Slurm take it.
+
+    >>> memory("4096"), memory("4G"), memory("1.5 GB"), memory("2GiB")
+    (4096, 4000, 1500, 2147)
+    """
+    found = _MEMORY.fullmatch(text.strip())
+    if found is None:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a memory size such as 8000 (MB) or 8G')
+    number, unit, binary = float(found[1]), found[2].upper() or "M", bool(found[3])
+    size = number * (1024 if binary else 1000) ** "BKMGT".index(unit) / 1e6
+    if not _LEAST_MB <= size < _MOST_MB:
+        raise argparse.ArgumentTypeError(
+            f'"{text}" is {size:g} MB; {_LEAST_MB} MB are the least. '
+            "Numbers without a unit are MB, write 8G for gigabytes"
+        )
+    return int(size)
 
 
 def existing_file(text: str) -> Path:

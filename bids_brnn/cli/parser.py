@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bids_brnn import __version__
 from bids_brnn.cli import options
+from bids_brnn.cli.arguments import did_you_mean, rewritten
+from bids_brnn.cli.foreign import own_values
+from bids_brnn.config.checks import check_places
 from bids_brnn.config.options import Option, options_of
 from bids_brnn.config.run_config import MOST_THREADS, RunConfig
 from bids_brnn.errors import UsageError
+from bids_brnn.config.toml import changed_files, overridden
 
 _GROUPS = {
     "selection": "what is processed",
@@ -133,11 +138,26 @@ def parse(
         If the options contradict each other (argparse itself exits with 2).
     """
     environment = os.environ if environment is None else environment
-    given = vars(build_parser(config).parse_args(arguments))
+    parser = build_parser(config)
+    words, notes = rewritten(parser, sys.argv[1:] if arguments is None else arguments)
+    found, unknown = parser.parse_known_args(words)
+    if unknown:
+        strange = [word for word in unknown if word.startswith("-")] or unknown
+        hint = did_you_mean(strange, list(parser._option_string_actions))
+        parser.error(f"unrecognized arguments: {' '.join(strange)}{hint}")
+    given = vars(found)
     chosen = config.options_in(given["config_file"]) if "config_file" in given else {}
-    for item in options_of(config):
-        if item.name in given:
-            chosen[item.name] = _value(item, given[item.name])
+    for name, value in chosen.items():
+        chosen[name], more = own_values(name, value)
+        notes += more
+    items = options_of(config)
+    chosen = overridden(
+        chosen, {i.name: _value(i, given[i.name]) for i in items if i.name in given}
+    )
+    check_places(items, chosen, given.get("config_file"))
+    notes += changed_files(chosen)
+    for note in notes:
+        print(f"bids_brnn: note: {note}", file=sys.stderr)
     chosen.setdefault("work_dir", Path("work"))
     chosen.setdefault("nprocs", options.available_cpus(environment))
     chosen.setdefault("omp_nthreads", min(chosen["nprocs"], MOST_THREADS))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_brnn.config.options import Option, options_of
@@ -54,6 +56,32 @@ def check(config: RunConfig) -> None:
         raise UsageError("--reports-only and --boilerplate-only exclude each other.")
     _check_derivatives(config)
     _check_folders(config)
+
+
+def check_places(
+    items: Sequence[Option], values: Mapping[str, Any], file: Path | None = None
+) -> None:
+    """See that files and folders which a configuration file names are there.
+
+    Those whose text is stored may be absent.
+
+    Raises
+    ------
+    UsageError
+        Naming the first that is not, and the option.
+    """
+    for item in items:
+        if not item.exists or item.name not in values or item.name in values.get("texts", {}):
+            continue
+        value = values[item.name]
+        named = value.values() if item.kind == "table" else [value]
+        for path in value if item.kind == "paths" else named:
+            if not (path.is_file() if item.exists == "file" else path.is_dir()):
+                where = f" (of {file})" if file else ""
+                raise UsageError(
+                    f"{item.name}{where}: there is no {item.exists} {path}; "
+                    f"give it anew with {item.flags[-1]}."
+                )
 
 
 def _check_choices(item: Option, value: Any) -> None:

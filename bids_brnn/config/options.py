@@ -41,10 +41,14 @@ class Option:
     """Values allowed, or what tells them; empty: any, or those of the type."""
     least: int | None = None
     """Smallest number allowed."""
+    unit: Literal["", "MB"] = ""
+    """Unit of the number; on the command line another one may follow it."""
     exists: Literal["file", "folder"] | None = None
     """What has to be at the path."""
     entity: str = ""
     """BIDS entity whose labels the texts are; on the command line they may begin with it."""
+    kept: bool = False
+    """Whether the text of the file is stored with the options, so that a run can be repeated."""
     bare: tuple[str, ...] = ()
     """Value where the option is given without any; empty: it needs one."""
     counted: bool = False
@@ -84,7 +88,7 @@ def required(text: str, *, group: Group, **about: Any) -> Mapping[str, Option]:
 def options_of(config: type) -> tuple[Option, ...]:
     """The options of a configuration in the order of its fields."""
     types = get_type_hints(config)
-    return tuple(_completed(item, types[item.name]) for item in fields(config))
+    return tuple(_completed(item, types[item.name]) for item in fields(config) if item.metadata)
 
 
 def _completed(item: Field[Any], annotation: Any) -> Option:

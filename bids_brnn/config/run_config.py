@@ -74,6 +74,7 @@ class RunConfig(Stored):
         None,
         group="selection",
         exists="file",
+        kept=True,
     )
     bids_database_dir: Path | None = option(
         "PyBIDS database to use if it fits the data set, else one is made there",
@@ -147,8 +148,8 @@ class RunConfig(Stored):
         group="method",
     )
     output_spaces: tuple[str, ...] = option(
-        "also write the maps in these spaces: T1w, or a template to which a derivative data set "
-        "(-d) has a transform from T1w, TEMPLATE:cohort-3 for a cohort, TEMPLATE:res-2 for a "
+        "also write the maps in these spaces: T1w (or anat), or a template to which a "
+        "derivative data set (-d) has a transform from T1w, TEMPLATE:cohort-3 for a cohort, TEMPLATE:res-2 for a "
         "resolution of its images; the grid of the series is always written",
         (),
         group="method",
@@ -215,12 +216,13 @@ class RunConfig(Stored):
         least=1,
     )
     mem_mb: int = option(
-        "memory to use, MB; default: what Slurm or the system grants",
+        "memory to use, MB, or with a unit such as 8G; default: what Slurm or the system grants",
         4000,
         group="resources",
         flags=("--mem-mb", "--mem"),
         metavar="MB",
         least=100,
+        unit="MB",
     )
     low_mem: bool = option(
         "less memory, more time: one step after the other, and batches of "
@@ -242,6 +244,7 @@ class RunConfig(Stored):
         group="resources",
         flags=("--use-plugin", "--nipype-plugin-file"),
         exists="file",
+        kept=True,
     )
     resource_monitor: bool = option(
         "write CPU and memory of the run over time to logs/<run>_resources.tsv",

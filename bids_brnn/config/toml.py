@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,10 +18,31 @@ from bids_brnn.files import decoded, write_text
 
 RUN_TABLE = "bids_brnn"
 """Table of the TOML file that holds the options."""
+TEXTS = "texts"
+"""Table, and field of the configuration, with the text of small files by the option that names
+them: what was really done can be repeated where such a file has moved or changed."""
+_MOST_TEXT = 2**20  # bytes
 
 
+@dataclass(frozen=True, kw_only=True)
 class Stored:
     """A dataclass whose fields are options, kept in TOML files."""
+
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """Text of files by the option that names them, as an earlier run stored it."""
+
+    def text_of(self, name: str) -> str:
+        """Text of the file that an option names: what was stored, else what is there.
+
+        Raises
+        ------
+        OSError, UnicodeDecodeError
+            If it cannot be read.
+        """
+        if name in self.texts:
+            return self.texts[name]
+        path: Path = getattr(self, name)
+        return path.read_text(encoding="utf-8-sig")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by option name; options that are not set are left out."""
@@ -28,28 +51,42 @@ class Stored:
 
     def to_file(self, path: Path) -> None:
         """Write as TOML; the file is there whole or not at all."""
-        write_text(path, tomli_w.dumps({RUN_TABLE: self.to_dict()}))
+        texts = self._texts()
+        write_text(
+            path, tomli_w.dumps({RUN_TABLE: self.to_dict(), **({TEXTS: texts} if texts else {})})
+        )
+
+    def _texts(self) -> dict[str, str]:
+        found = {}
+        for item in options_of(type(self)):
+            if item.kept and getattr(self, item.name) is not None:
+                with suppress(OSError, UnicodeDecodeError):  # said where the file is used
+                    found[item.name] = self.text_of(item.name)
+        return {name: text for name, text in found.items() if len(text) <= _MOST_TEXT}
 
     @classmethod
     def from_file(cls, path: Path, **overrides: Any) -> Self:
         """Read what :meth:`to_file` wrote; keyword arguments win over the file."""
-        return cls.from_values({**cls.options_in(path), **overrides})
+        return cls.from_values(overridden(cls.options_in(path), overrides))
 
     @classmethod
     def options_in(cls, path: Path) -> dict[str, Any]:
-        """The options that a TOML file holds, and only those."""
+        """The options that a TOML file holds, and only those; texts of files under ``texts``."""
         return read_options(path, options_of(cls))
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         """Build from plain values (text for paths, lists for tuples)."""
+        values = dict(values)
+        texts = values.pop(TEXTS, {})
         known = {item.name: item for item in options_of(cls)}
         if unknown := ", ".join(name for name in values if name not in known):
             raise UsageError(f"There is no option {unknown}; use one of {', '.join(known)}.")
         missing = [item.name for item in known.values() if item.required]
         if missing := [name for name in missing if name not in values]:
             raise UsageError(f"{', '.join(missing)} must be given.")
-        return cls(**{name: typed(known[name], value) for name, value in values.items()})
+        typed_values = {name: typed(known[name], value) for name, value in values.items()}
+        return cls(**typed_values, texts=texts)
 
 
 def read_options(path: Path, known: Sequence[Option]) -> dict[str, Any]:
@@ -69,10 +106,10 @@ def read_options(path: Path, known: Sequence[Option]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ReadError(f"Cannot read the configuration {path}: {error}.") from error
     table = content.get(RUN_TABLE)
-    if not isinstance(table, dict) or set(content) != {RUN_TABLE}:
+    if not isinstance(table, dict) or not set(content) <= {RUN_TABLE, TEXTS}:
         raise UsageError(f"{path}: options belong into one table [{RUN_TABLE}].")
     by_name = {item.name: item for item in known}
-    options = {}
+    options: dict[str, Any] = {TEXTS: _stored_texts(path, content.get(TEXTS, {}), table, known)}
     for name, value in table.items():
         if name not in by_name:
             raise UsageError(
@@ -82,6 +119,38 @@ def read_options(path: Path, known: Sequence[Option]) -> dict[str, Any]:
         _check_type(path, by_name[name], value)
         options[name] = typed(by_name[name], value, base=path.parent)
     return options
+
+
+def overridden(stored: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Stored options with others on top; of a file that is named anew the text goes."""
+    texts = {name: text for name, text in stored.get(TEXTS, {}).items() if name not in others}
+    return {**stored, TEXTS: texts, **others}
+
+
+def changed_files(values: Mapping[str, Any]) -> list[str]:
+    """What to note of files that are not any more as their text was stored."""
+    notes = []
+    for name, text in values.get(TEXTS, {}).items():
+        path = Path(values[name])
+        if path.is_file() and path.read_text(encoding="utf-8-sig", errors="replace") != text:
+            notes.append(
+                f"{name}: {path} has changed since; its text in the configuration file is used, "
+                "give the option anew to use the file."
+            )
+    return notes
+
+
+def _stored_texts(
+    path: Path, texts: object, table: Mapping[str, Any], known: Sequence[Option]
+) -> dict[str, str]:
+    names = {item.name for item in known if item.kept and item.name in table}
+    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
+        raise UsageError(f"{path}: [{TEXTS}] holds texts of files by the option that names them.")
+    if strange := ", ".join(name for name in texts if name not in names):
+        raise UsageError(
+            f"{path}: [{TEXTS}] holds {strange}, which names no file in [{RUN_TABLE}]."
+        )
+    return dict(texts)
 
 
 def _check_type(path: Path, item: Option, value: object) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bids_brnn.errors import BidsBrnnError
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -27,7 +29,10 @@ class GroupTable:
 
 
 def group_tables(
-    output_dir: Path, participants: Sequence[str] = (), sessions: Sequence[str] = ()
+    output_dir: Path,
+    participants: Sequence[str] = (),
+    sessions: Sequence[str] = (),
+    notes: list[str] | None = None,
 ) -> Iterator[GroupTable]:
     """All tables of the group.
 
@@ -37,6 +42,8 @@ def group_tables(
         Root of the derivative.
     participants, sessions
         Labels of those that count, without ``sub-`` and ``ses-``; empty: all.
+    notes
+        Grows by one for each file that cannot be used.
 
     Yields
     ------
@@ -47,12 +54,11 @@ def group_tables(
     from bids_brnn.group import tables as made
     from bids_brnn.group.quality import quality_table, quality_words
 
-    chosen = (participants, sessions)
+    notes = [] if notes is None else notes
+    chosen = (participants, sessions, notes)
     by_segmentation: dict[str, dict[str, Any]] = defaultdict(dict)
-    for (segmentation, desc), paths in sorted(
-        find_tables(output_dir, "scalarstats", *chosen).items()
-    ):
-        table = made.with_outliers(made.gather_tables(paths))
+    for (segmentation, desc), frames in _frames(output_dir, "scalarstats", *chosen):
+        table = made.with_outliers(made.joined(frames))
         by_segmentation[segmentation][desc] = table
         path = statistics_path(output_dir, None, segmentation, desc)
         about = described(table, made.LONG_WORDS)
@@ -61,10 +67,8 @@ def group_tables(
         table, about = made.wide_table(tables)
         path = statistics_path(output_dir, None, segmentation, "wide")
         yield GroupTable("wide", path, table, about, segmentation, "wide")
-    for (segmentation, desc), paths in sorted(
-        find_tables(output_dir, "agreement", *chosen).items()
-    ):
-        table = made.gather_tables(paths)
+    for (segmentation, desc), frames in _frames(output_dir, "agreement", *chosen):
+        table = made.joined(frames)
         path = statistics_path(output_dir, None, segmentation, desc, suffix="agreement")
         about = described(table, made.AGREEMENT_WORDS)
         yield GroupTable("agreement", path, table, about, segmentation, desc)
@@ -87,16 +91,39 @@ def find_tables(
     suffix: str,
     participants: Sequence[str] = (),
     sessions: Sequence[str] = (),
+    notes: list[str] | None = None,
 ) -> dict[tuple[str, str], list[Path]]:
     """Region tables of participants by segmentation and ``desc-``; no labels: all of them."""
+    from bids_brnn.group.files import participant_files
     from bids_brnn.group.tables import entities_of
 
     found: dict[tuple[str, str], list[Path]] = defaultdict(list)
-    for path in sorted(output_dir.glob(f"sub-*/**/anat/*_{suffix}.tsv")):
+    for path in participant_files(output_dir, f"_{suffix}.tsv", participants, sessions, notes):
         entities = entities_of(path)
-        if participants and entities["sub"] not in participants:
-            continue
-        if sessions and entities.get("ses") not in sessions:
-            continue
-        found[entities["seg"], entities["desc"]].append(path)
+        if {"seg", "desc"} <= set(entities):
+            found[entities["seg"], entities["desc"]].append(path)
+        elif notes is not None:
+            notes.append(f"{path.relative_to(output_dir)} is left aside: no seg- or no desc-.")
     return found
+
+
+def _frames(
+    output_dir: Path,
+    suffix: str,
+    participants: Sequence[str],
+    sessions: Sequence[str],
+    notes: list[str],
+) -> Iterator[tuple[tuple[str, str], list[pd.DataFrame]]]:
+    """Tables that can be used, by segmentation and ``desc-``."""
+    from bids_brnn.group.tables import region_frame
+
+    found = find_tables(output_dir, suffix, participants, sessions, notes)
+    for key, paths in sorted(found.items()):
+        frames = []
+        for path in paths:
+            try:
+                frames.append(region_frame(path))
+            except BidsBrnnError as error:
+                notes.append(f"left aside: {error}")
+        if frames:
+            yield key, frames

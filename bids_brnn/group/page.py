@@ -45,7 +45,9 @@ _FILES = {
 }
 
 
-def write_group_report(output_dir: Path, tables: Sequence[GroupTable]) -> Path:
+def write_group_report(
+    output_dir: Path, tables: Sequence[GroupTable], notes: Sequence[str] = ()
+) -> Path:
     """Write ``group.html`` at the root of the output.
 
     Parameters
@@ -54,6 +56,8 @@ def write_group_report(output_dir: Path, tables: Sequence[GroupTable]) -> Path:
         Root of the derivative.
     tables
         Tables of the group.
+    notes
+        Who is missing, and what was left aside.
 
     Returns
     -------
@@ -75,7 +79,7 @@ def write_group_report(output_dir: Path, tables: Sequence[GroupTable]) -> Path:
         subjects=_subjects(output_dir, tables),
         tables=list(_page_tables(tables)),
         files=[(item.path.name, _FILES[item.kind]) for item in tables],
-        notes=_notes(tables),
+        notes=[*notes, *_notes(tables)],
     )
     page = output_dir / "group.html"
     render_group(view, page, write_text)

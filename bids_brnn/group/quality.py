@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bids_brnn.errors import BidsBrnnError
+from bids_brnn.group.files import participant_files
 from bids_brnn.group.tables import KEY_WORDS, entities_of, key_values, without_rare
 from bids_brnn.maps import AT_BOUND, NO_ESTIMATE, quality_maps, summaries
 from bids_brnn.reports.group import MIN_SUBJECTS, OUTLIER_Z, modified_z
@@ -46,7 +48,10 @@ def quality_words() -> dict[str, str]:
 
 
 def quality_table(
-    output_dir: Path, participants: Sequence[str], sessions: Sequence[str]
+    output_dir: Path,
+    participants: Sequence[str],
+    sessions: Sequence[str],
+    notes: list[str] | None = None,
 ) -> pd.DataFrame:
     """Read masks, quality maps and sidecars of all series.
 
@@ -56,17 +61,20 @@ def quality_table(
         Root of the derivative.
     participants, sessions
         Labels to keep; empty means all.
+    notes
+        Grows by one for each series that cannot be read.
     """
     import pandas as pd
 
     rows = []
-    for path in sorted(output_dir.glob("sub-*/**/anat/*_desc-brain_mask.nii.gz")):
-        entities = entities_of(path)
-        if participants and entities["sub"] not in participants:
-            continue
-        if sessions and entities.get("ses") not in sessions:
-            continue
-        rows += list(_series_rows(path))
+    ending = "_desc-brain_mask.nii.gz"
+    for path in participant_files(output_dir, ending, participants, sessions):
+        try:
+            rows += list(_series_rows(path))
+        except BidsBrnnError as error:
+            if notes is None:
+                raise
+            notes.append(f"left aside: {error}")
     table = pd.DataFrame(rows, columns=[name for name in quality_words() if name != "outliers"])
     # A sidecar of an older version may lack what makes a column of texts.
     table["outliers"] = _outliers(table)

@@ -24,6 +24,15 @@ NAMES = {"sub": "participant_id", "ses": "session_id"}
 RARE = ("ce", "rec", "chunk")
 """Columns that are left out where no series has them."""
 
+_TEXTS = ("name", "param", "units", "region_source")
+_NEEDED: Mapping[str, Sequence[str]] = {
+    "scalarstats": ("index", "median"),
+    "agreement": (
+        "index", "mean_test", "mean_reference", "bias", "median_abs_diff_crb", "share_flagged",
+    ),
+}  # fmt: skip
+"""Columns without which a table is not one of regions; those of numbers by its suffix."""
+
 KEY_WORDS: Mapping[str, str] = {
     "participant_id": "Participant, with sub-",
     "session_id": "Session, with ses-",
@@ -76,17 +85,46 @@ def without_rare(table: pd.DataFrame) -> pd.DataFrame:
 
 def gather_tables(paths: Sequence[Path]) -> pd.DataFrame:
     """One long table; columns that tell the series come first."""
+    return joined([region_frame(path) for path in paths])
+
+
+def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Tables of series one under the other."""
     import pandas as pd
+
+    return without_rare(pd.concat(frames, ignore_index=True))
+
+
+def region_frame(path: Path) -> pd.DataFrame:
+    """A table of one series, with columns that tell which.
+
+    Raises
+    ------
+    ReadError
+        If it cannot be read.
+    DataError
+        If it is no table of regions.
+    """
+    from pandas.api.types import is_numeric_dtype
 
     from bids_brnn.bids.tables import read_table
 
-    frames = []
-    for path in paths:
-        frame = read_table(path)
-        for place, (column, label) in enumerate(key_values(entities_of(path)).items()):
-            frame.insert(place, column, label)
-        frames.append(frame)
-    return without_rare(pd.concat(frames, ignore_index=True))
+    frame = read_table(path)
+    needed = _NEEDED["agreement" if path.name.endswith("_agreement.tsv") else "scalarstats"]
+    if lacking := [name for name in (*_TEXTS, *needed) if name not in frame]:
+        raise DataError(f"{path} has no column {', '.join(lacking)}; it is no table of regions.")
+    if frame.empty:
+        raise DataError(f"{path} holds no region.")
+    for name in needed:
+        if not is_numeric_dtype(frame[name]) or (name == "index" and frame[name].isna().any()):
+            raise DataError(f"{path}: column {name} holds what is no number.")
+    if frame.duplicated(["index", "param"]).any():
+        raise DataError(f"{path} holds a region twice; run the participant again.")
+    for place, (column, label) in enumerate(key_values(entities_of(path)).items()):
+        if column in frame:
+            raise DataError(f"{path} has a column {column}; it is no table of one series.")
+        frame.insert(place, column, label)
+    return frame
 
 
 def with_outliers(table: pd.DataFrame) -> pd.DataFrame:

@@ -11,44 +11,81 @@ from scipy import ndimage
 
 from bids_brnn.regions.labels import apparent_rate
 
-_SPLITS = 2
-_APART = 1.8
+_SPLITS = 6
+_TWO = 0.7
+"""Share of the variance between the two parts of a split from which on they count as two kinds of
+voxels: one kind has 0.64 (Gaussian) to 0.75 (all values alike often)."""
+_FAINT = 0.04
+"""Brightness above air, relative to the brightest tenth, of what still counts as object; ghosts
+and spiral artefacts in air lie below."""
+_FAINT_BUT_LARGE = 0.02
+"""The same for a part that is larger than all that is brighter: tissue beside fluid or fat."""
+_PIECE = 0.1
+"""Size, relative to the largest, of pieces that are kept: tubes, not islands."""
 
 
 def threshold_mask(reference: NDArray[Any]) -> NDArray[np.bool_]:
-    """Voxels brighter than Otsu's threshold, holes filled, without the smaller islands.
+    """Voxels brighter than air, holes filled, without the smaller islands.
 
-    Where fluid or fat is much brighter than all other tissue, the first threshold separates these
-    two; then what lies below it is split again.
+    Otsu's threshold separates what is most different, which may be bright fluid, fat or one tissue
+    from all others. So what lies below it is split again, as long as it is of two kinds and the
+    brighter one is no artefact.
 
     Only for lack of a real brain mask: skull and scalp stay inside.
+
+    Parameters
+    ----------
+    reference
+        ``(X, Y, Z)``, magnitudes; what is not finite counts as 0.
     """
     finite = np.where(np.isfinite(reference), reference, 0)
     if finite.min() == finite.max():
         return np.zeros(finite.shape, dtype=bool)
-    limit = otsu(finite)
-    for _ in range(_SPLITS):
-        below = finite[finite <= limit]
-        if below.min() == below.max():
-            break
-        lower = otsu(below)
-        darker, tissue = below[below <= lower], below[below > lower]
-        # The mean of ten magnitudes of noise alone splits into parts that differ by a third.
-        if tissue.size < finite.size - below.size or tissue.mean() < _APART * darker.mean():
-            break
-        limit = lower
-    mask = finite > limit
-    pieces, n = ndimage.label(mask)
+    thin = finite.ndim - 1 - int(np.argmin(finite.shape[::-1]))  # the last of equals
+    mask = finite > _air_limit(finite, thin)
+    pieces, n = ndimage.label(mask, np.ones((3,) * finite.ndim))
     if n > 1:
-        mask = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
+        sizes = np.bincount(pieces.ravel())
+        sizes[0] = 0
+        mask = (sizes >= _PIECE * sizes.max())[pieces]
     # Slice by slice: a single slice has no closed hole in three dimensions.
-    for k in range(mask.shape[2]):
-        mask[:, :, k] = ndimage.binary_fill_holes(mask[:, :, k])
+    for section in np.moveaxis(mask, thin, 0):
+        section[...] = ndimage.binary_fill_holes(section)
     return np.asarray(mask, dtype=bool)
 
 
-def otsu(values: NDArray[Any]) -> float:
-    """The threshold between two classes of values with the largest variance between them."""
+def _air_limit(values: NDArray[Any], thin: int) -> float:
+    """Value above which voxels are object; ``thin`` is the axis across slices."""
+    size = [3] * values.ndim
+    size[thin] = 1
+    # Two kinds of voxels are told apart without noise: tissue is coherent, noise is not.
+    smooth = ndimage.median_filter(values, size=tuple(size))
+    limit, _ = otsu(values)
+    for _ in range(_SPLITS):
+        above, below = smooth[smooth > limit], smooth[smooth <= limit]
+        if not below.size or below.min() == below.max():
+            break
+        lower, between = otsu(below)
+        air, tissue = below[below <= lower], below[below > lower]
+        floor = np.median(air)
+        # Of a thin rim of fat nothing is left in the smooth image.
+        bright = np.percentile(above, 90) if above.size else values.max()
+        faint = (np.median(tissue) - floor) / (bright - floor)
+        least = _FAINT_BUT_LARGE if tissue.size > above.size else _FAINT
+        if between < _TWO or faint < least:
+            break
+        limit = max(lower, otsu(values[values <= limit])[0])
+    return limit
+
+
+def otsu(values: NDArray[Any]) -> tuple[float, float]:
+    """Otsu's threshold between two classes of values.
+
+    Returns
+    -------
+    threshold, between
+        That with the largest variance between the classes, and its share of the whole variance.
+    """
     counts, edges = np.histogram(values, bins=256)
     centres = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)
@@ -56,7 +93,10 @@ def otsu(values: NDArray[Any]) -> float:
     sums = np.cumsum(counts * centres)
     with np.errstate(divide="ignore", invalid="ignore"):
         between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
-    return float(edges[1:][int(np.nanargmax(np.nan_to_num(between)))])
+    best = int(np.nanargmax(np.nan_to_num(between)))
+    n = below[-1]
+    whole = n * float(np.sum(counts * (centres - sums[-1] / n) ** 2))
+    return float(edges[1:][best]), float(between[best]) / whole if whole > 0 else 0.0
 
 
 WHOLE_BRAIN = 120.0

@@ -47,9 +47,7 @@ def preparation_notes(about: Mapping[str, Any]) -> list[str]:
     """What a reader must not overlook in mask and registration."""
     notes = []
     if about.get("MaskMethod") == "threshold":
-        notes.append(
-            "No brain mask was found: the mask is an intensity threshold, skull included."
-        )
+        notes.append("There is no brain mask: an intensity threshold is taken, skull included.")
     if about.get("MaskCheck", "passed") not in ("passed", "not checked"):
         notes.append(f"Check the mask: {about['MaskCheck']}.")
     registration = about.get("Registration")

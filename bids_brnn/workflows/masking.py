@@ -30,8 +30,10 @@ class Anatomy:
     """Make the mask from the T1w image, with deepbet."""
     quick: Mapping[str, Any] | None = None
     """Make the mask from a quick estimate, with deepbet: options of ``init_estimation_wf``."""
+    reason: str = ""
+    """Why there is no mask of the data set, for the log."""
     hint: str = ""
-    """Why there is no better mask, for the log."""
+    """What would give a better one."""
 
 
 def add_mask(
@@ -58,7 +60,13 @@ def add_mask(
     if anatomy.t1w is not None:
         align.inputs.t1w = str(anatomy.t1w)
     in_t1w = anatomy.mask_in_t1w or anatomy.strip_t1w
-    interface = BrainMask(label=label, given=given, in_t1w=in_t1w, hint=anatomy.hint)
+    said = {"reason": anatomy.reason, "hint": anatomy.hint}
+    interface = BrainMask(
+        label=label,
+        given=given,
+        in_t1w=in_t1w,
+        **{key: text for key, text in said.items() if text},
+    )
     mask = Node(interface, name="mask")
     workflow.connect(prepare, "reference", align, "reference")
     workflow.connect([(prepare, mask, [("mask", "head"), ("mask_source", "head_source")])])

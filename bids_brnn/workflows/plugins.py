@@ -35,7 +35,7 @@ def choose_plugin(config: RunConfig) -> tuple[str, dict[str, Any]]:
     if config.use_plugin is None:
         several = config.nprocs // config.omp_nthreads > 1 and not in_order
         return (_POOL if several else _IN_ORDER), {}
-    name, arguments = read_plugin_file(config.use_plugin)
+    name, arguments = read_plugin(config, config.use_plugin)
     if in_order and name != _IN_ORDER:
         raise UsageError(
             f"{in_order} runs one step after the other, but {config.use_plugin} asks for "
@@ -66,7 +66,7 @@ def make_plugin(config: RunConfig, prepare: Callable[[], object] | None = None) 
     return getattr(nipype_plugins, f"{name}{_SUFFIX}")(plugin_args=arguments)
 
 
-def read_plugin_file(path: Path) -> tuple[str, dict[str, Any]]:
+def read_plugin(config: RunConfig, path: Path) -> tuple[str, dict[str, Any]]:
     """Name and arguments of the plugin that a YAML file asks for, as in fMRIPrep.
 
     Raises
@@ -77,7 +77,7 @@ def read_plugin_file(path: Path) -> tuple[str, dict[str, Any]]:
         If it has other keys than ``plugin`` and ``plugin_args``, or Nipype has no such plugin.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(config.text_of("use_plugin"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise ReadError(f"Cannot read the plugin file {path}: {error}.") from error
     if not isinstance(content, dict) or not content.keys() <= _KEYS or "plugin" not in content:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -13,21 +12,22 @@ from nipype.pipeline.engine import Node, Workflow
 
 from bids_brnn.bids.input.acquisition import Acquisition
 from bids_brnn.bids.input.inheritance import nearest_table
+from bids_brnn.bids.input.lookup import missing_names, read_lookup
 from bids_brnn.bids.input.spaces import follows_t1w, on_t1w
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.estimators.registry import NETWORK, comparison
-from bids_brnn.interfaces.regions.labels import WHOLE_MASK, PrepareLabels
+from bids_brnn.interfaces.regions.labels import WHOLE_MASK, PrepareLabels, label_values
 from bids_brnn.interfaces.regions.statistics import CompareEstimators, SummariseRegions
 from bids_brnn.interfaces.sinks.regions import WriteLabels, WriteRegions
 from bids_brnn.regions.labels import tells_t1
 from bids_brnn.signals.registry import model_entry
+from bids_brnn.workflows.anatomy import searched
 from bids_brnn.workflows.fields import ESTIMATED
 
 PROBABILITIES = "probseg"
 """``seg-`` of regions made from tissue probabilities."""
 FROM_MAPS = "maptissue"
 """``seg-`` of tissue classes made from the maps themselves, for lack of anything else."""
-_LOG = logging.getLogger("bids_brnn.run")
 
 
 @dataclass(frozen=True)
@@ -69,26 +69,68 @@ def find_segmentations(config: RunConfig, acquisition: Acquisition) -> dict[str,
         )
     for label, image in config.atlas.items():
         beside = image.with_name(image.name.removesuffix(".gz").removesuffix(".nii") + ".tsv")
-        lookup = beside if beside.is_file() else None
+        # A link to a table that was not downloaded is no absent table.
+        lookup = beside if beside.is_file() or beside.is_symlink() else None
         found[label] = Segmentation(
             {"": image}, lookup, must_overlap=True, in_t1w=on_t1w(acquisition, image)
         )
     if not found:
         found[WHOLE_MASK] = Segmentation(source="mask")
-        classes = tells_t1(model_entry(acquisition.model).parameters.names)
-        if classes:
+        if tells_t1(model_entry(acquisition.model).parameters.names):
             found[FROM_MAPS] = Segmentation(source="maps")
+    return found
+
+
+def region_notes(
+    config: RunConfig,
+    acquisition: Acquisition,
+    values: Callable[[Path], Sequence[int]] = label_values,
+) -> list[str]:
+    """Read tables and label images of a series before anything is estimated; what to say of them.
+
+    Parameters
+    ----------
+    config, acquisition
+        As for :func:`find_segmentations`.
+    values
+        Labels that an image holds.
+
+    Raises
+    ------
+    ReadError
+        If one of them cannot be read.
+    DataError
+        If one of them is wrong.
+    """
+    found = find_segmentations(config, acquisition)
+    notes = []
+    for segmentation in found.values():
+        if segmentation.source != "labels":
+            continue
+        labels = values(segmentation.images[""])
+        if segmentation.lookup is not None:
+            lookup = read_lookup(segmentation.lookup)
+            notes += [*lookup.notes, *missing_names(lookup, segmentation.lookup, labels)]
+    if WHOLE_MASK in found and found[WHOLE_MASK].source == "mask":
         made = (
             "tissue classes are made from the maps themselves"
-            if classes
-            else ("the mask is the only region")
+            if FROM_MAPS in found
+            else "the mask is the only region"
         )
-        _LOG.warning(
-            "%s: no label image was found; %s. Give labels with --atlas or --derivatives.",
-            acquisition.name,
-            made,
+        notes.append(f"{acquisition.name}: {_no_labels(config, acquisition)}; {made}.")
+    return notes
+
+
+def _no_labels(config: RunConfig, acquisition: Acquisition) -> str:
+    """Why there is no label image; no advice to do what was done."""
+    if "dseg" in config.ignore:
+        return "label images are left out by --ignore dseg"
+    if config.derivatives:
+        return (
+            f"{searched(config.derivatives)} no label image for this series of "
+            f"sub-{acquisition.entities['subject']}, and no --atlas is given"
         )
-    return found
+    return "no label image was found (give labels with --atlas or --derivatives)"
 
 
 def root_of(acquisition: Acquisition, path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -227,3 +228,95 @@ def test_an_atlas_has_a_name_of_its_own_or_that_of_its_file(tmp_path):
     assert parse([*words[:3], "--erode", "0"]).erode == 0
     with pytest.raises(UsageError, match="no name for an atlas"):
         parse([*words[:-1], f"a-b={tmp_path}/jhu.nii"])
+
+
+@pytest.mark.parametrize(
+    ("text", "megabytes"),
+    [("4G", 4000), ("4gb", 4000), ("4096", 4096), ("4096M", 4096), ("1.5 GB", 1500), ("4e3", 4000),
+     ("2GiB", 2147), ("4000000K", 4000), ("1T", 1000000)],
+)  # fmt: skip
+@pytest.mark.parametrize("flag", ["--mem", "--mem_mb", "--mem-mb"])
+def test_memory_has_a_unit_or_is_in_megabytes(base, text, megabytes, flag):
+    assert parse([*base, flag, text]).mem_mb == megabytes
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("16", "write 16G|write 8G for gigabytes"), ("x", "no.* memory size"), ("4MM", "memory size"),
+     ("inf", "memory size"), ("-4G", "memory size|expected one argument")],
+)  # fmt: skip
+def test_memory_that_is_none_is_refused(base, text, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse([*base, "--mem", text])
+    assert stop.value.code == 2
+    assert re.search(words, capsys.readouterr().err)
+
+
+LISTS = [
+    ["--participant-label", "01", "02"],
+    ["--participant_label=01"],
+    ["--debug"],
+    ["--debug", "pdb"],
+    ["--ignore", "t1w"],
+    ["--output-spaces", "T1w"],
+    ["--allow-links", "/"],
+    ["-d", "a=/"],
+    ["-v", "--debug"],
+]
+
+
+@pytest.mark.parametrize("words", LISTS)
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+def test_folders_and_level_may_stand_anywhere(tmp_path, words, place):
+    data, out = tmp_path / "ds", tmp_path / "out"
+    data.mkdir()
+    positional = [str(data), str(out), "participant"]
+    config = parse([*positional[:place], *words, *positional[place:]])
+    assert config == parse([*positional, *words])
+    assert (config.bids_dir, config.output_dir) == (data, out)
+
+
+def test_a_folder_that_is_missing_is_not_made_of_a_label(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        parse([str(tmp_path), "participant", "--participant-label", "01", "02"])
+    assert "required" in capsys.readouterr().err
+
+
+def test_an_unknown_option_is_named_with_one_like_it(base, capsys):
+    with pytest.raises(SystemExit):
+        parse([*base, "--particpant-label", "01"])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.endswith(
+        "unrecognized arguments: --particpant-label; did you mean --participant-label?"
+    )
+
+
+def test_a_rerun_needs_no_filter_file(base, tmp_path, capsys):
+    filters, stored = tmp_path / "filter.json", tmp_path / "run.toml"
+    filters.write_text('{"qmt": {"run": "1"}}')
+    parse([*base, "--bids-filter-file", str(filters)]).to_file(stored)
+    again = [*base, "--config-file", str(stored)]
+    filters.write_text("{}")
+    assert parse(again).text_of("bids_filter_file") == '{"qmt": {"run": "1"}}'
+    assert "has changed since" in capsys.readouterr().err
+    assert parse([*again, "--bids-filter-file", str(filters)]).text_of("bids_filter_file") == "{}"
+    filters.unlink()
+    assert parse(again).text_of("bids_filter_file") == '{"qmt": {"run": "1"}}'
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("mask = 'm.nii'", "mask .*: there is no file .*m.nii; give it anew with --mask"),
+        ("bids_filter_file = 'f.json'", "there is no file .*f.json"),
+        ("derivatives = {a = 'prep'}", "there is no folder .*prep; .* --derivatives"),
+        ("atlas = {a = 'x.nii'}", "there is no file .*x.nii"),
+        ("allow_links = ['annex']", "there is no folder .*annex"),
+    ],
+)
+def test_what_a_file_names_has_to_be_there(base, tmp_path, text, says):
+    file = tmp_path / "run.toml"
+    file.write_text(f"[bids_brnn]\n{text}\n")
+    with pytest.raises(UsageError, match=says):
+        parse([*base, "--config-file", str(file)])

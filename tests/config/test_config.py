@@ -139,3 +139,27 @@ def test_a_folder_that_cannot_be_written_is_an_output_error(tmp_path):
     with pytest.raises(OutputError) as refusal:
         config(tmp_path).to_file(tmp_path / "file" / "run.toml")
     assert refusal.value.exit_code == 73
+
+
+def test_small_files_are_stored_with_the_options_that_name_them(tmp_path):
+    filters, plugin = tmp_path / "filter.json", tmp_path / "plugin.yml"
+    filters.write_text('{"qmt": {"acquisition": "é"}}')
+    plugin.write_bytes(b"\xef\xbb\xbfplugin: Linear\n")
+    before = config(tmp_path, bids_filter_file=filters, use_plugin=plugin)
+    before.to_file(tmp_path / "run.toml")
+    filters.unlink()
+    plugin.write_text("plugin: Other\n")
+    after = RunConfig.from_file(tmp_path / "run.toml")
+    assert after.text_of("bids_filter_file") == '{"qmt": {"acquisition": "é"}}'
+    assert after.text_of("use_plugin") == "plugin: Linear\n"
+    after.to_file(tmp_path / "again.toml")
+    assert RunConfig.from_file(tmp_path / "again.toml") == after
+    other = RunConfig.from_file(tmp_path / "run.toml", use_plugin=plugin)
+    assert other.text_of("use_plugin") == "plugin: Other\n"
+
+
+@pytest.mark.parametrize("text", ["mask = 'x'", "use_plugin = 'x'", "use_plugin = 3"])
+def test_stored_texts_belong_to_options(tmp_path, text):
+    (tmp_path / "run.toml").write_text(f"[bids_brnn]\nmask = '/m'\n[texts]\n{text}\n")
+    with pytest.raises(UsageError, match=r"\[texts\] holds"):
+        RunConfig.from_file(tmp_path / "run.toml")

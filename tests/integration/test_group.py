@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -62,3 +63,31 @@ def test_the_page_links_its_tables_and_subjects(finished):
     for name in ("sub-01.html", "seg-aseg_desc-wide_scalarstats.tsv", "desc-series_quality.tsv"):
         assert f'href="{name}"' in html
         assert (out / name).is_file()
+
+
+def test_who_is_missing_is_named_and_what_is_alien_left_aside(finished, app, tmp_path, capsys):
+    dataset, results, *_ = finished
+    out = tmp_path / "out"
+    shutil.copytree(results, out)
+    shutil.copytree(out / "sub-01", out / "sub-01_old")
+    for path in (out / "sub-02" / "anat").glob("*_scalarstats.tsv"):
+        path.unlink()
+    run = out / "sub-02" / "log" / "99990101-000000_x"
+    run.mkdir()
+    (run / "crash-nlls.txt").write_text("RuntimeError")
+    alien = out / "sub-01" / "anat" / "sub-01_seg-aseg_desc-alien_scalarstats.tsv"
+    alien.write_text("roi\tthickness\n1\t2.5\n")
+    (out / "sub-02" / "anat" / "sub-02_acq-hsfp_desc-brain_mask.nii.gz").write_bytes(b"")
+    assert app(dataset, out, "group", "-w", tmp_path / "w") == 0
+    said, page = capsys.readouterr().err, (out / "group.html").read_text(encoding="utf-8")
+    for words in ("sub-02 has no results: its last run crashed", "sub-01_old", alien.name):
+        assert words in said
+        assert words in page
+    assert "Traceback" not in said
+    wide = table(out / "seg-probseg_desc-wide_scalarstats.tsv")
+    assert wide["participant_id"].tolist() == ["sub-01"]
+    words = ["--participant-label", "02", "07"]
+    assert app(dataset, out, "group", "-w", tmp_path / "w", *words) == 18
+    said = capsys.readouterr().err
+    assert "neither in the data set nor in the output: sub-07" in said
+    assert "run the participant level with --level full first" in said

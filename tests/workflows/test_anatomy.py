@@ -117,3 +117,28 @@ def test_extraction_feeds_the_mask(kind, image, tmp_path):
             f"inputnode.{n}" for n in ("coefficients", "mask", "noise_level", "supplied")
         }
         assert into["synthesise", "strip"] == [("out_file", "in_file")]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason", "hint"),
+    [
+        ({}, "no brain mask was found", "Give a mask with --mask or --derivatives"),
+        ({"derivatives": ["prep"]}, "prep holds no brain mask", "Give a mask with --mask"),
+        ({"derivatives": ["prep", "more"]}, "more hold no brain mask", "Give a mask with --mask"),
+        ({"ignore": ("mask",)}, "are left out by --ignore mask", "leave out --ignore mask"),
+    ],
+)
+@pytest.mark.parametrize("strip", ["auto", "skip"])
+@pytest.mark.parametrize("n", [10, 2])
+def test_no_advice_is_to_do_what_was_done(
+    bare, make_config, image, tmp_path, options, reason, hint, strip, n
+):
+    names = options.get("derivatives", ())
+    options = {**options, "derivatives": {name: tmp_path / name for name in names}}
+    item = dataclasses.replace(bare, parts={"real": image("series.nii", n)})
+    found = find_anatomy(make_config(**options, skull_strip=strip), item, ESTIMATIONS)
+    assert reason in found.reason
+    assert not names or found.reason.endswith("of sub-01")
+    assert hint in found.hint
+    assert not names or "--derivatives" not in found.hint
+    assert ("leave out --skull-strip" in found.hint) == (strip == "skip" and n == 10)

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bids_brnn.errors import DataError
 from bids_brnn.interfaces.series import SeriesRecord
 from bids_brnn.workflows import Segmentation, init_regions_wf
 from bids_brnn.workflows.execution import execution_settings
-from bids_brnn.workflows.regions import find_segmentations
+from bids_brnn.workflows.regions import find_segmentations, region_notes
 
 SHAPE = (3, 4, 2)
 
@@ -113,3 +114,37 @@ def test_the_label_image_is_that_of_the_tables(written):
     table = pd.read_csv(path, sep="\t", na_values="n/a").set_index("name")
     assert table.loc["GM", "bias"] == pytest.approx(0.3, rel=1e-5)  # six digits in the table
     assert table.loc["mask", "n"] == 24
+
+
+def test_tables_and_images_are_read_before_anything_is_estimated(
+    acquisitions, make_config, tmp_path
+):
+    series = acquisitions["qmt"]
+    atlas, table = image(tmp_path / "jhu.nii.gz"), tmp_path / "jhu.tsv"
+    config = make_config(atlas={"jhu": atlas})
+    before = region_notes(config, series)
+    table.write_text("index\tname\n5\tfive\n")
+    (note,) = set(region_notes(config, series)) - set(before)
+    assert "jhu.tsv names no label of its image (label 1)" in note
+    table.write_text("")
+    (note,) = set(region_notes(config, series)) - set(before)
+    assert "it is empty" in note
+    table.write_text("index\tname\n1\ta\n1\tb\n")
+    with pytest.raises(DataError, match="two names"):
+        region_notes(config, series)
+    table.unlink()
+    nibabel.Nifti1Image(np.full(SHAPE, 0.5, np.float32), np.eye(4)).to_filename(atlas)
+    with pytest.raises(DataError, match="is it a dseg"):
+        region_notes(config, series)
+
+
+def test_why_there_are_no_labels_is_true(acquisitions, make_config, tmp_path):
+    bare = dataclasses.replace(acquisitions["qmt"].companions, segmentations={})
+    series = dataclasses.replace(acquisitions["qmt"], companions=bare)
+    (note,) = region_notes(make_config(), series)
+    assert "give labels with --atlas or --derivatives" in note
+    (note,) = region_notes(make_config(derivatives={"prep": tmp_path}), series)
+    assert f"--derivatives prep={tmp_path} holds no label image" in note
+    assert "sub-01" in note
+    (note,) = region_notes(make_config(ignore=("dseg",)), series)
+    assert "left out by --ignore dseg" in note

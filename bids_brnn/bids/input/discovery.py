@@ -115,7 +115,7 @@ def find_acquisitions(
     ]
     subjects = select_participants(root, participants)
     ses = _select_sessions(root, subjects, sessions)
-    merged = merge_filters(filters)
+    merged = merge_filters(filters, notes)
     types, chosen = _datatypes(merged), subjects if participants else None
     if (note := left_aside(root, types)) is not None:
         notes.append(note)

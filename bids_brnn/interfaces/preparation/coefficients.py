@@ -107,7 +107,7 @@ class PrepareCoefficients(Node):
         log = _LOG.debug if self.inputs.head_only else _LOG.warning
         log(
             "%s: no brain mask was found; voxels above an intensity threshold are taken, skull "
-            "included. Give one with --mask or --derivatives.",
+            "included.",
             self.inputs.label,
         )
         mask = threshold_mask(reference)

@@ -46,7 +46,10 @@ class BrainMaskInputSpec(BaseInterfaceInputSpec):
     in_t1w = traits.Bool(False, usedefault=True, desc="found or stripped lies in the T1w image")
     to_series = File(exists=True, mandatory=True, desc="from AlignSeries")
     alignment = File(exists=True, mandatory=True, desc="from AlignSeries")
-    hint = traits.Str("", usedefault=True, desc="why there is no better mask, in words")
+    reason = traits.Str(
+        "no brain mask was found", usedefault=True, desc="why there is none of the data set"
+    )
+    hint = traits.Str("Give one with --mask.", usedefault=True, desc="what would give one")
     label = traits.Str("", usedefault=True, nohash=True, desc="name for messages")
 
 
@@ -80,10 +83,10 @@ class BrainMask(Node):
         _LOG.info("%s: %d voxels from %s", name, mask.sum(), source)
         if method == "threshold":
             _LOG.warning(
-                "%s: no brain mask was found; voxels above an intensity threshold are taken, "
-                "skull included. %s",
+                "%s: %s; voxels above an intensity threshold are taken, skull included. %s",
                 name,
-                inputs.hint or "Give one with --mask or --derivatives.",
+                inputs.reason,
+                inputs.hint,
             )
         if problem:
             _LOG.warning("%s: check the mask: %s", name, problem)

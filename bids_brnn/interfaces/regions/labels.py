@@ -17,10 +17,10 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from bids_brnn.bids.images import read_grid
-from bids_brnn.bids.tables import read_columns
+from bids_brnn.bids.images import read_array, read_grid
+from bids_brnn.bids.input.lookup import Lookup, read_lookup
 from bids_brnn.errors import DataError
-from bids_brnn.files import write_bytes, write_text
+from bids_brnn.files import write_text
 from bids_brnn.imaging.grids import labels_on_grid, load, placed, save, share_on_grid
 from bids_brnn.interfaces.base import Node
 from bids_brnn.regions import (
@@ -81,12 +81,10 @@ class PrepareLabels(Node):
         mask = np.asanyarray(image.dataobj) > 0
         labels, names, source = self._labels(mask)
         inside = erode(np.where(mask, labels, 0), self.inputs.erode).astype(np.int32)
-        if isdefined(self.inputs.lookup):  # with the columns it has beside index and name
-            write_bytes(folder / "labels.tsv", Path(self.inputs.lookup).read_bytes())
-        else:
-            found = names or {int(index): str(index) for index in np.unique(labels[mask]) if index}
-            rows = ["index\tname", *(f"{index}\t{name}" for index, name in found.items())]
-            write_text(folder / "labels.tsv", "\n".join(rows) + "\n")
+        given = isdefined(self.inputs.lookup)
+        lookup = read_lookup(Path(self.inputs.lookup)) if given else Lookup(names)
+        present = [int(index) for index in np.unique(labels[mask]) if index]
+        write_text(folder / "labels.tsv", lookup.text(present))
         return {
             "labels": str(save(folder / "labels.nii", inside, image.affine, image.header)),
             "lookup": str(folder / "labels.tsv"),
@@ -104,8 +102,7 @@ class PrepareLabels(Node):
                     f"{inputs.labels} has no label inside the mask; it must lie in the scanner "
                     "coordinates of the series."
                 )
-            names = lookup_names(Path(inputs.lookup)) if isdefined(inputs.lookup) else {}
-            return values, names, "labels"
+            return values, {}, "labels"
         if isdefined(inputs.probabilities):
             files = zip(inputs.probability_names, inputs.probabilities, strict=True)
             shares = {
@@ -142,7 +139,23 @@ def read_labels(path: Path, target: Path, to_series: str | None = None) -> NDArr
     DataError
         If it holds values that are no labels.
     """
-    values = labels_on_grid(placed(read_grid(path), to_series), read_grid(target))
+    return _whole(labels_on_grid(placed(read_grid(path), to_series), read_grid(target)), path)
+
+
+def label_values(path: Path) -> list[int]:
+    """The labels that an image holds, without the background.
+
+    Raises
+    ------
+    ReadError
+        If it cannot be read.
+    DataError
+        If it holds values that are no labels.
+    """
+    return [int(label) for label in np.unique(_whole(read_array(read_grid(path)), path)) if label]
+
+
+def _whole(values: NDArray[Any], path: Path) -> NDArray[np.int32]:
     if not np.array_equal(values, np.rint(values)):
         raise DataError(f"{path.name} holds values that are no whole numbers; is it a dseg?")
     if values.size and max(-float(values.min()), float(values.max())) > np.iinfo(np.int32).max:
@@ -150,19 +163,6 @@ def read_labels(path: Path, target: Path, to_series: str | None = None) -> NDArr
     return values.astype(np.int32)
 
 
-def lookup_names(path: Path) -> dict[int, str]:
-    """Names by label from a ``dseg.tsv``.
-
-    Raises
-    ------
-    DataError
-        If it has no columns ``index`` and ``name``, or an index is no whole number.
-    """
-    columns = read_columns(path)
-    if not {"index", "name"} <= set(columns):
-        raise DataError(f"{path.name} needs the columns index and name; it has {list(columns)}.")
-    try:
-        index = [int(cell) for cell in columns["index"]]
-    except ValueError as error:
-        raise DataError(f"{path.name}: index must be a whole number ({error}).") from error
-    return dict(zip(index, columns["name"], strict=True))
+def lookup_names(path: Path) -> Mapping[int, str]:
+    """Names by label from a ``dseg.tsv``; see :func:`~bids_brnn.bids.input.lookup.read_lookup`."""
+    return read_lookup(path).names

@@ -84,7 +84,7 @@ class SummariseRegions(Node):
         source: Source = self.inputs.source if isdefined(self.inputs.labels) else "mask"
         return source
 
-    def _labels(self, mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], dict[int, str]]:
+    def _labels(self, mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], Mapping[int, str]]:
         if not isdefined(self.inputs.labels):
             return mask.astype(np.int32), {1: WHOLE_MASK}
         values = read_labels(Path(self.inputs.labels), Path(self.inputs.mask))

@@ -174,7 +174,13 @@ def test_filters_take_labels_lists_and_queries(raw, value, runs):
 
 @pytest.mark.parametrize(
     "filters",
-    [{"bold": {}}, {"qmt": "VFA"}, {"qmt": {"suffix": {"a": 1}}}, {"qmt": {"acq": "a"}}, ["qmt"]],
+    [
+        {"banana": {}},
+        {"qmt": "VFA"},
+        {"qmt": {"suffix": {"a": 1}}},
+        {"qmt": {"acq": "a"}},
+        ["qmt"],
+    ],
 )
 def test_filters_that_mean_nothing_are_refused(raw, filters):
     raw.qmt()
