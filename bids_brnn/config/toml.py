@@ -17,6 +17,9 @@ from bids_brnn.files import write_text
 RUN_TABLE = "bids_brnn"
 """Table of the TOML file that holds the options."""
 
+_WORDS = ("auto", "none")
+"""Never taken for a path."""
+
 
 class Stored:
     """A dataclass whose fields are options, kept in TOML files."""
@@ -108,9 +111,19 @@ def typed(item: Option, value: Any, base: Path | None = None) -> Any:
         expanded = Path(text).expanduser()
         return Path(os.path.normpath((base or Path.cwd()).absolute() / expanded))
 
+    def name_or_path(text: str) -> str:
+        path = absolute(text)
+        if text in _WORDS:
+            return text
+        held = any(path.glob(f"*{item.files[0]}"))
+        is_path = os.sep in text or text.startswith("~") or path.suffix in item.files or held
+        return str(path) if is_path else text
+
     if value is None:
         return None
     match item.kind:
+        case "text" if item.files:
+            return name_or_path(value)
         case "path":
             return absolute(value)
         case "paths":

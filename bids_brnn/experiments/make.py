@@ -84,7 +84,6 @@ def make_models(
             result.network,
             surrogate,
             experiment.subspace,
-            keep_basis=experiment.keep_basis,
         )
         for name, config, result in trained
     ]

@@ -75,10 +75,9 @@ def experiment_of(card: ModelCard) -> Experiment:
     DataError
         If pulse train, basis or prior came from files.
     """
-    files = {"sidecar", "pulses", "basis", "prior"} & set(card.recipe)
-    if files or not card.recipe:
+    if card.files or not card.recipe:
         raise DataError(
-            f'the model "{card.name}" was trained from files ({", ".join(sorted(files))}); '
+            f'the model "{card.name}" was trained from files ({", ".join(card.files)}); '
             "give its configuration with --config"
         )
     return build_experiment(card.recipe, Path(f"{card.name}.toml"))
@@ -113,7 +112,6 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
         model=model,
         sequence=sequence,
         subspace=subspace,
-        keep_basis="train" in content,
         prior=prior,
         training=config,
         network=content.get("network", {}),

@@ -9,7 +9,7 @@ import pytest
 
 from bids_brnn.errors import DataError, ReadError, UsageError
 from bids_brnn.workflows.choice import choose_recipes
-from bids_brnn.zoo.choice import WEIGHTS_VARIABLE
+from bids_brnn.zoo.places import WEIGHTS_VARIABLE
 
 
 @pytest.fixture

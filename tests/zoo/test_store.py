@@ -16,7 +16,7 @@ from bids_brnn.signals.one_pool.fisp import EpgFisp
 from bids_brnn.signals.subspace import CompressedSignal, Subspace
 from bids_brnn.zoo import match, store
 from bids_brnn.zoo.card import ModelCard, parameters_from, parameters_to
-from bids_brnn.zoo.choice import SHIPPED, WEIGHTS_VARIABLE
+from bids_brnn.zoo.places import SHIPPED, WEIGHTS_VARIABLE
 from bids_brnn.zoo.recognition import rotation_from, sketch
 
 

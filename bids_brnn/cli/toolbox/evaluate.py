@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from bids_brnn.cli.toolbox.inputs import path
 from bids_brnn.errors import EXIT_OK, DataError
 from bids_brnn.estimators import estimator_entry, references
 from bids_brnn.estimators.base import Estimator
@@ -31,10 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model", metavar="MODEL", help="path of a card, or name of a shipped model"
     )
     parser.add_argument(
-        "--config", type=Path, metavar="CONFIG.toml",
+        "--config", type=path, metavar="CONFIG.toml",
         help="configuration that it was trained with; needed where that names files",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, metavar="DIR",
+    parser.add_argument("--out", type=path, metavar="DIR",
         help="folder for tables and figures (default: MODEL.evaluation here)",
     )  # fmt: skip
     parser.add_argument("--fingerprints", type=int, default=4096, metavar="N")

@@ -15,6 +15,11 @@ from bids_brnn.signals.base import SignalModel
 from bids_brnn.signals.subspace import CompressedSignal
 
 
+def path(text: str) -> Path:
+    """A path of the command line; ``~`` is the home folder."""
+    return Path(text).expanduser()
+
+
 def add_model_arguments(parser: argparse.ArgumentParser, *, needs_pulses: bool = True) -> None:
     """Options that name a model, its pulse train and its subspace."""
     parser.add_argument(
@@ -22,14 +27,14 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, needs_pulses: bool =
     )
     parser.add_argument(
         "--pulses",
-        type=Path,
+        type=path,
         required=needs_pulses,
         metavar="rfpulses.tsv",
         help="pulse trains: onset (s), flip_angle (deg), duration (s), phase (deg), pulse_type, "
         "readout, echo_time (s), train, gradient",
     )
     parser.add_argument(
-        "--basis", type=Path, metavar="basis.tsv", help="subspace: one row per sample"
+        "--basis", type=path, metavar="basis.tsv", help="subspace: one row per sample"
     )
     parser.add_argument("--rank", type=int, metavar="R", help="use the first R columns of it")
     parser.add_argument(

@@ -11,7 +11,7 @@ import torch
 
 from bids_brnn.cli.toolbox.main import main
 from bids_brnn.errors import EXIT_BAD_DATA, EXIT_OK, EXIT_READ_ERROR, DataError
-from bids_brnn.zoo.choice import WEIGHTS_VARIABLE
+from bids_brnn.zoo.places import WEIGHTS_VARIABLE
 from bids_brnn.zoo.store import load_model
 
 CONFIG = """
