@@ -15,6 +15,15 @@ from bids_brnn.errors import OutputError, ReadError
 if TYPE_CHECKING:
     from torch import Tensor
 
+
+def expanded(text: str | Path) -> Path:
+    """The path with ``~`` as the home folder; that of an unknown user stays as it is."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 _records: list[set[Path]] = []
 
 

@@ -12,7 +12,7 @@ import tomli_w
 
 from bids_brnn.config.options import Option, options_of
 from bids_brnn.errors import ReadError, UsageError
-from bids_brnn.files import write_text
+from bids_brnn.files import expanded, write_text
 
 RUN_TABLE = "bids_brnn"
 """Table of the TOML file that holds the options."""
@@ -108,14 +108,13 @@ def typed(item: Option, value: Any, base: Path | None = None) -> Any:
     """An option from a plain value: paths absolute (from ``base``), lists as tuples."""
 
     def absolute(text: str | Path) -> Path:
-        expanded = Path(text).expanduser()
-        return Path(os.path.normpath((base or Path.cwd()).absolute() / expanded))
+        return Path(os.path.normpath((base or Path.cwd()).absolute() / expanded(text)))
 
     def name_or_path(text: str) -> str:
         path = absolute(text)
         if text in _WORDS:
             return text
-        held = any(path.glob(f"*{item.files[0]}"))
+        held = path.is_dir() and any(path.glob(f"*{item.files[0]}"))
         is_path = os.sep in text or text.startswith("~") or path.suffix in item.files or held
         return str(path) if is_path else text
 

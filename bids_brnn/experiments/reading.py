@@ -16,6 +16,7 @@ from bids_brnn.bids.input.protocol import Said, Shared, find_table, read_train
 from bids_brnn.errors import DataError, ReadError
 from bids_brnn.experiments.experiment import Experiment, Portion
 from bids_brnn.experiments.inputs import read_sequence, read_subspace
+from bids_brnn.files import expanded
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.priors import Prior
@@ -62,7 +63,7 @@ def read_experiment(path: Path) -> Experiment:
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ReadError(f"cannot read the training configuration {path}: {error}") from error
     return build_experiment(content, path)
 
@@ -143,15 +144,15 @@ def _protocol(path: Path, content: Mapping[str, Any], entry: ModelEntry) -> _Pro
             f"{path.name}: name the pulse train by exactly one of sidecar (JSON of the series), "
             f"pulses (rfpulses.tsv) or train ({', '.join(OWN_TRAINS)})"
         )
-    basis = path.parent / content["basis"] if "basis" in content else None
+    basis = _file(path, content, "basis") if "basis" in content else None
     if ways == ["train"]:
         if content["train"] not in OWN_TRAINS:
             raise DataError(f"{path.name}: train must be one of {', '.join(OWN_TRAINS)}")
         return _Protocol(OWN_TRAINS[content["train"]](), str(content["train"]), basis)
     if ways == ["pulses"]:
-        pulses = path.parent / content["pulses"]
+        pulses = _file(path, content, "pulses")
         return _Protocol(read_sequence(pulses, entry.name, {}), pulses.name, basis)
-    sidecar = path.parent / content["sidecar"]
+    sidecar = _file(path, content, "sidecar")
     if not sidecar.is_file():
         raise ReadError(f"cannot read the sidecar {sidecar}: there is no such file")
     root = _root_of(sidecar)
@@ -166,6 +167,14 @@ def _protocol(path: Path, content: Mapping[str, Any], entry: ModelEntry) -> _Pro
     if basis is None and "basis_from" not in content:
         basis = find_table(image, root, said, "basis", {})
     return _Protocol(read_train(table, entry, said, Shared(), []), table.name, basis)
+
+
+def _file(path: Path, content: Mapping[str, Any], key: str) -> Path:
+    """A file that a configuration names, relative to its folder."""
+    text = content[key]
+    if not isinstance(text, str):
+        raise DataError(f"{path.name}: {key} = {text!r} is no path")
+    return path.parent / expanded(text)
 
 
 def _root_of(sidecar: Path) -> Path:
@@ -190,10 +199,10 @@ def _prior(
         parameters = parameters.replace("w0", lower=share * w0.lower, upper=share * w0.upper)
     if chosen is None:
         return entry.make_prior(parameters)
-    table = path.parent / str(chosen)
+    table = _file(path, content, "prior")
     try:
         text = table.read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ReadError(f"cannot read the prior {table}: {error}") from error
     return Prior.from_toml(text, parameters)
 

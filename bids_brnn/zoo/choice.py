@@ -7,8 +7,9 @@ from pathlib import Path
 
 from bids_brnn.bids.input.acquisition import Acquisition
 from bids_brnn.errors import BidsBrnnError, DataError, ReadError
+from bids_brnn.files import expanded
 from bids_brnn.zoo.card import ModelCard
-from bids_brnn.zoo.places import Found, read_cards, weight_folders
+from bids_brnn.zoo.places import SHIPPED, Found, read_cards, weight_folders
 from bids_brnn.zoo.serving import check_serves, is_for
 
 _ADVICE = "train one for this series (docs/training.md), or use --weights auto"
@@ -49,7 +50,7 @@ def choose_network(weights: str, acquisition: Acquisition) -> Choice:
         return Choice()
     if weights == "auto":
         return _found(acquisition)
-    folder = Path(weights).expanduser()
+    folder = expanded(weights)
     if folder.is_dir():
         return _best_in(folder.absolute(), acquisition)
     path = card_path(weights)
@@ -57,7 +58,7 @@ def choose_network(weights: str, acquisition: Acquisition) -> Choice:
     try:
         check_serves(path, card, acquisition)
     except DataError as error:
-        raise DataError(f"{error}; {_ADVICE}.") from error
+        raise DataError(f"{acquisition.name}: {error}; {_ADVICE}.") from error
     return _asked_for(path, card, acquisition)
 
 
@@ -77,7 +78,10 @@ def _found(acquisition: Acquisition) -> Choice:
     cards, problems = read_cards(weight_folders())
     name = acquisition.name
     notes = [f"{name}: a file in a folder of networks is left aside: {text}." for text in problems]
-    for path, card in _by_preference(cards, acquisition):
+    fitting = _by_preference(cards, acquisition)
+    if not fitting:
+        notes += _of_other_trains(cards, acquisition)
+    for path, card in fitting:
         if card.shortcoming:
             notes.append(
                 f'{name}: the network "{card.name}" is left aside: {card.shortcoming}. Judge it '
@@ -87,10 +91,27 @@ def _found(acquisition: Acquisition) -> Choice:
         try:
             check_serves(path, card, acquisition)
         except BidsBrnnError as error:
-            notes.append(f'The network "{card.name}" is left aside: {error}.')
+            notes.append(f'{name}: the network "{card.name}" is left aside: {error}.')
         else:
             return Choice(path, card, tuple(notes))
     return Choice(notes=tuple(notes))
+
+
+def _of_other_trains(cards: Found, acquisition: Acquisition) -> list[str]:
+    """A note where the user has networks for such signals, but none for this pulse train."""
+    own = [card for path, card in cards if path.parent != SHIPPED]
+    names = [
+        f"{card.name} ({card.sequence['digest']})"
+        for card in own
+        if card.model == acquisition.model
+    ]
+    if not names:
+        return []
+    return [
+        f"{acquisition.name}: no network is for its pulse train "
+        f"({acquisition.sequence.digest}), left aside are {', '.join(names)}. Train with the "
+        "sidecar of the series: it tells more of the train than the pulse table alone."
+    ]
 
 
 def _by_preference(cards: Found, acquisition: Acquisition) -> Found:
@@ -114,7 +135,7 @@ def _best_in(folder: Path, acquisition: Acquisition) -> Choice:
             check_serves(path, card, acquisition)
             able.append((path, card))
         except BidsBrnnError as error:
-            reasons.append(str(error).removeprefix(f"{acquisition.name}: "))
+            reasons.append(str(error))
     if not able:
         raise DataError(
             f"{acquisition.name}: no network in {folder} can serve: {'; '.join(reasons)}; "
@@ -140,7 +161,7 @@ def card_path(reference: str | Path) -> Path:
     ReadError
         If there is none, or a folder holds several.
     """
-    path = Path(reference).expanduser()
+    path = expanded(reference)
     if path.suffix in (".json", ".safetensors") and path.with_suffix(".json").is_file():
         return path.with_suffix(".json").absolute()
     if path.is_dir():

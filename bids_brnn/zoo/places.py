@@ -8,6 +8,7 @@ from pathlib import Path
 
 import bids_brnn.zoo
 from bids_brnn.errors import BidsBrnnError, ReadError
+from bids_brnn.files import expanded
 from bids_brnn.zoo.card import ModelCard
 
 WEIGHTS_VARIABLE = "BIDS_BRNN_WEIGHTS"
@@ -26,7 +27,7 @@ def own_folders() -> list[Path]:
         If one of them does not exist.
     """
     words = [word for word in os.environ.get(WEIGHTS_VARIABLE, "").split(os.pathsep) if word]
-    folders = [Path(word).expanduser().absolute() for word in words]
+    folders = [expanded(word).absolute() for word in words]
     for folder in folders:
         if not folder.is_dir():
             raise ReadError(

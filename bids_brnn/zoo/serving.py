@@ -13,9 +13,8 @@ from bids_brnn.zoo.weights_file import complex_array, read_weights
 
 
 def is_for(card: ModelCard, acquisition: Acquisition) -> bool:
-    """Whether the network was trained for the signal model and the pulse train of a series."""
-    same_train = card.sequence["digest"] == acquisition.sequence.digest
-    return card.model == acquisition.model and same_train
+    """Whether the network was trained for the pulse train of a series."""
+    return bool(card.sequence["digest"] == acquisition.sequence.digest)
 
 
 def check_serves(path: Path, card: ModelCard, acquisition: Acquisition) -> None:
@@ -38,13 +37,6 @@ def check_serves(path: Path, card: ModelCard, acquisition: Acquisition) -> None:
         If its weights are absent or not those of the card.
     """
     what = f'the network "{card.name}"'
-    try:
-        _check(path, card, acquisition, what)
-    except DataError as error:
-        raise DataError(f"{acquisition.name}: {error}") from error
-
-
-def _check(path: Path, card: ModelCard, acquisition: Acquisition, what: str) -> None:
     if card.model != acquisition.model:
         raise DataError(
             f"{what} is for {card.model} signals, the signal model of the series is "
@@ -68,8 +60,10 @@ def _check(path: Path, card: ModelCard, acquisition: Acquisition, what: str) -> 
         raise DataError(
             f"{what} takes coefficients and holds no basis to project time frames with"
         )
-    elif len(tensors["basis"]) != acquisition.sequence.n_samples:
-        raise DataError(
-            f"the basis of {what} has {len(tensors['basis'])} rows, the pulse train has "
-            f"{acquisition.sequence.n_samples} samples"
-        )
+    else:
+        wanted = (acquisition.sequence.n_samples, int(card.network["n_coefficients"]), 2)
+        if tensors["basis"].shape != wanted:
+            raise DataError(
+                f"the basis of {what} has the shape {tensors['basis'].shape[:2]}, pulse train and "
+                f"network need {wanted[:2]}"
+            )

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from bids_brnn.errors import DataError
 
-_ROWS_PER_COLUMN = 4
+ROWS_PER_COLUMN = 4
+"""Of a sketch."""
 _GOLDEN = (math.sqrt(5) - 1) / 2
 SAME_SPAN = 1e-3
 """Largest relative part of a basis outside the span of the other; tables in text reach 1e-5."""
@@ -22,7 +23,7 @@ def mixing(n: int, rank: int) -> NDArray[np.float64]:
     They are a formula of row and sample (cosines of a Weyl sequence), not the output of a random
     generator that another version of a library may change.
     """
-    row = np.arange(1, _ROWS_PER_COLUMN * rank + 1, dtype=np.float64)[:, None]
+    row = np.arange(1, ROWS_PER_COLUMN * rank + 1, dtype=np.float64)[:, None]
     sample = np.arange(1, n + 1, dtype=np.float64)[None]
     phase = np.mod(np.mod(sample * sample * _GOLDEN, 1.0) * row * math.sqrt(2), 1.0)
     weights: NDArray[np.float64] = np.cos(2 * math.pi * phase) * math.sqrt(2 / n)

@@ -15,6 +15,7 @@ from safetensors.numpy import load
 from bids_brnn.errors import DataError, ReadError
 from bids_brnn.learning.spec import NetworkSpec, residual_shapes
 from bids_brnn.zoo.card import ModelCard
+from bids_brnn.zoo.span import ROWS_PER_COLUMN
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -78,5 +79,6 @@ def _check_shapes(weights: Path, card: ModelCard, tensors: Tensors) -> None:
                 f"{weights} does not have the shape that its card describes ({name}); "
                 f"train again: {card.command}"
             )
-    if "sketch" not in tensors or tensors["sketch"].shape[1:] != (rank, 2):
+    sketch = (ROWS_PER_COLUMN * rank, rank, 2)
+    if "sketch" not in tensors or tensors["sketch"].shape != sketch:
         raise DataError(f"{weights} lacks the sketch of its basis; train again: {card.command}")

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from bids_brnn.cli.toolbox.inputs import path
 from bids_brnn.errors import EXIT_OK, DataError
 from bids_brnn.estimators import estimator_entry, references
 from bids_brnn.estimators.base import Estimator
@@ -19,7 +18,7 @@ from bids_brnn.evaluation.assess import Effort, assess
 from bids_brnn.experiments.experiment import Experiment
 from bids_brnn.experiments.fingerprints import held_out_data
 from bids_brnn.experiments.reading import experiment_of, read_experiment
-from bids_brnn.files import write_text
+from bids_brnn.files import expanded, write_text
 from bids_brnn.reports.evaluation import draw_figures
 from bids_brnn.zoo.choice import card_path
 from bids_brnn.zoo.recognition import rotation_from
@@ -32,10 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model", metavar="MODEL", help="path of a card, or name of a shipped model"
     )
     parser.add_argument(
-        "--config", type=path, metavar="CONFIG.toml",
+        "--config", type=expanded, metavar="CONFIG.toml",
         help="configuration that it was trained with; needed where that names files",
     )  # fmt: skip
-    parser.add_argument("--out", type=path, metavar="DIR",
+    parser.add_argument("--out", type=expanded, metavar="DIR",
         help="folder for tables and figures (default: MODEL.evaluation here)",
     )  # fmt: skip
     parser.add_argument("--fingerprints", type=int, default=4096, metavar="N")

@@ -12,14 +12,13 @@ from typing import Any
 
 import torch
 
-from bids_brnn.cli.toolbox.inputs import path
 from bids_brnn.errors import EXIT_OK, UsageError
 from bids_brnn.evaluation.assess import assess_quickly
 from bids_brnn.experiments.experiment import Experiment
 from bids_brnn.experiments.fingerprints import held_out_data
 from bids_brnn.experiments.make import Progress, make_models
 from bids_brnn.experiments.reading import read_experiment
-from bids_brnn.files import write_text
+from bids_brnn.files import expanded, write_text
 from bids_brnn.zoo.places import WEIGHTS_VARIABLE
 from bids_brnn.zoo.store import load_model
 
@@ -28,9 +27,9 @@ _QUIET = 10.0  # s between two lines of the simulation
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``brnn train``."""
-    parser.add_argument("config", type=path, metavar="CONFIG.toml", help="what to train")
+    parser.add_argument("config", type=expanded, metavar="CONFIG.toml", help="what to train")
     parser.add_argument(
-        "out", type=path, metavar="OUT", help="folder; an interrupted training in it goes on"
+        "out", type=expanded, metavar="OUT", help="folder; an interrupted training in it goes on"
     )
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all)")
