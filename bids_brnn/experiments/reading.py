@@ -37,6 +37,12 @@ _KEYS = {
     "basis_from", "basis_fingerprints", "basis_seed", "rank", "prior", "off_resonance",
     "fingerprints", "extra", "focus", "held_out", "seed", "network", "training", "surrogate",
 }  # fmt: skip
+_SURROGATE = {"width", "blocks", "steps", "batch", "learning_rate"}
+_LEAST = {
+    "rank": 1, "basis_fingerprints": 1, "basis_seed": 0, "fingerprints": 1, "held_out": 1,
+    "seed": 0,
+}  # fmt: skip
+"""Whole numbers by key, and the smallest that each may be."""
 
 DEFAULT_TRAINING: Mapping[str, Any] = {
     "stages": [
@@ -94,6 +100,7 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
     kind = str(content.get("model"))
     if kind not in models():
         raise DataError(f'{path.name}: model = "{kind}"; use {", ".join(models())}')
+    _check_kinds(path, content)
     protocol = _protocol(path, content, model_entry(kind))
     sequence = protocol.sequence
     model: SignalModel = build_model(kind, sequence, **content.get("model_options", {}))
@@ -106,7 +113,7 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
     config = TrainingConfig.from_dict(training)
     if any(stage.focus for stage in config.stages) and not content.get("focus"):
         raise DataError(f"{path.name}: a stage has a focus, but there is no [[focus]] table")
-    return Experiment(
+    experiment = Experiment(
         name=content.get("name", path.stem),
         description=content.get("description", ""),
         kind=kind,
@@ -117,14 +124,40 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
         training=config,
         network=content.get("network", {}),
         surrogate=content.get("surrogate", {}),
-        fingerprints=int(content.get("fingerprints", 200_000)),
+        fingerprints=content.get("fingerprints", 200_000),
         extra=_parts(path, content, prior, "extra"),
         focus=_parts(path, content, prior, "focus"),
-        held_out=int(content.get("held_out", 4096)),
-        seed=int(content.get("seed", 1)),
+        held_out=content.get("held_out", 4096),
+        seed=content.get("seed", 1),
         command=f"brnn train {path.name} OUT",
         source=content,
     )
+    try:
+        _ = experiment.spec
+    except TypeError as error:
+        raise DataError(f"{path.name}: network: {error}") from error
+    return experiment
+
+
+def _check_kinds(path: Path, content: Mapping[str, Any]) -> None:
+    """Refuse values of another kind than their key takes."""
+    for key in ("network", "surrogate", "training", "model_options"):
+        if not isinstance(content.get(key, {}), Mapping):
+            raise DataError(f"{path.name}: {key} must be a table")
+    if unknown := set(content.get("surrogate", {})) - _SURROGATE:
+        raise DataError(f"{path.name}: surrogate: unknown key {', '.join(sorted(unknown))}")
+    for key, least in _LEAST.items():
+        value = content.get(key, least)
+        if type(value) is not int or value < least:
+            raise DataError(
+                f"{path.name}: {key} = {value!r} must be a whole number of at least {least}"
+            )
+    for key in ("name", "description"):
+        if not isinstance(content.get(key, ""), str):
+            raise DataError(f"{path.name}: {key} must be a text")
+    name = content.get("name", path.stem)
+    if not name or name != Path(name).name or name.startswith("."):
+        raise DataError(f'{path.name}: name = "{name}" names files; it cannot be a path')
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,12 +264,12 @@ def _subspace(
     if rank is None:
         raise DataError("rank is missing: the number of coefficients of the subspace")
     how = content.get("basis_from", "derivatives")
-    rng = torch.Generator().manual_seed(int(content.get("basis_seed", 2024)))
-    theta = prior.sample(int(content.get("basis_fingerprints", 400)), rng=rng)
+    rng = torch.Generator().manual_seed(content.get("basis_seed", 2024))
+    theta = prior.sample(content.get("basis_fingerprints", 400), rng=rng)
     if how == "derivatives":
-        subspace = Subspace.from_model(model, theta, int(rank))
+        subspace = Subspace.from_model(model, theta, rank)
     elif how == "signals":
-        subspace = Subspace.from_signals(model(theta), int(rank))
+        subspace = Subspace.from_signals(model(theta), rank)
     else:
         raise DataError(f'basis_from = "{how}"; use derivatives or signals')
     return Subspace(subspace.basis.to(torch.float32))

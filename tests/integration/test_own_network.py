@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 from contextlib import contextmanager
+from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+import torch
 
 from bids_brnn.cli.toolbox.main import main
+from bids_brnn.experiments.reading import read_experiment
 from bids_brnn.phantom import make_dataset
 from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.places import WEIGHTS_VARIABLE
 
+PROJECT = Path(__file__).parents[2]
 CONFIG = """
 model = "fisp"
 sidecar = "study/acq-fisp_MRF.json"
@@ -49,7 +54,7 @@ B1 = { uniform = [0.8, 1.2] }
 
 @contextmanager
 def inside(folder):
-    before = os.getcwd()
+    before = Path.cwd()
     os.chdir(folder)
     try:
         yield
@@ -107,6 +112,27 @@ def test_every_command_that_training_prints_runs_as_printed(project, capsys, mon
         assert ModelCard.from_file(project / "my out" / "my.json") == card
 
 
+def test_the_commands_of_the_documentation_run_as_printed(project, monkeypatch):
+    monkeypatch.delenv(WEIGHTS_VARIABLE, raising=False)
+    text = (PROJECT / "docs" / "training.md").read_text()
+    lines = text.partition("```\nbrnn train")[2].partition("```")[0]
+    with inside(project):
+        shutil.copytree("my out", "OUT")  # the training goes on from there
+        for line in f"brnn train{lines}".splitlines():
+            words = shlex.split(line, comments=True)
+            if words[0] == "export":
+                monkeypatch.setenv(*words[1].split("=", 1))
+            else:
+                assert main(words[1:]) == 0
+        code = text.partition("```python\n")[2].partition("```")[0]
+        experiment = read_experiment(Path("my.toml"))
+        theta = experiment.prior.sample(4, rng=torch.Generator().manual_seed(0))
+        known = {"subspace": experiment.subspace, "sigma": 0.1}
+        known["coefficients"] = experiment.compressed(theta).to(torch.complex64)
+        exec(code, known)
+        assert known["result"].theta.shape == theta.shape
+
+
 def test_the_folder_in_the_environment_serves_from_a_relative_path(project, app, monkeypatch):
     monkeypatch.setenv(WEIGHTS_VARIABLE, f"hasty out{os.pathsep}my out")
     assert mapped(app, project, "auto") == 0
@@ -144,7 +170,7 @@ def test_refusals_come_before_anything_is_estimated(project, app, monkeypatch, c
     assert mapped(app, project, "refused", "--weights", "mrf-jiang") == 65
     assert "was trained for another pulse train" in capsys.readouterr().err
     assert mapped(app, project, "refused", "--weights", "my out/absent.json") == 74
-    assert f"no trained model \"{project / 'my out' / 'absent.json'}\"" in capsys.readouterr().err
+    assert f'no trained model "{project / "my out" / "absent.json"}"' in capsys.readouterr().err
     monkeypatch.setenv(WEIGHTS_VARIABLE, "nowhere")
     assert mapped(app, project, "refused") == 74
     assert f"{WEIGHTS_VARIABLE} names the folder of networks" in capsys.readouterr().err
