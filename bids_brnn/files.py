@@ -15,6 +15,29 @@ from bids_brnn.errors import OutputError, ReadError
 if TYPE_CHECKING:
     from torch import Tensor
 
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"Cannot make the folder {folder}: {error.strerror}.") from error
+
+
+def expanded(text: str | Path) -> Path:
+    """The path with ``~`` as the home folder; that of an unknown user stays as it is."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 _records: list[set[Path]] = []
 
 

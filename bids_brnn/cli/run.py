@@ -56,7 +56,13 @@ def run(config: RunConfig) -> int:
 
 
 def prepare_environment(config: RunConfig) -> None:
-    """Set switches that libraries read when they are imported."""
+    """Set switches that libraries read when they are imported, and make paths absolute.
+
+    Raises
+    ------
+    ReadError
+        If the environment names a folder of networks that does not exist.
+    """
     for name in ("NO_ET", "NIPYPE_NO_ET"):  # Nipype's telemetry
         os.environ[name] = "1"
     # Numerical libraries otherwise take every CPU of the machine, in every process.
@@ -65,6 +71,10 @@ def prepare_environment(config: RunConfig) -> None:
     # NumPy's products are small ones inside the signal kernel's own threads: theirs would only
     # wait for each other (three times the processor time in a whole-slice NLLS fit).
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    if config.analysis_level == "participant" and config.weights != "none":
+        from bids_brnn.zoo.places import fix_folders
+
+        fix_folders()
     os.environ.pop(DEBUGGER_VARIABLE, None)
     if config.debugs("pdb"):
         os.environ[DEBUGGER_VARIABLE] = "pdb"

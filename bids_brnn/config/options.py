@@ -51,6 +51,9 @@ class Option:
     """Whether the text of the file is stored with the options, so that a run can be repeated."""
     bare: tuple[str, ...] = ()
     """Value where the option is given without any; empty: it needs one."""
+    files: tuple[str, ...] = ()
+    """Suffixes of files that may be named in place of a word, so that the option is a name or a
+    path; a folder counts where it holds a file with the first of them."""
     counted: bool = False
     """Whether the number is how often the flag is given."""
 

@@ -96,11 +96,13 @@ class RunConfig(Stored):
     )
 
     weights: str = option(
-        "trained network: auto (default: the one for the pulse train, if there is one), none, a "
-        "name from 'brnn models', or the path of a model card",
+        "trained network: auto (default: one for the pulse train that was evaluated and found "
+        "good, if there is one), none, a name from 'brnn models', or the path of a model card, "
+        "of its weights or of a folder of networks",
         AUTO,
         group="method",
         metavar="MODEL",
+        files=(".safetensors", ".json"),
     )
     reference: str = option(
         "reference estimator; default: auto, which is nlls for qMT and dict for MRF, with --level "

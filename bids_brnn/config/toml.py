@@ -14,7 +14,7 @@ import tomli_w
 
 from bids_brnn.config.options import Option, options_of
 from bids_brnn.errors import ReadError, UsageError
-from bids_brnn.files import decoded, write_text
+from bids_brnn.files import decoded, expanded, write_text
 
 RUN_TABLE = "bids_brnn"
 """Table of the TOML file that holds the options."""
@@ -22,6 +22,9 @@ TEXTS = "texts"
 """Table, and field of the configuration, with the text of small files by the option that names
 them: what was really done can be repeated where such a file has moved or changed."""
 _MOST_TEXT = 2**20  # bytes
+
+_WORDS = ("auto", "none")
+"""Never taken for a path."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,12 +177,21 @@ def typed(item: Option, value: Any, base: Path | None = None) -> Any:
     """An option from a plain value: paths absolute (from ``base``), lists as tuples."""
 
     def absolute(text: str | Path) -> Path:
-        expanded = Path(text).expanduser()
-        return Path(os.path.normpath((base or Path.cwd()).absolute() / expanded))
+        return Path(os.path.normpath((base or Path.cwd()).absolute() / expanded(text)))
+
+    def name_or_path(text: str) -> str:
+        path = absolute(text)
+        if text in _WORDS:
+            return text
+        held = path.is_dir() and any(path.glob(f"*{item.files[0]}"))
+        is_path = os.sep in text or text.startswith("~") or path.suffix in item.files or held
+        return str(path) if is_path else text
 
     if value is None:
         return None
     match item.kind:
+        case "text" if item.files:
+            return name_or_path(value)
         case "path":
             return absolute(value)
         case "paths":

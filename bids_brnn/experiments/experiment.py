@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bids_brnn.learning.config import TrainingConfig
-from bids_brnn.learning.networks import NetworkSpec
+from bids_brnn.learning.spec import NetworkSpec
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.priors import Prior
 from bids_brnn.sequences.pulse_sequence import PulseSequence
@@ -35,8 +35,6 @@ class Experiment:
     """Of the time samples."""
     sequence: PulseSequence
     subspace: Subspace
-    keep_basis: bool
-    """Store the basis with the weights, so that time frames can be mapped."""
     prior: Prior
     training: TrainingConfig
     network: Mapping[str, Any]

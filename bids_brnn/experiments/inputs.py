@@ -46,9 +46,7 @@ def read_subspace(
     """The first ``rank`` columns of a basis table with a row for each sample of ``sequence``."""
     columns = torch.as_tensor(np.array(read_basis(path, sequence, pulses, Shared())))
     if rank is not None and not 1 <= rank <= columns.shape[1]:
-        raise DataError(
-            f"--rank {rank} is outside 1 ... {columns.shape[1]}, the columns of {path}"
-        )
+        raise DataError(f"rank {rank} is outside 1 ... {columns.shape[1]}, the columns of {path}")
     try:
         return Subspace(columns if rank is None else columns[:, :rank].contiguous())
     except BidsBrnnError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 from bids_brnn.experiments.describe import describe
 from bids_brnn.experiments.experiment import Experiment
 from bids_brnn.experiments.fingerprints import data_key, focus_data, focus_key, training_data
-from bids_brnn.files import write_tensors
+from bids_brnn.files import make_folder, write_tensors
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.learning.networks import build_network
 from bids_brnn.learning.run import Row
@@ -50,7 +50,7 @@ def make_models(
     list of Path
         Cards in ``folder``; the model of the last stage first.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     progress = progress or Progress()
     data, held_out = training_data(experiment, folder, progress.simulation)
     data = data.to(device)
@@ -84,7 +84,6 @@ def make_models(
             result.network,
             surrogate,
             experiment.subspace,
-            keep_basis=experiment.keep_basis,
         )
         for name, config, result in trained
     ]

@@ -18,7 +18,7 @@ from bids_brnn.bids.input.protocol import Said, Shared, find_table, read_train
 from bids_brnn.errors import DataError, ReadError, unknown_names
 from bids_brnn.experiments.experiment import Experiment, Portion
 from bids_brnn.experiments.inputs import read_sequence, read_subspace
-from bids_brnn.files import decoded
+from bids_brnn.files import decoded, expanded
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.priors import Prior
@@ -41,6 +41,12 @@ _KEYS = {
     "field_strength", "fingerprints", "extra", "focus", "held_out", "seed", "network", "training",
     "surrogate",
 }  # fmt: skip
+_SURROGATE = {"width", "blocks", "steps", "batch", "learning_rate"}
+_LEAST = {
+    "rank": 1, "basis_fingerprints": 1, "basis_seed": 0, "fingerprints": 1, "held_out": 1,
+    "seed": 0,
+}  # fmt: skip
+"""Whole numbers by key, and the smallest that each may be."""
 
 _TABLES: Mapping[str, frozenset[str]] = {
     "network": frozenset({"layout", "width", "blocks", "normalisation", "logarithmic"}),
@@ -86,10 +92,9 @@ def experiment_of(card: ModelCard) -> Experiment:
     DataError
         If pulse train, basis or prior came from files.
     """
-    files = {"sidecar", "pulses", "basis", "prior"} & set(card.recipe)
-    if files or not card.recipe:
+    if card.files or not card.recipe:
         raise DataError(
-            f'the model "{card.name}" was trained from files ({", ".join(sorted(files))}); '
+            f'the model "{card.name}" was trained from files ({", ".join(card.files)}); '
             "give its configuration with --config"
         )
     return build_experiment(card.recipe, Path(f"{card.name}.toml"))
@@ -103,6 +108,7 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
     kind = str(content.get("model"))
     if kind not in models():
         raise DataError(f'{path.name}: model = "{kind}"; use {", ".join(models())}')
+    _check_kinds(path, content)
     protocol = _protocol(path, content, model_entry(kind))
     sequence = protocol.sequence
     model = _model(path, content, sequence)
@@ -115,27 +121,52 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
     config = TrainingConfig.from_dict(training)
     if any(stage.focus for stage in config.stages) and not content.get("focus"):
         raise DataError(f"{path.name}: a stage has a focus, but there is no [[focus]] table")
-    return Experiment(
+    experiment = Experiment(
         name=content.get("name", path.stem),
         description=content.get("description", ""),
         kind=kind,
         model=model,
         sequence=sequence,
         subspace=subspace,
-        keep_basis="train" in content,
         prior=prior,
         training=config,
         network=content.get("network", {}),
         surrogate=content.get("surrogate", {}),
-        fingerprints=int(content.get("fingerprints", 200_000)),
+        fingerprints=content.get("fingerprints", 200_000),
         extra=_parts(path, content, prior, "extra"),
         focus=_parts(path, content, prior, "focus"),
-        held_out=int(content.get("held_out", 4096)),
-        seed=int(content.get("seed", 1)),
+        held_out=content.get("held_out", 4096),
+        seed=content.get("seed", 1),
         command=f"brnn train {path.name} OUT",
         field_strength=_field_strength(path, content, prior, protocol),
         source=content,
     )
+    try:
+        _ = experiment.spec
+    except TypeError as error:
+        raise DataError(f"{path.name}: network: {error}") from error
+    return experiment
+
+
+def _check_kinds(path: Path, content: Mapping[str, Any]) -> None:
+    """Refuse values of another kind than their key takes."""
+    for key in ("network", "surrogate", "training", "model_options"):
+        if not isinstance(content.get(key, {}), Mapping):
+            raise DataError(f"{path.name}: {key} must be a table")
+    if unknown := set(content.get("surrogate", {})) - _SURROGATE:
+        raise DataError(f"{path.name}: surrogate: unknown key {', '.join(sorted(unknown))}")
+    for key, least in _LEAST.items():
+        value = content.get(key, least)
+        if type(value) is not int or value < least:
+            raise DataError(
+                f"{path.name}: {key} = {value!r} must be a whole number of at least {least}"
+            )
+    for key in ("name", "description"):
+        if not isinstance(content.get(key, ""), str):
+            raise DataError(f"{path.name}: {key} must be a text")
+    name = content.get("name", path.stem)
+    if not name or name != Path(name).name or name.startswith("."):
+        raise DataError(f'{path.name}: name = "{name}" names files; it cannot be a path')
 
 
 def _check_keys(table: object, known: Collection[str], where: str) -> None:
@@ -176,15 +207,15 @@ def _protocol(path: Path, content: Mapping[str, Any], entry: ModelEntry) -> _Pro
             f"{path.name}: name the pulse train by exactly one of sidecar (JSON of the series), "
             f"pulses (rfpulses.tsv) or train ({', '.join(OWN_TRAINS)})"
         )
-    basis = path.parent / content["basis"] if "basis" in content else None
+    basis = _file(path, content, "basis") if "basis" in content else None
     if ways == ["train"]:
         if content["train"] not in OWN_TRAINS:
             raise DataError(f"{path.name}: train must be one of {', '.join(OWN_TRAINS)}")
         return _Protocol(OWN_TRAINS[content["train"]](), str(content["train"]), basis)
     if ways == ["pulses"]:
-        pulses = path.parent / content["pulses"]
+        pulses = _file(path, content, "pulses")
         return _Protocol(read_sequence(pulses, entry.name, {}), pulses.name, basis)
-    sidecar = path.parent / content["sidecar"]
+    sidecar = _file(path, content, "sidecar")
     if not sidecar.is_file():
         raise ReadError(f"cannot read the sidecar {sidecar}: there is no such file")
     root = _root_of(sidecar)
@@ -224,6 +255,14 @@ def _field_strength(
     return tissue if tissue is not None else series
 
 
+def _file(path: Path, content: Mapping[str, Any], key: str) -> Path:
+    """A file that a configuration names, relative to its folder."""
+    text = content[key]
+    if not isinstance(text, str):
+        raise DataError(f"{path.name}: {key} = {text!r} is no path")
+    return path.parent / expanded(text)
+
+
 def _root_of(sidecar: Path) -> Path:
     """Root of the data set that holds a sidecar; its own folder where there is none."""
     folder = sidecar.parent.absolute()
@@ -246,7 +285,7 @@ def _prior(
         parameters = parameters.replace("w0", lower=share * w0.lower, upper=share * w0.upper)
     if chosen is None:
         return entry.make_prior(parameters)
-    table = path.parent / str(chosen)
+    table = _file(path, content, "prior")
     try:
         text = decoded(table.read_bytes())
     except (OSError, ValueError) as error:
@@ -278,12 +317,12 @@ def _subspace(
     if rank is None:
         raise DataError("rank is missing: the number of coefficients of the subspace")
     how = content.get("basis_from", "derivatives")
-    rng = torch.Generator().manual_seed(int(content.get("basis_seed", 2024)))
-    theta = prior.sample(int(content.get("basis_fingerprints", 400)), rng=rng)
+    rng = torch.Generator().manual_seed(content.get("basis_seed", 2024))
+    theta = prior.sample(content.get("basis_fingerprints", 400), rng=rng)
     if how == "derivatives":
-        subspace = Subspace.from_model(model, theta, int(rank))
+        subspace = Subspace.from_model(model, theta, rank)
     elif how == "signals":
-        subspace = Subspace.from_signals(model(theta), int(rank))
+        subspace = Subspace.from_signals(model(theta), rank)
     else:
         raise DataError(f'basis_from = "{how}"; use derivatives or signals')
     return Subspace(subspace.basis.to(torch.float32))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,20 @@ class SeriesRecord:
     sources: list[str]
     companions: Mapping[str, str]
     """BIDS URIs of the images that went in beside the series, by role."""
+    network_notes: list[str] = field(default_factory=list)
+    """Networks that were left aside, and why."""
+    network_warning: str = ""
+    """Why the maps of the network must not be trusted."""
 
     @classmethod
-    def of(cls, acquisition: Acquisition, companions: Mapping[str, Path]) -> SeriesRecord:
+    def of(
+        cls,
+        acquisition: Acquisition,
+        companions: Mapping[str, Path],
+        *,
+        network_notes: Sequence[str] = (),
+        network_warning: str = "",
+    ) -> SeriesRecord:
         """The record of a series and of the companions that are used with it."""
         return cls(
             name=acquisition.name,
@@ -37,6 +48,8 @@ class SeriesRecord:
             metadata=dict(acquisition.metadata),
             sources=acquisition.sources,
             companions={role: acquisition.uri(path) for role, path in companions.items()},
+            network_notes=list(network_notes),
+            network_warning=network_warning,
         )
 
     def to_file(self, path: Path) -> Path:

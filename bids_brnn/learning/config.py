@@ -104,6 +104,8 @@ class TrainingConfig:
             raise DataError(f"precision must be one of {', '.join(get_args(Precision))}")
         if not 0 <= self.averaging < 1:
             raise DataError("averaging must be in [0, 1)")
+        if min(self.report_every, self.checkpoint_every) < 1:
+            raise DataError("report_every and checkpoint_every must be at least 1")
 
     def begun(self, step: int) -> tuple[Stage, ...]:
         """Stages of which at least one of the first ``step`` steps was part."""
@@ -127,6 +129,13 @@ class TrainingConfig:
         DataError
             Naming an unknown key or an impossible value.
         """
+        try:
+            return cls._read(values)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"[training] cannot be read: {error}") from error
+
+    @classmethod
+    def _read(cls, values: Mapping[str, Any]) -> TrainingConfig:
         options = dict(values)
         stages = []
         for number, entry in enumerate(options.pop("stages", []), 1):
@@ -138,7 +147,8 @@ class TrainingConfig:
                 _build(Stage, {**table, "loss": _build(Loss, loss, f"{where}, loss")}, where)
             )
         if "snr_range" in options:
-            options["snr_range"] = tuple(float(end) for end in options["snr_range"])
+            low, high = options["snr_range"]
+            options["snr_range"] = (float(low), float(high))
         return _build(cls, {**options, "stages": tuple(stages)}, "training")
 
 

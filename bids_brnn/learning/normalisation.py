@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from bids_brnn.errors import DataError
-
-Normalisation = Literal["first", "norm"]
-"""``first``: divide by the first coefficient. ``norm``: divide by the norm and by the phase of
-the first coefficient, which stays defined where the first coefficient is small."""
+from bids_brnn.learning.spec import Normalisation
 
 
 def normalise(coefficients: Tensor, how: Normalisation = "first") -> tuple[Tensor, Tensor]:
@@ -22,7 +17,7 @@ def normalise(coefficients: Tensor, how: Normalisation = "first") -> tuple[Tenso
     coefficients
         ``(..., R)`` complex.
     how
-        ``"first"`` or ``"norm"``, see :data:`Normalisation`.
+        ``"first"`` or ``"norm"``, see :data:`~bids_brnn.learning.spec.Normalisation`.
 
     Returns
     -------

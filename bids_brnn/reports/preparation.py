@@ -44,8 +44,8 @@ def preparation_facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def preparation_notes(about: Mapping[str, Any]) -> list[str]:
-    """What a reader must not overlook in mask and registration."""
-    notes = []
+    """What a reader must not overlook in networks, mask and registration."""
+    notes = [str(note) for note in about.get("NetworkNotes", [])]
     if about.get("MaskMethod") == "threshold":
         notes.append("There is no brain mask: an intensity threshold is taken, skull included.")
     if about.get("MaskCheck", "passed") not in ("passed", "not checked"):

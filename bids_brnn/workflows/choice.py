@@ -1,7 +1,8 @@
-"""Which estimators serve a series. Looks at model cards only, so that no torch is loaded."""
+"""Which estimators serve a series. Needs no torch."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from bids_brnn.bids.input.acquisition import Acquisition
@@ -15,10 +16,29 @@ from bids_brnn.zoo.recipe import EstimatorRecipe
 _DEFAULT_SEED = 1  # of every estimator that draws
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How the maps of a series are made."""
+
+    recipes: dict[str, EstimatorRecipe]
+    """By estimator name: the network, if there is one, then the reference."""
+    notes: tuple[str, ...] = ()
+    """Networks that were left aside, and why."""
+    warning: str = ""
+    """Why the maps of the network must not be trusted."""
+
+
 def choose_recipes(
     config: RunConfig, acquisition: Acquisition, supplied: tuple[str, ...]
 ) -> dict[str, EstimatorRecipe]:
-    """Recipes by estimator name: the network, if there is one, then the reference.
+    """The recipes of :func:`plan_estimation`."""
+    return plan_estimation(config, acquisition, supplied).recipes
+
+
+def plan_estimation(
+    config: RunConfig, acquisition: Acquisition, supplied: tuple[str, ...]
+) -> Plan:
+    """Estimators of a series, and what has to be said of the choice.
 
     Parameters
     ----------
@@ -34,8 +54,7 @@ def choose_recipes(
     UsageError
         If an estimator asked for cannot serve the series, or none is left.
     DataError, ReadError
-        If the series cannot be estimated, or the network asked for is for another pulse train, or
-        absent.
+        If the series cannot be estimated, or the network asked for cannot serve it or is absent.
     """
 
     def recipe(name: str) -> EstimatorRecipe:
@@ -56,26 +75,27 @@ def choose_recipes(
         )
     if acquisition.magnitude_only:
         name = check_magnitude(config, acquisition)
-        return {name: recipe(name)}
+        return Plan({name: recipe(name)})
     recipes = {}
     network = choose_network(config.weights, acquisition)
-    if network is not None:
+    if network.path is not None:
         recipes[NETWORK] = EstimatorRecipe.of_network(
-            network[0],
+            network.path,
             acquisition.sequence,
             acquisition.basis,
             supplied=supplied,
             estimator_options=estimator_options(config, NETWORK),
         )
-    reference = choose_reference(config, acquisition, has_network=network is not None)
+    reference = choose_reference(config, acquisition, has_network=network.path is not None)
     if reference is not None:
         recipes[reference] = recipe(reference)
     if not recipes:
+        why = " ".join(network.notes) or "There is no network for its pulse train."
         raise UsageError(
-            f"--reference none leaves nothing to estimate for {acquisition.name}: there is no "
-            "network that serves it. Use --reference auto, or train one with: brnn train."
+            f"--reference none leaves nothing to estimate for {acquisition.name}. {why} Use "
+            "--reference auto, or train a network (docs/training.md)."
         )
-    return recipes
+    return Plan(recipes, network.notes, network.warning)
 
 
 def estimator_options(config: RunConfig, name: str) -> dict[str, Any]:

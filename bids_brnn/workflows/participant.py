@@ -22,7 +22,7 @@ from bids_brnn.interfaces.series import SeriesRecord
 from bids_brnn.parameters import FIELD_MAPS
 from bids_brnn.signals.registry import model_entry
 from bids_brnn.workflows.anatomy import find_anatomy
-from bids_brnn.workflows.choice import choose_recipes
+from bids_brnn.workflows.choice import Plan, plan_estimation
 from bids_brnn.workflows.estimation import init_estimation_wf
 from bids_brnn.workflows.execution import execution_settings, gpu_visible
 from bids_brnn.workflows.fields import ANATOMY, ESTIMATED, HISTORY, MOTION, PREPARED, SUPPLIED
@@ -112,17 +112,11 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
         _LOG.warning(
             "%s: there is no B1 map; flip angles are taken as nominal, which biases T2", label
         )
+    plan = plan_estimation(config, acquisition, tuple(supplied))
     recipes = {
-        name: recipe.to_file(folder / f"{name}.json")
-        for name, recipe in choose_recipes(config, acquisition, tuple(supplied)).items()
+        name: recipe.to_file(folder / f"{name}.json") for name, recipe in plan.recipes.items()
     }
-    if acquisition.magnitude_only:
-        _LOG.info("%s: no network is used, they need complex data", label)
-    elif NETWORK not in recipes and config.weights == "auto":
-        _LOG.info(
-            "%s: no network for its pulse train and field strength is installed",
-            label,
-        )
+    _say(config, acquisition, plan)
     gigabytes = 8 * prod(acquisition.shape) / 1e9
     noise = number(acquisition.metadata, "NoiseStandardDeviation", label)
     estimations: dict[str, dict[str, Any]] = {
@@ -170,7 +164,7 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
     has_t1w = acquisition.t1w is not None
     labels = find_segmentations(config, acquisition) if config.level == "full" else {}
     outputs = init_outputs_wf(
-        series=series_record(config, acquisition, labels).to_file(folder / "series.json"),
+        series=series_record(config, acquisition, labels, plan).to_file(folder / "series.json"),
         recipes=recipes,
         output_dir=config.output_dir,
         segmentations=labels,
@@ -192,6 +186,18 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
     return workflow
 
 
+def _say(config: RunConfig, acquisition: Acquisition, plan: Plan) -> None:
+    """What the log has to hold of the choice of a network."""
+    for note in plan.notes:
+        _LOG.info("%s", note)
+    if plan.warning:
+        _LOG.warning("%s", plan.warning)
+    if acquisition.magnitude_only:
+        _LOG.info("%s: no network is used, they need complex data", acquisition.name)
+    elif NETWORK not in plan.recipes and config.weights == "auto" and not plan.notes:
+        _LOG.info("%s: no network for its pulse train is installed", acquisition.name)
+
+
 def _link(workflow: Workflow, source: Workflow, target: Workflow, fields: dict[str, str]) -> None:
     pairs = [(f"outputnode.{old}", f"inputnode.{new}") for old, new in fields.items()]
     workflow.connect([(source, target, pairs)])
@@ -205,9 +211,9 @@ def masks(config: RunConfig, acquisition: Acquisition) -> dict[str, Path]:
 
 
 def series_record(
-    config: RunConfig, acquisition: Acquisition, labels: Mapping[str, Segmentation]
+    config: RunConfig, acquisition: Acquisition, labels: Mapping[str, Segmentation], plan: Plan
 ) -> SeriesRecord:
-    """The record of a series with the companions that this run uses."""
+    """The record of a series with the companions and the network that this run uses."""
     used = {name: path for name, (path, _) in supplied_fields(acquisition).items()}
     for path in masks(config, acquisition).values():
         used["mask"] = path
@@ -215,7 +221,9 @@ def series_record(
         used["t1w"] = acquisition.t1w
     for name, segmentation in labels.items():
         used |= segmentation.roles(name)
-    return SeriesRecord.of(acquisition, used)
+    return SeriesRecord.of(
+        acquisition, used, network_notes=plan.notes, network_warning=plan.warning
+    )
 
 
 def supplied_fields(acquisition: Acquisition) -> dict[str, tuple[Path, dict[str, Any]]]:

@@ -1,113 +1,185 @@
-"""Which trained network serves a series. Looks at cards only, so that no torch is loaded."""
+"""Which trained network serves a series. Needs no torch."""
 
 from __future__ import annotations
 
-import logging
-import os
+from dataclasses import dataclass
 from pathlib import Path
 
-import bids_brnn.zoo
 from bids_brnn.bids.input.acquisition import Acquisition
-from bids_brnn.bids.input.declared import number
-from bids_brnn.errors import DataError, ReadError
-from bids_brnn.zoo.card import ModelCard, same_field
+from bids_brnn.errors import BidsBrnnError, DataError, ReadError
+from bids_brnn.files import expanded
+from bids_brnn.zoo.card import ModelCard
+from bids_brnn.zoo.places import SHIPPED, Found, read_cards, weight_folders
+from bids_brnn.zoo.serving import check_serves, is_for
 
-WEIGHTS_VARIABLE = "BIDS_BRNN_WEIGHTS"
-"""Environment variable with a further folder of models."""
-_LOG = logging.getLogger("bids_brnn.run")
-SHIPPED = Path(bids_brnn.zoo.__file__).parent / "weights"
+_ADVICE = "train one for this series (docs/training.md), or use --weights auto"
 
 
-def choose_network(weights: str, acquisition: Acquisition) -> tuple[Path, ModelCard] | None:
-    """Card of the network to use, or None.
+@dataclass(frozen=True)
+class Choice:
+    """The network for a series, and what has to be said of it."""
+
+    path: Path | None = None
+    """Its card; None where there is none."""
+    card: ModelCard | None = None
+    notes: tuple[str, ...] = ()
+    """Networks that were left aside, and why."""
+    warning: str = ""
+    """Why the maps of this network, which was asked for, must not be trusted."""
+
+
+def choose_network(weights: str, acquisition: Acquisition) -> Choice:
+    """The network to use for a series.
+
+    Parameters
+    ----------
+    weights
+        ``none``; ``auto``: one for this pulse train that was evaluated and found good; or the
+        name of a network, or the path of its card, its weights or a folder of networks.
+    acquisition
+        The series.
 
     Raises
     ------
     ReadError
-        If the network asked for is absent.
+        If the network asked for is absent or damaged, or a folder does not exist.
     DataError
-        If it is for another signal model, pulse train or field strength.
+        If the network asked for cannot serve the series.
     """
     if weights == "none":
-        return None
-    if weights != "auto":
-        path = card_path(weights)
-        card = ModelCard.from_file(path)
-        if not _fits(card, acquisition):
-            raise DataError(
-                f'Weights "{card.name}" are for {card.model} and another pulse train than that '
-                f"of {acquisition.name}. Train for this one with: brnn train."
-            )
-        if misfit := _other_field(card, acquisition):
-            raise DataError(
-                f"{misfit}; its estimates would be drawn to tissue at another field. Train for "
-                "this one with: brnn train (with a prior for its field), or use --weights none."
-            )
-        return path, card
-    found = [
-        (path, card)
-        for folder in weight_folders()
-        for path in sorted(folder.glob("*.json"))
-        for card in [ModelCard.from_file(path)]
-        if _fits(card, acquisition)
-    ]
-    for _, card in found:
-        if misfit := _other_field(card, acquisition):
-            _LOG.warning("%s; it is not used", misfit)
-    found = [item for item in found if not _other_field(item[1], acquisition)]
-    if not found:
-        return None
-    # Of several with the same loss the first one, in the order of folders and names.
-    path, card = min(found, key=lambda item: item[1].preference)
-    if card.field_strength is None:
-        _LOG.info("%s does not say at which field strength its tissue is", _titled(card))
-    return path, card
+        return Choice()
+    if weights == "auto":
+        return _found(acquisition)
+    folder = expanded(weights)
+    if folder.is_dir():
+        return _best_in(folder.absolute(), acquisition)
+    path = card_path(weights)
+    card = ModelCard.from_file(path)
+    try:
+        check_serves(path, card, acquisition)
+    except DataError as error:
+        raise DataError(f"{acquisition.name}: {error}; {_ADVICE}.") from error
+    return _asked_for(path, card, acquisition)
 
 
-def _fits(card: ModelCard, acquisition: Acquisition) -> bool:
-    same_train = card.sequence.get("digest") == acquisition.sequence.digest
-    return card.model == acquisition.model and same_train
-
-
-def _titled(card: ModelCard) -> str:
-    return f'the card of the network "{card.name}"'
-
-
-def _other_field(card: ModelCard, acquisition: Acquisition) -> str:
-    """That a network was trained for tissue at another field, in words; or nothing."""
-    trained = card.field_strength
-    field = number(acquisition.metadata, "MagneticFieldStrength", acquisition.name)
-    if trained is None or field is None or same_field(trained, field):
-        return ""
-    return (
-        f'The network "{card.name}" was trained for tissue at {trained:g} T, '
-        f"MagneticFieldStrength of {acquisition.name} is {field:g} T"
+def _asked_for(path: Path, card: ModelCard, acquisition: Acquisition) -> Choice:
+    if not card.shortcoming:
+        return Choice(path, card)
+    warning = (
+        f'{acquisition.name}: the network "{card.name}" is used because it was asked for, but '
+        f"{card.shortcoming}: its maps must not be trusted. Judge it with: "
+        f"{card.evaluate_command(path)}."
     )
+    return Choice(path, card, warning=warning)
 
 
-def weight_folders() -> list[Path]:
-    """Folders of models: that of the environment variable, then that of the package."""
-    extra = os.environ.get(WEIGHTS_VARIABLE, "")
-    return [*([Path(extra)] if extra else []), SHIPPED]
+def _found(acquisition: Acquisition) -> Choice:
+    """The best network of all folders that was found good and can serve, or none."""
+    cards, problems = read_cards(weight_folders())
+    name = acquisition.name
+    notes = [f"{name}: a file in a folder of networks is left aside: {text}." for text in problems]
+    fitting = _by_preference(cards, acquisition)
+    if not fitting:
+        notes += _of_other_trains(cards, acquisition)
+    for path, card in fitting:
+        if card.shortcoming:
+            notes.append(
+                f'{name}: the network "{card.name}" is left aside: {card.shortcoming}. Judge it '
+                f"with: {card.evaluate_command(path)}; to use it all the same: --weights {path}."
+            )
+            continue
+        try:
+            check_serves(path, card, acquisition)
+        except BidsBrnnError as error:
+            notes.append(f'{name}: the network "{card.name}" is left aside: {error}.')
+        else:
+            if card.field_strength is None:
+                notes.append(
+                    f'{name}: the card of the network "{card.name}" does not say at which field '
+                    "strength its tissue is."
+                )
+            return Choice(path, card, tuple(notes))
+    return Choice(notes=tuple(notes))
+
+
+def _of_other_trains(cards: Found, acquisition: Acquisition) -> list[str]:
+    """A note where the user has networks for such signals, but none for this pulse train."""
+    own = [card for path, card in cards if path.parent != SHIPPED]
+    names = [
+        f"{card.name} ({card.sequence['digest']})"
+        for card in own
+        if card.model == acquisition.model
+    ]
+    if not names:
+        return []
+    return [
+        f"{acquisition.name}: no network is for its pulse train "
+        f"({acquisition.sequence.digest}), left aside are {', '.join(names)}. Train with the "
+        "sidecar of the series: it tells more of the train than the pulse table alone."
+    ]
+
+
+def _by_preference(cards: Found, acquisition: Acquisition) -> Found:
+    # Of several with the same loss the first one, in the order of folders and names.
+    fitting = [item for item in cards if is_for(item[1], acquisition)]
+    return sorted(fitting, key=lambda item: item[1].preference)
+
+
+def _best_in(folder: Path, acquisition: Acquisition) -> Choice:
+    """The best network of a folder that the user names.
+
+    Raises
+    ------
+    DataError, ReadError
+        If none can serve, and why not.
+    """
+    cards, reasons = _cards_in(folder)
+    able: Found = []
+    for path, card in cards:
+        try:
+            check_serves(path, card, acquisition)
+            able.append((path, card))
+        except BidsBrnnError as error:
+            reasons.append(str(error))
+    if not able:
+        raise DataError(
+            f"{acquisition.name}: no network in {folder} can serve: {'; '.join(reasons)}; "
+            f"{_ADVICE}."
+        )
+    best = min(able, key=lambda item: (bool(item[1].shortcoming), item[1].preference))
+    return _asked_for(*best, acquisition)
+
+
+def _cards_in(folder: Path) -> tuple[Found, list[str]]:
+    cards, problems = read_cards([folder])
+    if not cards:
+        why = f" ({'; '.join(problems)})" if problems else ""
+        raise ReadError(f"{folder} holds no model card{why}; name the OUT folder of brnn train.")
+    return cards, problems
 
 
 def card_path(reference: str | Path) -> Path:
-    """Card of a trained model given by name, or by the path of card, weights or folder.
+    """Card of a trained network given by name, or by the path of card, weights or folder.
 
     Raises
     ------
     ReadError
         If there is none, or a folder holds several.
     """
-    path = Path(reference)
+    path = expanded(reference)
     if path.suffix in (".json", ".safetensors") and path.with_suffix(".json").is_file():
         return path.with_suffix(".json").absolute()
     if path.is_dir():
-        cards = sorted(path.glob("*.json"))
-        if len(cards) == 1:
-            return cards[0].absolute()
-        raise ReadError(f"{path} holds {len(cards)} model cards; name one of them.")
+        return _only_card(path.absolute())
     for folder in weight_folders():
         if path.name == str(reference) and (folder / f"{reference}.json").is_file():
             return folder / f"{reference}.json"
     raise ReadError(f'There is no trained model "{reference}"; list them with: brnn models.')
+
+
+def _only_card(folder: Path) -> Path:
+    cards = [path for path, _ in _cards_in(folder)[0]]
+    if len(cards) > 1:
+        names = ", ".join(path.name for path in cards)
+        raise ReadError(f"{folder} holds {len(cards)} model cards; name one of them: {names}.")
+    return cards[0]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bids_brnn.errors import DataError
+from bids_brnn.errors import DataError, ReadError
 from bids_brnn.estimators.network.estimator import NetworkEstimator, Precision, Spread
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals.base import SignalModel
 from bids_brnn.signals.registry import models, resolve
 from bids_brnn.signals.subspace import CompressedSignal, Subspace
 from bids_brnn.zoo.card import ModelCard
-from bids_brnn.zoo.store import list_cards, load_model
+from bids_brnn.zoo.store import StoredModel, list_cards, load_model
 
 
 class NoMatchingModelError(DataError):
@@ -37,8 +37,8 @@ def load_network(
     kind
         Its name in the registry; by default told from its class.
     weights
-        ``"auto"``: the trained model made for this pulse train and subspace; or the name of a
-        shipped model, or a path.
+        ``"auto"``: the trained model made for this pulse train and subspace that was evaluated
+        and found good (:attr:`ModelCard.shortcoming`); or the name of any model, or a path.
     loss
         With ``"auto"``: prefer models trained with this loss; by default the least biased.
     precision, spread
@@ -50,33 +50,38 @@ def load_network(
     NoMatchingModelError
         In one sentence, with the command that trains a fitting model.
     """
-    innermost = _innermost(model)
-    sequence = innermost.sequence
-    kind = kind or _name_of(innermost)
+    sequence = _innermost(model).sequence
+    kind = kind or _name_of(_innermost(model))
     subspace = model.subspace if isinstance(model, CompressedSignal) else None
-    options: dict[str, Any] = {
-        "subspace": subspace,
-        "parameters": model.parameters,
-        "precision": precision,
-        "spread": spread,
-    }
     if weights != "auto":
         stored = load_model(weights)
         _check_fit(stored.card, kind, sequence)
         try:
-            return stored.estimator(**options)
+            return _estimator(stored, model, precision, spread)
         except DataError as error:
             raise NoMatchingModelError(f"{error}; {_advice(kind, subspace)}") from error
     reasons = []
     cards = [(path, card) for path, card in list_cards() if card.model == kind]
     cards = [item for item in cards if item[1].sequence["digest"] == sequence.digest]
-    for path, _ in sorted(cards, key=lambda item: (item[1].loss != loss, item[1].preference)):
+    for path, card in sorted(cards, key=lambda item: (item[1].loss != loss, item[1].preference)):
+        if card.shortcoming:
+            reasons.append(f'the model "{card.name}" is left aside: {card.shortcoming}')
+            continue
         try:
-            return load_model(path).estimator(**options)
-        except DataError as error:
+            return _estimator(load_model(path), model, precision, spread)
+        except (DataError, ReadError) as error:
             reasons.append(str(error))
     why = reasons[0] if reasons else f"no trained {kind} model has this pulse train"
     raise NoMatchingModelError(f"{why}; {_advice(kind, subspace)}")
+
+
+def _estimator(
+    stored: StoredModel, model: SignalModel, precision: Precision | None, spread: Spread
+) -> NetworkEstimator:
+    subspace = model.subspace if isinstance(model, CompressedSignal) else None
+    return stored.estimator(
+        subspace=subspace, parameters=model.parameters, precision=precision, spread=spread
+    )
 
 
 def _check_fit(card: ModelCard, kind: str, sequence: PulseSequence) -> None:

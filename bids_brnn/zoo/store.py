@@ -8,21 +8,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 from torch import Tensor, nn
 
-from bids_brnn.errors import DataError, ReadError
+from bids_brnn.errors import BidsBrnnError, DataError
 from bids_brnn.estimators.network.estimator import NetworkEstimator, Precision, Spread
 from bids_brnn.files import write_bytes, write_text
-from bids_brnn.learning.networks import CoefficientNetwork, NetworkSpec, build_network
+from bids_brnn.learning.networks import CoefficientNetwork, build_network
+from bids_brnn.learning.spec import NetworkSpec
 from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.subspace import Subspace
 from bids_brnn.zoo.card import ModelCard, parameters_from
-from bids_brnn.zoo.choice import WEIGHTS_VARIABLE, card_path, weight_folders
+from bids_brnn.zoo.choice import card_path
+from bids_brnn.zoo.places import Found, read_cards, weight_folders
 from bids_brnn.zoo.recognition import rotation_from, sketch
+from bids_brnn.zoo.weights_file import read_weights
 
 BF16_LIMIT = 0.05
 """Largest error of bf16 arithmetic, in Cramer-Rao standard deviations, at which it is used."""
@@ -38,7 +39,7 @@ class StoredModel:
     sketch: Tensor
     """Of the basis of training, see :mod:`bids_brnn.zoo.recognition`."""
     basis: Tensor | None
-    """``(N, R)``, for pulse trains of our own: turns time frames into coefficients."""
+    """``(N, R)``: turns time frames into coefficients. None in files of earlier versions."""
 
     def estimator(
         self,
@@ -103,26 +104,34 @@ def save_model(
     network: CoefficientNetwork,
     surrogate: SurrogateModel,
     subspace: Subspace,
-    *,
-    keep_basis: bool,
 ) -> Path:
     """Write weights and card into ``folder``; the card last, so that it never lacks its weights.
 
-    ``keep_basis`` stores the basis too, with which time frames can be mapped.
+    The basis is stored with them, so that time frames can be mapped. An evaluation of the same
+    weights that lies in the folder stays.
     """
     tensors = {
         **{f"network.{key}": value for key, value in network.state_dict().items()},
         **{f"surrogate.{key}": value for key, value in surrogate.network.state_dict().items()},
         "sketch": torch.view_as_real(sketch(subspace)),
+        "basis": torch.view_as_real(subspace.basis.to(torch.complex64)),
     }
-    if keep_basis:
-        tensors["basis"] = torch.view_as_real(subspace.basis.to(torch.complex64))
     content = save_bytes({key: value.contiguous().cpu() for key, value in tensors.items()})
     card = replace(card, weights_sha256=hashlib.sha256(content).hexdigest())
-    write_bytes(folder / f"{card.name}.safetensors", content)
     path = folder / f"{card.name}.json"
-    write_text(path, card.to_json())
+    write_bytes(path.with_name(f"{card.name}.safetensors"), content)
+    write_text(path, _with_earlier_evaluation(path, card).to_json())
     return path
+
+
+def _with_earlier_evaluation(path: Path, card: ModelCard) -> ModelCard:
+    try:
+        earlier = ModelCard.from_file(path)
+    except BidsBrnnError:
+        return card
+    if card.evaluation or earlier.weights_sha256 != card.weights_sha256:
+        return card
+    return card.with_evaluation(earlier.evaluation)
 
 
 def load_model(reference: str | Path) -> StoredModel:
@@ -137,26 +146,9 @@ def load_model(reference: str | Path) -> StoredModel:
     """
     path = card_path(reference)
     card = ModelCard.from_file(path)
-    weights = path.with_suffix(".safetensors")
-    try:
-        content = weights.read_bytes()
-    except OSError as error:
-        raise ReadError(f"cannot read {weights}, the weights of {path.name}: {error}") from error
-    if hashlib.sha256(content).hexdigest() != card.weights_sha256:
-        raise ReadError(
-            f"{weights} is not the file that {path.name} describes (other SHA-256); copy both "
-            f"again, or train the model with: {card.command}"
-        )
-    try:
-        tensors = load_bytes(content)
-    except SafetensorError as error:
-        raise ReadError(f"{weights} is not a safetensors file: {error}") from error
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise DataError(
-                f"{weights}: {name} holds NaN or infinite values; train again: {card.command}"
-            )
-    return _assemble(card, tensors, weights)
+    arrays = read_weights(path, card)
+    tensors = {name: torch.from_numpy(values.copy()) for name, values in arrays.items()}
+    return _assemble(card, tensors, path.with_suffix(".safetensors"))
 
 
 def _assemble(card: ModelCard, tensors: Mapping[str, Tensor], weights: Path) -> StoredModel:
@@ -170,8 +162,6 @@ def _assemble(card: ModelCard, tensors: Mapping[str, Tensor], weights: Path) -> 
     _fill(body, "surrogate.", tensors, weights, card)
     for module in (network, body):
         module.eval().requires_grad_(False)
-    if "sketch" not in tensors or tensors["sketch"].shape[1] != rank:
-        raise DataError(f"{weights} lacks the sketch of its basis; train again: {card.command}")
     basis = tensors.get("basis")
     return StoredModel(
         card,
@@ -194,20 +184,14 @@ def _fill(
         ) from error
 
 
-def list_cards(where: Iterable[Path] | None = None) -> list[tuple[Path, ModelCard]]:
+def list_cards(where: Iterable[Path] | None = None) -> Found:
     """Cards of all models in the folders, sorted by name within each folder.
+
+    Files that are no card are left out; :func:`bids_brnn.zoo.places.read_cards` names them.
 
     Raises
     ------
     ReadError
-        If a folder is absent or a card cannot be read.
+        If a folder of the environment variable is absent.
     """
-    found = []
-    for folder in weight_folders() if where is None else where:
-        if not folder.is_dir():
-            raise ReadError(
-                f"the folder of models {folder} does not exist; see {WEIGHTS_VARIABLE}"
-            )
-        for path in sorted(folder.glob("*.json"), key=lambda item: item.stem):
-            found.append((path, ModelCard.from_file(path)))
-    return found
+    return read_cards(weight_folders() if where is None else where)[0]

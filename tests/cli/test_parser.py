@@ -215,6 +215,34 @@ def test_relative_paths_become_absolute(tmp_path, monkeypatch):
     assert config.work_dir == Path.cwd() / "work"
 
 
+def test_a_network_is_a_name_or_a_path_from_where_the_command_was_called(
+    base, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    (tmp_path / "OUT").mkdir()
+    (tmp_path / "qmt-demo").mkdir()
+    (tmp_path / "OUT" / "x.safetensors").touch()
+    (tmp_path / "options").mkdir()
+    toml = tmp_path / "options" / "run.toml"
+    here = str(tmp_path)
+    for given, expected in {
+        "auto": "auto",
+        "qmt-demo": "qmt-demo",  # no network in the folder of that name
+        "OUT": f"{here}/OUT",
+        "./OUT/": f"{here}/OUT",
+        "OUT/x.json": f"{here}/OUT/x.json",
+        "x.safetensors": f"{here}/x.safetensors",
+        "~/x": "/home/me/x",
+        "/abs/x.json": "/abs/x.json",
+    }.items():
+        assert parse([*base, "--weights", given]).weights == expected
+        toml.write_text(f'[bids_brnn]\nweights = "{given}"\n')
+        from_file = parse([*base, "--config-file", "options/run.toml"]).weights
+        if given != "OUT":  # there is no such folder beside the file
+            assert from_file == expected.replace(here, f"{here}/options")
+
+
 def test_an_atlas_has_a_name_of_its_own_or_that_of_its_file(tmp_path):
     for name in ("my-atlas_dseg.nii.gz", "jhu.nii"):
         (tmp_path / name).write_bytes(b"")

@@ -7,10 +7,18 @@ import json
 import nibabel
 import numpy as np
 import pytest
+import torch
 
 from bids_brnn.bids import find_acquisitions
 from bids_brnn.config.run_config import RunConfig
+from bids_brnn.learning.networks import build_network
+from bids_brnn.learning.spec import NetworkSpec
+from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork
 from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
+from bids_brnn.signals.registry import model_entry
+from bids_brnn.signals.subspace import Subspace
+from bids_brnn.zoo.card import ModelCard, parameters_to
+from bids_brnn.zoo.store import save_model
 
 SHAPE = (3, 4, 2)
 RANK = 4
@@ -88,3 +96,39 @@ def make_config(dataset, tmp_path):
         return RunConfig(**{**values, **changes})
 
     return make
+
+
+def judged(bias=0.01, variance=1.0, fingerprints=1000):
+    """The numbers of an evaluation."""
+    row = {"squared_bias_over_crb": bias, "variance_over_crb": variance}
+    return {"fingerprints": fingerprints, "draws": 100, "held_out": {"R1": row, "all": row}}
+
+
+@pytest.fixture
+def save_network():
+    """Store an untrained network for a series: ``save_network(folder, name, series, ...)``."""
+
+    def save(folder, name, series, *, rank=RANK, basis=None, loss="efficient", **about):
+        folder.mkdir(exist_ok=True)
+        parameters = model_entry(series.model).parameters
+        if basis is None:
+            rng = np.random.default_rng(5)
+            basis = np.linalg.qr(rng.standard_normal((series.sequence.n_samples, rank)))[0]
+        subspace = Subspace(torch.as_tensor(np.array(basis)))
+        outputs = parameters.select("estimated").names + parameters.select("nuisance").names
+        supplied = parameters.select("supplied").names
+        spec = NetworkSpec(subspace.rank, outputs, supplied, width=8, blocks=1)
+        body = SurrogateNetwork(len(parameters), subspace.rank, 8, 1)
+        card = ModelCard(
+            name=name, description="", model=series.model, network=spec.to_dict(),
+            surrogate={"width": 8, "blocks": 1, "conjugate": False},
+            parameters=parameters_to(parameters),
+            sequence={"digest": series.sequence.digest, "name": "a train"}, subspace={}, prior={},
+            snr_range=(10, 50), loss=loss, training={},
+            thresholds={"residual": 0.1, "inputs": 2.0}, command="brnn train my.toml OUT",
+            **{"evaluation": judged(), **about},
+        )  # fmt: skip
+        network = build_network(spec)
+        return save_model(folder, card, network, SurrogateModel(body, parameters), subspace)
+
+    return save

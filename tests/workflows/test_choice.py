@@ -10,27 +10,20 @@ import pytest
 
 from bids_brnn.errors import DataError, ReadError, UsageError
 from bids_brnn.workflows.choice import choose_recipes
-from bids_brnn.zoo.choice import WEIGHTS_VARIABLE
+from bids_brnn.zoo.card import ModelCard
+from bids_brnn.zoo.places import WEIGHTS_VARIABLE
 
 
 @pytest.fixture
-def models(tmp_path, monkeypatch, acquisitions):
-    """Cards for the MRF train, one of them for the comparison loss; weights do not matter."""
+def models(tmp_path, monkeypatch, acquisitions, save_network):
+    """Networks for the MRF train, one of them for the comparison loss."""
     folder = tmp_path / "models"
-    folder.mkdir()
-    train = acquisitions["mrf"].sequence
     for name, loss in (
         ("a-mse", "mse-crb"),
         ("b-reduced", "bias-reduced"),
         ("c-new", "efficient"),
     ):
-        card = {
-            "name": name, "description": "", "model": "fisp", "network": {}, "surrogate": {},
-            "parameters": [], "sequence": {"digest": train.digest}, "subspace": {}, "prior": {},
-            "snr_range": [10, 50], "loss": loss, "training": {}, "thresholds": {},
-            "weights_sha256": f"sha-{name}", "format": 1,
-        }  # fmt: skip
-        (folder / f"{name}.json").write_text(json.dumps(card))
+        save_network(folder, name, acquisitions["mrf"], loss=loss)
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(folder))
     return folder
 
@@ -63,7 +56,7 @@ def test_the_network_comes_first_and_minimal_leaves_the_reference_out(
 def test_the_least_biased_network_is_preferred(make_config, acquisitions, models):
     recipe = choose_recipes(make_config(), acquisitions["mrf"], ("B1",))["brnn"]
     assert recipe.weights == str(models / "c-new.json")
-    assert recipe.weights_sha256 == "sha-c-new"
+    assert recipe.weights_sha256 == ModelCard.from_file(models / "c-new.json").weights_sha256
     assert recipe.supplied == ("B1",)
 
 
@@ -79,7 +72,7 @@ def test_a_network_can_be_named(make_config, acquisitions, models, by):
 
 
 def test_a_network_for_another_train_is_refused(make_config, acquisitions, models):
-    with pytest.raises(DataError, match='Weights "a-mse" are for fisp'):
+    with pytest.raises(DataError, match='the network "a-mse" is for fisp signals'):
         choose_recipes(make_config(weights="a-mse"), acquisitions["qmt"], ())
 
 

@@ -44,7 +44,7 @@ def make_experiment(**changes) -> Experiment:
     options = {
         "name": "small", "description": "for tests", "kind": "fisp", "model": frames,
         "sequence": sequence, "subspace": Subspace.from_signals(frames(theta), RANK),
-        "keep_basis": True, "prior": prior, "fingerprints": 3000, "held_out": 500, "seed": 1,
+        "prior": prior, "fingerprints": 3000, "held_out": 500, "seed": 1,
         "network": {"width": 32, "blocks": 2}, "command": "brnn train small.toml OUT",
         "surrogate": {"width": 32, "blocks": 2, "steps": 500},
         "training": TrainingConfig.from_dict(

@@ -10,8 +10,8 @@ from bids_brnn.information.noise import add_noise
 from bids_brnn.phantom.series import mrf_series, qmt_series
 from bids_brnn.priors import tissue_values
 from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
-from bids_brnn.zoo.choice import SHIPPED
 from bids_brnn.zoo.match import load_network
+from bids_brnn.zoo.places import SHIPPED
 from bids_brnn.zoo.store import list_cards
 
 NAMES = {card.name for _, card in list_cards([SHIPPED])}

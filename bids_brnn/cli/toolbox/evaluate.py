@@ -18,7 +18,7 @@ from bids_brnn.evaluation.assess import Effort, assess
 from bids_brnn.experiments.experiment import Experiment
 from bids_brnn.experiments.fingerprints import held_out_data
 from bids_brnn.experiments.reading import experiment_of, read_experiment
-from bids_brnn.files import write_text
+from bids_brnn.files import expanded, make_folder, write_text
 from bids_brnn.reports.evaluation import draw_figures
 from bids_brnn.zoo.choice import card_path
 from bids_brnn.zoo.recognition import rotation_from
@@ -31,10 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model", metavar="MODEL", help="path of a card, or name of a shipped model"
     )
     parser.add_argument(
-        "--config", type=Path, metavar="CONFIG.toml",
+        "--config", type=expanded, metavar="CONFIG.toml",
         help="configuration that it was trained with; needed where that names files",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, metavar="DIR",
+    parser.add_argument("--out", type=expanded, metavar="DIR",
         help="folder for tables and figures (default: MODEL.evaluation here)",
     )  # fmt: skip
     parser.add_argument("--fingerprints", type=int, default=4096, metavar="N")
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     experiment = experiment_of(stored.card) if config is None else read_experiment(config)
     _check(stored, experiment)
     folder = options.out or Path(f"{stored.card.name}.evaluation")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     held_out = held_out_data(experiment, card_path(options.model).parent)
     few = min(options.fingerprints, Effort.in_band)
     effort = Effort(options.fingerprints, few, options.draws)

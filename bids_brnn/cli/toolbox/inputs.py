@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import get_args
 
 from bids_brnn.bids.input.protocol import named
 from bids_brnn.errors import BidsBrnnError, DataError
 from bids_brnn.experiments.inputs import read_sequence, read_subspace
+from bids_brnn.files import expanded
 from bids_brnn.sequences.pulse_sequence import PulseSequence, Start
 from bids_brnn.signals import build_model, models
 from bids_brnn.signals.base import SignalModel
@@ -22,14 +22,14 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, needs_pulses: bool =
     )
     parser.add_argument(
         "--pulses",
-        type=Path,
+        type=expanded,
         required=needs_pulses,
         metavar="rfpulses.tsv",
         help="pulse trains: onset (s), flip_angle (deg), duration (s), phase (deg), pulse_type, "
         "readout, echo_time (s), train, gradient",
     )
     parser.add_argument(
-        "--basis", type=Path, metavar="basis.tsv", help="subspace: one row per sample"
+        "--basis", type=expanded, metavar="basis.tsv", help="subspace: one row per sample"
     )
     parser.add_argument("--rank", type=int, metavar="R", help="use the first R columns of it")
     parser.add_argument(

@@ -7,14 +7,17 @@ import sys
 
 from bids_brnn.errors import EXIT_OK
 from bids_brnn.zoo.card import ModelCard
-from bids_brnn.zoo.choice import WEIGHTS_VARIABLE
-from bids_brnn.zoo.store import list_cards, load_model
+from bids_brnn.zoo.places import WEIGHTS_VARIABLE, read_cards, weight_folders
+from bids_brnn.zoo.store import load_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``brnn models``."""
     parser.add_argument("model", nargs="?", metavar="MODEL", help="show the card of this model")
-    parser.epilog = f"a further folder of models is taken from ${WEIGHTS_VARIABLE}"
+    parser.epilog = (
+        f"further folders of models are taken from ${WEIGHTS_VARIABLE}; auto: whether bids_brnn "
+        "takes the model by itself"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -22,14 +25,17 @@ def run(options: argparse.Namespace) -> int:
     if options.model is not None:
         sys.stdout.write(load_model(options.model).card.to_json())
         return EXIT_OK
-    cards = [card for _, card in list_cards()]
+    found, problems = read_cards(weight_folders())
+    for problem in problems:
+        sys.stderr.write(f"brnn models: left aside: {problem}\n")
+    cards = [card for _, card in found]
     if not cards:
-        sys.stdout.write("no models; train one with: brnn train CONFIG.toml OUT\n")
+        sys.stdout.write("no models; how to train one: brnn train --help\n")
         return EXIT_OK
     width = max(len(card.name) for card in cards)
     sys.stdout.write(
         f"{'name':{width}}  {'model':7} {'rank':>4} {'loss':13} {'bias^2/CRB':>10} "
-        f"{'var/CRB':>8}  pulse train\n"
+        f"{'var/CRB':>8} auto pulse train\n"
     )
     for card in cards:
         sys.stdout.write(_line(card, width))
@@ -40,7 +46,8 @@ def _line(card: ModelCard, width: int) -> str:
     overall = card.evaluation.get("held_out", {}).get("all", {})
     bias = overall.get("squared_bias_over_crb", float("nan"))
     spread = overall.get("variance_over_crb", float("nan"))
+    rank, serves = card.network["n_coefficients"], "no" if card.shortcoming else "yes"
     return (
-        f"{card.name:{width}}  {card.model:7} {card.subspace['rank']:4} {card.loss:13} "
-        f"{bias:10.4f} {spread:8.3f}  {card.sequence['name']} ({card.sequence['digest']})\n"
+        f"{card.name:{width}}  {card.model:7} {rank:4} {card.loss:13} {bias:10.4f} "
+        f"{spread:8.3f} {serves:4} {card.sequence.get('name', '')} ({card.sequence['digest']})\n"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -12,17 +13,23 @@ from typing import Any
 import torch
 
 from bids_brnn.errors import EXIT_OK, UsageError
+from bids_brnn.evaluation.assess import assess_quickly
+from bids_brnn.experiments.experiment import Experiment
+from bids_brnn.experiments.fingerprints import held_out_data
 from bids_brnn.experiments.make import Progress, make_models
 from bids_brnn.experiments.reading import read_experiment
+from bids_brnn.files import expanded, write_text
+from bids_brnn.zoo.places import WEIGHTS_VARIABLE
+from bids_brnn.zoo.store import load_model
 
 _QUIET = 10.0  # s between two lines of the simulation
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``brnn train``."""
-    parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="what to train")
+    parser.add_argument("config", type=expanded, metavar="CONFIG.toml", help="what to train")
     parser.add_argument(
-        "out", type=Path, metavar="OUT", help="folder; an interrupted training in it goes on"
+        "out", type=expanded, metavar="OUT", help="folder; an interrupted training in it goes on"
     )
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all)")
@@ -34,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train, store, say what to do next."""
+    """Train, store, judge, say what to do next."""
     if options.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: this machine has no usable CUDA device; use cpu")
     device = options.device
@@ -51,9 +58,34 @@ def run(options: argparse.Namespace) -> int:
         progress=Progress(reporter.simulated, reporter.trained, reporter.imitated),
     )
     for card in cards:
-        sys.stdout.write(f"{card}\n")
-    sys.stdout.write(f"next: brnn evaluate {cards[0]}\n")
+        sys.stdout.write(f"{card}\n{_judged(card, experiment)}\n")
+    best = load_model(cards[0]).card
+    folder = shlex.quote(str(options.out.absolute()))
+    sys.stdout.write(
+        "next:\n"
+        f"  {best.evaluate_command(cards[0], options.config)}\n"
+        f"  {shlex.join(['brnn', 'models', str(cards[0])])}\n"
+        f"  export {WEIGHTS_VARIABLE}={folder}\n"
+    )
     return EXIT_OK
+
+
+def _judged(card: Path, experiment: Experiment) -> str:
+    """Put the numbers that decide into the card, unless they are there; what they say."""
+    stored = load_model(card)
+    if not stored.card.evaluation:
+        held_out = held_out_data(experiment, card.parent)
+        found = assess_quickly(stored, experiment.compressed, held_out)
+        write_text(card, stored.card.with_evaluation(found).to_json())
+    judged = load_model(card).card
+    overall = judged.evaluation["held_out"]["all"]
+    words = (
+        f"  squared bias {overall['squared_bias_over_crb']:.3g}, variance "
+        f"{overall['variance_over_crb']:.3g} of the Cramer-Rao bound"
+    )
+    if judged.shortcoming:
+        words += f"; bids_brnn will not take it by itself: {judged.shortcoming}"
+    return words
 
 
 class _Reporter:

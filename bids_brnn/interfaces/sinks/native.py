@@ -95,7 +95,12 @@ class WriteSeries(Node):
         reference = np.asanyarray(load(inputs.reference).dataobj)
         written = [
             write_mask(
-                root, series, mask, like=like, source=source, extra=read_record(inputs.record)
+                root,
+                series,
+                mask,
+                like=like,
+                source=source,
+                extra={**read_record(inputs.record), **network_keys(series)},
             ),
             write_reference(root, series, reference, like=like, extra=history_keys(inputs)),
         ]
@@ -224,6 +229,7 @@ def provenance_of(
     """What went into the map of a row of ``maps.json``."""
     valid = row.get("valid_range")
     # The T1w image went in only where it told the mask.
+    warned = bool(recipe.weights and series.network_warning)
     left_out = ("dseg_",) if extra.get("MaskSpace") == "T1w" else ("dseg_", "t1w")
     return Provenance(
         sources=[uri for role, uri in series.companions.items() if not role.startswith(left_out)],
@@ -232,7 +238,7 @@ def provenance_of(
         weights_name=Path(recipe.weights).stem or "n/a",
         weights_sha256=recipe.weights_sha256 or "n/a",
         loss=recipe.loss,
-        extra=extra,
+        extra={**extra, **({"WeightsWarning": series.network_warning} if warned else {})},
     )
 
 
@@ -245,6 +251,12 @@ def b1_source(recipe: EstimatorRecipe, decisions: list[str]) -> str:
         return "n/a"
     estimated = parameters["B1"].role != "supplied"
     return "estimated" if estimated else "none, flip angles taken as nominal"
+
+
+def network_keys(series: SeriesRecord) -> dict[str, object]:
+    """Sidecar keys of the mask that tell of networks, for the page of the participant."""
+    notes = [*filter(None, [series.network_warning]), *series.network_notes]
+    return {"NetworkNotes": notes} if notes else {}
 
 
 def history_keys(inputs: Any, noise_warning: str = "") -> dict[str, object]:

@@ -228,7 +228,7 @@ def test_missing_files_and_wrong_bases_are_named(files, tmp_path, capsys):
     assert main(files("fisp", basis=np.ones((40, 2)))) == EXIT_BAD_DATA
     assert "not orthonormal" in capsys.readouterr().err
     assert main([*files("fisp", basis=np.eye(40, 2)), "--rank", "3"]) == EXIT_BAD_DATA
-    assert "--rank 3 is outside 1 ... 2" in capsys.readouterr().err
+    assert "rank 3 is outside 1 ... 2" in capsys.readouterr().err
     assert main([*files("fisp"), "--rank", "3"]) == EXIT_BAD_DATA
     assert "--rank needs --basis" in capsys.readouterr().err
     assert main([*files("fisp"), "--known", "T1", "--crb"]) == EXIT_BAD_DATA

@@ -11,7 +11,7 @@ import torch
 
 from bids_brnn.cli.toolbox.main import main
 from bids_brnn.errors import EXIT_BAD_DATA, EXIT_OK, EXIT_READ_ERROR, DataError
-from bids_brnn.zoo.choice import WEIGHTS_VARIABLE
+from bids_brnn.zoo.places import WEIGHTS_VARIABLE
 from bids_brnn.zoo.store import load_model
 
 CONFIG = """
@@ -74,7 +74,7 @@ def project(tmp_path_factory):
 def test_training_writes_models_cards_and_live_curves(project, capsys):
     out = project / "out"
     stored = load_model(out / "tiny.json")
-    assert stored.basis is None  # not one of our own trains: the basis is not shipped
+    assert stored.basis.shape == (120, 4)  # time frames can be projected
     assert stored.card.training["config"]["snr_range"] == [40, 60]
     lines = (out / "tiny-msecrb.curves.tsv").read_text().splitlines()
     assert len(lines) == 3
@@ -149,6 +149,16 @@ def test_models_are_listed_and_shown(project, monkeypatch, capsys):
         (("rank = 4", "rank = 4\nmodel_options = { n_state = 9 }"), 'mean "n_states"?'),
         (("[network]", "[network]\nwidht = 9"), "[network]: unknown key widht; "),
         (("[surrogate]", "[surrogate]\nepochs = 9"), "[surrogate]: unknown key epochs; "),
+        (("rank = 4", 'rank = "four"'), "rank = 'four' must be a whole number of at least 1"),
+        (("rank = 4", "rank = 4.5"), "rank = 4.5 must be a whole number"),
+        (("held_out = 100", "held_out = 0"), "held_out = 0 must be a whole number of at least 1"),
+        (('name = "tiny"', 'name = "../tiny"'), "cannot be a path"),
+        (('name = "tiny"', "name = 5"), "name must be a text"),
+        (('pulses = "rfpulses.tsv"', "pulses = 5"), "pulses = 5 is no path"),
+        (('pulses = "rfpulses.tsv"', 'pulses = "absent.tsv"'), "absent.tsv"),
+        (("rank = 4", "rank = 4\nmodel_options = { tr = 1 }"), "has no option tr"),
+        (("snr_range = [40, 60]", "snr_range = 40"), "[training] cannot be read"),
+        (("report_every = 30", "report_every = 0"), "report_every and checkpoint_every"),
         (('basis_from = "signals"', 'basis_from = "noise"'), "derivatives or signals"),
         (('prior = "prior.toml"', 'prior = "absent.toml"'), "cannot read the prior"),
         (('pulses = "rfpulses.tsv"', 'sidecar = "absent.json"'), "cannot read the sidecar"),

@@ -1,0 +1,69 @@
+"""Where trained networks lie: the folders of the user, then that of the package."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import bids_brnn.zoo
+from bids_brnn.errors import BidsBrnnError, ReadError
+from bids_brnn.files import expanded
+from bids_brnn.zoo.card import ModelCard
+
+WEIGHTS_VARIABLE = "BIDS_BRNN_WEIGHTS"
+"""Environment variable with further folders of networks, separated as in ``PATH``."""
+SHIPPED = Path(bids_brnn.zoo.__file__).parent / "weights"
+
+Found = list[tuple[Path, ModelCard]]
+
+
+def own_folders() -> list[Path]:
+    """Folders that the environment variable names, absolute.
+
+    Raises
+    ------
+    ReadError
+        If one of them does not exist.
+    """
+    words = [word for word in os.environ.get(WEIGHTS_VARIABLE, "").split(os.pathsep) if word]
+    folders = [expanded(word).absolute() for word in words]
+    for folder in folders:
+        if not folder.is_dir():
+            raise ReadError(
+                f"{WEIGHTS_VARIABLE} names the folder of networks {folder}, which does not exist; "
+                "correct the variable or unset it."
+            )
+    return list(dict.fromkeys(folders))
+
+
+def fix_folders() -> None:
+    """Make the environment variable absolute, before anything changes the current folder.
+
+    Raises
+    ------
+    ReadError
+        As :func:`own_folders`.
+    """
+    if os.environ.get(WEIGHTS_VARIABLE):
+        os.environ[WEIGHTS_VARIABLE] = os.pathsep.join(map(str, own_folders()))
+
+
+def weight_folders() -> list[Path]:
+    """Folders of networks: those of the environment variable, then that of the package."""
+    return [*own_folders(), SHIPPED]
+
+
+def read_cards(folders: Iterable[Path]) -> tuple[Found, list[str]]:
+    """Cards that can be read, by folder and name, and a sentence for each file that is none."""
+    found: Found = []
+    problems = []
+    for folder in folders:
+        for path in sorted(folder.glob("*.json"), key=lambda item: item.stem):
+            if path.name.startswith("."):
+                continue
+            try:
+                found.append((path, ModelCard.from_file(path)))
+            except BidsBrnnError as error:
+                problems.append(str(error))
+    return found, problems
