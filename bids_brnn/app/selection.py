@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import BidsBrnnError, DataError, ReadError, UsageError
-from bids_brnn.files import decoded
 
 if TYPE_CHECKING:
     from bids_brnn.bids.input.acquisition import Discovery
@@ -47,8 +46,8 @@ def find(config: RunConfig) -> Discovery:
 def usable(config: RunConfig, discovery: Discovery) -> Discovery:
     """Leave out, as problems, series that cannot become what was asked for; others go on.
 
-    An estimator, the spaces, images, tables and label images of regions are looked at before anything is
-    estimated.
+    An estimator, the spaces, images, tables and label images of regions are looked at before
+    anything is estimated.
 
     Raises
     ------

@@ -151,8 +151,8 @@ class RunConfig(Stored):
     )
     output_spaces: tuple[str, ...] = option(
         "also write the maps in these spaces: T1w (or anat), or a template to which a "
-        "derivative data set (-d) has a transform from T1w, TEMPLATE:cohort-3 for a cohort, TEMPLATE:res-2 for a "
-        "resolution of its images; the grid of the series is always written",
+        "derivative data set (-d) has a transform from T1w, TEMPLATE:cohort-3 for a cohort, "
+        "TEMPLATE:res-2 for a resolution of its images; the grid of the series is always written",
         (),
         group="method",
         metavar="SPACE",

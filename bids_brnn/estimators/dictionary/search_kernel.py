@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.compiling import jit
+from bids_brnn.signals.compiling import jit
 
 Array = NDArray[Any]
 Arrays = tuple[Array, ...]

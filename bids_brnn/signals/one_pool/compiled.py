@@ -197,6 +197,6 @@ class _Plan:
 
 @cache
 def _compiled(derivatives: bool) -> Callable[..., None]:
-    from bids_brnn.compiling import jit  # numba takes a second to import
+    from bids_brnn.signals.compiling import jit  # numba takes a second to import
 
     return jit(kernel.advance_tangents if derivatives else kernel.advance)

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from bids_brnn.compiling import jit
 from bids_brnn.errors import ParameterError, SequenceError
 from bids_brnn.information.bounds import cramer_rao_bound
 from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals import build_model
 from bids_brnn.signals.base import forward_derivatives
+from bids_brnn.signals.compiling import jit
 from bids_brnn.signals.one_pool.fisp import EpgFisp
 from bids_brnn.signals.one_pool.orders import _EDGES, TOLERANCE
 
