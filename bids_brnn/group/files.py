@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bids_brnn.bids.grammar import parse_name, series_entities
-from bids_brnn.bids.input.folders import bad_labels, list_labels
+from bids_brnn.bids.input.dataset import bad_labels
+from bids_brnn.bids.input.folders import list_labels
 from bids_brnn.errors import InvalidBidsError
 
 _MOST_NAMED = 20
