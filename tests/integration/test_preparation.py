@@ -224,11 +224,11 @@ def test_a_registration_that_fails_is_told_and_the_headers_are_believed(
 
 
 def test_an_unknown_space_is_one_sentence(moved, app, tmp_path, capsys):
-    run(app, moved, tmp_path, "--output-spaces", "fsaverage", code=65)
+    run(app, moved, tmp_path, "--output-spaces", "MNI305", code=65)
     (line,) = [
         line for line in capsys.readouterr().err.splitlines() if line.startswith("bids_brnn:")
     ]
-    assert "cannot be written in the space fsaverage" in line
+    assert "cannot be written in the space MNI305" in line
     assert f"possible: T1w, {TEMPLATE}, {TEMPLATE}:res-2" in line
 
 

@@ -126,7 +126,7 @@ def save_network():
             sequence={"digest": series.sequence.digest, "name": "a train"}, subspace={}, prior={},
             snr_range=(10, 50), loss=loss, training={},
             thresholds={"residual": 0.1, "inputs": 2.0}, command="brnn train my.toml OUT",
-            **{"evaluation": judged(), **about},
+            **{"evaluation": judged(), "field_strength": 3.0, **about},
         )  # fmt: skip
         network = build_network(spec)
         return save_model(folder, card, network, SurrogateModel(body, parameters), subspace)

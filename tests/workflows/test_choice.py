@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from bids_brnn.errors import DataError, ReadError, UsageError
-from bids_brnn.workflows.choice import choose_recipes
+from bids_brnn.workflows.choice import choose_recipes, plan_estimation
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.places import WEIGHTS_VARIABLE
 
@@ -98,20 +98,23 @@ def test_a_network_serves_its_field_strength(make_config, acquisitions, models, 
 
 @pytest.mark.parametrize("field", [0.55, 1.5, 7])
 def test_a_network_of_another_field_strength_is_left_out_or_refused(
-    make_config, acquisitions, models, caplog, field
+    make_config, acquisitions, models, field
 ):
     series = at_field(models, 3.0, acquisitions["mrf"], field)
     assert names(make_config(), series) == ["dict"]
     words = rf'"c-new" was trained for tissue at 3 T, MagneticFieldStrength of .* is {field} T'
-    assert any(re.search(words, record.message) for record in caplog.records)
+    notes = plan_estimation(make_config(), series, ()).notes
+    assert any(re.search(words, note) for note in notes)
     with pytest.raises(DataError, match=words.replace("c-new", "a-mse")):
         choose_recipes(make_config(weights="a-mse"), series, ())
 
 
-def test_a_card_without_field_strength_is_noted(make_config, acquisitions, models, caplog):
-    caplog.set_level("INFO")
-    assert names(make_config(), acquisitions["mrf"]) == ["brnn", "dict"]
-    assert '"c-new" does not say at which field strength' in caplog.text
+def test_a_card_without_field_strength_is_noted(make_config, acquisitions, models):
+    for path in models.glob("*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"field_strength": None}))
+    plan = plan_estimation(make_config(), acquisitions["mrf"], ())
+    assert list(plan.recipes) == ["brnn", "dict"]
+    assert any('"c-new" does not say at which field strength' in note for note in plan.notes)
 
 
 def test_nothing_to_estimate_is_said(make_config, acquisitions):

@@ -143,8 +143,9 @@ def test_why_there_are_no_labels_is_true(acquisitions, make_config, tmp_path):
     series = dataclasses.replace(acquisitions["qmt"], companions=bare)
     (note,) = region_notes(make_config(), series)
     assert "give labels with --atlas or --derivatives" in note
-    (note,) = region_notes(make_config(derivatives={"prep": tmp_path}), series)
-    assert f"--derivatives prep={tmp_path} holds no label image" in note
+    prep = tmp_path / "prep"
+    (note,) = region_notes(make_config(derivatives={"prep": prep}), series)
+    assert f"--derivatives prep={prep} holds no label image" in note
     assert "sub-01" in note
     (note,) = region_notes(make_config(ignore=("dseg",)), series)
     assert "left out by --ignore dseg" in note

@@ -156,7 +156,7 @@ def test_models_are_listed_and_shown(project, monkeypatch, capsys):
         (('name = "tiny"', "name = 5"), "name must be a text"),
         (('pulses = "rfpulses.tsv"', "pulses = 5"), "pulses = 5 is no path"),
         (('pulses = "rfpulses.tsv"', 'pulses = "absent.tsv"'), "absent.tsv"),
-        (("rank = 4", "rank = 4\nmodel_options = { tr = 1 }"), "has no option tr"),
+        (("rank = 4", "rank = 4\nmodel_options = { tr = 1 }"), "[model_options]: unknown key tr"),
         (("snr_range = [40, 60]", "snr_range = 40"), "[training] cannot be read"),
         (("report_every = 30", "report_every = 0"), "report_every and checkpoint_every"),
         (('basis_from = "signals"', 'basis_from = "noise"'), "derivatives or signals"),
