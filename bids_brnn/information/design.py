@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from bids_brnn.information.bounds import bound_by_rank, covariance
+from bids_brnn.parameters import FIELD_MAPS, ParameterSet
 from bids_brnn.signals.base import SignalModel
 
 FULL = "full"
@@ -64,7 +65,7 @@ def crb_rows(
                 )  # fmt: skip
 
     matrix = covariance(signal, jacobian)
-    for free in _known_sets(names):
+    for free in _known_sets(parameters):
         part = covariance(signal, jacobian[..., free])
         add(free, part.diagonal(dim1=-2, dim2=-1), FULL)
     if basis is not None:
@@ -76,10 +77,16 @@ def crb_rows(
     return rows, matrix / (spread[..., :, None] * spread[..., None, :])
 
 
-def _known_sets(names: Sequence[str]) -> list[list[int]]:
-    """Free columns when nothing, a B1 map, and a B1 and a B0 map are at hand."""
-    sets = [list(range(len(names)))]
-    for known in ({"B1"}, {"B1", "w0"}):
-        if known <= set(names):
-            sets.append([column for column, name in enumerate(names) if name not in known])
-    return sets
+def _known_sets(parameters: ParameterSet) -> list[list[int]]:
+    """Free columns when no map is at hand, a B1 map, both field maps, and R1 beside them.
+
+    What no data tell (a parameter that is supplied and is no field map) is known throughout.
+    """
+    names = parameters.names
+    constant = {name for name in parameters.select("supplied").names if name not in FIELD_MAPS}
+    maps = [set[str](), {"B1"}, {"B1", "w0"}, *([{"B1", "w0", "R1f"}] if constant else [])]
+    return [
+        [column for column, name in enumerate(names) if name not in known | constant]
+        for known in maps
+        if known <= set(names)
+    ]

@@ -19,12 +19,13 @@ from bids_brnn.signals.registry import (
 
 if TYPE_CHECKING:
     from bids_brnn.sequences.pulse_sequence import PulseSequence
+    from bids_brnn.sequences.z_spectrum import ZSpectrum
     from bids_brnn.signals.base import SignalModel
 
 __all__ = ["ModelEntry", "SeriesKind", "build_model", "model_entry", "models", "register_model"]
 
 
-def build_model(kind: str, sequence: PulseSequence, **options: Any) -> SignalModel:
+def build_model(kind: str, sequence: PulseSequence | ZSpectrum, **options: Any) -> SignalModel:
     """Build a signal model by name.
 
     Parameters
@@ -32,7 +33,7 @@ def build_model(kind: str, sequence: PulseSequence, **options: Any) -> SignalMod
     kind
         Name of a model of the registry: ``gbloch``, ``fisp``, ``bssfp`` ...
     sequence
-        Pulse trains.
+        Pulse trains, or the protocol of a Z-spectrum.
     **options
         Keyword arguments of the class.
 

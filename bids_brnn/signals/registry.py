@@ -11,14 +11,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bids_brnn.errors import DataError
-from bids_brnn.parameters import BALANCED, FIELD_MAPS, QMT, RELAXATION, ParameterSet
+from bids_brnn.parameters import (
+    BALANCED,
+    FIELD_MAPS,
+    QMT,
+    RELAXATION,
+    Z_SPECTRUM,
+    ParameterSet,
+)
 
 if TYPE_CHECKING:
     from bids_brnn.priors import Prior
     from bids_brnn.sequences.pulse_sequence import Gradient, PulseSequence, Start
+    from bids_brnn.sequences.z_spectrum import ZSpectrum
     from bids_brnn.signals.base import SignalModel
 
 EXTENSIONS = "bids_brnn.extensions"
@@ -67,6 +75,8 @@ class ModelEntry:
     """What tissues may look like: a function of the parameters, or ``module:function``."""
     reference: str
     """Key of the reference estimator in ``estimators.registry``."""
+    protocol: Literal["pulses", "zspectrum"] = "pulses"
+    """What tells the measurement: a train of RF pulses, or MT pulses by angle and offset."""
     start: Start = "thermal"
     """State before the first pulse where the metadata are silent."""
     gradient: Gradient = "balanced"
@@ -77,7 +87,7 @@ class ModelEntry:
     """Whether it describes a pulse train; of a kind, the first model that does is taken."""
     conjugate: bool = False
     """Whether the signal at ``-w0`` is the conjugate of that at ``w0`` (real pulses)."""
-    train: str | Callable[[], PulseSequence] | None = None
+    train: str | Callable[[], Any] | None = None
     """A train of our own, for tools that are given none."""
     methods: str = ""
     """Sentences for the methods section of a report."""
@@ -91,7 +101,7 @@ class ModelEntry:
         """Parameters that a field map of the data set can supply."""
         return tuple(name for name in FIELD_MAPS if name in self.parameters.names)
 
-    def build(self, sequence: PulseSequence, **options: Any) -> SignalModel:
+    def build(self, sequence: PulseSequence | ZSpectrum, **options: Any) -> SignalModel:
         """The model of a pulse train."""
         model: Callable[..., SignalModel] = resolve(self.home)
         return model(sequence, **options)
@@ -101,12 +111,11 @@ class ModelEntry:
         make: Callable[[ParameterSet], Prior] = resolve(self.prior)
         return make(parameters)
 
-    def own_train(self) -> PulseSequence | None:
+    def own_train(self) -> Any:
         """The train of our own, if there is one."""
         if self.train is None:
             return None
-        make: Callable[[], PulseSequence] = resolve(self.train)
-        return make()
+        return resolve(self.train)()
 
 
 def resolve(home: Any) -> Any:
@@ -253,3 +262,35 @@ register_model(
         cites=("mrf",),
     )
 )
+_Z_METHODS = (
+    "The Z-spectrum (spoiled gradient echo with off-resonant MT pulses) was described by two "
+    "pools in the cyclic steady state, with a super-Lorentzian line of the semi-solid pool{how}. "
+    "The longitudinal relaxation rate of the semi-solid pool was set to 1/s."
+)
+for _name, _class, _url, _how in (
+    ("ramani", "Ramani", "https://doi.org/10.1016/S0730-725X(02)00598-2",
+     ", the MT pulse as a continuous field of equal mean power (Ramani)"),
+    ("yarnykh", "Yarnykh", "https://doi.org/10.1016/j.neuroimage.2004.04.029",
+     ", the MT pulse as a continuous field for its duration (Yarnykh and Yuan)"),
+    ("sled-pike-cw", "SledPikeCW", "https://doi.org/10.1002/mrm.1278",
+     ", instantaneous saturation of the free pool and a continuous field on the other (Sled and "
+     "Pike)"),
+    ("sled-pike-rp", "SledPikeRP", "https://doi.org/10.1002/mrm.1278",
+     ", instantaneous saturation of the free pool and a rectangular pulse on the other (Sled and "
+     "Pike)"),
+):  # fmt: skip
+    register_model(
+        ModelEntry(
+            name=_name,
+            home=f"bids_brnn.signals.two_pools.z_spectrum.models:{_class}",
+            kind=_QMT,
+            label=_name.replace("-", ""),
+            url=_url,
+            parameters=Z_SPECTRUM,
+            prior="bids_brnn.priors:qmt_prior",
+            reference="nlls",
+            protocol="zspectrum",
+            train="bids_brnn.sequences.z_spectrum:usual_protocol",
+            methods=_Z_METHODS.format(how=_how),
+        )
+    )

@@ -62,6 +62,11 @@ class Case:
     """Relative L2 error against coefficients of the whole signal."""
 
     @property
+    def tells_all(self) -> bool:
+        """Whether the data tell supplied parameters too; Z-spectra tell no R1."""
+        return models()[self.kind].protocol == "pulses"
+
+    @property
     def name(self) -> str:
         """For the names of tests."""
         return "-".join([self.kind, *(str(value) for value in self.options.values())])
@@ -218,22 +223,26 @@ def test_a_basis_of_another_train_is_refused(model, theta, change):
 
 
 def test_parameters_can_be_told_apart(model, linearized):
-    information = fisher_information(*linearized)
+    signal, derivatives = linearized
+    free = model.parameters.columns("estimated", "nuisance")  # of others nothing is promised
+    information = fisher_information(signal, derivatives[..., free])
     torch.testing.assert_close(information, information.mT)
     scale = information.diagonal(dim1=-2, dim2=-1).sqrt()
     unit = information / (scale[..., :, None] * scale[..., None, :])
     assert torch.linalg.eigvalsh(unit).min() > 1e-9
 
 
-def test_knowing_a_parameter_never_hurts(model, theta):
+def test_knowing_a_parameter_never_hurts(case, model, theta):
     everything = cramer_rao_bound(model, theta, over="all")
-    assert torch.isfinite(everything).all()
-    assert (everything > 0).all()
+    if case.tells_all:
+        assert torch.isfinite(everything).all()
+        assert (everything > 0).all()
     supplied = model.parameters.columns("supplied")
     if supplied:
         free = cramer_rao_bound(model, theta)
         assert (free[:, supplied] == 0).all()
-        assert (free <= everything * (1 + 1e-9)).all()
+        known = everything.isfinite() & (everything > 0)
+        assert (free <= everything * (1 + 1e-9))[known].all()
 
 
 class TestBadInput:

@@ -139,7 +139,8 @@ def choose_model(kind: str, said: Said, sequence: PulseSequence) -> ModelEntry:
         If the sidecar names a model that there is not, or one of another kind of series.
     """
     named = said.metadata.get("SignalModel")
-    candidates = models_of(kind)
+    # Images by MT pulse have no train: they are not read from series of volumes.
+    candidates = [entry for entry in models_of(kind) if entry.protocol == "pulses"]
     if named is None:
         return next((entry for entry in candidates if entry.serves(sequence)), candidates[0])
     for entry in candidates:

@@ -6,10 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from bids_brnn.bids.input.z_protocol import read_z_protocol
 from bids_brnn.cli.toolbox.basis import add_basis_arguments, design_basis, write_basis
 from bids_brnn.cli.toolbox.inputs import add_model_arguments, sequence_of
 from bids_brnn.errors import EXIT_OK, DataError, UsageError
@@ -75,7 +77,9 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _sequence(options: argparse.Namespace) -> PulseSequence:
+def _sequence(options: argparse.Namespace) -> Any:
+    if model_entry(options.model).protocol == "zspectrum" and options.protocol is not None:
+        return read_z_protocol(options.protocol)
     if options.pulses is not None:
         return sequence_of(options)
     own = model_entry(options.model).own_train()

@@ -6,11 +6,12 @@ import argparse
 from typing import get_args
 
 from bids_brnn.bids.input.protocol import named
-from bids_brnn.errors import BidsBrnnError, DataError
+from bids_brnn.bids.input.z_protocol import read_z_protocol
+from bids_brnn.errors import BidsBrnnError, DataError, UsageError
 from bids_brnn.experiments.inputs import read_sequence, read_subspace
 from bids_brnn.files import expanded
 from bids_brnn.sequences.pulse_sequence import PulseSequence, Start
-from bids_brnn.signals import build_model, models
+from bids_brnn.signals import build_model, model_entry, models
 from bids_brnn.signals.base import SignalModel
 from bids_brnn.signals.subspace import CompressedSignal
 
@@ -23,10 +24,16 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, needs_pulses: bool =
     parser.add_argument(
         "--pulses",
         type=expanded,
-        required=needs_pulses,
         metavar="rfpulses.tsv",
         help="pulse trains: onset (s), flip_angle (deg), duration (s), phase (deg), pulse_type, "
         "readout, echo_time (s), train, gradient",
+    )
+    parser.add_argument(
+        "--protocol",
+        type=expanded,
+        metavar="zspectrum.tsv",
+        help="for Z-spectra, in place of --pulses: mt_flip_angle (deg), offset (Hz), mt_state; "
+        "constants (MTPulseShape, MTPulseDuration, FlipAngle ...) in the JSON beside it",
     )
     parser.add_argument(
         "--basis", type=expanded, metavar="basis.tsv", help="subspace: one row per sample"
@@ -46,7 +53,15 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, needs_pulses: bool =
 
 
 def sequence_of(options: argparse.Namespace) -> PulseSequence:
-    """The pulse train of the options."""
+    """The pulse train of the options.
+
+    Raises
+    ------
+    UsageError
+        If it is not given.
+    """
+    if options.pulses is None:
+        raise UsageError(f"--pulses is missing: the pulse train of {options.model}")
     metadata = {
         "BoundaryCondition": options.boundary_condition,
         "RepetitionTimeExcitation": options.repetition_time,
@@ -56,6 +71,8 @@ def sequence_of(options: argparse.Namespace) -> PulseSequence:
 
 def read_model(options: argparse.Namespace) -> SignalModel:
     """The signal model of the options, observed through the basis where one is given."""
+    if model_entry(options.model).protocol == "zspectrum":
+        return read_z_model(options)
     sequence = sequence_of(options)
     try:
         model: SignalModel = build_model(options.model, sequence)
@@ -68,3 +85,16 @@ def read_model(options: argparse.Namespace) -> SignalModel:
     return CompressedSignal(
         model, read_subspace(options.basis, sequence, options.pulses.name, options.rank)
     )
+
+
+def read_z_model(options: argparse.Namespace) -> SignalModel:
+    """The model of a Z-spectrum of the options.
+
+    Raises
+    ------
+    UsageError
+        If the protocol is missing, or options of pulse trains are given.
+    """
+    if options.pulses is not None or options.basis is not None or options.protocol is None:
+        raise UsageError(f"{options.model} describes Z-spectra: give --protocol zspectrum.tsv")
+    return build_model(options.model, read_z_protocol(options.protocol))

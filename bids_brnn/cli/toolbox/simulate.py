@@ -17,6 +17,7 @@ from bids_brnn.files import replacing
 from bids_brnn.information.bounds import covariance
 from bids_brnn.signals.base import SignalModel
 from bids_brnn.signals.subspace import CompressedSignal
+from bids_brnn.signals.two_pools.z_spectrum.models import ZModel
 
 _BATCH_NUMBERS = 2**26
 """Complex numbers simulated at once (1 GB in double precision)."""
@@ -60,6 +61,9 @@ def run(options: argparse.Namespace) -> int:
     arrays = simulate(
         model, theta, derivatives=options.derivatives, crb=options.crb, known=options.known
     )
+    if isinstance(model, ZModel):  # its bounds are those of the images, its signal is divided
+        divided = simulate(model.normalised(), theta, derivatives=options.derivatives)
+        arrays |= divided
     took = time.perf_counter() - began
     with replacing(options.out) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)

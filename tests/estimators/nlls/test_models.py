@@ -13,6 +13,8 @@ from bids_brnn.signals import build_model, models
 
 
 def _sequence(kind: str) -> PulseSequence:
+    if kind not in ("gbloch", "fisp", "bssfp"):
+        return models()[kind].own_train()
     if kind == "gbloch":
         return hybrid_state_train(n_pulses=100)
     fisp = jiang_like_train(100)

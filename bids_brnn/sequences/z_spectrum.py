@@ -1,0 +1,354 @@
+"""Protocols of conventional qMT: one shaped, off-resonant MT pulse per excitation, several times.
+
+Angles are radians, offsets Hz as on disk. The MT pulse begins a repetition; a delay, a short
+excitation and the rest of the repetition time follow (spoiled gradient echo).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_brnn.errors import SequenceError
+
+Shape = Literal["HARD", "GAUSSIAN", "GAUSSHANN", "SINC", "SINCHANN", "SINCGAUSS", "FERMI"]
+"""Pulse shapes of BIDS (``MTPulseShape``)."""
+_SINC_LOBES = 4.0  # time-bandwidth product where no bandwidth is given
+_FERMI = 33.81  # durations per width of the edge: the pulse ends at 60 dB
+_GAUSS = 7.434  # durations per standard deviation where no bandwidth is given
+_QUADRATURE = 400
+
+
+@dataclass(frozen=True)
+class MTPulse:
+    """Envelope of an MT pulse.
+
+    Parameters
+    ----------
+    shape
+        One of :data:`Shape`.
+    duration
+        s.
+    bandwidth
+        Hz: full width at half maximum of the spectrum of a Gaussian; time-bandwidth product over
+        duration of a sinc. By default what scanners use.
+
+    Raises
+    ------
+    SequenceError
+        For an unknown shape, or a duration or bandwidth that is not positive.
+    """
+
+    shape: Shape
+    duration: float
+    bandwidth: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.shape not in get_args(Shape):
+            raise SequenceError(
+                f'MTPulseShape is "{self.shape}"; use one of {", ".join(get_args(Shape))}'
+            )
+        for name in ("duration", "bandwidth"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise SequenceError(f"the {name} of the MT pulse is {value:g}; it must be above 0")
+
+    def envelope(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Amplitude at ``times`` (s, from the start of the pulse), 1 at most."""
+        centred = np.asarray(times) - self.duration / 2
+        return _ENVELOPES[self.shape](centred, self)
+
+    @cached_property
+    def _nodes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        x, w = np.polynomial.legendre.leggauss(_QUADRATURE)
+        return self.duration * (x + 1) / 2, self.duration * w / 2
+
+    @cached_property
+    def area(self) -> float:
+        """Integral of the envelope, s."""
+        times, weights = self._nodes
+        return float(weights @ self.envelope(times))
+
+    @cached_property
+    def power(self) -> float:
+        """Integral of the squared envelope over the squared integral, 1/s.
+
+        The mean of ``w1^2`` over a time ``T`` is the squared flip angle times this over ``T``.
+        """
+        times, weights = self._nodes
+        return float(weights @ self.envelope(times) ** 2) / self.area**2
+
+    @cached_property
+    def half_width(self) -> float:
+        """Full width at half maximum of the squared envelope, s."""
+        if self.shape == "HARD":
+            return self.duration
+        half = np.linspace(0, self.duration / 2, 20001)
+        power = self.envelope(self.duration / 2 + half) ** 2
+        below = int(np.argmax(power < 0.5 * power[0]))
+        if below == 0:
+            return self.duration
+        step = (power[below - 1] - 0.5 * power[0]) / (power[below - 1] - power[below])
+        return 2 * float(half[below - 1] + step * (half[1] - half[0]))
+
+
+def _hard(t: NDArray[np.float64], pulse: MTPulse) -> NDArray[np.float64]:  # noqa: ARG001
+    return np.ones_like(t)
+
+
+def _gaussian(t: NDArray[np.float64], pulse: MTPulse) -> NDArray[np.float64]:
+    variance = (pulse.duration / _GAUSS) ** 2
+    if pulse.bandwidth is not None:
+        variance = 2 * math.log(2) / (math.pi * pulse.bandwidth) ** 2
+    return np.asarray(np.exp(-(t**2) / (2 * variance)))
+
+
+def _sinc(t: NDArray[np.float64], pulse: MTPulse) -> NDArray[np.float64]:
+    product = _SINC_LOBES if pulse.bandwidth is None else pulse.bandwidth * pulse.duration
+    return np.asarray(np.sinc(product * t / pulse.duration))
+
+
+def _hann(t: NDArray[np.float64], pulse: MTPulse) -> NDArray[np.float64]:
+    return np.asarray(0.5 * (1 + np.cos(2 * np.pi * t / pulse.duration)))
+
+
+def _fermi(t: NDArray[np.float64], pulse: MTPulse) -> NDArray[np.float64]:
+    edge = pulse.duration / _FERMI
+    plateau = (pulse.duration - 13.81 * edge) / 2
+    return np.asarray(1 / (1 + np.exp((np.abs(t) - plateau) / edge)))
+
+
+_ENVELOPES: Mapping[str, Callable[[NDArray[np.float64], MTPulse], NDArray[np.float64]]] = {
+    "HARD": _hard,
+    "GAUSSIAN": _gaussian,
+    "GAUSSHANN": lambda t, pulse: _gaussian(t, pulse) * _hann(t, pulse),
+    "SINC": _sinc,
+    "SINCHANN": lambda t, pulse: _sinc(t, pulse) * _hann(t, pulse),
+    "SINCGAUSS": lambda t, pulse: _sinc(t, pulse) * _gaussian(t, pulse),
+    "FERMI": _fermi,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ZSpectrum:
+    """Measurements ``N`` of one acquisition, and the timing that they share.
+
+    Raises
+    ------
+    SequenceError
+        If a time does not fit, an angle or offset is impossible, or no pulse is on.
+    """
+
+    mt_flip_angle: NDArray[np.float64]
+    """``(N,)`` rad; 0 where the MT pulse is off."""
+    offset: NDArray[np.float64]
+    """``(N,)`` Hz."""
+    pulse: MTPulse
+    flip_angle: float
+    """Of the excitation, rad."""
+    repetition_time: float
+    """s."""
+    mt_delay: float = 0.0
+    """s, from the end of the MT pulse to the start of the excitation."""
+    excitation_duration: float = 0.0
+    """s."""
+    normalised: bool = False
+    """Whether the images are divided by that without MT pulse."""
+    name: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if self.mt_flip_angle.shape != self.offset.shape or self.offset.ndim != 1:
+            raise SequenceError("mt_flip_angle and offset need one value per measurement")
+        if not np.isfinite(self.mt_flip_angle).all() or not np.isfinite(self.offset).all():
+            raise SequenceError("mt_flip_angle and offset must be finite")
+        if not (self.mt_flip_angle > 0).any():
+            raise SequenceError("no measurement has an MT pulse")
+        if self.rest < 0 or min(self.mt_delay, self.excitation_duration) < 0:
+            raise SequenceError(
+                f"MT pulse, delay and excitation last {self.repetition_time - self.rest:g} s, "
+                f"longer than the repetition time of {self.repetition_time:g} s"
+            )
+
+    @property
+    def rest(self) -> float:
+        """s, from the end of the excitation to the next MT pulse."""
+        used = self.pulse.duration + self.mt_delay + self.excitation_duration
+        return self.repetition_time - used
+
+    @property
+    def duration(self) -> float:
+        """s, of one repetition of each measurement."""
+        return self.repetition_time * self.n_samples
+
+    @property
+    def n_samples(self) -> int:
+        """Number of measurements."""
+        return len(self.offset)
+
+    @property
+    def digest(self) -> str:
+        """Hash of the values."""
+        state = hashlib.sha256()
+        for values in (self.mt_flip_angle, self.offset):
+            state.update(np.round(values, 9).tobytes())
+        rest = (self.pulse, self.flip_angle, self.repetition_time, self.mt_delay)
+        state.update(repr((*rest, self.excitation_duration, self.normalised)).encode())
+        return state.hexdigest()[:16]
+
+    @classmethod
+    def from_table(
+        cls, table: Mapping[str, list[str]], constants: Mapping[str, Any], name: str = ""
+    ) -> ZSpectrum:
+        """A protocol from the columns of a ``zspectrum.tsv`` and what its JSON says.
+
+        Parameters
+        ----------
+        table
+            Texts by column: ``mt_flip_angle`` (deg), ``offset`` (Hz), ``mt_state`` (``on`` or
+            ``off``; by default on), and any of :data:`CONSTANTS` with the same value in each row.
+        constants
+            :data:`CONSTANTS` by name; angles in deg, times in s, frequencies in Hz.
+        name
+            For messages.
+
+        Raises
+        ------
+        SequenceError
+            Naming what is unknown, missing or impossible.
+        """
+        unknown = sorted(set(table) - {*COLUMNS, *CONSTANTS})
+        if unknown:
+            raise SequenceError(
+                f"{name}: unknown column {', '.join(unknown)}; known are "
+                f"{', '.join([*COLUMNS, *CONSTANTS])}"
+            )
+        given = {**{key: constants[key] for key in CONSTANTS if key in constants}}
+        for key in CONSTANTS.keys() & table.keys():
+            values = set(table[key])
+            if len(values) != 1:
+                raise SequenceError(f"{name}: {key} must be the same in every row")
+            given[key] = values.pop()
+        needed = [key for key, (is_needed, _) in CONSTANTS.items() if is_needed]
+        missing = [key for key in ("mt_flip_angle", "offset") if key not in table]
+        missing += [key for key in needed if key not in given]
+        if missing:
+            example = ", ".join(f'"{key}": {CONSTANTS[key][1]}' for key in needed)
+            raise SequenceError(
+                f"{name}: {', '.join(missing)} missing; columns are mt_flip_angle (deg) and "
+                f"offset (Hz), and constants stand in its JSON, for example {{{example}}}"
+            )
+        on = [
+            _state(value, name) for value in table.get("mt_state", ["on"] * len(table["offset"]))
+        ]
+        angle = np.array(
+            [
+                _number(text, "mt_flip_angle", name) if is_on else 0.0
+                for text, is_on in zip(table["mt_flip_angle"], on, strict=True)
+            ]
+        )
+        offset = np.array(
+            [
+                _number(text, "offset", name) if is_on else 0.0
+                for text, is_on in zip(table["offset"], on, strict=True)
+            ]
+        )
+        _check_units(angle, offset, name)
+        numbers = {
+            key: _number(given[key], key, name)
+            for key in CONSTANTS.keys() & given.keys() - {"MTPulseShape", "Normalised"}
+        }
+        normalised = str(given.get("Normalised", False)).lower() in ("true", "1")
+        if not normalised and (angle > 0).all():
+            raise SequenceError(
+                f"{name}: there is no image without MT pulse (mt_state off); if the images are "
+                'divided by it already, say "Normalised": true'
+            )
+        return cls(
+            mt_flip_angle=np.deg2rad(angle),
+            offset=offset,
+            pulse=MTPulse(
+                str(given["MTPulseShape"]).upper(),  # type: ignore[arg-type]
+                numbers["MTPulseDuration"],
+                numbers.get("MTPulseBandwidth"),
+            ),
+            flip_angle=math.radians(numbers["FlipAngle"]),
+            repetition_time=numbers["RepetitionTimeExcitation"],
+            mt_delay=numbers.get("MTDelay", 0.0),
+            excitation_duration=numbers.get("ExcitationDuration", 0.0),
+            normalised=normalised,
+            name=name,
+        )
+
+
+COLUMNS = ("mt_flip_angle", "offset", "mt_state")
+"""Of ``zspectrum.tsv``: deg, Hz, on or off."""
+CONSTANTS: Mapping[str, tuple[bool, str]] = {
+    "MTPulseShape": (True, '"GAUSSHANN"'),
+    "MTPulseDuration": (True, "0.0102"),
+    "FlipAngle": (True, "7"),
+    "RepetitionTimeExcitation": (True, "0.025"),
+    "MTPulseBandwidth": (False, "200"),
+    "MTDelay": (False, "0.003"),
+    "ExcitationDuration": (False, "0.0018"),
+    "Normalised": (False, "false"),
+}
+"""What all measurements share: whether it must be given, and an example."""
+_MOST_DEGREES = 1500.0
+
+
+def usual_protocol() -> ZSpectrum:
+    """Two MT flip angles at six offsets and an image without MT pulse, of a 3 T protocol."""
+    offsets = np.array([1000.0, 2000.0, 4000.0, 7000.0, 12000.0, 20000.0])
+    return ZSpectrum(
+        mt_flip_angle=np.deg2rad(np.array([0.0, *[350.0] * 6, *[650.0] * 6])),
+        offset=np.array([0.0, *offsets, *offsets]),
+        pulse=MTPulse("GAUSSIAN", 0.012),
+        flip_angle=math.radians(8.0),
+        repetition_time=0.032,
+        mt_delay=0.002,
+        excitation_duration=0.001,
+        name="usual",
+    )
+
+
+def _number(value: object, key: str, name: str) -> float:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise SequenceError(f"{name}: {key} is {value!r}; a finite number is needed")
+    return number
+
+
+def _state(value: str, name: str) -> bool:
+    if value.strip().lower() not in ("on", "off"):
+        raise SequenceError(f'{name}: mt_state is "{value}"; it is on or off')
+    return value.strip().lower() == "on"
+
+
+def _check_units(angle: NDArray[np.float64], offset: NDArray[np.float64], name: str) -> None:
+    """Refuse values that mean another unit than degrees and Hz."""
+    on = angle > 0
+    if (angle < 0).any() or (angle > _MOST_DEGREES).any():
+        raise SequenceError(
+            f"{name}: mt_flip_angle reaches {angle.max():g}; degrees from 0 to "
+            f"{_MOST_DEGREES:g} are needed"
+        )
+    if on.any() and angle[on].max() < 4 * math.pi:
+        raise SequenceError(
+            f"{name}: mt_flip_angle is {angle[on].max():.4g} at most; write it in degrees, "
+            "not radians"
+        )
+    if on.any() and np.abs(offset[on]).max() < 200:
+        raise SequenceError(
+            f"{name}: offset is {np.abs(offset[on]).max():g} at most; write it in Hz, not in kHz "
+            "or ppm"
+        )

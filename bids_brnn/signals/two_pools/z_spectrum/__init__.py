@@ -1,0 +1,1 @@
+"""Conventional qMT: Z-spectra of two pools by the models that are in use."""

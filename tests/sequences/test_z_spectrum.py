@@ -1,0 +1,63 @@
+"""Protocols of Z-spectra from tables: units, constants, and what is refused."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from bids_brnn.errors import SequenceError
+from bids_brnn.sequences.z_spectrum import MTPulse, ZSpectrum
+
+TABLE = {
+    "mt_flip_angle": ["0", "332", "628"],
+    "offset": ["0", "1000", "47180"],
+    "mt_state": ["off", "on", "on"],
+}
+CONSTANTS = {"MTPulseShape": "gaussian", "MTPulseDuration": 0.015, "FlipAngle": 5,
+             "RepetitionTimeExcitation": 0.055}  # fmt: skip
+
+
+def test_a_table_and_its_constants():
+    found = ZSpectrum.from_table(TABLE, CONSTANTS, "z.tsv")
+    np.testing.assert_allclose(np.rad2deg(found.mt_flip_angle), [0, 332, 628])
+    assert found.pulse == MTPulse("GAUSSIAN", 0.015)
+    assert found.rest == pytest.approx(0.04)
+    columns = {**TABLE, "FlipAngle": ["8"] * 3}
+    assert ZSpectrum.from_table(columns, CONSTANTS).flip_angle == pytest.approx(math.radians(8))
+
+
+@pytest.mark.parametrize(
+    ("table", "constants", "words"),
+    [
+        ({"offsets": ["1"] * 3}, {}, "unknown column offsets; known are mt_flip_angle, offset"),
+        ({}, {"MTPulseShape": None}, "MTPulseShape missing"),
+        ({}, {"MTPulseShape": "BOX"}, 'MTPulseShape is "BOX"; use one of HARD, GAUSSIAN'),
+        ({}, {"MTPulseDuration": 0.06}, "longer than the repetition time"),
+        ({"mt_state": ["on"] * 3, "mt_flip_angle": ["10", "332", "628"]}, {}, "no image without"),
+        ({"mt_state": ["off", "yes", "on"]}, {}, "it is on or off"),
+        ({"mt_flip_angle": ["0", "332", "1628"]}, {}, "degrees from 0 to 1500"),
+        ({"mt_flip_angle": ["0", "5.8", "11"]}, {}, "in degrees, not radians"),
+        ({"offset": ["0", "1", "47.18"]}, {}, "in Hz, not in kHz or ppm"),
+        ({"offset": ["0", "x", "1000"]}, {}, "offset is 'x'; a finite number is needed"),
+        ({"FlipAngle": ["5", "5", "6"]}, {}, "must be the same in every row"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(table, constants, words):
+    given = {key: value for key, value in {**CONSTANTS, **constants}.items() if value is not None}
+    with pytest.raises(SequenceError, match=words):
+        ZSpectrum.from_table({**TABLE, **table}, given, "z.tsv")
+
+
+@pytest.mark.parametrize(
+    "shape", ["HARD", "GAUSSIAN", "GAUSSHANN", "SINC", "SINCHANN", "SINCGAUSS", "FERMI"]
+)
+def test_every_shape_is_symmetric_with_its_power_in_the_middle(shape):
+    pulse = MTPulse(shape, 0.01)
+    times = np.linspace(0, 0.01, 201)
+    np.testing.assert_allclose(pulse.envelope(times), pulse.envelope(0.01 - times), atol=1e-12)
+    assert pulse.envelope(np.array([0.005]))[0] == pytest.approx(1, abs=1e-3)
+    # Of all shapes of one flip angle and duration the rectangle has the least power.
+    assert pulse.power >= 1 / 0.01 - 1e-9
+    assert 0 < pulse.half_width <= 0.01
