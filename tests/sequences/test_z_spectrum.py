@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from bids_brnn.errors import SequenceError
-from bids_brnn.sequences.z_spectrum import MTPulse, ZSpectrum
+from bids_brnn.sequences.mt_pulse import MTPulse
+from bids_brnn.sequences.z_spectrum import ZSpectrum
 
 TABLE = {
     "mt_flip_angle": ["0", "332", "628"],

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bids_brnn.sequences.z_spectrum import MTPulse
+from bids_brnn.sequences.mt_pulse import MTPulse
 
 _LEAST, _MOST, _PER_CYCLE = 96, 4096, 3
 """Steps of a pulse, and for each turn of the offset."""

@@ -12,7 +12,8 @@ from scipy.integrate import quad
 
 from bids_brnn.errors import SequenceError
 from bids_brnn.sequences.designs import jiang_like_train
-from bids_brnn.sequences.z_spectrum import MTPulse, ZSpectrum, usual_protocol
+from bids_brnn.sequences.mt_pulse import MTPulse
+from bids_brnn.sequences.z_spectrum import ZSpectrum, usual_protocol
 from bids_brnn.signals import build_model
 from bids_brnn.signals.two_pools.z_spectrum.absorption import LINES, super_lorentzian
 from bids_brnn.signals.two_pools.z_spectrum.free_pool import pulse_saturation
