@@ -16,6 +16,7 @@ pulse acts:
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
@@ -51,7 +52,7 @@ class Scan:
 
 
 @dataclass(frozen=True, eq=False)
-class ZModel:
+class ZModel(ABC):
     """What the four models share; a ``SignalModel``.
 
     Parameters
@@ -129,9 +130,9 @@ class ZModel:
         """The model of images that are divided by that without MT pulse."""
         return replace(self, sequence=replace(self.sequence, normalised=True))
 
+    @abstractmethod
     def saturated(self, pools: Pools, scan: Scan, left: Tensor | None) -> Tensor:
         """``Mzf`` before the excitation; ``left`` is what a pulse leaves of the free pool."""
-        raise NotImplementedError
 
     def left(self, scan: Scan) -> Saturation | None:  # noqa: ARG002
         """Instantaneous saturation of the free pool, in models that know of one."""
