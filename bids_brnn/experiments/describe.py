@@ -12,6 +12,7 @@ from bids_brnn.estimators.network.estimator import NetworkEstimator
 from bids_brnn.information.noise import add_noise
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.learning.draws import network_inputs
+from bids_brnn.learning.error_network import ErrorNetwork
 from bids_brnn.learning.networks import CoefficientNetwork, count_weights
 from bids_brnn.learning.surrogate import SurrogateModel
 from bids_brnn.learning.trainer import TrainingResult
@@ -30,6 +31,7 @@ def describe(
     result: TrainingResult,
     surrogate: SurrogateModel,
     held_out: TrainingSet,
+    errors: ErrorNetwork,
     device: str = "cpu",
 ) -> ModelCard:
     """The card of a trained network, not yet evaluated."""
@@ -74,6 +76,11 @@ def describe(
             "config": config.to_dict(),
         },
         thresholds=thresholds(result.network, surrogate, held_out, config),
+        errors={
+            "outputs": list(experiment.parameters.select("estimated").names),
+            "width": errors.body.enter.out_features,
+            "blocks": len(errors.body.widen),
+        },
         command=experiment.command,
         recipe=experiment.source,
         field_strength=experiment.field_strength,

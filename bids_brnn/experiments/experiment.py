@@ -45,6 +45,8 @@ class Experiment:
     held_out: int
     seed: int
     command: str
+    errors: Mapping[str, Any] = field(default_factory=dict)
+    """Options of :func:`train_error_network`."""
     extra: tuple[Portion, ...] = ()
     """Beside ``fingerprints``, where the signal is steep and the prior is thin; never held out."""
     focus: tuple[Portion, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 from bids_brnn.experiments.describe import describe
@@ -12,7 +13,8 @@ from bids_brnn.experiments.experiment import Experiment
 from bids_brnn.experiments.fingerprints import data_key, focus_data, focus_key, training_data
 from bids_brnn.files import make_folder, write_tensors
 from bids_brnn.learning.config import TrainingConfig
-from bids_brnn.learning.networks import build_network
+from bids_brnn.learning.error_network import ErrorNetwork, train_error_network
+from bids_brnn.learning.networks import CoefficientNetwork, build_network
 from bids_brnn.learning.run import Row
 from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork, train_surrogate
 from bids_brnn.learning.trainer import TrainingResult, train
@@ -31,6 +33,7 @@ class Progress:
     simulation: SimulationProgress | None = None
     training: Callable[[str, Row], None] | None = None
     surrogate: Callable[[int, float], None] | None = None
+    errors: Callable[[int, float], None] | None = None
 
 
 def make_models(
@@ -75,18 +78,15 @@ def make_models(
         network = result.network
     surrogate = _surrogate(experiment, data, folder, progress)
     surrogate.network.to("cpu")
-    for _, _, result in trained:
-        result.network.to("cpu")
-    cards = [
-        save_model(
-            folder,
-            describe(experiment, name, config, result, surrogate, held_out, device),
-            result.network,
-            surrogate,
-            experiment.subspace,
+    cards = []
+    for name, config, result in trained:
+        errors = _errors(experiment, name, config, result.network, data, folder, progress)
+        for module in (result.network, errors):
+            module.to("cpu")
+        card = describe(experiment, name, config, result, surrogate, held_out, errors, device)
+        cards.append(
+            save_model(folder, card, result.network, surrogate, experiment.subspace, errors)
         )
-        for name, config, result in trained
-    ]
     return cards[::-1]
 
 
@@ -135,3 +135,31 @@ def _surrogate(
     )
     write_tensors(path, model.network.state_dict(), {"key": key})
     return model
+
+
+def _errors(
+    experiment: Experiment,
+    name: str,
+    config: TrainingConfig,
+    network: CoefficientNetwork,
+    data: TrainingSet,
+    folder: Path,
+    progress: Progress,
+) -> ErrorNetwork:
+    """The network that knows the errors of ``network``, cached under a key of its weights."""
+    names = experiment.parameters.select("estimated").names
+    options = {"width": 128, "blocks": 2, "steps": 6000, **experiment.errors}
+    path = folder / f"{name}.errors.safetensors"
+    weights = {key: value.cpu().numpy().tobytes() for key, value in network.state_dict().items()}
+    digest = sha256(b"".join(weights[key] for key in sorted(weights))).hexdigest()
+    key = description_key({"data": data_key(experiment), "weights": digest, **options})
+    saved = cached_tensors(path, key=key)
+    if saved is not None:
+        found = ErrorNetwork(network.n_features, len(names), options["width"], options["blocks"])
+        found.load_state_dict(dict(saved))
+        return found.eval().requires_grad_(False)
+    found = train_error_network(
+        network, data, experiment.parameters, config, names, log=progress.errors, **options
+    )
+    write_tensors(path, found.state_dict(), {"key": key})
+    return found

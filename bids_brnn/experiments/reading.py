@@ -39,18 +39,19 @@ _KEYS = {
     "name", "description", "model", "model_options", "train", "sidecar", "pulses", "basis",
     "basis_from", "basis_fingerprints", "basis_seed", "rank", "prior", "off_resonance",
     "field_strength", "fingerprints", "extra", "focus", "held_out", "seed", "network", "training",
-    "surrogate",
+    "surrogate", "errors",
 }  # fmt: skip
-_SURROGATE = {"width", "blocks", "steps", "batch", "learning_rate"}
 _LEAST = {
     "rank": 1, "basis_fingerprints": 1, "basis_seed": 0, "fingerprints": 1, "held_out": 1,
     "seed": 0,
 }  # fmt: skip
 """Whole numbers by key, and the smallest that each may be."""
 
+_BESIDE = frozenset({"width", "blocks", "steps", "batch", "learning_rate"})
 _TABLES: Mapping[str, frozenset[str]] = {
     "network": frozenset({"layout", "width", "blocks", "normalisation", "logarithmic"}),
-    "surrogate": frozenset({"width", "blocks", "steps", "batch", "learning_rate"}),
+    "surrogate": _BESIDE,
+    "errors": _BESIDE,
 }
 """Keys of tables whose content is passed on as it is."""
 
@@ -132,6 +133,7 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
         training=config,
         network=content.get("network", {}),
         surrogate=content.get("surrogate", {}),
+        errors=content.get("errors", {}),
         fingerprints=content.get("fingerprints", 200_000),
         extra=_parts(path, content, prior, "extra"),
         focus=_parts(path, content, prior, "focus"),
@@ -150,11 +152,9 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
 
 def _check_kinds(path: Path, content: Mapping[str, Any]) -> None:
     """Refuse values of another kind than their key takes."""
-    for key in ("network", "surrogate", "training", "model_options"):
+    for key in ("network", "surrogate", "errors", "training", "model_options"):
         if not isinstance(content.get(key, {}), Mapping):
             raise DataError(f"{path.name}: {key} must be a table")
-    if unknown := set(content.get("surrogate", {})) - _SURROGATE:
-        raise DataError(f"{path.name}: surrogate: unknown key {', '.join(sorted(unknown))}")
     for key, least in _LEAST.items():
         value = content.get(key, least)
         if type(value) is not int or value < least:

@@ -14,6 +14,7 @@ from bids_brnn.learning.losses import Loss
 Decay = Literal["none", "cosine", "inverse"]
 Optimiser = Literal["muon", "adamw", "radam"]
 Precision = Literal["bf16", "float32"]
+Spacing = Literal["linear", "log"]
 _T = TypeVar("_T")
 
 
@@ -75,8 +76,9 @@ class TrainingConfig:
 
     stages: tuple[Stage, ...]
     snr_range: tuple[float, float] = (10.0, 50.0)
-    """``|M0| / sigma`` is uniform in this range: one value per fingerprint and step, shared by
-    its realisations."""
+    """``|M0| / sigma``: one value per fingerprint and step, shared by its realisations."""
+    snr_spacing: Spacing = "linear"
+    """Uniform in the SNR, or in its logarithm: over a wide range hardly any draw would be noisy."""
     precision: Precision = "bf16"
     """Inside the hidden blocks; weights, residual stream, ends and loss stay in float32."""
     averaging: float = 0.999
@@ -98,6 +100,8 @@ class TrainingConfig:
         low, high = self.snr_range
         if not 0 < low <= high:
             raise DataError(f"snr_range = [{low}, {high}]: need 0 < low <= high")
+        if self.snr_spacing not in get_args(Spacing):
+            raise DataError(f"snr_spacing must be one of {', '.join(get_args(Spacing))}")
         if not self.stages:
             raise DataError("a training needs at least one [[stages]] table")
         if self.precision not in get_args(Precision):

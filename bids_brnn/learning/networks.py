@@ -80,15 +80,24 @@ class CoefficientNetwork(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Parameters ``(..., outputs)`` in SI units of inputs from :meth:`prepare`."""
+        return self.with_features(inputs)[0]
+
+    def with_features(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Parameters, and what the network makes them from ``(..., n_features)``.
+
+        The features are the standardised inputs and the outputs of the body: what tells how
+        large the errors are.
+        """
         if self.spec.layout == "nested":  # as published: raw inputs, bounded heads
             flat = inputs.reshape(-1, inputs.shape[-1])  # batch normalisation knows one batch axis
-            unit = nn.functional.hardsigmoid(self.body(flat).float())
-            unit = unit.reshape(*inputs.shape[:-1], -1)
+            hidden = self.body(flat).float().reshape(*inputs.shape[:-1], -1)
+            unit = nn.functional.hardsigmoid(hidden)
             lower = unit.new_tensor(self.spec.lower)
             bounded: Tensor = lower + unit * (unit.new_tensor(self.spec.upper) - lower)
-            return bounded
+            return bounded, torch.cat([self.standardised(inputs), hidden], dim=-1)
         inputs, side = self._folded(inputs)
-        hidden = self.body((inputs - self.input_centre) / self.input_scale)
+        standardised = (inputs - self.input_centre) / self.input_scale
+        hidden = self.body(standardised)
         outputs: Tensor = self.output_centre + hidden * self.output_scale
         columns = list(outputs.unbind(-1))
         for column in self._logarithmic:
@@ -96,7 +105,12 @@ class CoefficientNetwork(nn.Module):
         if self.spec.odd:
             column = self.spec.outputs.index(self.spec.odd)
             columns[column] = columns[column] * side[..., 0]
-        return torch.stack(columns, dim=-1)
+        return torch.stack(columns, dim=-1), torch.cat([standardised, hidden.float()], dim=-1)
+
+    @property
+    def n_features(self) -> int:
+        """Of :meth:`with_features`."""
+        return self.spec.n_inputs + len(self.spec.outputs)
 
     def standardised(self, inputs: Tensor) -> Tensor:
         """Inputs of the body: of zero mean and unit spread in the training data."""

@@ -41,7 +41,7 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "sequence": ("digest",),
     "thresholds": ("residual", "inputs"),
 }
-_TABLES = {*_NEEDED, "subspace", "prior", "training", "evaluation", "recipe"}
+_TABLES = {*_NEEDED, "errors", "subspace", "prior", "training", "evaluation", "recipe"}
 _COUNTS = {"surrogate": ("width", "blocks"), "network": ("n_coefficients", "width", "blocks")}
 _TEXTS = ("name", "model", "loss", "command", "weights_sha256", "description")
 
@@ -75,6 +75,9 @@ class ModelCard:
     """Configuration, number of fingerprints, draws, seconds, machine."""
     thresholds: Mapping[str, float]
     """Where the distance from the training distribution is 1."""
+    errors: Mapping[str, Any] = field(default_factory=dict)
+    """Outputs, width and blocks of the network that knows the errors; empty where there is none,
+    as in files of earlier versions."""
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     """Numbers of :mod:`bids_brnn.evaluation`: a few at the end of the training, all of them by
     ``brnn evaluate``."""

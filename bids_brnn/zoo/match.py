@@ -26,7 +26,7 @@ def load_network(
     weights: str | Path = "auto",
     loss: str | None = None,
     precision: Precision | None = None,
-    spread: Spread = "jacobian",
+    spread: Spread | None = None,
 ) -> NetworkEstimator:
     """The trained network for a signal model, its pulse train and its basis; never a guess.
 
@@ -43,7 +43,8 @@ def load_network(
         With ``"auto"``: prefer models trained with this loss; by default the least biased.
     precision, spread
         See ``NetworkEstimator``; the precision is by default
-        ``bf16`` where the card states an error below 0.05 Cramer-Rao standard deviations.
+        ``bf16`` where the card states an error below 0.05 Cramer-Rao standard deviations, the
+        spread ``learnt`` where the network has learnt its errors, else ``jacobian``.
 
     Raises
     ------
@@ -76,7 +77,7 @@ def load_network(
 
 
 def _estimator(
-    stored: StoredModel, model: SignalModel, precision: Precision | None, spread: Spread
+    stored: StoredModel, model: SignalModel, precision: Precision | None, spread: Spread | None
 ) -> NetworkEstimator:
     subspace = model.subspace if isinstance(model, CompressedSignal) else None
     return stored.estimator(

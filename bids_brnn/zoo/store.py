@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bids_brnn.errors import BidsBrnnError, DataError
 from bids_brnn.estimators.network.estimator import NetworkEstimator, Precision, Spread
 from bids_brnn.files import write_bytes, write_text
+from bids_brnn.learning.error_network import ErrorNetwork
 from bids_brnn.learning.networks import CoefficientNetwork, build_network
 from bids_brnn.learning.spec import NetworkSpec
 from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork
@@ -40,6 +41,8 @@ class StoredModel:
     """Of the basis of training, see :mod:`bids_brnn.zoo.recognition`."""
     basis: Tensor | None
     """``(N, R)``: turns time frames into coefficients. None in files of earlier versions."""
+    errors: ErrorNetwork | None = None
+    """What knows the errors of the network. None in files of earlier versions."""
 
     def estimator(
         self,
@@ -47,7 +50,7 @@ class StoredModel:
         subspace: Subspace | None = None,
         parameters: ParameterSet | None = None,
         precision: Precision | None = None,
-        spread: Spread = "jacobian",
+        spread: Spread | None = None,
     ) -> NetworkEstimator:
         """The estimator for coefficients in ``subspace``, or for time frames without it.
 
@@ -68,7 +71,7 @@ class StoredModel:
         return self._build(rotation, parameters, precision, spread)
 
     def estimator_in_training_basis(
-        self, *, precision: Precision | None = None, spread: Spread = "jacobian"
+        self, *, precision: Precision | None = None, spread: Spread | None = None
     ) -> NetworkEstimator:
         """The estimator for coefficients exactly as in training."""
         return self._build(None, None, precision, spread)
@@ -78,7 +81,7 @@ class StoredModel:
         rotation: Tensor | None,
         parameters: ParameterSet | None,
         precision: Precision | None,
-        spread: Spread,
+        spread: Spread | None,
     ) -> NetworkEstimator:
         model = self.surrogate
         if parameters is not None:
@@ -91,7 +94,9 @@ class StoredModel:
             model,
             rotation=rotation,
             precision=precision,
-            spread=spread,
+            spread=spread or ("jacobian" if self.errors is None else "learnt"),
+            errors=self.errors,
+            error_names=tuple(self.card.errors.get("outputs", ())),
             lowest_snr=self.card.snr_range[0],
             typical_residual=self.card.thresholds["residual"],
             typical_inputs=self.card.thresholds["inputs"],
@@ -104,6 +109,7 @@ def save_model(
     network: CoefficientNetwork,
     surrogate: SurrogateModel,
     subspace: Subspace,
+    errors: ErrorNetwork | None = None,
 ) -> Path:
     """Write weights and card into ``folder``; the card last, so that it never lacks its weights.
 
@@ -113,6 +119,10 @@ def save_model(
     tensors = {
         **{f"network.{key}": value for key, value in network.state_dict().items()},
         **{f"surrogate.{key}": value for key, value in surrogate.network.state_dict().items()},
+        **{
+            f"errors.{key}": value
+            for key, value in ({} if errors is None else errors.state_dict()).items()
+        },
         "sketch": torch.view_as_real(sketch(subspace)),
         "basis": torch.view_as_real(subspace.basis.to(torch.complex64)),
     }
@@ -160,8 +170,12 @@ def _assemble(card: ModelCard, tensors: Mapping[str, Tensor], weights: Path) -> 
         len(parameters), rank, int(card.surrogate["width"]), int(card.surrogate["blocks"])
     )
     _fill(body, "surrogate.", tensors, weights, card)
-    for module in (network, body):
-        module.eval().requires_grad_(False)
+    errors = _errors(card, network.n_features)
+    if errors is not None:
+        _fill(errors, "errors.", tensors, weights, card)
+    for module in (network, body, errors):
+        if module is not None:
+            module.eval().requires_grad_(False)
     basis = tensors.get("basis")
     return StoredModel(
         card,
@@ -169,7 +183,16 @@ def _assemble(card: ModelCard, tensors: Mapping[str, Tensor], weights: Path) -> 
         SurrogateModel(body, parameters, bool(card.surrogate["conjugate"])),
         torch.view_as_complex(tensors["sketch"]),
         None if basis is None else torch.view_as_complex(basis),
+        errors,
     )
+
+
+def _errors(card: ModelCard, n_features: int) -> ErrorNetwork | None:
+    about = card.errors
+    if not about:
+        return None
+    shape = int(about["width"]), int(about["blocks"])
+    return ErrorNetwork(n_features, len(about["outputs"]), *shape)
 
 
 def _fill(

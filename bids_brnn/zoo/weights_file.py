@@ -73,6 +73,11 @@ def _check_shapes(weights: Path, card: ModelCard, tensors: Tensors) -> None:
     if spec.layout == "residual":
         own = residual_shapes(spec.n_inputs, outputs, spec.width, spec.blocks)
         wanted |= {f"network.body.{name}": shape for name, shape in own.items()}
+    if card.errors:
+        known = len(card.errors["outputs"])
+        features, heads = spec.n_inputs + outputs, known + known * (known - 1) // 2
+        shapes = residual_shapes(features + 1, heads, card.errors["width"], card.errors["blocks"])
+        wanted |= {f"errors.body.{name}": shape for name, shape in shapes.items()}
     for name, shape in wanted.items():
         if name not in tensors or tensors[name].shape != shape:
             raise DataError(

@@ -39,3 +39,16 @@ class TrainedNetwork(Protocol):
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Parameters in SI units."""
+
+    def with_features(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Parameters, and what an :class:`ErrorModel` takes."""
+
+
+class ErrorModel(Protocol):
+    """What knows the errors of a network, such as ``ErrorNetwork``, in evaluation mode."""
+
+    def deviations(self, features: Tensor, noise: Tensor) -> Tensor:
+        """``(V, O)`` of features ``(V, F)`` and relative noise ``(V,)``."""
+
+    def covariance(self, features: Tensor, noise: Tensor) -> Tensor:
+        """``(V, O, O)``."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from bids_brnn.errors import DataError
 from bids_brnn.estimators.base import Estimate, Progress
 from bids_brnn.estimators.checkpoint import Checkpoint, run_key
-from bids_brnn.estimators.network.base import TrainedNetwork
+from bids_brnn.estimators.network.base import ErrorModel, TrainedNetwork
 from bids_brnn.estimators.network.devices import on_device
 from bids_brnn.estimators.network.nuisances import least_squares_scale, refine_nuisances
 from bids_brnn.estimators.network.spread import bounded, propagated
@@ -31,7 +31,7 @@ from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import SignalModel
 
 Precision = Literal["float32", "bf16"]
-Spread = Literal["jacobian", "bound", "none"]
+Spread = Literal["learnt", "jacobian", "bound", "none"]
 
 _FORWARD_NUMBERS = 2**22
 """Activations of one layer per block: bounds the memory (16 MB per layer in float32)."""
@@ -63,9 +63,13 @@ class NetworkEstimator:
     precision: Precision = "float32"
     """Of the hidden blocks; see the card of a model for the error of ``bf16``."""
     spread: Spread = "jacobian"
-    """``std``: noise propagated through the Jacobian of the network (the standard deviation of
-    this estimator; of nuisances, that of the network's own output), the Cramer-Rao bound at the
-    estimate, or none."""
+    """``std``: what the network of ``errors`` says (nothing of nuisances), noise propagated
+    through the Jacobian of the network (of nuisances, that of the network's own output), the
+    Cramer-Rao bound at the estimate, or none."""
+    errors: ErrorModel | None = None
+    """What knows the errors of the network, for ``spread="learnt"``."""
+    error_names: tuple[str, ...] = ()
+    """Its outputs."""
     lowest_snr: float = 10.0
     """Lowest SNR in training: without ``sigma`` a residual that such noise explains is no reason
     for distrust."""
@@ -87,6 +91,8 @@ class NetworkEstimator:
                 f"the network takes {self.network.spec.n_coefficients} coefficients, the signal "
                 f"model makes {self.model.n_samples}"
             )
+        if self.spread == "learnt" and self.errors is None:
+            raise DataError('there is no network of errors; use spread="jacobian"')
         if self.block_size is not None and self.block_size < 1:
             raise DataError("block_size must be at least 1")
 
@@ -143,8 +149,9 @@ class NetworkEstimator:
     def _on(self, device: torch.device) -> NetworkEstimator:
         """The same estimator with its weights on ``device``."""
         if device not in self._copies:
-            network, model = on_device(self.network, device), on_device(self.model, device)
-            self._copies[device] = replace(self, network=network, model=model)
+            parts = {"network": self.network, "model": self.model, "errors": self.errors}
+            moved = {name: on_device(part, device) for name, part in parts.items()}
+            self._copies[device] = replace(self, **moved)  # type: ignore[arg-type]
         return self._copies[device]
 
     def _estimate_block(
@@ -153,7 +160,7 @@ class NetworkEstimator:
         """Maps of the voxels ``data`` ``(v, R)``; ``noise`` ``(v,)`` is 0 where not known."""
         coefficients, size = _rotated(data, self.rotation)
         narrow = {column: values.float() for column, values in known.items()}
-        theta, inputs = self._theta(coefficients, narrow)
+        theta, inputs, features = self._theta(coefficients, narrow)
         nuisances = [c for c in self.parameters.columns("nuisance") if c not in known]
         theta, signal = refine_nuisances(
             self.model, coefficients, theta, nuisances, steps=self.nuisance_steps
@@ -170,15 +177,17 @@ class NetworkEstimator:
         }
         if self.spread != "none":
             sigma = torch.where(noise > 0, sigma, found)
-            maps["std"] = self._std(coefficients, theta, narrow, m0, sigma)
+            maps["std"] = self._std(coefficients, theta, narrow, m0, sigma, features)
         return maps
 
     def _free(self, known: Mapping[int, Tensor]) -> list[int]:
         wanted = self.parameters.columns("estimated", "nuisance")
         return [column for column in wanted if column not in known]
 
-    def _theta(self, coefficients: Tensor, known: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
-        """Parameters ``(v, P)`` within their bounds, and the inputs of the network."""
+    def _theta(
+        self, coefficients: Tensor, known: Mapping[int, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Parameters ``(v, P)`` within their bounds, and inputs and features of the network."""
         names = self.parameters.names
         padding = -len(coefficients) % _MULTIPLE
         padded = torch.cat([coefficients, coefficients[-1:].expand(padding, -1)])
@@ -188,13 +197,18 @@ class NetworkEstimator:
         }
         with torch.no_grad(), self._arithmetic(coefficients):
             inputs = self.network.prepare(padded, self._inputs_known(extra, padded))
-            outputs = self.network(inputs).float()[: len(coefficients)]
+            if self.spread == "learnt":
+                outputs, features = self.network.with_features(inputs)
+            else:
+                outputs, features = self.network(inputs), inputs
+        outputs = outputs.float()[: len(coefficients)]
         theta = self.parameters.start(outputs).repeat(len(outputs), 1)
         theta[:, self.parameters.index(self.network.spec.outputs)] = outputs
         for column, values in known.items():
             theta[:, column] = values
         lower, upper = self.parameters.bounds(theta)
-        return theta.clamp(lower, upper), inputs[: len(coefficients)]
+        n = len(coefficients)
+        return theta.clamp(lower, upper), inputs[:n], features[:n]
 
     def _inputs_known(self, extra: Mapping[str, Tensor], like: Tensor) -> dict[str, Tensor]:
         """Values of the supplied inputs; a nuisance that the network needs has a start value."""
@@ -215,10 +229,16 @@ class NetworkEstimator:
         known: Mapping[int, Tensor],
         m0: Tensor,
         sigma: Tensor,
+        features: Tensor,
     ) -> Tensor:
         """Standard deviations ``(v, P)``; 0 where supplied, NaN where the network says nothing."""
         std = torch.full_like(theta, torch.nan)
-        if self.spread == "bound":
+        if self.spread == "learnt" and self.errors is not None:
+            with torch.no_grad():
+                std[:, self.parameters.index(self.error_names)] = self.errors.deviations(
+                    features, sigma
+                )
+        elif self.spread == "bound":
             free = self._free(known)
             relative = (sigma / m0.abs())[:, None]
             std[:, free] = bounded(self.model, theta, free) * relative
