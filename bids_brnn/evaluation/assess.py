@@ -23,6 +23,7 @@ from bids_brnn.evaluation.moments import (
     sweep,
     uniform_snr,
 )
+from bids_brnn.evaluation.tissue_sets import SetEffort, judge_tissue_sets
 from bids_brnn.information.bounds import known_bound
 from bids_brnn.information.noise import add_noise
 from bids_brnn.information.second_order import second_order_bounds
@@ -35,7 +36,6 @@ from bids_brnn.zoo.store import StoredModel
 SNR_LEVELS = (10.0, 15.0, 20.0, 30.0, 40.0, 50.0)
 FIXED_LEVELS = (20.0, 50.0)
 _TIMED = 65536
-_FACTORS = (0.7, 0.85, 1.0, 1.15, 1.3)
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ def assess(
     dict
         ``held_out`` (SNR uniform as in training), ``in_band`` at fixed SNR (where the model has
         off-resonance), ``tissues`` (curves against SNR, by estimator), ``sweep``,
-        ``around_white_matter``, ``outside_training``, ``bf16_error_over_crb_std`` and
-        ``voxels_per_core_second``.
+        ``tissue_sets`` (:mod:`bids_brnn.evaluation.tissue_sets`), ``outside_training``,
+        ``bf16_error_over_crb_std`` and ``voxels_per_core_second``.
     """
     effort = effort or Effort()
     judge = _Judge(stored, model, seed)
@@ -109,7 +109,7 @@ def assess(
                 fingerprint, effort.peer_draws, estimator=estimator
             )
     result["sweep"] = judge.sweep(effort.draws)
-    result["around_white_matter"] = judge.around(effort.tissue_draws // 4)
+    result["tissue_sets"] = judge.tissue_sets(SetEffort(draws=effort.draws))
     result["outside_training"] = judge.outside()
     result.update(judge.precision_and_speed(held_out))
     return result
@@ -123,7 +123,9 @@ def assess_quickly(
     A hundred draws know the squared bias of one fingerprint to about a tenth of the bound, and
     its mean over fingerprints far better.
     """
-    return _Judge(stored, model, seed).overall(held_out[:1000], 100)
+    judge = _Judge(stored, model, seed)
+    effort = SetEffort(fingerprints=8, draws=200, levels=(40.0,), second_order=False)
+    return {**judge.overall(held_out[:1000], 100), "tissue_sets": judge.tissue_sets(effort)}
 
 
 class _Judge:
@@ -230,28 +232,12 @@ class _Judge:
         )
         return {"parameter": swept, **table}
 
-    def around(self, draws: int) -> dict[str, Any]:
-        """White matter at SNR 20 with one parameter off: bias and spread of that parameter.
-
-        An estimator may be unbiased and efficient at one point because it is biased around it.
-        """
-        white = tissue_values(self.parameters, "WM", torch.zeros(1, dtype=torch.float64))
-        table: dict[str, Any] = {"snr": 20.0, "factor": list(_FACTORS)}
-        for output, (name, column) in enumerate(zip(self.names, self.columns, strict=True)):
-            theta = white.reshape(1, -1).repeat(len(_FACTORS), 1)
-            theta[:, column] *= torch.tensor(_FACTORS, dtype=torch.float64)
-            found = moments(
-                self.network, self.fingerprints(theta), self.columns,
-                torch.full((len(_FACTORS),), 20.0), draws=draws, rng=self.rng(),
-            )  # fmt: skip
-            bound = found.bound[:, output].sqrt()
-            table[name] = {
-                "bias_over_crb_std": [round(float(v), 3) for v in found.bias[:, output] / bound],
-                "std_over_bound": [
-                    round(float(v), 3) for v in found.variance[:, output].sqrt() / bound
-                ],
-            }
-        return table
+    def tissue_sets(self, effort: SetEffort) -> dict[str, Any]:
+        """Healthy and changed tissue; fingerprints and noise of their own."""
+        estimator = self.stored.estimator_in_training_basis(precision="float32")
+        return judge_tissue_sets(
+            self.network, estimator, self.model, self.columns, effort=effort, seed=self.seed
+        )
 
     def outside(self) -> dict[str, Any]:
         """White matter below and above the SNRs of training, and signals that are only noise."""

@@ -1,9 +1,9 @@
 """How the expected estimate follows the truth: dE[estimate] / d theta.
 
-An estimator without bias *at* a point may still be deaf to change around it. For estimators of
-expected slope ``s = dE[estimate] / d theta`` the Cramer-Rao inequality reads ``std >= |s| CRB std``
-(with no other parameter mixed in), so that ``std / s`` is what compares with the bound: the
-standard deviation of the estimate once it is scaled to follow the truth.
+An estimator without bias *at* a point may still be deaf to change around it. With the expected
+slope ``s = dE[estimate] / d theta`` (and no other parameter mixed in) the Cramer-Rao inequality
+reads ``std >= |s| CRB std``, so that ``std / s`` is what compares with the bound: the standard
+deviation of the estimate once it is scaled to follow the truth.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ class TrainingConfig:
     snr_range: tuple[float, float] = (10.0, 50.0)
     """``|M0| / sigma``: one value per fingerprint and step, shared by its realisations."""
     snr_spacing: Spacing = "linear"
-    """Uniform in the SNR, or in its logarithm: over a wide range hardly any draw would be noisy."""
+    """Uniform in the SNR, or in its logarithm: of a wide range few draws would be noisy."""
     precision: Precision = "bf16"
     """Inside the hidden blocks; weights, residual stream, ends and loss stay in float32."""
     averaging: float = 0.999

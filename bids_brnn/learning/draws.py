@@ -71,10 +71,8 @@ def draw_noisy(
     batch, device = len(data), data.theta.device
     low, high = config.snr_range
     unit = torch.rand(batch, generator=rng, device=device)
-    if config.snr_spacing == "log":
-        snr = low * (high / low) ** unit
-    else:
-        snr = low + (high - low) * unit
+    is_log = config.snr_spacing == "log"
+    snr = low * (high / low) ** unit if is_log else low + (high - low) * unit
     if config.conjugate:
         mirror = torch.rand(batch, generator=rng, device=device) < 0.5
         data = data.conjugated(mirror, parameters)

@@ -32,7 +32,7 @@ _LOG_LIMIT = 12.0
 _FAR = 6.0
 """Standardised features beyond this say no more than this."""
 _MOST = 200.0
-"""Loss of one draw: a handful of wild errors (a fluid on another branch) must not decide a step."""
+"""Loss of one draw: a handful of wild errors (fluid on another branch) must not decide a step."""
 
 
 class ErrorNetwork(nn.Module):
@@ -92,7 +92,7 @@ class ErrorNetwork(nn.Module):
     def covariance(self, features: Tensor, noise: Tensor) -> Tensor:
         """``(V, O, O)``."""
         std, rows = self(features, noise)
-        factor = std[..., None] * rows
+        factor: Tensor = std[..., None] * rows
         return factor @ factor.mT
 
     def _body(self, features: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
@@ -103,7 +103,8 @@ class ErrorNetwork(nn.Module):
         return found.tensor_split((self.n_outputs,), dim=-1)
 
     def _size(self, logs: Tensor, noise: Tensor) -> Tensor:
-        return self.level * logs.clamp(-_LOG_LIMIT, _LOG_LIMIT).exp() * noise[:, None]
+        size: Tensor = self.level * logs.clamp(-_LOG_LIMIT, _LOG_LIMIT).exp() * noise[:, None]
+        return size
 
 
 def likelihood(std: Tensor, rows: Tensor, errors: Tensor) -> Tensor:
@@ -167,7 +168,8 @@ def train_error_network(
     loss, total = torch.zeros(()), 0.0
     for step in range(steps):
         features, noise, errors = source.draw(data, batch, rng)
-        loss = likelihood(*found(features, noise), errors).clamp_max(_MOST).mean()
+        std, rows = found(features, noise)
+        loss = likelihood(std, rows, errors).clamp_max(_MOST).mean()
         found.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(found.parameters(), 1.0)

@@ -6,10 +6,18 @@ The classes of :func:`qmt_prior` follow the training distributions of arXiv 2312
 
 from bids_brnn.priors.distributions import Distribution, constant, loguniform, normal, uniform
 from bids_brnn.priors.mixture import Prior, TissueClass
-from bids_brnn.priors.tissues import TISSUES, qmt_prior, relaxation_prior, tissue_values
+from bids_brnn.priors.tissues import (
+    TISSUE_SETS,
+    TISSUES,
+    qmt_prior,
+    relaxation_prior,
+    tissue_set,
+    tissue_values,
+)
 
 __all__ = [
     "TISSUES",
+    "TISSUE_SETS",
     "Distribution",
     "Prior",
     "TissueClass",
@@ -18,6 +26,7 @@ __all__ = [
     "normal",
     "qmt_prior",
     "relaxation_prior",
+    "tissue_set",
     "tissue_values",
     "uniform",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from bids_brnn.errors import ParameterError
@@ -30,6 +31,56 @@ TISSUES: Mapping[str, Mapping[str, float]] = {
     },
 }  # fmt: skip
 """Canonical values at 3 T by tissue and parameter name, SI units."""
+
+
+TISSUE_SETS: Mapping[str, Mapping[str, tuple[float, float]]] = {
+    "WM": {
+        "m0s": (0.15, 0.25), "R1f": (0.45, 0.6), "R2f": (11, 15), "Rx": (13, 20),
+        "R1s": (2.4, 3.6), "T2s": (10.5e-6, 14.5e-6), "R1": (1.0, 1.35), "R2": (11, 15),
+        "R1a": (0.85, 1.1),
+    },
+    "GM": {
+        "m0s": (0.07, 0.12), "R1f": (0.37, 0.47), "R2f": (9, 13), "Rx": (11, 18),
+        "R1s": (2.0, 3.2), "T2s": (11.5e-6, 15.5e-6), "R1": (0.62, 0.85), "R2": (8, 11),
+        "R1a": (0.5, 0.7),
+    },
+    "lesion": {
+        "m0s": (0.03, 0.1), "R1f": (0.33, 0.5), "R2f": (6, 11), "Rx": (9, 18),
+        "R1s": (1.8, 3.4), "T2s": (9e-6, 15e-6), "R1": (0.5, 0.85), "R2": (5, 10),
+        "R1a": (0.4, 0.7),
+    },
+    "oedema": {
+        "m0s": (0.02, 0.07), "R1f": (0.25, 0.38), "R2f": (3, 7), "Rx": (9, 18),
+        "R1s": (1.8, 3.4), "T2s": (9e-6, 15e-6), "R1": (0.4, 0.6), "R2": (3, 6),
+        "R1a": (0.3, 0.5),
+    },
+}  # fmt: skip
+"""Ranges at 3 T in which estimators are judged: healthy, and changed by disease (our own round
+values; lesions lose their semi-solid pool, oedema adds free water)."""
+_FIELDS: Mapping[str, tuple[float, float]] = {"B1": (0.8, 1.15), "w0": (-0.45, 0.45)}
+"""Of every set; ``w0`` in units of its bound: between the stop bands of a balanced train."""
+
+
+def tissue_set(parameters: ParameterSet, tissue: str, n: int, *, rng: torch.Generator) -> Tensor:
+    """``n`` parameter sets ``(n, P)`` of a kind of tissue, uniform in :data:`TISSUE_SETS`.
+
+    A parameter without a range has its start value.
+
+    Raises
+    ------
+    ParameterError
+        If the kind is unknown.
+    """
+    if tissue not in TISSUE_SETS:
+        raise ParameterError(f'unknown tissue "{tissue}"; known: {", ".join(TISSUE_SETS)}')
+    unit = torch.rand(n, len(parameters), generator=rng, dtype=torch.float64)
+    theta = parameters.start(unit).repeat(n, 1)
+    for column, item in enumerate(parameters):
+        low, high = {**_FIELDS, **TISSUE_SETS[tissue]}.get(item.name, (item.start, item.start))
+        if item.name == "w0":
+            low, high = low * item.upper, high * item.upper
+        theta[:, column] = low + (high - low) * unit[:, column]
+    return theta
 
 
 def tissue_values(parameters: ParameterSet, tissue: str, like: Tensor) -> Tensor:

@@ -10,12 +10,16 @@ from matplotlib.figure import Figure
 
 
 def draw_figures(evaluation: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Write ``snr_<tissue>.png``, ``sweep.png`` and ``distribution.png``; returns their paths."""
+    """Write ``snr_<tissue>.png``, ``sweep.png``, ``distribution.png`` and ``tissue_sets.png``.
+
+    Returns their paths.
+    """
     paths = []
     for tissue, curves in evaluation["tissues"].items():
         paths.append(_save(snr_figure(tissue, curves), folder / f"snr_{tissue}.png"))
     paths.append(_save(sweep_figure(evaluation["sweep"]), folder / "sweep.png"))
     paths.append(_save(distribution_figure(evaluation["held_out"]), folder / "distribution.png"))
+    paths.append(_save(sets_figure(evaluation["tissue_sets"]), folder / "tissue_sets.png"))
     return paths
 
 
@@ -97,4 +101,34 @@ def distribution_figure(summary: Mapping[str, Any]) -> Figure:
         axis.bxp(boxes, showfliers=False, showmeans=True)
         axis.axhline(1.0 if key.startswith("variance") else 0.0, color="k", ls="--", lw=0.8)
         axis.set_title(key.replace("_", " "), fontsize=9)
+    return figure
+
+
+def sets_figure(sets: Mapping[str, Any]) -> Figure:
+    """Slope, standard deviation over slope and coverage of each parameter, by tissue and SNR."""
+    levels = list(next(iter(sets.values())))
+    names = list(next(iter(sets.values()))[levels[0]])
+    rows = (
+        ("slope", "slope", 1.0),
+        ("std_over_slope", "std / slope / CRB", 1.0),
+        ("coverage", "share in 95 % interval", 0.95),
+    )
+    figure = Figure(figsize=(2.2 * len(names) + 0.8, 6.0), layout="constrained")
+    axes = figure.subplots(len(rows), len(names), squeeze=False, sharex=True, sharey="row")
+    for line, (key, label, goal) in enumerate(rows):
+        for column, name in enumerate(names):
+            axis = axes[line, column]
+            for tissue, table in sets.items():
+                values = [table[level][name].get(key, float("nan")) for level in levels]
+                axis.plot([float(level) for level in levels], values, "o-", ms=3, label=tissue)
+                if key == "std_over_slope" and tissue == "lesion":
+                    least = [table[level][name].get("second_order_over_crb") for level in levels]
+                    if None not in least:
+                        axis.plot([float(v) for v in levels], least, "k:", lw=0.9)
+            axis.axhline(goal, color="k", lw=0.8, ls="--")
+        axes[line, 0].set_ylabel(label, fontsize=8)
+    for column, name in enumerate(names):
+        axes[0, column].set_title(name, fontsize=9)
+        axes[-1, column].set_xlabel("|M0| / sigma")
+    axes[0, 0].legend(fontsize=7)
     return figure

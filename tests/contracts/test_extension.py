@@ -41,6 +41,10 @@ held_out = 200
 [network]
 width = 32
 blocks = 1
+[errors]
+steps = 40
+width = 16
+
 [surrogate]
 width = 32
 blocks = 1

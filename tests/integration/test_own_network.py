@@ -33,6 +33,10 @@ held_out = 100
 [network]
 width = 32
 blocks = 2
+[errors]
+steps = 40
+width = 16
+
 [surrogate]
 width = 32
 blocks = 1

@@ -47,6 +47,7 @@ def make_experiment(**changes) -> Experiment:
         "prior": prior, "fingerprints": 3000, "held_out": 500, "seed": 1,
         "network": {"width": 32, "blocks": 2}, "command": "brnn train small.toml OUT",
         "surrogate": {"width": 32, "blocks": 2, "steps": 500},
+        "errors": {"width": 32, "blocks": 1, "steps": 300},
         "training": TrainingConfig.from_dict(
             {"stages": stages, "snr_range": [50, 100], "averaging": 0.98, "precision": "float32"}
         ),

@@ -15,6 +15,7 @@ from bids_brnn.errors import EXIT_OK, DataError
 from bids_brnn.estimators import estimator_entry, references
 from bids_brnn.estimators.base import Estimator
 from bids_brnn.evaluation.assess import Effort, assess
+from bids_brnn.evaluation.tissue_sets import lines as set_lines
 from bids_brnn.experiments.experiment import Experiment
 from bids_brnn.experiments.fingerprints import held_out_data
 from bids_brnn.experiments.reading import experiment_of, read_experiment
@@ -120,22 +121,11 @@ def table(evaluation: Mapping[str, Any]) -> str:
                 cells = zip(curve["bias_percent"], curve["std_over_bound"], strict=True)
                 lines.append(f"{name:8}" + "".join(f"{b:9.2f} ({s:4.2f})" for b, s in cells))
         lines += _unbiased_lines(tissue, next(iter(estimators.values())))
-    lines += _around_lines(evaluation["around_white_matter"])
+    lines += set_lines(evaluation["tissue_sets"])
     rates = evaluation["voxels_per_core_second"]
     lines += ["", f"voxels per core and second: {rates}"]
     lines.append(f"bf16 error: {evaluation['bf16_error_over_crb_std']} CRB std at SNR 50")
     return "\n".join(lines) + "\n"
-
-
-def _around_lines(around: Mapping[str, Any]) -> list[str]:
-    """Bias of one parameter where it is not that of white matter."""
-    title = f"WM at SNR {around['snr']:g}, one parameter times: its bias / bound (std / bound)"
-    lines = ["", title, " " * 8 + "".join(f"{factor:>16g}" for factor in around["factor"])]
-    for name, row in around.items():
-        if isinstance(row, Mapping):
-            cells = zip(row["bias_over_crb_std"], row["std_over_bound"], strict=True)
-            lines.append(f"{name:8}" + "".join(f"{b:9.2f} ({s:4.2f})" for b, s in cells))
-    return lines
 
 
 def _unbiased_lines(tissue: str, curves: Mapping[str, Any]) -> list[str]:

@@ -27,6 +27,10 @@ held_out = 100
 [network]
 width = 16
 blocks = 1
+[errors]
+steps = 40
+width = 16
+
 [surrogate]
 width = 16
 blocks = 1
@@ -113,17 +117,18 @@ def test_evaluation_writes_numbers_figures_and_the_card(project, tmp_path, capsy
     assert curve["unbiased_percent"][0] > curve["bound_percent"][0]
     # least squares is efficient here: 200 draws know a std to 5 %
     assert curve["std_over_bound"][-1] == pytest.approx(1.0, abs=0.2)
-    around = found["around_white_matter"]
-    assert around["factor"] == [0.7, 0.85, 1, 1.15, 1.3]
-    # the point in the middle is that of the curves; 5000 draws know a bias to 0.015 of the bound
-    curves = found["tissues"]["WM"]["network"]
-    level, at_point = curves["snr"].index(20), curves["R1"]
-    bias = at_point["bias_percent"][level] / at_point["bound_percent"][level]
-    assert around["R1"]["bias_over_crb_std"][2] == pytest.approx(bias, abs=0.07)
-    assert "one parameter times: its bias / bound" in text
+    sets = found["tissue_sets"]
+    assert list(sets) == ["WM", "GM", "lesion", "oedema"]
+    row = sets["lesion"]["40"]["R1"]
+    assert np.isfinite(list(row.values())).all()
+    assert 0 <= row["least_coverage"] <= row["coverage"] <= 1
+    # std over slope is what compares with the bounds, and the second-order one is never below 1
+    assert row["second_order_over_crb"] >= 0.999
+    assert "std/slope" in text
     assert found["outside_training"]["flagged_noise_only"] > 0.9
     assert {p.name for p in (tmp_path / "report").glob("*.png")} == {
         "snr_WM.png", "snr_GM.png", "snr_CSF.png", "sweep.png", "distribution.png",
+        "tissue_sets.png",
     }  # fmt: skip
     assert load_model(card).card.evaluation["draws"] == 40
 
