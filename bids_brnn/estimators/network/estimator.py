@@ -16,6 +16,7 @@ from bids_brnn.estimators.base import Estimate, Progress
 from bids_brnn.estimators.checkpoint import Checkpoint, run_key
 from bids_brnn.estimators.network.base import ErrorModel, TrainedNetwork
 from bids_brnn.estimators.network.devices import on_device
+from bids_brnn.estimators.network.fit_test import fit_statistic, limit_of
 from bids_brnn.estimators.network.nuisances import least_squares_scale, refine_nuisances
 from bids_brnn.estimators.network.spread import bounded, propagated
 from bids_brnn.estimators.results import Results
@@ -35,6 +36,8 @@ Spread = Literal["learnt", "jacobian", "bound", "none"]
 
 _FORWARD_NUMBERS = 2**22
 """Activations of one layer per block: bounds the memory (16 MB per layer in float32)."""
+_EXACT = 2048
+"""Voxels whose exact signal is computed together."""
 _MULTIPLE = 64
 """Blocks are padded to multiples of this, so that the arithmetic of a voxel does not depend on
 how many others are in its block."""
@@ -70,6 +73,9 @@ class NetworkEstimator:
     """What knows the errors of the network, for ``spread="learnt"``."""
     error_names: tuple[str, ...] = ()
     """Its outputs."""
+    exact: SignalModel | None = None
+    """Signal model of the data, for voxels whose residual the surrogate and noise do not explain;
+    needs ``errors``."""
     lowest_snr: float = 10.0
     """Lowest SNR in training: without ``sigma`` a residual that such noise explains is no reason
     for distrust."""
@@ -175,10 +181,51 @@ class NetworkEstimator:
             "residual": rest,
             "distance": self._distance(inputs, rest, excused),
         }
+        if self.exact is not None and self.errors is not None:
+            known_noise = noise > 0
+            tested = self._tested(coefficients, theta, features, rest, sigma, narrow)
+            beyond = self._beyond(inputs)
+            maps["distance"] = torch.where(
+                known_noise, torch.maximum(tested, beyond), maps["distance"]
+            )
         if self.spread != "none":
             sigma = torch.where(noise > 0, sigma, found)
             maps["std"] = self._std(coefficients, theta, narrow, m0, sigma, features)
         return maps
+
+    def _tested(
+        self,
+        coefficients: Tensor,
+        theta: Tensor,
+        features: Tensor,
+        rest: Tensor,
+        sigma: Tensor,
+        known: Mapping[int, Tensor],
+    ) -> Tensor:
+        """Root of chi-squared over its limit ``(v,)``; the exact signal only where it decides."""
+        free = self._free(known)
+        limit = limit_of(2 * self.model.n_samples - 2 - len(free))
+        statistic = (rest / sigma.clamp_min(torch.finfo(rest.dtype).tiny)).double().square()
+        rows = (statistic > limit).nonzero()[:, 0]
+        told = [c for c in self.parameters.index(self.error_names) if c in free]
+        chosen = [self.error_names.index(self.parameters.names[column]) for column in told]
+        others = [column for column in free if column not in told]
+        basis = None if self.rotation is None else self.rotation.conj()
+        for some in rows.split(_EXACT):
+            signal, slopes = self.exact.linearize(theta[some].double(), basis)  # type: ignore[union-attr]
+            std = self.errors.deviations(features[some], sigma[some])  # type: ignore[union-attr]
+            statistic[some] = fit_statistic(
+                coefficients[some].to(signal.dtype), signal, slopes[..., told],
+                slopes[..., others], std[:, chosen], sigma[some].double(),
+            )  # fmt: skip
+        return (statistic / limit).sqrt().to(rest.dtype)
+
+    def _beyond(self, inputs: Tensor) -> Tensor:
+        """How far the inputs lie from those of training; 1 is the most remote percent."""
+        if self.typical_inputs <= 0:
+            return inputs.new_zeros(len(inputs))
+        level = self.network.standardised(inputs).square().mean(-1)
+        return (level / self.typical_inputs).sqrt()
 
     def _free(self, known: Mapping[int, Tensor]) -> list[int]:
         wanted = self.parameters.columns("estimated", "nuisance")
@@ -197,7 +244,7 @@ class NetworkEstimator:
         }
         with torch.no_grad(), self._arithmetic(coefficients):
             inputs = self.network.prepare(padded, self._inputs_known(extra, padded))
-            if self.spread == "learnt":
+            if self.errors is not None:
                 outputs, features = self.network.with_features(inputs)
             else:
                 outputs, features = self.network(inputs), inputs
@@ -267,10 +314,7 @@ class NetworkEstimator:
         # A chi distribution with this many channels rarely exceeds its root mean square by more.
         limit = expected * (1 + 1.65 / channels**0.5)
         distance: Tensor = rest / limit.clamp_min(torch.finfo(rest.dtype).tiny)
-        if self.typical_inputs > 0:
-            level = self.network.standardised(inputs).square().mean(-1)
-            distance = torch.maximum(distance, (level / self.typical_inputs).sqrt())
-        return distance
+        return torch.maximum(distance, self._beyond(inputs))
 
 
 def _rotated(data: Tensor, rotation: Tensor | None) -> tuple[Tensor, Tensor]:
