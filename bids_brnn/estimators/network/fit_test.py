@@ -19,7 +19,7 @@ from torch import Tensor
 
 FALSE_ALARMS = 0.005
 """Share of voxels that are as in training and exceed the limit."""
-_LEAST = 0.1
+_LEAST = 0.25
 """Of the Cramer-Rao bound: even an efficient estimate differs from that of least squares."""
 
 
