@@ -37,7 +37,10 @@ def set_verbosity(verbosity: int, file: Path | None = None) -> None:
     ours.propagate = False
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if file is not None:
-        handlers.append(logging.FileHandler(file, delay=True, encoding="utf-8"))
+        # Names of files of others need not be text.
+        handlers.append(
+            logging.FileHandler(file, delay=True, encoding="utf-8", errors="backslashreplace")
+        )
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         ours.addHandler(handler)

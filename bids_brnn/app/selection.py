@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import BidsBrnnError, DataError, ReadError, UsageError
+from bids_brnn.reading import parse_json
 
 if TYPE_CHECKING:
     from bids_brnn.bids.input.acquisition import Discovery
@@ -117,8 +117,8 @@ def read_filters(config: RunConfig) -> Mapping[str, Any] | None:
     if path is None:
         return None
     try:
-        content = json.loads(config.text_of("bids_filter_file"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(config.text_of("bids_filter_file").encode())
+    except (OSError, ValueError) as error:
         raise ReadError(f"Cannot read the filter file {path}: {error}.") from error
     if not isinstance(content, dict) or not all(
         isinstance(value, dict) for key, value in content.items() if key.lower() not in FOREIGN

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
 import zlib
@@ -18,14 +17,14 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-from bids_brnn.bids.headers import check_header, has_position
+from bids_brnn.bids.headers import check_header, has_position, open_image
 from bids_brnn.bids.input.acquisition import Acquisition
 from bids_brnn.bids.safe import unreadable
 from bids_brnn.errors import DataError, ReadError
+from bids_brnn.reading import open_regular
 
 _CHUNK = 16 * 2**20
 _SLACK = 2**20  # bytes after the image that are read for the checksum; more is an attack
-_MAX_OFFSET = 2**28  # header extensions of 256 MB: none in practice
 _DEFLATE_RATIO = 1100  # zlib cannot compress better than 1032:1
 _BAD_FILE = (
     ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, zlib.error, ValueError,
@@ -128,8 +127,6 @@ def _check_size(
             f"{path.name}: {times(shape)} needs {needed / 1e9:.1f} GB, more than the "
             f"{limit / 1e9:.1f} GB that are there; is the header right?"
         )
-    if not 0 <= offset <= _MAX_OFFSET:
-        raise DataError(f"{path.name}: vox_offset is {offset} in the header; it is wrong.")
     stored = offset + math.prod(shape) * dtype.itemsize
     ratio = _DEFLATE_RATIO if path.name.endswith(".gz") else 1
     if path.stat().st_size * ratio < stored:
@@ -141,7 +138,7 @@ def _no_image(path: Path, error: BaseException) -> ReadError:
     if system or not path.exists():
         return unreadable(path, error)
     hint = "empty; not downloaded?" if path.stat().st_size == 0 else str(error).rstrip(".")
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         start = stream.read(64)
     if b"annex/objects" in start or start.startswith(b"version https://git-lfs"):
         hint = "a pointer to a file that is not here; not downloaded? Get it first"
@@ -162,9 +159,8 @@ def read_array(grid: Grid) -> NDArray[Any]:
     offset = grid.offset
     count = math.prod(grid.shape)
     buffer = np.empty(offset + count * grid.dtype.itemsize, dtype=np.uint8)
-    opened = gzip.open if str(grid.path).endswith(".gz") else open
     try:
-        with opened(grid.path, "rb") as stream:
+        with open_image(grid.path) as stream:
             filled = _fill(stream, buffer)
             rest = _drain(stream)
     except (OSError, EOFError, zlib.error) as error:

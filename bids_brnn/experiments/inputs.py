@@ -14,6 +14,7 @@ from torch import Tensor
 from bids_brnn.bids.input.protocol import Shared, explicit, named, read_basis, read_train
 from bids_brnn.bids.tables import read_columns
 from bids_brnn.errors import BidsBrnnError, DataError, ParameterError, did_you_mean
+from bids_brnn.kinds import abridged, cell_number
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals.base import check_parameters
@@ -97,12 +98,10 @@ def read_parameter_sets(path: Path, parameters: ParameterSet) -> Tensor:
 
 
 def _number(path: Path, name: str, row: int, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = cell_number(text)
     if not math.isfinite(value):
         raise ParameterError(
-            f"{path.name}: {name} = {text or 'empty'} in row {row + 1}: a finite number is needed"
+            f"{path.name}: {name} = {abridged(text) or 'empty'} in row {row + 1}: "
+            "a finite number is needed"
         )
     return value

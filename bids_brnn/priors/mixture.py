@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor
 from bids_brnn.errors import ParameterError
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.priors.distributions import Distribution, read_distribution
+from bids_brnn.reading import parse_toml
 
 _MAX_ROUNDS = 1000  # a class that fulfils its conditions less often than this is a mistake
 _CONDITION = re.compile(r"^\s*(\w+)\s*>=\s*(\w+)\s*$")
@@ -161,8 +161,8 @@ class Prior:
             Naming class, parameter and what is wrong.
         """
         try:
-            content = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+            content = parse_toml(text)
+        except ValueError as error:
             raise ParameterError(f"the prior is not valid TOML: {error}") from None
         unknown = set(content) - {"class", "name", "field_strength"}
         if unknown or not isinstance(content.get("class"), list):

@@ -232,7 +232,7 @@ def supplied_fields(acquisition: Acquisition) -> dict[str, tuple[Path, dict[str,
     for parameter, path in acquisition.supplied.items():
         if parameter not in model_entry(acquisition.model).field_maps:
             continue
-        metadata = metadata_of(path, root_of(acquisition, path))
+        metadata = metadata_of(path, root_of(acquisition, path), acquisition.allowed)
         keys = FIELD_MAPS[parameter].keys
         found[parameter] = (path, {key: metadata[key] for key in keys if key in metadata})
     return found

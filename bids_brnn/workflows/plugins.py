@@ -11,6 +11,7 @@ import yaml
 
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import ReadError, UsageError
+from bids_brnn.kinds import shown
 from bids_brnn.workflows.execution import PatientPlugin
 
 _KEYS = {"plugin", "plugin_args"}
@@ -78,7 +79,7 @@ def read_plugin(config: RunConfig, path: Path) -> tuple[str, dict[str, Any]]:
     """
     try:
         content = yaml.safe_load(config.text_of("use_plugin"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise ReadError(f"Cannot read the plugin file {path}: {error}.") from error
     if not isinstance(content, dict) or not content.keys() <= _KEYS or "plugin" not in content:
         raise UsageError(
@@ -87,8 +88,8 @@ def read_plugin(config: RunConfig, path: Path) -> tuple[str, dict[str, Any]]:
         )
     name, arguments = content["plugin"], content.get("plugin_args") or {}
     known = [item.removesuffix(_SUFFIX) for item in dir(nipype_plugins) if item.endswith(_SUFFIX)]
-    if name not in known:
-        raise UsageError(f"{path}: Nipype has no plugin {name!r}; it has {', '.join(known)}.")
+    if not isinstance(name, str) or name not in known:
+        raise UsageError(f"{path}: Nipype has no plugin {shown(name)}; it has {', '.join(known)}.")
     if not isinstance(arguments, Mapping):
         raise UsageError(f"{path}: plugin_args must be a table of arguments by name.")
     return name, dict(arguments)

@@ -58,7 +58,7 @@ def find_segmentations(config: RunConfig, acquisition: Acquisition) -> dict[str,
     """
     found: dict[str, Segmentation] = {}
     for label, image in acquisition.companions.segmentations.items():
-        lookup = nearest_table(image, root_of(acquisition, image), "dseg")
+        lookup = nearest_table(image, root_of(acquisition, image), "dseg", acquisition.allowed)
         found[label] = Segmentation({"": image}, lookup, in_t1w=follows_t1w(acquisition, image))
     shares = dict(acquisition.companions.tissue_probabilities)
     if shares and "dseg" not in config.ignore:

@@ -81,6 +81,8 @@ class Acquisition:
     """Its name in BIDS URIs."""
     links: Mapping[str, Path]
     """Folders of all data sets by name, for URIs of companions."""
+    allowed: Sequence[Path] = ()
+    """Folders outside of the data sets that links in them may lead to."""
 
     @property
     def name(self) -> str:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from bids_brnn.bids.grammar import grammar, is_label, pybids_config
 from bids_brnn.bids.input.folders import DESCRIPTION, check_meant, list_labels
-from bids_brnn.bids.safe import read_json
+from bids_brnn.bids.safe import check_inside, read_json, resolved
 from bids_brnn.errors import InvalidBidsError, NothingSelectedError, UsageError
+from bids_brnn.kinds import is_text
 
 if TYPE_CHECKING:
     from bids.layout import BIDSLayout
@@ -32,6 +33,8 @@ class Dataset:
     layout: BIDSLayout
     patterns: Sequence[re.Pattern[str]] = ()
     """Of paths that are no part of the data set, whatever the index holds."""
+    allowed: Sequence[Path] = ()
+    """Folders outside of it that links in it may lead to."""
     _found: dict[str, dict[str, list[Path]]] = field(default_factory=dict)
 
     @property
@@ -72,15 +75,17 @@ class Dataset:
         """Data sets by the names that URIs in this one use; only folders in ``known``."""
         names = dict(known)
         declared = self.description.get("DatasetLinks")
-        folders = {path.resolve(): path for path in known.values()}
+        folders = {resolved(path): path for path in known.values()}
         for name, target in declared.items() if isinstance(declared, dict) else ():
-            folder = (self.root / target).resolve() if isinstance(target, str) else None
+            folder = resolved(self.root / target) if is_text(target) else None
             if folder in folders:
                 names[name] = folders[folder]
         return names
 
 
-def describe(root: Path, *, derivative: bool = False) -> dict[str, Any]:
+def describe(
+    root: Path, *, derivative: bool = False, allowed: Sequence[Path] = ()
+) -> dict[str, Any]:
     """The ``dataset_description.json`` of a folder.
 
     Raises
@@ -97,7 +102,7 @@ def describe(root: Path, *, derivative: bool = False) -> dict[str, Any]:
     if not path.is_file():
         template = grammar()["bids"]["example_derivative" if derivative else "example_description"]
         raise InvalidBidsError(f"{path} is missing; write {template}")
-    description = read_json(path)
+    description = read_json(check_inside(path, root, allowed))
     for key in ("Name", "BIDSVersion"):
         if not isinstance(description.get(key), str):
             raise InvalidBidsError(f'{path} has no "{key}"; add it as text.')

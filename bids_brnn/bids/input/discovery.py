@@ -105,7 +105,8 @@ def find_acquisitions(
         If nothing can be used, with the reason (see ``docs/inputs.md`` for messages and codes).
     """
     root = Path(bids_dir).absolute()
-    description = describe(root)
+    allowed = [Path(folder).absolute() for folder in allowed_links]
+    description = describe(root, allowed=allowed)
     unknown = set(ignore) - set(default_filters())
     if unknown:
         raise UsageError(f"--ignore {', '.join(sorted(unknown))}: nothing is called so.")
@@ -122,14 +123,14 @@ def find_acquisitions(
     patterns = ignored(chosen, ses, types, raw=True)
     database = None if database_dir is None else Path(database_dir).absolute()
     layout = open_layout(root, patterns, database, notes)
-    datasets = [Dataset(RAW, root, description, layout, patterns)]
+    datasets = [Dataset(RAW, root, description, layout, patterns, allowed)]
     patterns = ignored(chosen, ses, types)
     for name, folder in (derivatives or {}).items():
         if name == RAW:
             raise UsageError(f'"{RAW}" names {root} itself; call {folder} something else.')
         path = Path(folder).absolute()
-        about = describe(path, derivative=True)
-        datasets.append(Dataset(name, path, about, index(path, patterns), patterns))
+        about = describe(path, derivative=True, allowed=allowed)
+        datasets.append(Dataset(name, path, about, index(path, patterns), patterns, allowed))
         if not list_labels(path, "sub-"):
             notes.append(f"{name}: there is no sub-<label> folder in {path}; it is of no use.")
     request = _Request(
@@ -143,7 +144,7 @@ def find_acquisitions(
             filters=merged,
             links={item.name: item.root for item in datasets},
             skip=frozenset(ignore),
-            allowed=[Path(folder).absolute() for folder in allowed_links],
+            allowed=allowed,
             notes=notes,
         ),
         shared=Shared(),
@@ -251,10 +252,10 @@ def _series_of(
 
 def _acquisition(series: Series, request: _Request) -> Acquisition:
     around, notes = request.around, request.around.notes
-    parts = choose_parts(series, notes)
-    for path in parts.values():
+    for path in series.files:
         check_subject(path.relative_to(series.dataset.root))
         check_inside(path, series.dataset.root, around.allowed)
+    parts = choose_parts(series, notes)
     grid = check_grids(series, parts)
     if float(grid.header["pixdim"][4]) == 0:
         notes.append(
@@ -264,9 +265,6 @@ def _acquisition(series: Series, request: _Request) -> Acquisition:
     metadata = series_metadata(series, parts)
     links = series.dataset.linked(around.links)
     encoding = read_encoding(series, metadata, grid.shape[3], links, request.shared, notes)
-    for path in encoding.tables.values():
-        root = next((root for root in links.values() if path.is_relative_to(root)), path.parent)
-        check_inside(path, root, request.around.allowed)
     if number(metadata, "MagneticFieldStrength", series.name) is None:
         notes.append(f"{series.name}: MagneticFieldStrength is missing; it cannot be checked.")
     companions = find_companions(series, around)
@@ -286,4 +284,5 @@ def _acquisition(series: Series, request: _Request) -> Acquisition:
         root=series.dataset.root,
         dataset=series.dataset.name,
         links=around.links,
+        allowed=tuple(around.allowed),
     )

@@ -8,10 +8,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bids_brnn.bids.grammar import FileName, parse_name
+from bids_brnn.bids.input.declared import texts
 from bids_brnn.bids.input.inheritance import metadata_of
 from bids_brnn.bids.input.series import Series
-from bids_brnn.bids.input.surroundings import Image, Surroundings, listed, nearby
+from bids_brnn.bids.input.surroundings import Image, Surroundings, nearby
 from bids_brnn.errors import DataError, InvalidBidsError
+from bids_brnn.kinds import shown
 
 
 def find_field(series: Series, around: Surroundings, key: str, words: str) -> Path | None:
@@ -32,15 +34,19 @@ def find_field(series: Series, around: Surroundings, key: str, words: str) -> Pa
         If two field maps could be meant.
     """
     found = _in_scanner_space(nearby(series, around, around.filters[key]), around.notes)
-    read = {image.path: metadata_of(image.path, image.dataset.root) for image in found}
+    read = {
+        image.path: metadata_of(image.path, image.dataset.root, image.dataset.allowed)
+        for image in found
+    }
     intended = [
         image
         for image in found
-        for text in listed(read[image.path].get("IntendedFor"))
+        for text in texts(read[image.path], "IntendedFor")
         if _names(text, series, image, around.links)
     ]
-    sources = set(listed(metadata_of(series.files[0], series.dataset.root).get("B0FieldSource")))
-    named = {path: set(listed(item.get("B0FieldIdentifier"))) for path, item in read.items()}
+    own = metadata_of(series.files[0], series.dataset.root, series.dataset.allowed)
+    sources = set(texts(own, "B0FieldSource"))
+    named = {path: set(texts(item, "B0FieldIdentifier")) for path, item in read.items()}
     if not intended and sources:
         intended = [image for image in found if sources & named[image.path]]
     unbound = []
@@ -120,16 +126,16 @@ def _relative(text: str, image: Image, links: Mapping[str, Path]) -> PurePosixPa
 
 def _note_unmatched(image: Image, value: Any, series: Series, around: Surroundings) -> None:
     """Say where ``IntendedFor`` names nothing that exists: the map would be lost silently."""
-    entries = listed(value)
-    texts = value if isinstance(value, list) else [value]
+    entries = texts({"IntendedFor": value}, "IntendedFor")
+    items = value if isinstance(value, list) else [value]
     if any(_exists(text, image, around) for text in entries):
         return
-    first = next(iter(entries or texts))
+    first = next(iter(entries or items))
     path = series.files[0].relative_to(series.dataset.root).as_posix()
     name = "" if series.dataset.is_raw == image.dataset.is_raw else series.dataset.name
     around.notes.append(
-        f"{image.path.name} is not used: its IntendedFor names {first!r}, and no such file is "
-        f'there. For {series.name} write "bids:{name}:{path}" or '
+        f"{image.path.name} is not used: its IntendedFor names {shown(first)}, and no such file "
+        f'is there. For {series.name} write "bids:{name}:{path}" or '
         f'"{path.partition("/")[2]}".'
     )
 

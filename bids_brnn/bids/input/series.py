@@ -13,6 +13,7 @@ from bids_brnn.bids.input.acquisition import Part
 from bids_brnn.bids.input.dataset import Dataset
 from bids_brnn.bids.input.inheritance import metadata_of, sidecars
 from bids_brnn.errors import DataError, InvalidBidsError
+from bids_brnn.kinds import is_text, shown
 from bids_brnn.signals.registry import series_kind
 
 Key = tuple[str, ...]
@@ -168,8 +169,10 @@ def series_metadata(series: Series, parts: Mapping[Part, Path]) -> dict[str, Any
     merged: dict[str, Any] = {}
     differing: set[str] = set()
     for part, path in parts.items():
-        own = metadata_of(path, root)
+        own = metadata_of(path, root, series.dataset.allowed)
         units = own.pop("Units", None)
+        if units is not None and not is_text(units):
+            raise DataError(f"Units of {path.name} is {shown(units)}; write a text.")
         if part == "phase" and units != "rad":
             stem = path.name.partition(".")[0]
             said = "missing" if units is None else f'"{units}"'
@@ -186,7 +189,7 @@ def series_metadata(series: Series, parts: Mapping[Part, Path]) -> dict[str, Any
 def looked_in(series: Series) -> str:
     """Sidecars of a series, for messages: those that exist, else those that could."""
     root = series.dataset.root
-    existing = [path.name for path in sidecars(series.files[0], root)]
+    existing = [path.name for path in sidecars(series.files[0], root, series.dataset.allowed)]
     name = parse_name(series.files[0])
     tail = [f"acq-{name.entities['acq']}"] if "acq" in name.entities else []
     shared = "_".join([*tail, name.suffix])

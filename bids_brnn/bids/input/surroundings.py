@@ -60,7 +60,7 @@ class Image:
     def metadata(self, notes: list[str]) -> Mapping[str, Any]:
         """Its sidecars; those of foreign programs may be broken, which is noted."""
         try:
-            return metadata_of(self.path, self.dataset.root)
+            return metadata_of(self.path, self.dataset.root, self.dataset.allowed)
         except BidsBrnnError as error:
             notes.append(f"Not used: {error}")
             return {}
@@ -93,9 +93,3 @@ def nearby(
     """Files of the same participant, and of the same session, of none, or of ``elsewhere``."""
     wanted = {None, parse_name(series.files[0]).entities.get("ses"), elsewhere}
     return [image for image in images_of(series, around, filters) if image.session in wanted]
-
-
-def listed(value: object) -> list[str]:
-    """The texts of a metadata key that may hold one or a list."""
-    items = value if isinstance(value, list) else [value]
-    return [item for item in items if isinstance(item, str) and item]
