@@ -94,8 +94,15 @@ def read_text(path: Path, limit: int = MAX_TEXT) -> str:
     return decoded(read_bounded(path, limit))
 
 
-def parse_json(content: bytes) -> Any:
+def parse_json(content: bytes, *, finite: bool = True) -> Any:
     """The value of a JSON text.
+
+    Parameters
+    ----------
+    content
+        In UTF-8.
+    finite
+        Whether NaN and infinity, which JSON does not have, are refused.
 
     Raises
     ------
@@ -106,8 +113,8 @@ def parse_json(content: bytes) -> Any:
     try:
         value = json.loads(
             decoded(content),
-            parse_float=_finite,
-            parse_constant=_finite,
+            parse_float=_finite if finite else float,
+            parse_constant=_finite if finite else float,
             parse_int=_whole,
             object_pairs_hook=_once,
         )
