@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,12 +23,37 @@ def make_folder(folder: Path) -> None:
     Raises
     ------
     OutputError
-        If it cannot be made.
+        If it cannot be made, or links lead out of the data set that it is to lie in.
     """
+    _check_unlinked(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"Cannot make the folder {folder}: {error.strerror}.") from error
+
+
+_MOST_LEVELS = 6  # of folders below the root of a data set, with room
+
+
+def _check_unlinked(folder: Path) -> None:
+    """Refuse to write through a link to a folder inside a data set: it may lead anywhere.
+
+    The root of the data set itself may be a link; whoever names it means that. Links to files
+    need no check, as they are replaced and not followed.
+    """
+    linked: list[Path] = []
+    for inner in (folder, *folder.parents)[:_MOST_LEVELS]:
+        if (inner / "dataset_description.json").is_file():
+            break
+        if inner.is_symlink():
+            linked.append(inner)
+    else:
+        return
+    if linked:
+        raise OutputError(
+            f"{linked[-1]} is a link, to {os.path.realpath(linked[-1])}, and nothing is written "
+            "through links inside an output folder; remove it, or name the folder that is meant."
+        )
 
 
 def expanded(text: str | Path) -> Path:
@@ -69,8 +95,9 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        If the folder cannot be made or written, or the disk is full.
+        If the folder cannot be made or written, the disk is full, or the folder is a link.
     """
+    _check_unlinked(path.parent)
     temporary = path.with_name(f".tmp-{uuid4().hex[:12]}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +126,9 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     # Leaving an equal file alone keeps its time stamp and spares readers on network disks.
     with suppress(OSError):
-        if path.stat().st_size == len(content) and path.read_bytes() == content:
+        found = path.stat()
+        same_size = stat.S_ISREG(found.st_mode) and found.st_size == len(content)
+        if same_size and path.read_bytes() == content:
             _note(path)
             return
     with replacing(path) as temporary:

@@ -108,6 +108,8 @@ def make_private(folder: Path) -> None:
     OutputError
         If it cannot be made, or belongs to somebody else.
     """
+    if folder.is_symlink():
+        raise OutputError(f"The work folder {folder} is a link; remove it, or choose -w.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if folder.stat().st_uid != os.geteuid():

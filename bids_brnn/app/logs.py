@@ -8,14 +8,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bids_brnn.errors import OutputError
+from bids_brnn.files import make_folder
+
 _OURS = "bids_brnn"
 _NIPYPE = ("nipype", "nipype.workflow", "nipype.interface", "nipype.utils", "nipype.filemanip")
 
 
 def log_file(output_dir: Path, run: str) -> Path:
-    """Where the messages of a run are kept; its folder exists."""
+    """Where the messages of a run are kept; its folder exists.
+
+    Raises
+    ------
+    OutputError
+        If that folder cannot be made, or is a link.
+    """
     folder = output_dir / "logs"
-    folder.mkdir(exist_ok=True)
+    if folder.is_symlink():  # before the first run it lies in no data set yet
+        raise OutputError(f"{folder} is a link, and no log is written through one; remove it.")
+    make_folder(folder)
     return folder / f"{run}.log"
 
 

@@ -180,3 +180,13 @@ def test_the_real_validator_is_understood(tmp_path):
     (tmp_path / "sub-01" / "anat" / "sub-01_nonsense.nii.gz").write_bytes(b"")
     errors = validation.run_validator(program, tmp_path)
     assert any(e["location"] == "/sub-01/anat/sub-01_nonsense.nii.gz" for e in errors)
+
+
+def test_a_work_folder_that_is_a_link_is_refused(config, tmp_path):
+    (tmp_path / "mine").mkdir(mode=0o755)
+    folder = run_folders.base_folder(config)
+    folder.parent.mkdir(parents=True)
+    folder.symlink_to(tmp_path / "mine")
+    with pytest.raises(OutputError, match="is a link"):
+        run_folders.make_private(folder)
+    assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o755
