@@ -20,8 +20,22 @@ EXIT_NOT_WRITABLE = 73
 EXIT_READ_ERROR = 74
 EXIT_TEMPORARY = 75
 
+_LONGEST = 10_000  # characters of a message; messages quote files, and files hold anything
+
 DEBUGGER_VARIABLE = "BIDS_BRNN_DEBUGGER"
 """Environment variable: where it is set, a step that fails opens the debugger."""
+
+
+def printable(text: str) -> str:
+    """Text of which a terminal obeys nothing: what controls it is written as in Python."""
+    if not text.replace("\n", "").isprintable():
+        text = "".join(
+            sign
+            if sign.isprintable() or sign == "\n"
+            else sign.encode("unicode_escape").decode("ascii")
+            for sign in text
+        )
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
 
 
 class BidsBrnnError(Exception):
@@ -30,7 +44,7 @@ class BidsBrnnError(Exception):
     exit_code = EXIT_BAD_DATA
 
     def __init__(self, message: str, *, exit_code: int | None = None) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         if exit_code is not None:
             self.exit_code = exit_code
 

@@ -45,8 +45,9 @@ def abridged(text: str) -> str:
 def shown(value: object) -> str:
     """A value as messages show it: short, and nothing in it that a terminal would obey."""
     if isinstance(value, int | float | None):
-        text = f"{value:.6g}" if isinstance(value, int) and abs(value) > 10**20 else repr(value)
-        return text
+        if isinstance(value, int) and abs(value) > 10**20:
+            return "a whole number of more than 20 digits"
+        return repr(value)
     if isinstance(value, str):
         return repr(abridged(value)) if value.isprintable() else f"'{abridged(value)}'"
     if isinstance(value, list):

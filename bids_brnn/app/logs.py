@@ -8,11 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bids_brnn.errors import OutputError
+from bids_brnn.errors import OutputError, printable
 from bids_brnn.files import make_folder
 
 _OURS = "bids_brnn"
 _NIPYPE = ("nipype", "nipype.workflow", "nipype.interface", "nipype.utils", "nipype.filemanip")
+
+
+class _Printable(logging.Formatter):
+    """Names and values of files of others stand in messages; a terminal must not obey them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message with everything in it written out."""
+        return printable(super().format(record))
 
 
 def log_file(output_dir: Path, run: str) -> Path:
@@ -53,7 +61,7 @@ def set_verbosity(verbosity: int, file: Path | None = None) -> None:
             logging.FileHandler(file, delay=True, encoding="utf-8", errors="backslashreplace")
         )
     for handler in handlers:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(_Printable("%(asctime)s %(message)s", "%H:%M:%S"))
         ours.addHandler(handler)
     nipype = {0: logging.CRITICAL, 1: logging.INFO}.get(verbosity, logging.DEBUG)
     for name in _NIPYPE:

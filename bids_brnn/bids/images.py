@@ -111,11 +111,19 @@ def read_grid(path: Path, *, max_bytes: int | None = None) -> Grid:
         raise DataError(f"{path.name}: voxels of type {dtype} are not numbers.")
     offset = int(stored.offset)
     _check_size(path, shape, dtype, offset, memory_limit() if max_bytes is None else max_bytes)
-    if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
+    if affine is None or not _is_invertible(affine):
         raise DataError(f"{path.name}: the affine (qform, sform) is not finite and invertible.")
     position = np.asarray(affine, dtype=np.float64)
     scaling = float(stored.slope), float(stored.inter)
     return Grid(path, shape, position, dtype, header, offset, *scaling)
+
+
+def _is_invertible(affine: NDArray[np.float64]) -> bool:
+    if not np.isfinite(affine).all():
+        return False
+    with np.errstate(over="ignore"):
+        volume = abs(np.linalg.det(affine))
+    return bool(1e-12 <= volume < np.inf)
 
 
 def _check_size(
@@ -179,7 +187,8 @@ def read_array(grid: Grid) -> NDArray[Any]:
         return array
     small = grid.dtype.itemsize <= (8 if grid.is_complex else 4)
     wide = np.result_type(grid.dtype, np.float32 if small else np.float64)
-    return np.asarray(array.astype(wide) * slope + intercept, dtype=wide)
+    with np.errstate(over="ignore", invalid="ignore"):  # not finite then, and counted as such
+        return np.asarray(array.astype(wide) * slope + intercept, dtype=wide)
 
 
 def _fill(stream: Any, buffer: NDArray[np.uint8]) -> int:

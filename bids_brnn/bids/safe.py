@@ -1,4 +1,8 @@
-"""Reading what others wrote: JSON within limits, paths that stay inside, BIDS URIs."""
+"""Reading what others wrote: JSON within limits, paths that stay inside, BIDS URIs.
+
+Names that stand in files are asked for with :mod:`os.path`: :mod:`pathlib` raises where they are
+too long to be any.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +50,7 @@ def _refuse(path: Path, reason: str) -> NoReturn:
 
 def unreadable(path: Path, error: BaseException) -> ReadError:
     """The error for a file that cannot be opened, with the likely cure."""
-    if path.is_symlink() and not path.exists():
+    if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114
         return ReadError(
             f"{path} is a link to a file that is not here; not downloaded? "
             "Get it first (git annex get, datalad get)."
@@ -108,7 +112,7 @@ def check_inside(path: Path, root: Path, allowed: Sequence[Path] = ()) -> Path:
     """
     target = resolved(path)
     inside = any(target.is_relative_to(resolved(folder)) for folder in (root, *allowed))
-    if not inside and not (path.is_symlink() and _in_annex(path, target)):
+    if not inside and not (os.path.islink(path) and _in_annex(path, target)):  # noqa: PTH114
         raise InvalidBidsError(
             f"{path} leads out of the data set, to {target}; copy that file into {root}, or "
             "name its folder in --allow-links."

@@ -165,19 +165,24 @@ def _stored_texts(
 
 def _check_type(path: Path, item: Option, value: object) -> None:
     if item.kind in ("paths", "texts"):
-        right = isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+        right = isinstance(value, list) and all(map(_is_text, value))
         words = "a list of texts"
     elif item.kind == "table":
-        right = isinstance(value, dict) and all(isinstance(entry, str) for entry in value.values())
+        right = isinstance(value, dict) and all(map(_is_text, value.values()))
         words = f"a table of {item.exists or 'path'}s by name"
     elif item.kind == "number":
         right, words = isinstance(value, int) and not isinstance(value, bool), "a whole number"
     elif item.kind == "switch":
         right, words = isinstance(value, bool), "true or false"
     else:
-        right, words = isinstance(value, str), "a text"
+        right, words = _is_text(value), "a text"
     if not right:
         raise UsageError(f"{path}: {item.name} must be {words}, got {shown(value)}.")
+
+
+def _is_text(value: object) -> bool:
+    # No file can have a name with NUL in it, and no word is one.
+    return isinstance(value, str) and "\0" not in value and len(value) <= _MOST_TEXT
 
 
 def typed(item: Option, value: Any, base: Path | None = None) -> Any:

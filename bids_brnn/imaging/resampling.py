@@ -277,7 +277,7 @@ def read_transform(path: Path) -> sitk.Transform:
     try:
         check_regular(path)
         return sitk.ReadTransform(str(path))
-    except RuntimeError as error:
+    except (RuntimeError, UnicodeError) as error:  # its message quotes the file
         raise DataError(f"{path} is not a transform that ITK can read") from error
     except OSError as error:
         raise unreadable(path, error) from error

@@ -98,6 +98,11 @@ class ModelCard:
         return last if last.get("name") == self.loss else {"name": self.loss}
 
     @property
+    def bf16_error(self) -> float:
+        """Largest error of bf16 arithmetic in Cramer-Rao standard deviations; NaN if unknown."""
+        return _number(self.evaluation.get("bf16_error_over_crb_std"))
+
+    @property
     def shortcoming(self) -> str:
         """Why the network must not serve unless it is named; empty where it may."""
         held_out = self.evaluation.get("held_out")
@@ -198,7 +203,8 @@ class ModelCard:
 
 
 def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number else math.nan  # type: ignore[arg-type]
 
 
 def same_field(first: float, second: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -149,4 +150,8 @@ def _exists(text: str, image: Image, around: Surroundings) -> bool:
     tails = [PurePosixPath(*relative.parts[start:]) for start in [0, *inner]]
     folders = [folder for item in around.datasets for folder in (item.root, item.root / subject)]
     folders += [image.path.parent.parent]
-    return any((folder / tail).is_file() for folder in folders for tail in tails)
+    return any(
+        os.path.isfile(folder / tail)  # noqa: PTH113 (names too long are none)
+        for folder in folders
+        for tail in tails
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -215,8 +216,9 @@ def _check_orthonormal(path: Path, basis: NDArray[np.float64]) -> None:
             f"{path.name} has {columns} columns and {rows} rows; a basis has fewer columns than "
             "rows, one for each coefficient."
         )
-    gram = basis.T @ basis
-    wrong = np.abs(gram - np.eye(len(gram)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        gram = basis.T @ basis
+        wrong = np.nan_to_num(np.abs(gram - np.eye(len(gram))), nan=np.inf)
     if wrong.max() > _ORTHONORMAL:
         row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
         raise DataError(
@@ -229,7 +231,7 @@ def _check_orthonormal(path: Path, basis: NDArray[np.float64]) -> None:
 def _beside(table: Path, inside: Sequence[Path]) -> Mapping[str, Any]:
     """What the JSON file beside a table says of its columns."""
     path = table.with_suffix(".json")
-    if not path.exists() and not path.is_symlink():
+    if not os.path.lexists(path):  # also where the name is too long
         return {}
     if inside:  # else the user named the table himself
         check_inside(path, path.parent, inside)
