@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from bids_brnn.workflows.execution import PatientPlugin
 _KEYS = {"plugin", "plugin_args"}
 _SUFFIX = "Plugin"
 _POOL, _IN_ORDER = "MultiProc", "Linear"
+_WITHOUT_SCRIPTS = {_POOL, _IN_ORDER, "LegacyMultiProc", "Debug"}
+_PLAIN = re.compile(r"[A-Za-z0-9_\-+.,/]+")
 
 
 def choose_plugin(config: RunConfig) -> tuple[str, dict[str, Any]]:
@@ -41,6 +44,12 @@ def choose_plugin(config: RunConfig) -> tuple[str, dict[str, Any]]:
         raise UsageError(
             f"{in_order} runs one step after the other, but {config.use_plugin} asks for "
             f"{name}; leave one of them out."
+        )
+    if name not in _WITHOUT_SCRIPTS and not _PLAIN.fullmatch(str(config.work_dir)):
+        # Nipype puts the path into Python and shell text without quoting it.
+        raise UsageError(
+            f"{config.use_plugin}: {name} writes the work folder {config.work_dir} into scripts; "
+            "choose one with -w whose path has letters, digits and _ - + . , / only."
         )
     return name, arguments
 
