@@ -85,7 +85,7 @@ class RunConfig(Stored):
         "inputs to leave aside although they exist", (), group="selection"
     )
     allow_links: tuple[Path, ...] = option(
-        "folders outside of the data set that links in it may lead to; git-annex stores always "
+        "folders outside of the data set that links in it may lead to; its own git-annex always "
         "may",
         (),
         group="selection",

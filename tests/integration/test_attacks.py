@@ -295,3 +295,13 @@ def test_s21_the_container_does_not_run_as_root():
     assert user not in ("root", "0")
     last = max(number for number, line in enumerate(lines) if line.startswith("RUN "))
     assert lines.index(f"USER {user}") > last
+
+
+def test_every_test_that_the_table_names_exists():
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "SECURITY.md").read_text())
+    assert len(named) > 30
+    assert {f"S{number}" for number in range(1, 23)} <= set(
+        re.findall(r"^\| (S\d+) \|", (ROOT / "SECURITY.md").read_text(), re.MULTILINE)
+    )
+    for path, name in named:
+        assert f"def {name}(" in (ROOT / path).read_text(), name
