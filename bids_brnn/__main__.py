@@ -2,7 +2,7 @@
 
 import sys
 
-from bids_brnn.cli.run import main
+from bids_brnn.cli.supervisor import command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())

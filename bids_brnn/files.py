@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +38,11 @@ def expanded(text: str | Path) -> Path:
         return Path(text)
 
 
+WRITER_VARIABLE = "BIDS_BRNN_WRITER"
+"""Environment variable: six characters that temporary files of a run and its workers share."""
+
 _records: list[set[Path]] = []
+_unfinished: set[Path] = set()
 
 
 @contextmanager
@@ -71,7 +75,9 @@ def replacing(path: Path) -> Iterator[Path]:
     OutputError
         If the folder cannot be made or written, or the disk is full.
     """
-    temporary = path.with_name(f".tmp-{uuid4().hex[:12]}-{path.name}")
+    writer = os.environ.get(WRITER_VARIABLE) or uuid4().hex[:6]
+    temporary = path.with_name(f".tmp-{writer}{uuid4().hex[:6]}-{path.name}")
+    _unfinished.add(temporary)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -87,6 +93,22 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        _unfinished.discard(temporary)
+
+
+def abandon() -> None:
+    """Remove what this process is in the middle of writing; for its last moment."""
+    for temporary in list(_unfinished):
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folders: Iterable[Path], writer: str) -> None:
+    """Remove temporary files of a run that was killed, by its :data:`WRITER_VARIABLE`."""
+    for folder in folders:
+        for temporary in list(folder.rglob(f".tmp-{writer}*")):
+            with suppress(OSError):
+                temporary.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

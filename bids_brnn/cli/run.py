@@ -7,31 +7,30 @@ import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from bids_brnn.errors import DEBUGGER_VARIABLE, BidsBrnnError
+from bids_brnn.files import WRITER_VARIABLE
 
 if TYPE_CHECKING:
     from bids_brnn.config.run_config import RunConfig
 
-_KEPT = "finished steps are kept in the work folder"
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the BIDS App; the exit code (see ``docs/usage.md``)."""
-    from bids_brnn.app.ending import Terminated, ended_by_signal
+    """Run the BIDS App in this process; the exit code (see ``docs/usage.md``).
+
+    Signals are those of the program around this function; the command itself handles them in
+    :mod:`bids_brnn.cli.supervisor`.
+    """
     from bids_brnn.cli.parser import parse
 
     try:
-        with ended_by_signal():
-            return run(parse(arguments))
+        return run(parse(arguments))
     except BidsBrnnError as error:
         print(f"bids_brnn: {error}", file=sys.stderr)
         return error.exit_code
-    except Terminated:
-        print(f"bids_brnn: terminated; {_KEPT}", file=sys.stderr)
-        return 128 + signal.SIGTERM
     except KeyboardInterrupt:
-        print(f"bids_brnn: interrupted; {_KEPT}", file=sys.stderr)
+        print("bids_brnn: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
 
 
@@ -63,6 +62,7 @@ def prepare_environment(config: RunConfig) -> None:
     ReadError
         If the environment names a folder of networks that does not exist.
     """
+    os.environ[WRITER_VARIABLE] = uuid4().hex[:6]
     for name in ("NO_ET", "NIPYPE_NO_ET"):  # Nipype's telemetry
         os.environ[name] = "1"
     # Numerical libraries otherwise take every CPU of the machine, in every process.
