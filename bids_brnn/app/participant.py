@@ -167,15 +167,16 @@ def execute(
     """Run the workflow, and collect what went wrong."""
     from bids_brnn.app.monitor import monitored
     from bids_brnn.interfaces.base import user_errors
+    from bids_brnn.interfaces.manifest import results_from_manifests
     from bids_brnn.workflows.execution import PatientPlugin, apply_settings, execution_settings
     from bids_brnn.workflows.plugins import make_plugin
 
     apply_settings(execution_settings(stop_on_first_crash=config.stop_on_first_crash))
     log = log_file(config.output_dir, run)
     table = log.with_name(f"{run}_resources.tsv") if config.resource_monitor else None
-    plugin = make_plugin(config, partial(set_verbosity, config.loudness, log))
+    plugin = make_plugin(config, partial(prepare_worker, config.loudness, log))
     try:
-        with monitored(table):
+        with monitored(table), results_from_manifests():
             workflow.run(plugin=plugin)
     except Exception as error:
         _LOG.debug("the workflow stopped", exc_info=True)
@@ -190,6 +191,14 @@ def execute(
         if isinstance(plugin, PatientPlugin):
             plugin.close()
     return Failures()
+
+
+def prepare_worker(verbosity: int, log: Path) -> None:
+    """What each worker of a run needs before its first step."""
+    from bids_brnn.interfaces.manifest import use_manifests
+
+    set_verbosity(verbosity, log)
+    use_manifests()
 
 
 def conclude(config: RunConfig, discovery: Discovery, failures: Failures, seconds: float) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 from nipype.interfaces.base import SimpleInterface
 
 from bids_brnn.errors import DEBUGGER_VARIABLE, BidsBrnnError
-from bids_brnn.interfaces.manifest import output_files, write_manifest
+from bids_brnn.interfaces.manifest import write_manifest
 
 ERROR_FILE = "error.json"
 
@@ -37,7 +37,8 @@ class Node(SimpleInterface):
                 pdb.post_mortem(error.__traceback__)
             raise
         self._results.update(outputs)
-        write_manifest(folder, list(output_files(outputs)))
+        names = self._outputs().copyable_trait_names()
+        write_manifest(folder, {name: outputs.get(name) for name in names})
         return runtime
 
     def work(self, folder: Path) -> Mapping[str, Any]:
