@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from bids_brnn.bids.headers import check_header, has_position
 from bids_brnn.bids.input.acquisition import Acquisition
 from bids_brnn.bids.safe import unreadable
 from bids_brnn.errors import DataError, ReadError
+from bids_brnn.memory import memory_limit
 
 _CHUNK = 16 * 2**20
 _SLACK = 2**20  # bytes after the image that are read for the checksum; more is an attack
@@ -77,11 +77,6 @@ class Volume:
     """Voxels with a value that is not finite."""
 
 
-def memory_limit() -> int:
-    """Bytes one image may need: the memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def read_grid(path: Path, *, max_bytes: int | None = None) -> Grid:
     """Read and check the header of an image, before anything is allocated for its data.
 
@@ -111,7 +106,8 @@ def read_grid(path: Path, *, max_bytes: int | None = None) -> Grid:
     if dtype.kind not in "iufc":
         raise DataError(f"{path.name}: voxels of type {dtype} are not numbers.")
     offset = int(stored.offset)
-    _check_size(path, shape, dtype, offset, memory_limit() if max_bytes is None else max_bytes)
+    limit = memory_limit() if max_bytes is None else (max_bytes, "those allowed")
+    _check_size(path, shape, dtype, offset, limit)
     if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
         raise DataError(f"{path.name}: the affine (qform, sform) is not finite and invertible.")
     position = np.asarray(affine, dtype=np.float64)
@@ -120,13 +116,20 @@ def read_grid(path: Path, *, max_bytes: int | None = None) -> Grid:
 
 
 def _check_size(
-    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int, limit: int
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    offset: int,
+    limit: tuple[int, str],
 ) -> None:
-    needed = math.prod(shape) * max(dtype.itemsize, 4)
-    if needed > limit:
+    # What is read, what it is scaled to, and for a series the complex values that are made of it.
+    each = dtype.itemsize + max(dtype.itemsize, 4) + (8 if math.prod(shape[3:]) > 1 else 0)
+    needed = math.prod(shape) * each
+    if needed > limit[0]:
         raise DataError(
-            f"{path.name}: {times(shape)} needs {needed / 1e9:.1f} GB, more than the "
-            f"{limit / 1e9:.1f} GB that are there; is the header right?"
+            f"{path.name}: {times(shape)} needs {needed / 1e9:.1f} GB of memory, more than the "
+            f"{limit[0] / 1e9:.1f} GB of {limit[1]}; is the header right? If it is, give the run "
+            "more."
         )
     if not 0 <= offset <= _MAX_OFFSET:
         raise DataError(f"{path.name}: vox_offset is {offset} in the header; it is wrong.")

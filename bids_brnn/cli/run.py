@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from bids_brnn.errors import DEBUGGER_VARIABLE, BidsBrnnError
+from bids_brnn.errors import DEBUGGER_VARIABLE, BidsBrnnError, curable
 from bids_brnn.files import WRITER_VARIABLE
+from bids_brnn.memory import MEMORY_VARIABLE
 
 if TYPE_CHECKING:
     from bids_brnn.config.run_config import RunConfig
@@ -29,6 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BidsBrnnError as error:
         print(f"bids_brnn: {error}", file=sys.stderr)
         return error.exit_code
+    except (OSError, MemoryError, RuntimeError) as error:
+        told = curable(error)
+        if told is None:
+            raise
+        print(f"bids_brnn: {told}", file=sys.stderr)
+        return told.exit_code
     except KeyboardInterrupt:
         print("bids_brnn: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
@@ -63,6 +70,7 @@ def prepare_environment(config: RunConfig) -> None:
         If the environment names a folder of networks that does not exist.
     """
     os.environ[WRITER_VARIABLE] = uuid4().hex[:6]
+    os.environ[MEMORY_VARIABLE] = str(config.mem_mb)
     for name in ("NO_ET", "NIPYPE_NO_ET"):  # Nipype's telemetry
         os.environ[name] = "1"
     # Numerical libraries otherwise take every CPU of the machine, in every process.
