@@ -6,37 +6,22 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_brnn import __version__
 from bids_brnn.app import folders as run_folders
+from bids_brnn.app.failures import Failures, sort_out
 from bids_brnn.app.logs import log_file, messages, set_verbosity
 from bids_brnn.app.selection import find, usable
 from bids_brnn.config.run_config import RunConfig
-from bids_brnn.errors import EXIT_NODE_CRASHED, EXIT_OK, BidsBrnnError
+from bids_brnn.errors import EXIT_NODE_CRASHED, EXIT_OK
 
 if TYPE_CHECKING:
     from bids_brnn.bids.input.acquisition import Acquisition, Discovery
 
 _LOG = logging.getLogger("bids_brnn.run")
-
-
-@dataclass(frozen=True)
-class Failures:
-    """What went wrong while the workflow ran."""
-
-    errors: tuple[BidsBrnnError, ...] = ()
-    """What the user can cure."""
-    crash_files: tuple[Path, ...] = ()
-    """Everything else."""
-
-    @property
-    def any(self) -> bool:
-        """Whether a step failed."""
-        return bool(self.errors or self.crash_files)
 
 
 def run_participants(config: RunConfig) -> int:
@@ -180,13 +165,9 @@ def execute(
             workflow.run(plugin=plugin)
     except Exception as error:
         _LOG.debug("the workflow stopped", exc_info=True)
-        errors = tuple(found for folder in folders for found in user_errors(folder))
+        errors = [found for folder in folders for found in user_errors(folder)]
         crashes = sorted(path for record in records.values() for path in record.glob("crash-*"))
-        if not crashes:
-            raise RuntimeError("the workflow failed before its first step") from error
-        # The user reads the sentence of an error of ours, and the file of any other.
-        unknown = [path for path in crashes if "bids_brnn.errors." not in path.read_text()]
-        return Failures(errors, tuple(unknown))
+        return sort_out(error, errors, crashes, (config.work_dir, config.output_dir))
     finally:
         if isinstance(plugin, PatientPlugin):
             plugin.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -23,3 +24,15 @@ def test_messages_go_to_the_log_file(tmp_path, capsys):
     LOG.info("too late")
     assert "too late" not in file.read_text()
     assert logging.getLogger("bids_brnn").propagate
+
+
+@pytest.mark.parametrize("where", ["/dev/full", "/proc/none/run.log"])
+def test_a_log_that_cannot_be_written_is_given_up_with_one_sentence(capsys, where):
+    with messages(0, Path(where)):
+        LOG.info("first")
+        LOG.info("second")
+    said = capsys.readouterr().err
+    assert said.count("cannot write the log") == 1
+    assert "first" in said
+    assert "second" in said
+    assert "Traceback" not in said

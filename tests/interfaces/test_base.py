@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import os
 import pickle
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from nipype.interfaces.base import File, OutputMultiPath, TraitedSpec, isdefined, traits
 from nipype.pipeline.engine import Node, Workflow, nodes
 
+from bids_brnn.errors import BidsBrnnError
 from bids_brnn.interfaces import base
 from bids_brnn.interfaces.manifest import (
     MANIFEST_FILE,
@@ -142,3 +145,29 @@ def test_programs_around_a_run_keep_their_way_of_reading_results():
 
 def test_a_failed_step_has_no_outputs(tmp_path):
     assert result_of(tmp_path / "result_first.pklz").outputs is None
+
+
+@pytest.mark.parametrize(
+    ("problem", "code", "word"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "map.nii"), 73, "Cannot write map.nii"),
+        (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), 73, "Disk quota exceeded"),
+        (MemoryError(), 75, "memory does not suffice"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 75, "--low-mem"),
+    ],
+)
+def test_what_the_system_refuses_is_said_in_words(tmp_path, problem, code, word):
+    class Failing(base.Node):
+        def work(self, folder):
+            raise problem
+
+    with pytest.raises(BidsBrnnError, match=word):
+        Failing().run(cwd=str(tmp_path))
+    (error,) = base.user_errors(tmp_path)
+    assert word in str(error)
+    assert error.exit_code == code
+
+
+def test_a_half_written_word_is_no_obstacle(tmp_path):
+    (tmp_path / base.ERROR_FILE).write_text('{"message": "The ma')
+    assert base.user_errors(tmp_path) == []
