@@ -103,10 +103,11 @@ def abandon() -> None:
             temporary.unlink(missing_ok=True)
 
 
-def remove_leftovers(folders: Iterable[Path], writer: str) -> None:
+def remove_leftovers(folders: Iterable[Path], writer: str, *, deep: bool = True) -> None:
     """Remove temporary files of a run that was killed, by its :data:`WRITER_VARIABLE`."""
     for folder in folders:
-        for temporary in list(folder.rglob(f".tmp-{writer}*")):
+        found = (folder.rglob if deep else folder.glob)(f".tmp-{writer}*")
+        for temporary in list(found):
             with suppress(OSError):
                 temporary.unlink()
 

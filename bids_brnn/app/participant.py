@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from bids_brnn.app.logs import log_file, messages, set_verbosity
 from bids_brnn.app.selection import find, usable
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import EXIT_NODE_CRASHED, EXIT_OK
+from bids_brnn.files import WRITER_VARIABLE
 
 if TYPE_CHECKING:
     from bids_brnn.bids.input.acquisition import Acquisition, Discovery
@@ -48,8 +50,13 @@ def run_participants(config: RunConfig) -> int:
             if (note := run_folders.older_note(config)) is not None:
                 _LOG.info("%s", note)
             discovery = usable(config, find(config))
-            with run_folders.locked(base, discovery.participants):
+            with run_folders.locked(base, discovery.participants) as killed:
+                run_folders.clear_leftovers(config.output_dir, base, killed)
                 failures = _work(config, discovery, base, run)
+                writer = os.environ.get(WRITER_VARIABLE)
+                if failures.crash_files and writer:  # a worker may have been killed in writing
+                    own = dict.fromkeys(discovery.participants, writer)
+                    run_folders.clear_leftovers(config.output_dir, base, own)
             return conclude(config, discovery, failures, time.monotonic() - started)
 
 
