@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_brnn.config.options import Option
+from bids_brnn.files import expanded
 from bids_brnn.memory import granted_memory
 
 _MEGABYTE = 1024 * 1024
@@ -80,16 +81,24 @@ def memory(text: str) -> int:
 
 def existing_file(text: str) -> Path:
     """A path to a file that exists."""
-    path = Path(text).expanduser()
-    if not path.is_file():
+    path = expanded(text)
+    try:
+        found = path.is_file()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text} cannot be read: {error.strerror}") from error
+    if not found:
         raise argparse.ArgumentTypeError(f"there is no file {text}")
     return path
 
 
 def existing_folder(text: str) -> Path:
     """A path to a folder that exists."""
-    path = Path(text).expanduser()
-    if not path.is_dir():
+    path = expanded(text)
+    try:
+        found = path.is_dir()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text} cannot be read: {error.strerror}") from error
+    if not found:
         raise argparse.ArgumentTypeError(f"there is no folder {text}")
     return path
 

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -69,6 +70,10 @@ def prepare_environment(config: RunConfig) -> None:
     ReadError
         If the environment names a folder of networks that does not exist.
     """
+    try:
+        Path.home()
+    except RuntimeError:  # a user that the system does not know; libraries look for one
+        os.environ["HOME"] = str(config.work_dir.absolute())
     os.environ[WRITER_VARIABLE] = uuid4().hex[:6]
     os.environ[MEMORY_VARIABLE] = str(config.mem_mb)
     for name in ("NO_ET", "NIPYPE_NO_ET"):  # Nipype's telemetry

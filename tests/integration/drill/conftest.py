@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -125,12 +126,52 @@ def copied(phantom, tmp_path):
     return Path(shutil.copytree(phantom, tmp_path / "ds"))
 
 
-@pytest.fixture(scope="session")
-def unprivileged():
-    """Words before a command that make it that of a user without rights, or a skip."""
-    if os.geteuid() != 0 or shutil.which("setpriv") is None:
-        pytest.skip("becoming a user that is unknown here needs root and setpriv")
-    return ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups"]
+_BECOME = """
+set -e
+hidden=$1 python=$2 kept=$3 uid=$4
+shift 4
+if [ -n "$hidden" ]; then  # Python lies in a folder that others may not enter
+    mount --bind "$python" "$kept"
+    mount -t tmpfs -o mode=755 tmpfs "$hidden"
+    mkdir -p "$python"
+    mount --bind "$kept" "$python"
+fi
+exec setpriv --reuid "$uid" --regid "$uid" --clear-groups "$@"
+"""
+STRANGER = 12345
+"""A user that this system does not know."""
+
+
+@pytest.fixture
+def stranger():
+    """Words before a command that make it that of an unknown user, and a folder of that user."""
+    if os.geteuid() != 0 or not (shutil.which("setpriv") and shutil.which("unshare")):
+        pytest.skip("becoming a user that is unknown here needs root, setpriv and unshare")
+    folder = Path(tempfile.mkdtemp(prefix="stranger-"))
+    python = Path(sys.base_prefix).resolve()
+    hidden = [part for part in (python, *python.parents) if not part.stat().st_mode & 0o001]
+    kept = folder / ".python"
+    kept.mkdir()
+    os.chown(folder, STRANGER, STRANGER)
+    where = [str(hidden[-1]) if hidden else "", str(python), str(kept), str(STRANGER)]
+    words = ["unshare", "--mount", "sh", "-c", _BECOME, "sh", *where]
+    probe = [*words, sys.executable, "-c", "import bids_brnn"]
+    done = subprocess.run(probe, capture_output=True, text=True, cwd="/")
+    if done.returncode != 0:
+        shutil.rmtree(folder)
+        pytest.skip(f"an unknown user cannot run this Python: {done.stderr.strip()[-200:]}")
+    yield words, folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def owned(stranger, phantom):
+    """The phantom as a data set of that user, to damage."""
+    data = stranger[1] / "ds"
+    shutil.copytree(phantom, data)
+    for path in (data, *data.rglob("*")):
+        os.chown(path, STRANGER, STRANGER)
+    return data
 
 
 @pytest.fixture
