@@ -114,6 +114,7 @@ def test_the_current_folder_may_be_anywhere(run):
     assert code == 0, said
 
 
+@pytest.mark.slow
 def test_an_output_folder_that_cannot_be_written_is_told_before_any_work(run, stranger):
     out = stranger[1] / "out"
     out.mkdir()
