@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import cache
 from types import FrameType
+from typing import Any
 
 _PDEATHSIG, _SUBREAPER = 1, 36  # prctl(2)
 ENDING = tuple(
@@ -60,11 +63,46 @@ def adopt_orphans() -> None:
 
 
 def _control(option: int, value: int) -> None:
-    if sys.platform == "linux":
-        import ctypes
+    if (library := _library()) is not None:
+        library.prctl(option, value, 0, 0, 0)
 
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+@cache
+def _library() -> Any:
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    return ctypes.CDLL(None)
+
+
+def run_tool(words: Sequence[str], *, seconds: float) -> subprocess.CompletedProcess[str]:
+    """Run another program to its end; it ends with this process, however that ends.
+
+    Parameters
+    ----------
+    words
+        Program and arguments; no shell sees them.
+    seconds
+        After which it is killed.
+
+    Raises
+    ------
+    OSError
+        If it cannot be started.
+    subprocess.TimeoutExpired
+        If it takes longer.
+    """
+    _library()  # loaded before the fork: nothing may be loaded between that and the program
+    return subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        preexec_fn=die_with_parent,
+    )
 
 
 def at_end(callback: Callable[[], object]) -> None:
