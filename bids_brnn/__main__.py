@@ -2,7 +2,7 @@
 
 import sys
 
-from bids_brnn.cli.supervisor import command
+from bids_brnn.cli.run import main
 
 if __name__ == "__main__":
-    sys.exit(command())
+    sys.exit(main())

@@ -19,11 +19,19 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the BIDS App in this process; the exit code (see ``docs/usage.md``).
+    """Run the BIDS App; the exit code (see ``docs/usage.md``).
 
-    Signals are those of the program around this function; the command itself handles them in
-    :mod:`bids_brnn.cli.supervisor`.
+    Parameters
+    ----------
+    arguments
+        None: those of the command line, in a process of its own that
+        :mod:`bids_brnn.cli.supervisor` answers for. Others are followed in this process, whose
+        signals are those of the program around this function.
     """
+    if arguments is None:
+        from bids_brnn.cli.supervisor import supervised
+
+        return supervised(lambda: main(sys.argv[1:]))
     from bids_brnn.cli.parser import parse
 
     try:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from bids_brnn.cli.run import main
 from bids_brnn.errors import EXIT_NODE_CRASHED
 from bids_brnn.processes import adopt_orphans, heeded
 
@@ -32,7 +31,7 @@ _CRASHED = {
 }
 
 
-def command(work: Callable[[], int] = main) -> int:
+def supervised(work: Callable[[], int]) -> int:
     """Run ``work`` in a process of its own; its exit code, or what its end means."""
     from bids_brnn.app.ending import end_when_asked
 

@@ -20,7 +20,7 @@ HEAD = (
     "def ready(*pids):\n"
     "    print(os.getpid(), *pids, flush=True)\n"
 )
-TAIL = "\nsys.exit(supervisor.command(work))\n"
+TAIL = "\nsys.exit(supervisor.supervised(work))\n"
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ LIMIT = 240.0  # s; against hanging only
 
 PROGRAM = (
     "import sys\n"
-    "from bids_brnn.cli.supervisor import command\n"
+    "from bids_brnn.cli.run import main\n"
     "if __name__ == '__main__':\n"
-    "    code = command()\n"
+    "    code = main()\n"
     "    print('HEAVY', sorted({'torch', 'numba'} & set(sys.modules)))\n"
     "    sys.exit(code)\n"
 )
