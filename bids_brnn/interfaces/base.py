@@ -71,7 +71,7 @@ def user_errors(work_dir: Path) -> list[BidsBrnnError]:
 
 def error_in(text: str) -> BidsBrnnError | None:
     """The error of ours that a crash file ends with, the innermost one of several."""
-    for name, message in re.findall(r"^bids_brnn\.errors\.(\w+): (.+)$", text, re.MULTILINE):
+    for name, message in re.findall(r"^\s*bids_brnn\.errors\.(\w+): (.+)$", text, re.MULTILINE):
         kind = getattr(errors, name, None)
         if isinstance(kind, type) and issubclass(kind, BidsBrnnError):
             return kind(message)

@@ -18,7 +18,8 @@ STOPPED = RuntimeError("the workflow stopped")
 def crash(tmp_path):
     def write(text, name="a"):
         path = tmp_path / f"crash-{name}.txt"
-        path.write_text(f"Node: wf.x\nTraceback (most recent call last):\n{text}\n")
+        # Nipype puts the traceback of a step, indented, under one of its own.
+        path.write_text(f"Node: wf.x\nTraceback:\n\tTraceback:\n\t  File x\n\t{text}\n\n")
         return path
 
     return write
