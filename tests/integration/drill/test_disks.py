@@ -58,3 +58,22 @@ def test_a_full_disk_is_named_and_cured_by_space(
     assert app(one, out, "participant", "-w", work, *OPTIONS) == 0, capfd.readouterr().err
     assert_whole(out)
     assert list(out.rglob("*T1map.nii.gz"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["out", "work", "both"])
+def test_workers_name_a_full_disk_too(start, small_disk, fill, tmp_path, assert_whole, which):
+    disk = small_disk(16)
+    filler = fill(disk, 100)
+    out = (tmp_path if which == "work" else disk) / "out"
+    work = (tmp_path if which == "out" else disk) / "work"
+    program = start("--sloppy", out=out, work=work)
+    code, _, said = program.finish()
+    assert code == FULL, said
+    assert "No space left" in said
+    assert "Traceback" not in said
+    program.assert_nothing_left()
+    filler.unlink()
+    code, _, said = start("--sloppy", out=out, work=work).finish()
+    assert code == 0, said
+    assert_whole(out)
