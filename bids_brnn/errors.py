@@ -4,6 +4,8 @@ Codes follow the BIDS Apps execution specification and ``sysexits.h``; the comma
 a :class:`BidsBrnnError` into one sentence on stderr and this code, never into a traceback.
 """
 
+import errno
+import os
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -109,6 +111,41 @@ class TemporaryError(BidsBrnnError):
     """Worth a retry: the device is busy or its memory is taken."""
 
     exit_code = EXIT_TEMPORARY
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
+
+
+def out_of_space(text: str) -> bool:
+    """Whether a message of the system says that a disk or a quota is full.
+
+    >>> out_of_space("OSError: [Errno 28] No space left on device"), out_of_space("broken pipe")
+    (True, False)
+    """
+    return any(os.strerror(number) in text for number in _FULL)
+
+
+def curable(error: BaseException) -> BidsBrnnError | None:
+    """The error in words where the system refused memory or space; else None.
+
+    Whatever library was at work: the cure is the same, and a traceback does not name it.
+    """
+    if isinstance(error, BidsBrnnError):
+        return error
+    if isinstance(error, OSError) and (error.errno in _FULL or out_of_space(str(error))):
+        where = f" {error.filename}" if error.filename else ""
+        return OutputError(
+            f"Cannot write{where}: {error.strerror or error}. Free space, or choose another "
+            "output folder or work folder (-w); finished steps are kept."
+        )
+    refused = isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY)
+    if refused or isinstance(error, MemoryError):
+        return TemporaryError(
+            "The memory does not suffice. Give the run more (--mem-mb and the limit of the job), "
+            "fewer CPUs (--nprocs), or use --low-mem; finished steps are kept."
+        )
+    return None
 
 
 def nearest(word: str, known: Iterable[str], *, likeness: float = 0.75) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,7 +64,11 @@ def expanded(text: str | Path) -> Path:
         return Path(text)
 
 
+WRITER_VARIABLE = "BIDS_BRNN_WRITER"
+"""Environment variable: six characters that temporary files of a run and its workers share."""
+
 _records: list[set[Path]] = []
+_unfinished: set[Path] = set()
 
 
 @contextmanager
@@ -98,7 +102,9 @@ def replacing(path: Path) -> Iterator[Path]:
         If the folder cannot be made or written, the disk is full, or the folder is a link.
     """
     _check_unlinked(path.parent)
-    temporary = path.with_name(f".tmp-{uuid4().hex[:12]}-{path.name}")
+    writer = os.environ.get(WRITER_VARIABLE) or uuid4().hex[:6]
+    temporary = path.with_name(f".tmp-{writer}{uuid4().hex[:6]}-{path.name}")
+    _unfinished.add(temporary)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -114,6 +120,23 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        _unfinished.discard(temporary)
+
+
+def abandon() -> None:
+    """Remove what this process is in the middle of writing; for its last moment."""
+    for temporary in list(_unfinished):
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folders: Iterable[Path], writer: str, *, deep: bool = True) -> None:
+    """Remove temporary files of a run that was killed, by its :data:`WRITER_VARIABLE`."""
+    for folder in folders:
+        found = (folder.rglob if deep else folder.glob)(f".tmp-{writer}*")
+        for temporary in list(found):
+            with suppress(OSError):
+                temporary.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

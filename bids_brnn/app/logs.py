@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bids_brnn.errors import OutputError, printable
@@ -38,6 +38,38 @@ def log_file(output_dir: Path, run: str) -> Path:
     return folder / f"{run}.log"
 
 
+class LogFile(logging.FileHandler):
+    """A log file that is given up, with one sentence, when it cannot be written."""
+
+    def __init__(self, file: Path) -> None:
+        # Names of files of others need not be text.
+        super().__init__(file, delay=True, encoding="utf-8", errors="backslashreplace")
+        self._lost = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a message, unless an earlier one could not be written."""
+        if not self._lost:
+            try:
+                super().emit(record)  # it opens the file, and lets errors of that out
+            except OSError:
+                self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002
+        """Say once what is wrong; logging itself prints a traceback for every message."""
+        self._lost = True
+        reason = getattr(sys.exc_info()[1], "strerror", None) or sys.exc_info()[1]
+        with suppress(OSError):
+            sys.stderr.write(
+                f"bids_brnn: note: cannot write the log {self.baseFilename}: {reason}; "
+                "messages are on the terminal only.\n"
+            )
+
+    def close(self) -> None:
+        """Close the file, whose last bytes may find no place."""
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def messages(verbosity: int, file: Path | None = None) -> Iterator[None]:
     """Messages as :func:`set_verbosity` says while the block runs, and not after it."""
@@ -56,10 +88,7 @@ def set_verbosity(verbosity: int, file: Path | None = None) -> None:
     ours.propagate = False
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if file is not None:
-        # Names of files of others need not be text.
-        handlers.append(
-            logging.FileHandler(file, delay=True, encoding="utf-8", errors="backslashreplace")
-        )
+        handlers.append(LogFile(file))
     for handler in handlers:
         handler.setFormatter(_Printable("%(asctime)s %(message)s", "%H:%M:%S"))
         ours.addHandler(handler)

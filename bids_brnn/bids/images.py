@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from bids_brnn.bids.headers import check_header, has_position, open_image
 from bids_brnn.bids.input.acquisition import Acquisition
 from bids_brnn.bids.safe import unreadable
 from bids_brnn.errors import DataError, ReadError
+from bids_brnn.memory import memory_limit
 from bids_brnn.reading import open_regular
 
 _CHUNK = 16 * 2**20
@@ -76,11 +76,6 @@ class Volume:
     """Voxels with a value that is not finite."""
 
 
-def memory_limit() -> int:
-    """Bytes one image may need: the memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def read_grid(path: Path, *, max_bytes: int | None = None) -> Grid:
     """Read and check the header of an image, before anything is allocated for its data.
 
@@ -110,7 +105,8 @@ def read_grid(path: Path, *, max_bytes: int | None = None) -> Grid:
     if dtype.kind not in "iufc":
         raise DataError(f"{path.name}: voxels of type {dtype} are not numbers.")
     offset = int(stored.offset)
-    _check_size(path, shape, dtype, offset, memory_limit() if max_bytes is None else max_bytes)
+    limit = memory_limit() if max_bytes is None else (max_bytes, "those allowed")
+    _check_size(path, shape, dtype, offset, limit)
     if affine is None or not _is_invertible(affine):
         raise DataError(f"{path.name}: the affine (qform, sform) is not finite and invertible.")
     position = np.asarray(affine, dtype=np.float64)
@@ -127,13 +123,20 @@ def _is_invertible(affine: NDArray[np.float64]) -> bool:
 
 
 def _check_size(
-    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int, limit: int
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    offset: int,
+    limit: tuple[int, str],
 ) -> None:
-    needed = math.prod(shape) * max(dtype.itemsize, 4)
-    if needed > limit:
+    # What is read, what it is scaled to, and for a series the complex values that are made of it.
+    each = dtype.itemsize + max(dtype.itemsize, 4) + (8 if math.prod(shape[3:]) > 1 else 0)
+    needed = math.prod(shape) * each
+    if needed > limit[0]:
         raise DataError(
-            f"{path.name}: {times(shape)} needs {needed / 1e9:.1f} GB, more than the "
-            f"{limit / 1e9:.1f} GB that are there; is the header right?"
+            f"{path.name}: {times(shape)} needs {needed / 1e9:.1f} GB of memory, more than the "
+            f"{limit[0] / 1e9:.1f} GB of {limit[1]}; is the header right? If it is, give the run "
+            "more."
         )
     stored = offset + math.prod(shape) * dtype.itemsize
     ratio = _DEFLATE_RATIO if path.name.endswith(".gz") else 1

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_brnn.bids.grammar import grammar, is_label, pybids_config
-from bids_brnn.bids.input.folders import DESCRIPTION, check_meant, list_labels
+from bids_brnn.bids.input.folders import DESCRIPTION, check_meant, check_open, list_labels
 from bids_brnn.bids.safe import check_inside, read_json, resolved
 from bids_brnn.errors import InvalidBidsError, NothingSelectedError, UsageError
 from bids_brnn.kinds import is_text
@@ -94,10 +94,13 @@ def describe(
         If another folder was meant.
     InvalidBidsError
         If it is missing (the message holds a template) or broken.
+    ReadError
+        If the folder may not be read.
     """
     path = root / DESCRIPTION
     if not root.is_dir():
         raise InvalidBidsError(f"{root} is not a folder.")
+    check_open(root)
     check_meant(root, derivative=derivative)
     if not path.is_file():
         template = grammar()["bids"]["example_derivative" if derivative else "example_description"]
@@ -206,6 +209,12 @@ def ignored(
         others = rf"ses-(?!(?:{'|'.join(sessions)})(?:/|$))[^/]+"
         patterns.append(rf"^/sub-[^/]+/{others}/(?!anat(?:/|$))")
     return [re.compile(pattern) for pattern in patterns]
+
+
+def without(folders: Iterable[Path], root: Path) -> list[re.Pattern[str]]:
+    """Patterns of folders that are not indexed."""
+    names = [re.escape(folder.relative_to(root).as_posix()) for folder in folders]
+    return [re.compile(rf"^/(?:{'|'.join(names)})(?:/|$)")] if names else []
 
 
 def left_out(path: Path, root: Path, patterns: Sequence[re.Pattern[str]]) -> bool:

@@ -21,11 +21,17 @@ from bids_brnn.bids.input.dataset import (
     index,
     select_participants,
     strip_labels,
+    without,
 )
 from bids_brnn.bids.input.declared import number
 from bids_brnn.bids.input.encoding import read_encoding
 from bids_brnn.bids.input.filters import merge_filters
-from bids_brnn.bids.input.folders import left_aside, list_labels
+from bids_brnn.bids.input.folders import (
+    closed_folders,
+    left_aside,
+    list_labels,
+    participant_of,
+)
 from bids_brnn.bids.input.protocol import Shared
 from bids_brnn.bids.input.series import (
     Key,
@@ -38,12 +44,7 @@ from bids_brnn.bids.input.series import (
 )
 from bids_brnn.bids.input.surroundings import Surroundings
 from bids_brnn.bids.safe import check_inside, check_present
-from bids_brnn.errors import (
-    BidsBrnnError,
-    NoSeriesError,
-    NothingSelectedError,
-    UsageError,
-)
+from bids_brnn.errors import BidsBrnnError, NoSeriesError, NothingSelectedError, UsageError
 from bids_brnn.signals.registry import series_kind, series_kinds
 
 
@@ -53,6 +54,7 @@ class _Request:
     sessions: Sequence[str]
     kinds: Sequence[str]
     explicit: bool
+    closed: Mapping[str, BidsBrnnError]
     filtered: frozenset[str]
     around: Surroundings
     shared: Shared
@@ -121,15 +123,20 @@ def find_acquisitions(
     if (note := left_aside(root, types)) is not None:
         notes.append(note)
     patterns = ignored(chosen, ses, types, raw=True)
+    closed = closed_folders(root, patterns)
+    patterns += without(closed, root)
     database = None if database_dir is None else Path(database_dir).absolute()
     layout = open_layout(root, patterns, database, notes)
     datasets = [Dataset(RAW, root, description, layout, patterns, allowed)]
-    patterns = ignored(chosen, ses, types)
+    outer = ignored(chosen, ses, types)
     for name, folder in (derivatives or {}).items():
         if name == RAW:
             raise UsageError(f'"{RAW}" names {root} itself; call {folder} something else.')
         path = Path(folder).absolute()
         about = describe(path, derivative=True, allowed=allowed)
+        shut = closed_folders(path, outer)
+        patterns = outer + without(shut, path)
+        closed |= shut
         datasets.append(Dataset(name, path, about, index(path, patterns), patterns, allowed))
         if not list_labels(path, "sub-"):
             notes.append(f"{name}: there is no sub-<label> folder in {path}; it is of no use.")
@@ -138,6 +145,7 @@ def find_acquisitions(
         sessions=ses,
         kinds=tuple(series_kinds()) if kinds is None else kinds,
         explicit=bool(participants),
+        closed={participant_of(path): error for path, error in closed.items()},
         filtered=frozenset(filters or {}),
         around=Surroundings(
             datasets=datasets,
@@ -179,6 +187,9 @@ def _discover(request: _Request) -> Discovery:
     acquisitions: list[Acquisition] = []
     problems: list[BidsBrnnError] = []
     for subject in request.participants:
+        if subject in request.closed:  # what is left of it would be used as if it were all
+            problems.append(request.closed[subject])
+            continue
         before = len(problems)
         found = _series_of(subject, request, problems)
         if not found and len(problems) == before:
