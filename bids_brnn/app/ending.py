@@ -10,7 +10,7 @@ import os
 import select
 import signal
 
-from bids_brnn.processes import (
+from bids_brnn.system.processes import (
     die_with_parent,
     heeded,
     in_background,

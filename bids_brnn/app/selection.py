@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import BidsBrnnError, DataError, ReadError, UsageError
-from bids_brnn.reading import parse_json
+from bids_brnn.system.reading import parse_json
 
 if TYPE_CHECKING:
     from bids_brnn.bids.input.acquisition import Discovery

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_brnn.errors import InvalidBidsError
-from bids_brnn.processes import run_tool
+from bids_brnn.system.processes import run_tool
 
 if TYPE_CHECKING:
     from bids_brnn.bids.input.acquisition import Discovery

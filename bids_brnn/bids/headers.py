@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 import nibabel as nib
 
 from bids_brnn.errors import DataError
-from bids_brnn.reading import open_regular
+from bids_brnn.system.reading import open_regular
 
 _MAGIC = ((nib.Nifti1Header, 344), (nib.Nifti2Header, 4))  # not all files tell their length
 _LONGEST = 540

@@ -20,8 +20,8 @@ from bids_brnn.bids.headers import check_header, has_position, open_image
 from bids_brnn.bids.input.acquisition import Acquisition
 from bids_brnn.bids.safe import unreadable
 from bids_brnn.errors import DataError, ReadError
-from bids_brnn.memory import memory_limit
-from bids_brnn.reading import open_regular
+from bids_brnn.system.memory import memory_limit
+from bids_brnn.system.reading import open_regular
 
 _CHUNK = 16 * 2**20
 _SLACK = 2**20  # bytes after the image that are read for the checksum; more is an attack

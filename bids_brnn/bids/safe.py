@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bids_brnn.errors import InvalidBidsError, ReadError
-from bids_brnn.kinds import is_text, shown
-from bids_brnn.reading import parse_json, read_bounded
+from bids_brnn.system.kinds import is_text, shown
+from bids_brnn.system.reading import parse_json, read_bounded
 
 MAX_JSON_BYTES = 16 * 2**20
 _OBJECTS = ("annex", "objects")
@@ -26,8 +26,8 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises
     ------
     InvalidBidsError
-        If the file is not UTF-8 JSON (see :func:`~bids_brnn.reading.parse_json`), not an object,
-        or too large.
+        If the file is not UTF-8 JSON (see :func:`~bids_brnn.system.reading.parse_json`), not an
+        object, or too large.
     ReadError
         If it cannot be read at all, or is no regular file.
     """

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from bids_brnn.bids.safe import check_content, unreadable
 from bids_brnn.errors import DataError
 from bids_brnn.files import decoded, write_text
-from bids_brnn.kinds import cell_number, is_text, shown
-from bids_brnn.reading import read_bounded
+from bids_brnn.system.kinds import cell_number, is_text, shown
+from bids_brnn.system.reading import read_bounded
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,7 @@ from typing import Any
 
 from bids_brnn.config.options import Option
 from bids_brnn.files import expanded
-from bids_brnn.memory import granted_memory
+from bids_brnn.system.memory import granted_memory
 
 _MEGABYTE = 1024 * 1024
 _MEMORY = re.compile(r"(\d+(?:\.\d*)?(?:[eE]\d+)?)\s*([BKMGT]?)(i?)B?", re.IGNORECASE)

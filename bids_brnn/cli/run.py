@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from bids_brnn.errors import DEBUGGER_VARIABLE, BidsBrnnError, curable
 from bids_brnn.files import WRITER_VARIABLE
-from bids_brnn.memory import MEMORY_VARIABLE
+from bids_brnn.system.memory import MEMORY_VARIABLE
 
 if TYPE_CHECKING:
     from bids_brnn.config.run_config import RunConfig

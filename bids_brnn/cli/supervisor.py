@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from bids_brnn.errors import EXIT_NODE_CRASHED
-from bids_brnn.processes import adopt_orphans, heeded
+from bids_brnn.system.processes import adopt_orphans, heeded
 
 GRACE = 5.0
 """Seconds between a signal and the hard end; Slurm waits 30 before it kills."""

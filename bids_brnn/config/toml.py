@@ -14,8 +14,8 @@ import tomli_w
 from bids_brnn.config.options import Option, options_of
 from bids_brnn.errors import ReadError, UsageError
 from bids_brnn.files import expanded, write_text
-from bids_brnn.kinds import shown
-from bids_brnn.reading import read_text, read_toml
+from bids_brnn.system.kinds import shown
+from bids_brnn.system.reading import read_text, read_toml
 
 RUN_TABLE = "bids_brnn"
 """Table of the TOML file that holds the options."""

@@ -14,11 +14,11 @@ from torch import Tensor
 from bids_brnn.bids.input.protocol import Shared, explicit, named, read_basis, read_train
 from bids_brnn.bids.tables import read_columns
 from bids_brnn.errors import BidsBrnnError, DataError, ParameterError, did_you_mean
-from bids_brnn.kinds import abridged, cell_number
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals.base import check_parameters
 from bids_brnn.signals.subspace import Subspace
+from bids_brnn.system.kinds import abridged, cell_number
 
 
 def read_sequence(path: Path, model: str, metadata: Mapping[str, Any]) -> PulseSequence:

@@ -22,13 +22,13 @@ from bids_brnn.files import expanded
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.priors import Prior
-from bids_brnn.reading import read_text, read_toml
 from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals import ModelEntry, model_entry, models
 from bids_brnn.signals.base import SignalModel, check_signal
 from bids_brnn.signals.registry import resolve
 from bids_brnn.signals.subspace import Subspace
+from bids_brnn.system.reading import read_text, read_toml
 from bids_brnn.zoo.card import ModelCard, same_field
 
 OWN_TRAINS: Mapping[str, Callable[[], PulseSequence]] = {

@@ -14,7 +14,7 @@ from torch import Tensor
 from bids_brnn.errors import ParameterError
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.priors.distributions import Distribution, read_distribution
-from bids_brnn.reading import parse_toml
+from bids_brnn.system.reading import parse_toml
 
 _MAX_ROUNDS = 1000  # a class that fulfils its conditions less often than this is a mistake
 _CONDITION = re.compile(r"^\s*(\w+)\s*>=\s*(\w+)\s*$")

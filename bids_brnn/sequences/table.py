@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_brnn.errors import SequenceError
-from bids_brnn.kinds import abridged, cell_number
 from bids_brnn.sequences.columns import check_magnitudes
+from bids_brnn.system.kinds import abridged, cell_number
 
 _LARGEST = 2**31  # of whole numbers
 _ROOM = 16  # places of the padded arrays for each row of the table

@@ -21,7 +21,7 @@ from typing import Any
 from nipype import config as nipype_config
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, run_node
 
-from bids_brnn.processes import (
+from bids_brnn.system.processes import (
     ENDING,
     at_end,
     die_with_parent,

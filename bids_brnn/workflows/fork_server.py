@@ -5,7 +5,7 @@ group gets are for the run to answer.
 """
 
 import bids_brnn.workflows.execution as _preloaded  # noqa: F401
-from bids_brnn.processes import ENDING, die_with_parent, leave_main_thread_alone
+from bids_brnn.system.processes import ENDING, die_with_parent, leave_main_thread_alone
 
 die_with_parent()
 leave_main_thread_alone(ENDING)

@@ -12,7 +12,7 @@ import yaml
 
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import ReadError, UsageError
-from bids_brnn.kinds import shown
+from bids_brnn.system.kinds import shown
 from bids_brnn.workflows.execution import PatientPlugin
 
 _KEYS = {"plugin", "plugin_args"}

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from bids_brnn.errors import BidsBrnnError, DataError, ReadError
-from bids_brnn.kinds import problem, shown
 from bids_brnn.learning.spec import NetworkSpec
 from bids_brnn.parameters import MapItem, Parameter, ParameterSet
-from bids_brnn.reading import parse_json, read_bounded
+from bids_brnn.system.kinds import problem, shown
+from bids_brnn.system.reading import parse_json, read_bounded
 from bids_brnn.zoo.schema import CARD
 
 CARD_FORMAT = 1

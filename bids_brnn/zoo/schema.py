@@ -6,7 +6,7 @@ and never read.
 
 from __future__ import annotations
 
-from bids_brnn.kinds import Flag, ListOf, Number, Optional, Table, Text, Whole
+from bids_brnn.system.kinds import Flag, ListOf, Number, Optional, Table, Text, Whole
 
 WIDTH = Whole(1, 8192)
 BLOCKS = Whole(1, 64)

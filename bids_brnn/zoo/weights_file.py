@@ -13,9 +13,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from bids_brnn.errors import DataError, ReadError
-from bids_brnn.kinds import abridged
 from bids_brnn.learning.spec import NetworkSpec, network_shapes, surrogate_shapes
-from bids_brnn.reading import read_bounded
+from bids_brnn.system.kinds import abridged
+from bids_brnn.system.reading import read_bounded
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.span import ROWS_PER_COLUMN
 

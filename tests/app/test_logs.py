@@ -33,6 +33,8 @@ def test_no_log_is_written_through_a_link(tmp_path):
     (tmp_path / "out" / "logs").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OutputError, match="is a link"):
         log_file(tmp_path / "out", "run")
+
+
 @pytest.mark.parametrize("where", ["/dev/full", "/proc/none/run.log"])
 def test_a_log_that_cannot_be_written_is_given_up_with_one_sentence(capsys, where):
     with messages(0, Path(where)):

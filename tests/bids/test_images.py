@@ -13,7 +13,7 @@ import pytest
 from bids_brnn.bids import find_acquisitions, read_coefficients, to_volume, to_voxels
 from bids_brnn.bids.images import read_array, read_grid, same_grid
 from bids_brnn.errors import BidsBrnnError, DataError, ReadError
-from bids_brnn.memory import MEMORY_VARIABLE
+from bids_brnn.system.memory import MEMORY_VARIABLE
 
 RNG = np.random.default_rng(5)
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from bids_brnn.bids.input.declared import SERIES, check_declared, texts
 from bids_brnn.bids.safe import resolve_uri
 from bids_brnn.errors import BidsBrnnError, printable
-from bids_brnn.kinds import cell_number, problem, shown
-from bids_brnn.reading import parse_json, parse_toml
+from bids_brnn.system.kinds import cell_number, problem, shown
+from bids_brnn.system.reading import parse_json, parse_toml
 from bids_brnn.zoo.schema import CARD
 
 RUN = Path(__file__).parent / "run.py"

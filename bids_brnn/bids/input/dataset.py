@@ -12,7 +12,7 @@ from bids_brnn.bids.grammar import grammar, is_label, pybids_config
 from bids_brnn.bids.input.folders import DESCRIPTION, check_meant, check_open, list_labels
 from bids_brnn.bids.safe import check_inside, read_json, resolved
 from bids_brnn.errors import InvalidBidsError, NothingSelectedError, UsageError
-from bids_brnn.kinds import is_text
+from bids_brnn.system.kinds import is_text
 
 if TYPE_CHECKING:
     from bids.layout import BIDSLayout

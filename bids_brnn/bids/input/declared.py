@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bids_brnn.errors import DataError, nearest
-from bids_brnn.kinds import Flag, Kind, ListOf, Number, Text, is_text, problem
+from bids_brnn.system.kinds import Flag, Kind, ListOf, Number, Text, is_text, problem
 
 NUMBERS: Mapping[str, Number] = {
     "MagneticFieldStrength": Number(0.01, 25.0, "T"),

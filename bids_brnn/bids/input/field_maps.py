@@ -14,7 +14,7 @@ from bids_brnn.bids.input.inheritance import metadata_of
 from bids_brnn.bids.input.series import Series
 from bids_brnn.bids.input.surroundings import Image, Surroundings, nearby
 from bids_brnn.errors import DataError, InvalidBidsError
-from bids_brnn.kinds import shown
+from bids_brnn.system.kinds import shown
 
 
 def find_field(series: Series, around: Surroundings, key: str, words: str) -> Path | None:

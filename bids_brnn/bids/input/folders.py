@@ -46,6 +46,7 @@ def closed_folders(root: Path, patterns: Sequence[re.Pattern[str]]) -> dict[Path
         Of paths that are not looked at.
     """
     found: dict[Path, ReadError] = {}
+    seen: set[tuple[int, int]] = set()  # a link may lead back to a folder above it
     waiting = [root / f"sub-{label}" for label in list_labels(root, "sub-")]
     while waiting:
         folder = waiting.pop()
@@ -57,9 +58,20 @@ def closed_folders(root: Path, patterns: Sequence[re.Pattern[str]]) -> dict[Path
         except ReadError as error:
             found[folder] = error
             continue
+        about = folder.stat()
+        if (about.st_dev, about.st_ino) in seen:
+            continue
+        seen.add((about.st_dev, about.st_ino))
         with os.scandir(folder) as entries:
-            waiting += [folder / entry.name for entry in entries if entry.is_dir()]
+            waiting += [folder / entry.name for entry in entries if _is_folder(entry)]
     return found
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself; whoever reads it says so
+        return False
 
 
 def participant_of(folder: Path) -> str:

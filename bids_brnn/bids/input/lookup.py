@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bids_brnn.bids.tables import read_columns
 from bids_brnn.errors import DataError
-from bids_brnn.kinds import abridged, cell_number
+from bids_brnn.system.kinds import abridged, cell_number
 
 _INSTEAD = ("label", "region", "abbreviation")
 """Columns that hold the names where there is no ``name``, as some atlases have it."""

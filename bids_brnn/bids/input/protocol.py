@@ -18,10 +18,10 @@ from bids_brnn.bids.input.inheritance import nearest_table
 from bids_brnn.bids.safe import check_inside, read_json, resolve_uri
 from bids_brnn.bids.tables import read_columns, read_matrix
 from bids_brnn.errors import BidsBrnnError, DataError, SequenceError
-from bids_brnn.kinds import cell_number
 from bids_brnn.sequences.columns import check_units
 from bids_brnn.sequences.pulse_sequence import Gradient, PulseSequence, Start
 from bids_brnn.signals.registry import ModelEntry, model_entry, models_of
+from bids_brnn.system.kinds import cell_number
 
 _SHOWN = 5
 _ORTHONORMAL = 1e-4

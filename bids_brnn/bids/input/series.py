@@ -13,8 +13,8 @@ from bids_brnn.bids.input.acquisition import Part
 from bids_brnn.bids.input.dataset import Dataset
 from bids_brnn.bids.input.inheritance import metadata_of, sidecars
 from bids_brnn.errors import DataError, InvalidBidsError
-from bids_brnn.kinds import is_text, shown
 from bids_brnn.signals.registry import series_kind
+from bids_brnn.system.kinds import is_text, shown
 
 Key = tuple[str, ...]
 USED_KEYS = (

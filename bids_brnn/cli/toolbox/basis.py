@@ -10,9 +10,9 @@ import torch
 from bids_brnn.errors import BidsBrnnError, DataError, ReadError
 from bids_brnn.files import write_text
 from bids_brnn.priors import Prior, qmt_prior, relaxation_prior
-from bids_brnn.reading import read_text
 from bids_brnn.signals.base import SignalModel
 from bids_brnn.signals.subspace import Subspace
+from bids_brnn.system.reading import read_text
 
 _FINGERPRINTS = 400
 

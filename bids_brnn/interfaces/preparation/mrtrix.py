@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bids_brnn.errors import DataError, UsageError
 from bids_brnn.imaging.grids import load, save
-from bids_brnn.processes import run_tool
+from bids_brnn.system.processes import run_tool
 
 _LONGEST = 24 * 3600  # s
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_brnn.reading import open_regular, parse_json, parse_toml, read_bounded
+from bids_brnn.system.reading import open_regular, parse_json, parse_toml, read_bounded
 
 
 def pipe(path):
@@ -49,7 +49,7 @@ def test_what_is_no_file_is_never_opened(tmp_path, make, words):
 def test_a_pipe_that_is_swapped_in_before_the_opening_is_found(tmp_path, monkeypatch):
     path = tmp_path / "x"
     os.mkfifo(path)
-    monkeypatch.setattr("bids_brnn.reading.check_regular", lambda path: None)
+    monkeypatch.setattr("bids_brnn.system.reading.check_regular", lambda path: None)
     with pytest.raises(OSError, match="it is a pipe"):  # and does not wait for a writer
         open_regular(path)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_brnn.processes import run_tool
+from bids_brnn.system.processes import run_tool
 
 
 def test_a_tool_is_run_to_its_end():
@@ -25,7 +25,7 @@ def test_a_tool_is_run_to_its_end():
 def test_a_tool_ends_with_a_killed_process(tmp_path):
     file = tmp_path / "pid"
     tool = ["sh", "-c", f"echo $$ > {file}.new; mv {file}.new {file}; exec sleep 600"]
-    code = f"from bids_brnn.processes import run_tool; run_tool({tool!r}, seconds=600)"
+    code = f"from bids_brnn.system.processes import run_tool; run_tool({tool!r}, seconds=600)"
     program = subprocess.Popen([sys.executable, "-c", code])
     end = time.monotonic() + 60
     while not file.exists() and time.monotonic() < end:

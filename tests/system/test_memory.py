@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from bids_brnn.memory import MEMORY_VARIABLE, granted_memory, memory_limit
+from bids_brnn.system.memory import MEMORY_VARIABLE, granted_memory, memory_limit
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_the_option_counts_where_it_is_less(system, monkeypatch):
 
 
 def test_limits_of_the_process_count():
-    code = "from bids_brnn.memory import memory_limit; print(*memory_limit())"
+    code = "from bids_brnn.system.memory import memory_limit; print(*memory_limit())"
     words = ["prlimit", f"--as={3 * 2**30}", sys.executable, "-c", code]
     environment = {key: value for key, value in os.environ.items() if key != MEMORY_VARIABLE}
     done = subprocess.run(words, capture_output=True, text=True, env=environment)
