@@ -209,7 +209,7 @@ def test_s16_an_extension_of_two_gigabytes_is_refused(tmp_path):
         read_grid(path)
 
 
-# S17, JSON beyond limits: tests/test_reading.py and tests/bids/input/test_hostile.py.
+# S17, JSON beyond limits: tests/system/test_reading.py and tests/bids/input/test_hostile.py.
 
 
 def test_s9_s18_s22_a_hostile_run(dataset, app, tmp_path, monkeypatch):
