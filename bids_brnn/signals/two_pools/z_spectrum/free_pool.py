@@ -44,7 +44,7 @@ class Saturation:
     """Where."""
 
     def near(self, angle: Tensor, offset: Tensor, R2f: Tensor) -> Tensor:
-        """The value at ``at``, with derivatives for forward differentiation."""
+        """The value at ``at``, with first derivatives for automatic differentiation."""
         moved = zip(self.slopes, (angle, offset, R2f), self.at, strict=True)
         total = self.value
         for slope, here, there in moved:
@@ -79,7 +79,8 @@ def pulse_saturation(
         coarse, fine = (_stepped(values, pulse, steps) for steps in (n, 2 * n))
         found[:, column] = (4 * fine - coarse) / 3
     tensors = torch.from_numpy(found).to(wide[0]).reshape(*wide[0].shape, 4).unbind(-1)
-    return Saturation(tensors[0], (tensors[1], tensors[2], tensors[3]), (angle, offset, R2f))
+    at = (angle.detach(), offset.detach(), R2f.detach())
+    return Saturation(tensors[0], (tensors[1], tensors[2], tensors[3]), at)
 
 
 def _stepped(values: Sequence[NDArray[np.float64]], pulse: MTPulse, n: int) -> NDArray[np.float64]:
