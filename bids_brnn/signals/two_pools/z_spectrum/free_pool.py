@@ -39,16 +39,15 @@ class Saturation:
 
     value: Tensor
     slopes: tuple[Tensor, Tensor, Tensor]
-    """By angle (1/rad), offset (1/Hz) and R2f (s)."""
+    """By angle (1/rad), offset (1/Hz) and R2f (s), or by what was given in their places."""
     at: tuple[Tensor, Tensor, Tensor]
-    """Where."""
+    """These."""
 
-    def near(self, angle: Tensor, offset: Tensor, R2f: Tensor) -> Tensor:
-        """The value at ``at``, with first derivatives for automatic differentiation."""
-        moved = zip(self.slopes, (angle, offset, R2f), self.at, strict=True)
+    def attached(self) -> Tensor:
+        """The value, with its first derivatives for automatic differentiation."""
         total = self.value
-        for slope, here, there in moved:
-            total = total + slope * (here - there)
+        for slope, here in zip(self.slopes, self.at, strict=True):
+            total = total + slope * (here - here.detach())
         return total
 
 
@@ -79,8 +78,7 @@ def pulse_saturation(
         coarse, fine = (_stepped(values, pulse, steps) for steps in (n, 2 * n))
         found[:, column] = (4 * fine - coarse) / 3
     tensors = torch.from_numpy(found).to(wide[0]).reshape(*wide[0].shape, 4).unbind(-1)
-    at = (angle.detach(), offset.detach(), R2f.detach())
-    return Saturation(tensors[0], (tensors[1], tensors[2], tensors[3]), at)
+    return Saturation(tensors[0], (tensors[1], tensors[2], tensors[3]), (angle, offset, R2f))
 
 
 def _stepped(values: Sequence[NDArray[np.float64]], pulse: MTPulse, n: int) -> NDArray[np.float64]:

@@ -39,6 +39,10 @@ from bids_brnn.signals.two_pools.z_spectrum.free_pool import (
     pulse_saturation,
 )
 from bids_brnn.signals.two_pools.z_spectrum.pools import Pools
+from bids_brnn.signals.two_pools.z_spectrum.saturation_table import (
+    SaturationTable,
+    saturation_table,
+)
 
 
 _FAR = 1e4
@@ -55,6 +59,10 @@ class Scan:
     """Hz, from the water line."""
     excitation: Tensor
     """rad."""
+    scale: Tensor
+    """Actual over nominal flip angles."""
+    shift: Tensor
+    """Hz: offset less its nominal value."""
     R2f: Tensor
     T2s: Tensor
 
@@ -137,10 +145,13 @@ class ZModel(ABC):
         """Protocol and fields of parameter sets ``(..., P, N)``, or ``(..., P, 1)``."""
         _, _, R2f, _, _, T2s, w0, B1 = wide.unbind(-2)
         protocol = self.sequence
+        shift = -w0 / (2 * math.pi)
         return Scan(
             angle=B1 * wide.new_tensor(protocol.mt_flip_angle),
-            offset=wide.new_tensor(protocol.offset) - w0 / (2 * math.pi),
+            offset=wide.new_tensor(protocol.offset) + shift,
             excitation=B1 * protocol.flip_angle,
+            scale=B1,
+            shift=shift,
             R2f=R2f,
             T2s=T2s,
         )
@@ -155,7 +166,7 @@ class ZModel(ABC):
         _, _, R2f, _, _, T2s, _, B1 = wide.unbind(-2)
         none = torch.zeros_like(B1)
         far = none + _FAR  # without power no offset matters
-        scan = Scan(none, far, B1 * self.sequence.flip_angle, R2f, T2s)
+        scan = Scan(none, far, B1 * self.sequence.flip_angle, B1, none, R2f, T2s)
         return self.saturated(_pools(wide), scan, torch.ones_like(B1))
 
     def normalised(self) -> Self:
@@ -222,10 +233,25 @@ class Yarnykh(ZModel):
 @dataclass(frozen=True, eq=False)
 class _SledPike(ZModel):
     def left(self, scan: Scan) -> Tensor | None:
-        """By Bloch's equations of the shaped pulse."""
+        """By Bloch's equations of the shaped pulse, tabulated where that pays."""
+        table = self._table
+        if table is not None:
+            return table.at(scan.scale, scan.shift, scan.R2f).attached()
         nominal = torch.from_numpy(self.sequence.offset)
         at = (scan.angle, scan.offset, scan.R2f)
-        return pulse_saturation(*at, self.sequence.pulse, nominal).near(*at)
+        return pulse_saturation(*at, self.sequence.pulse, nominal).attached()
+
+    @cached_property
+    def _table(self) -> SaturationTable | None:
+        protocol = self.sequence
+        w0, B1, R2f = (self.parameters[name] for name in ("w0", "B1", "R2f"))
+        reach = max(abs(w0.lower), abs(w0.upper)) / (2 * math.pi)
+        return saturation_table(
+            protocol.pulse,
+            tuple(protocol.mt_flip_angle.tolist()),
+            tuple(protocol.offset.tolist()),
+            ((B1.lower, B1.upper), (-reach, reach), (R2f.lower, R2f.upper)),
+        )
 
 
 @dataclass(frozen=True, eq=False)
