@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bids_brnn.errors import DataError
+from bids_brnn.signals.base import SignalModel, weights_of
 
 
 def add_noise(coefficients: Tensor, snr: float | Tensor, *, rng: torch.Generator) -> Tensor:
@@ -48,6 +49,15 @@ def add_noise(coefficients: Tensor, snr: float | Tensor, *, rng: torch.Generator
         device=coefficients.device,
     )
     return coefficients + torch.view_as_complex(channels) / ratio[..., None]
+
+
+def whitened(model: SignalModel, values: Tensor, axis: int = -1) -> Tensor:
+    """Samples along ``axis`` times the root of the images averaged in each (1 by default)."""
+    weights = weights_of(model)
+    if weights is None:
+        return values
+    root = weights.to(values.device, values.real.dtype).sqrt()
+    return values * (root if axis == -1 else root[:, None])
 
 
 def degrees_of_freedom(amplitude: str, n_values: int, n_free: int) -> int:

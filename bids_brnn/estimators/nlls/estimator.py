@@ -14,7 +14,7 @@ from bids_brnn.estimators.base import Estimate, Estimator, Progress
 from bids_brnn.estimators.candidates import default_candidates
 from bids_brnn.estimators.checkpoint import Checkpoint, run_key
 from bids_brnn.estimators.nlls.own_starts import own_starts, usual_points
-from bids_brnn.estimators.nlls.problem import Problem, whitened
+from bids_brnn.estimators.nlls.problem import Problem
 from bids_brnn.estimators.nlls.results import QUALITY, STOP_REASONS, block_maps, bounds_hit
 from bids_brnn.estimators.nlls.search import Choose, first_starts, search
 from bids_brnn.estimators.nlls.solver import StoppingRule
@@ -29,6 +29,7 @@ from bids_brnn.estimators.voxels import (
     take,
     voxels_to_estimate,
 )
+from bids_brnn.information.noise import whitened
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import SignalModel, amplitude_of
 
@@ -225,7 +226,7 @@ class NllsEstimator:
     def _problem(self, inputs: _Inputs, voxels: Tensor) -> tuple[Problem, Tensor]:
         """Voxels scaled to unit norm, and their norms."""
         amplitude = amplitude_of(self.model)
-        (data,) = whitened(self.model, inputs.data[voxels].to(torch.complex128))
+        data = whitened(self.model, inputs.data[voxels].to(torch.complex128))
         # Two steps, so that neither the squares nor the ratio leave the range of numbers.
         largest = torch.view_as_real(data).abs().amax((-1, -2))[:, None]
         data = data / largest

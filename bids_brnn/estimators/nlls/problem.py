@@ -9,18 +9,9 @@ from torch import Tensor
 
 from bids_brnn.estimators.nlls.cost import Quadratic, expand_cost, expand_real, stack
 from bids_brnn.estimators.nlls.solver import Solution, StoppingRule, minimise, noise_variance
-from bids_brnn.information.bounds import inverse_information, project_out_scale
-from bids_brnn.information.noise import degrees_of_freedom
-from bids_brnn.signals.base import SignalModel, amplitude_of, weights_of
-
-
-def whitened(model: SignalModel, *values: Tensor) -> tuple[Tensor, ...]:
-    """Data, signals ``(B, N)`` or derivatives ``(B, N, F)`` whose noise is that of one image."""
-    weights = weights_of(model)
-    if weights is None:
-        return values
-    root = weights.to(values[0].device, torch.float64).sqrt()
-    return tuple(item * (root if item.ndim == 2 else root[:, None]) for item in values)
+from bids_brnn.information.bounds import images_of, inverse_information, project_out_scale
+from bids_brnn.information.noise import degrees_of_freedom, whitened
+from bids_brnn.signals.base import SignalModel, amplitude_of
 
 
 @dataclass(frozen=True)
@@ -65,10 +56,9 @@ class Problem:
         free = self.free
         if len(free) < slopes.shape[-1]:
             slopes = slopes[..., free]
-        signal, slopes = whitened(self.model, signal, slopes)
         return expand_cost(
-            signal,
-            slopes,
+            whitened(self.model, signal),
+            whitened(self.model, slopes, -2),
             self.data[voxels],
             (upper - lower)[free],
             amplitude_of(self.model),
@@ -78,7 +68,7 @@ class Problem:
     def cost(self, unit: Tensor, voxels: Tensor) -> Tensor:
         """Cost ``(B,)`` alone, of real signals."""
         signal = self.model(self.theta(unit, voxels).to(self.precision))
-        (signal,) = whitened(self.model, signal)
+        signal = whitened(self.model, signal)
         given = None if self.m0 is None else self.m0[voxels]
         none = signal.real[..., None][..., :0]
         empty = none.new_empty(0, dtype=torch.float64)
@@ -106,7 +96,7 @@ class Problem:
         lower, upper = self.model.parameters.bounds(solution.unit)
         voxels = torch.arange(len(solution.unit), device=solution.unit.device)
         theta = self.theta(solution.unit, voxels)
-        signal, slopes = whitened(self.model, *self.model.linearize(theta))
+        signal, slopes = images_of(self.model, theta)
         scale = torch.cat([(upper - lower)[self.free], lower.new_ones(len(spread))])
         slopes = slopes[..., [*self.free, *spread]] * scale
         if amplitude_of(self.model) == "complex":
