@@ -62,6 +62,8 @@ class EstimatorEntry:
     """Its option for parameter sets ``(S, P)`` to begin with, if it has one."""
     magnitudes: bool = False
     """Whether it serves magnitudes of time frames, and takes ``channels``."""
+    real: bool = False
+    """Whether it serves models whose M0 is real or 1, such as those of Z-spectra."""
     most_parameters: int | None = None
     """Unknown parameters above which it is of no use."""
     sloppy: Mapping[str, Any] = field(default_factory=dict)
@@ -94,6 +96,20 @@ class EstimatorEntry:
             options["channels"] = 1
         if self.cached and cache_dir is not None:
             options.setdefault("cache_dir", cache_dir)
+        estimator: Estimator = resolve(self.home)(model, **options)
+        return estimator
+
+    def build_real(self, model: SignalModel, **options: Any) -> Estimator:
+        """The estimator of a model whose M0 is real or 1.
+
+        Raises
+        ------
+        DataError
+            If it serves none.
+        """
+        if not self.real:
+            able = ", ".join(name for name, item in estimators().items() if item.real)
+            raise DataError(f"{self.name} does not serve Z-spectra; use {able}")
         estimator: Estimator = resolve(self.home)(model, **options)
         return estimator
 
@@ -170,18 +186,18 @@ register_estimator(
         home="bids_brnn.estimators.nlls.estimator:NllsEstimator",
         title="NLLS",
         noun="least-squares fit",
-        algorithm="non-linear least squares (Levenberg-Marquardt with bounds, complex M0 "
-        "projected out)",
+        algorithm="non-linear least squares (Levenberg-Marquardt with bounds, M0 projected out)",
         url="https://doi.org/10.1137/0710036",
         words="Nonlinear least-squares fit of the signal model",
         std_words="Standard deviation of the least-squares fit",
         methods="Reference estimates were found by non-linear least squares: a batched "
-        "Levenberg-Marquardt method with bounds, exact derivatives, and the complex scale M0 "
-        "eliminated by variable projection, started from the best matches of a coarse dictionary. "
+        "Levenberg-Marquardt method with bounds, exact derivatives, and the scale M0 "
+        "eliminated by variable projection, started from the best of many points. "
         "Standard deviations are those of the Cramér-Rao bound at the estimate and the noise "
         "level of each voxel.",
         cites=("varpro",),
         seeded=True,
+        real=True,
         points="start",
         sloppy={"max_iterations": 10, "n_starts": 1},
     )

@@ -22,7 +22,7 @@ from bids_brnn.bids.tables import read_columns, read_table
 from bids_brnn.bids.volumes import read_volume
 from bids_brnn.estimators.registry import estimators
 from bids_brnn.maps import quality_maps
-from bids_brnn.parameters import FIELD_MAPS, TIMES, MapItem
+from bids_brnn.parameters import FIELD_MAPS, MapItem
 from bids_brnn.reports.content import EstimatorView, MapView, SeriesView
 from bids_brnn.reports.preparation import (
     loss_of,
@@ -153,8 +153,11 @@ def _items() -> dict[str, MapItem]:
     """What maps show, in the order of the page: what is measured, then what tells of it."""
     found: dict[str, MapItem] = {}
     for entry in models().values():
-        times = [TIMES[name] for name in entry.parameters.names if name in TIMES]
-        for item in (*times, *(parameter.item for parameter in entry.parameters)):
+        sought = entry.sought
+        derived = [item.item for name in sought.names for item in sought.maps_of(name)]
+        times = [item for item in derived if item.unit == "s"]  # before the rates that they are of
+        own = [parameter.item for parameter in sought]
+        for item in (*times, *own, *derived):
             found.setdefault(item.name, item)
     return {**found, **{name: entry.item("") for name, entry in quality_maps().items()}}
 

@@ -44,6 +44,8 @@ class ZSpectrum:
     """s."""
     normalised: bool = False
     """Whether the images are divided by that without MT pulse."""
+    weights: NDArray[np.float64] | None = None
+    """``(N,)``: number of images averaged in each measurement; None: one each."""
     name: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -53,6 +55,11 @@ class ZSpectrum:
             raise SequenceError("mt_flip_angle and offset must be finite")
         if not (self.mt_flip_angle > 0).any():
             raise SequenceError("no measurement has an MT pulse")
+        weights = self.weights
+        if weights is not None and not (
+            weights.shape == self.offset.shape and (weights > 0).all()
+        ):
+            raise SequenceError("weights need one number above 0 per measurement")
         if self.rest < 0 or min(self.mt_delay, self.excitation_duration) < 0:
             raise SequenceError(
                 f"MT pulse, delay and excitation last {self.repetition_time - self.rest:g} s, "
@@ -76,6 +83,19 @@ class ZSpectrum:
         return len(self.offset)
 
     @property
+    def mtr_index(self) -> int:
+        """The measurement of the conventional MT ratio: :data:`MTR_OFFSET`, largest angle.
+
+        That is, of the measurements whose offset is nearest to it (as a ratio), the one with the
+        largest flip angle.
+        """
+        on = self.mt_flip_angle > 0
+        away = np.abs(np.log(np.maximum(np.abs(self.offset), 1.0) / MTR_OFFSET))
+        away = np.where(on, np.round(away, 6), np.inf)
+        nearest = away == away.min()
+        return int(np.argmax(np.where(nearest, self.mt_flip_angle, -1.0)))
+
+    @property
     def digest(self) -> str:
         """Hash of the values."""
         state = hashlib.sha256()
@@ -83,6 +103,8 @@ class ZSpectrum:
             state.update(np.round(values, 9).tobytes())
         rest = (self.pulse, self.flip_angle, self.repetition_time, self.mt_delay)
         state.update(repr((*rest, self.excitation_duration, self.normalised)).encode())
+        if self.weights is not None:
+            state.update(np.round(self.weights, 9).tobytes())
         return state.hexdigest()[:16]
 
     @classmethod
@@ -170,6 +192,8 @@ class ZSpectrum:
         )
 
 
+MTR_OFFSET = 1500.0
+"""Hz: clinical MT ratios are measured at 1 to 2 kHz."""
 COLUMNS = ("mt_flip_angle", "offset", "mt_state")
 """Of ``zspectrum.tsv``: deg, Hz, on or off."""
 CONSTANTS: Mapping[str, tuple[bool, str]] = {
