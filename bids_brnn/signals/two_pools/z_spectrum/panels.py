@@ -9,8 +9,9 @@ a third variable: ``R2f`` less the loss of the free pool, or ``log(T2s)``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from threading import Lock
 
 import numpy as np
@@ -21,19 +22,21 @@ from bids_brnn.sequences.mt_pulse import MTPulse
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.two_pools.pulses.lineshapes import Lineshape
 from bids_brnn.signals.two_pools.pulses.quadrature import chebyshev_points
-from bids_brnn.signals.two_pools.z_spectrum.responses import FreePool, SolidPool
+from bids_brnn.signals.two_pools.z_spectrum.responses import FreePool, SolidPool, times
 from bids_brnn.signals.two_pools.z_spectrum.time_basis import TimeBasis, time_basis
 
 Array = NDArray[np.float64]
+Line = Callable[[Array, float, float], Array]
+"""Values ``(n, m)`` at ``n`` B1, one w0 and one of the third variable."""
 Box = tuple[float, float, float, float]
 """Lower and upper bound of B1, and of w0."""
 
-_TOLERANCE = 2e-7
+_TOLERANCE = 5e-7
 """Of coefficients that are left out. A steady state divides by 1 - R1 TR at most: 1e-5 of it."""
-_PROBE, _ALLOWED = 12, 8
+_PROBE, _ALLOWED = 9, 6
 """Points of a line through a panel, and degree at which it is halved."""
-_THIRD = 16
-_DEEPEST = 8
+_THIRD = 14
+_DEEPEST = 14
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Panel:
     free: Array
     """``(n1, n2, n3, m)`` Chebyshev coefficients of packed responses."""
     solid: Array
+    """``(2, n1, n2, n3, m)``: of the lower and the upper half of ``log(T2s)``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,39 +95,41 @@ class Pulse:
 
     def build(self, box: Box, depth: int) -> Panel | int:
         """The panel of a box, or 0 or 1: along B1 or w0 it is too wide."""
-        basis = self._basis(box)
-        free = FreePool(self.solid_pool.pulse, basis.values)
+        none = np.empty((len(times()), 0))
+        for basis in (none, None):  # without moments first: that is quick
+            found = self._basis(box) if basis is None else None
+            values = none if found is None else found.values
+            free, solid = self._free(values), self._solid(values)
+            low, high = self.ranges.log_T2s
+            middle = (low + high) / 2
+            bounds = [
+                (*box, *self.ranges.R2), (*box, low, middle), (*box, middle, high),
+            ]  # fmt: skip
+            functions = (free, solid, solid)
+            degrees = [_degrees(f, b) for f, b in zip(functions, bounds, strict=True)]
+            largest = [max(degree[axis] for degree in degrees) for axis in range(2)]
+            if max(largest) > _ALLOWED and depth < _DEEPEST:
+                return int(np.argmax(largest))
+        assert found is not None
+        both = [max(pair) for pair in zip(*degrees[1:], strict=True)]
+        halves = [_chebyshev(solid, limits, both) for limits in bounds[1:]]
+        return Panel(box, found, _chebyshev(free, bounds[0], degrees[0]), np.stack(halves))
 
-        def free_value(B1: float, w0: float, R2: float) -> Array:
-            return pack(free.response(self.angle * B1, self.detuning(w0), R2))
+    def _free(self, basis: Array) -> Line:
+        pool = FreePool(self.solid_pool.pulse, basis)
 
-        def solid_value(B1: float, w0: float, log_T2s: float) -> Array:
+        def line(B1s: Array, w0: float, R2: float) -> Array:
+            detuning = self.detuning(w0)
+            return pack([pool.response(self.angle * B1, detuning, R2) for B1 in B1s])
+
+        return line
+
+    def _solid(self, basis: Array) -> Line:
+        def line(B1s: Array, w0: float, log_T2s: float) -> Array:
             memory = self.solid_pool.memory(self.detuning(w0), math.exp(log_T2s))
-            return pack(self.solid_pool.response(self.angle * B1, memory, basis.values))
+            return pack([self.solid_pool.response(self.angle * B1, memory, basis) for B1 in B1s])
 
-        def solid_line(B1s: Array, w0: float, log_T2s: float) -> Array:
-            memory = self.solid_pool.memory(self.detuning(w0), math.exp(log_T2s))
-            return np.stack(
-                [pack(self.solid_pool.response(self.angle * B1, memory, basis.values))
-                 for B1 in B1s]
-            )  # fmt: skip
-
-        def free_line(B1s: Array, w0: float, R2: float) -> Array:
-            return np.stack([free_value(B1, w0, R2) for B1 in B1s])
-
-        bounds = {"free": (*box, *self.ranges.R2), "solid": (*box, *self.ranges.log_T2s)}
-        degrees = {
-            "free": _degrees(free_value, bounds["free"]),
-            "solid": _degrees(solid_value, bounds["solid"]),
-        }
-        for axis in sorted((0, 1), key=lambda axis: -max(d[axis] for d in degrees.values())):
-            if max(d[axis] for d in degrees.values()) > _ALLOWED and depth < _DEEPEST:
-                return axis
-        tables = [
-            _chebyshev(line, bounds[name], degrees[name])
-            for name, line in (("free", free_line), ("solid", solid_line))
-        ]
-        return Panel(box, basis, *tables)
+        return line
 
     def _basis(self, box: Box) -> TimeBasis:
         B1 = np.array([box[0], (box[0] + box[1]) / 2, box[1]])
@@ -133,11 +139,19 @@ class Pulse:
         return time_basis(self.solid_pool, self.angle * B1, 2 * math.pi * self.offset - w0, T2s)
 
 
-def pack(response: Array) -> Array:
-    """Independent values of a response: end, moments of the start, moments of arrivals."""
-    p = len(response) - 1
-    upper = response[1:, 1:][np.triu_indices(p)]
-    return np.concatenate([response[:1, 0], response[1:, 0], upper])
+def pack(responses: Sequence[Array]) -> Array:
+    """Independent values of responses: end, moments of the start, moments of arrivals."""
+    whole = np.stack(responses)
+    p = whole.shape[-1] - 1
+    rows, columns = _upper(p)
+    return np.concatenate(
+        [whole[:, 0, :1], whole[:, 1:, 0], whole[:, 1 + rows, 1 + columns]], axis=1
+    )
+
+
+@cache
+def _upper(p: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    return np.triu_indices(p)
 
 
 def _nodes(low: float, high: float, n: int) -> Array:
@@ -153,29 +167,29 @@ def _coefficients(values: Array, axis: int) -> Array:
     return np.moveaxis(np.tensordot(inverse, values, axes=(1, axis)), 0, axis)
 
 
-def _degrees(
-    value: Callable[[float, float, float], Array], bounds: tuple[float, ...]
-) -> list[int]:
+def _degrees(line: Line, bounds: tuple[float, ...]) -> list[int]:
     """Numbers of coefficients that are needed along three lines through the panel."""
     result = []
     for axis in range(3):
         n = _THIRD if axis == 2 else _PROBE
         at = [(bounds[2 * k] + 3 * bounds[2 * k + 1]) / 4 for k in range(3)]
-        rows = []
-        for x in _nodes(bounds[2 * axis], bounds[2 * axis + 1], n):
-            at[axis] = float(x)
-            rows.append(value(*at))
-        sizes = np.abs(_coefficients(np.stack(rows), 0))
+        nodes = _nodes(bounds[2 * axis], bounds[2 * axis + 1], n)
+        if axis == 0:
+            values = line(nodes, at[1], at[2])
+        else:
+            rows = []
+            for x in nodes.tolist():
+                at[axis] = x
+                rows.append(line(np.array(at[:1]), at[1], at[2])[0])
+            values = np.stack(rows)
+        sizes = np.abs(_coefficients(values, 0))
         large = np.flatnonzero((sizes > _TOLERANCE).any(1))
         result.append(int(large[-1]) + 1 if len(large) else 1)
     return result
 
 
-def _chebyshev(
-    line: Callable[[Array, float, float], Array], bounds: tuple[float, ...], degrees: list[int]
-) -> Array:
+def _chebyshev(line: Line, bounds: tuple[float, ...], n: list[int]) -> Array:
     """Table ``(n1, n2, n3, m)`` of functions that are given along B1."""
-    n = [max(degree, 1) for degree in degrees]
     axes = [_nodes(bounds[2 * k], bounds[2 * k + 1], n[k]) for k in range(3)]
     values = np.stack(
         [np.stack([line(axes[0], float(w0), float(x)) for x in axes[2]], 1) for w0 in axes[1]], 1
@@ -275,7 +289,7 @@ class Tables:
 
         def line(B1s: Array, w0: float, log_T2s: float) -> Array:
             memory = pool.memory(-w0, math.exp(log_T2s))
-            return np.stack([pool.response(flip * B1, memory, nothing)[0, :1] for B1 in B1s])
+            return pack([pool.response(flip * B1, memory, nothing) for B1 in B1s])
 
         bounds = (*self.box, *self.ranges.log_T2s)
         return _chebyshev(line, bounds, [6, 7, 10])
@@ -298,7 +312,7 @@ def _flatten(panels: list[Panel]) -> tuple[Array, Array, Array]:
     for row, panel in enumerate(panels):
         layout[row, 0] = len(panel.basis.parity)
         for column, table in ((1, panel.free), (5, panel.solid)):
-            layout[row, column : column + 3] = table.shape[:3]
+            layout[row, column : column + 3] = table.shape[-4:-1]
             layout[row, column + 3] = place
             parts.append(table.ravel())
             place += table.size

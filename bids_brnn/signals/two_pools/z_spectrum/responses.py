@@ -59,8 +59,11 @@ class FreePool:
     basis: Array
 
     def response(self, angle: float, detuning: float, R2f: float) -> Array:
-        """``(1 + p, 1 + p)``: ``Mz`` at the end and moments of it with the basis; of ``Mz = 1``
-        at the start, and of arrivals as the basis."""
+        """Response ``(1 + p, 1 + p)``.
+
+        Rows: ``Mz`` at the end and its moments with the basis; columns: of ``Mz = 1`` at the
+        start, and of arrivals as the basis.
+        """
         per = self._per_element(angle, detuning)
         coarse, fine = (self._stepped(angle, detuning, R2f, n)[0] for n in (per, 2 * per))
         return (4 * fine - coarse) / 3
@@ -149,8 +152,10 @@ class SolidPool:
         return memory
 
     def paths(self, angle: float, memory: Array, sources: Array) -> Array:
-        """``Mz`` at :func:`times` and at the end ``(E q + 1, 1 + p)``: from ``Mz = 1``, and of
-        arrivals ``(E q, p)``."""
+        """``Mz`` at :func:`times` and at the end, ``(E q + 1, 1 + p)``.
+
+        From ``Mz = 1`` at the start, and of arrivals ``(E q, p)``.
+        """
         _, integral = radau(RADAU)
         to_radau, to_points = _between()
         p = 1 + sources.shape[1]
@@ -171,10 +176,9 @@ class SolidPool:
         return np.concatenate([paths[-1:], (basis * weights()[:, None]).T @ paths[:-1]])
 
 
-def _refined(marks: Array, detuning: float, T2s: float) -> tuple[Array, Array]:
-    """Lags among ``marks`` so that kernel and oscillation are smooth between two, and where
-    the marks are among them."""
-    cuts = [marks]
+def _refined(marks: Array, detuning: float, T2s: float) -> tuple[Array, NDArray[np.int64]]:
+    """Lags between which kernel and oscillation are smooth, and where ``marks`` are in them."""
+    cuts: list[Array] = [marks]
     # Green's functions change on the scale of T2s near 0, and of the lag itself far from it.
     near = T2s * 2.0 ** np.arange(-1, math.ceil(math.log2(marks[-1] / T2s)) + 1)
     cuts.append(near[near < marks[-1]])
@@ -183,7 +187,7 @@ def _refined(marks: Array, detuning: float, T2s: float) -> tuple[Array, Array]:
         cuts.append(np.arange(1, int(marks[-1] / wave) + 1) * wave)
     edges = np.unique(np.concatenate(cuts))
     edges = edges[edges <= marks[-1]]
-    return edges, np.searchsorted(edges, marks)
+    return edges, np.searchsorted(edges, marks).astype(np.int64)
 
 
 @cache
@@ -248,5 +252,7 @@ def _legendre(at: Array, p: int) -> Array:
 @cache
 def _green(lineshape: Lineshape) -> Array:
     """``G`` on a grid that is even in ``log(1 + kappa)``, from one point before 0."""
-    at = np.expm1(np.arange(-1, 12 * _PER + 2) / _PER)
-    return lineshape.green(np.abs(at))
+    values = lineshape.green(np.expm1(np.arange(12 * int(_PER) + 2) / _PER))
+    # A line may have a cusp at 0: the point before it goes on as those after it.
+    before = 4 * values[0] - 6 * values[1] + 4 * values[2] - values[3]
+    return np.concatenate([[before], values])

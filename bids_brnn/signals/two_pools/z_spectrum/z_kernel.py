@@ -37,7 +37,7 @@ def z_spectra(
         ``(V, N)``: panel of each measurement, -1 without MT pulse.
     layout
         ``(panels, 10)``: size p of the basis; n1, n2, n3 and place in ``data`` of the table of
-        the free pool, of the semi-solid pool; place of the basis.
+        the free pool, of the semi-solid pool (two halves of its T2s); place of the basis.
     boxes
         ``(panels, 4)``: centre and half width in B1, then in w0.
     data
@@ -100,9 +100,13 @@ def z_spectra(
             place = layout[i, 4]
             sizes = layout[i, 1], layout[i, 2], layout[i, 3], m
             interpolate(data[place:], sizes, x, work, F)
-            x[2] = x_solid
-            place = layout[i, 8]
             sizes = layout[i, 5], layout[i, 6], layout[i, 7], m
+            place = layout[i, 8]
+            if x_solid < 0:
+                x[2] = 2 * x_solid + 1
+            else:
+                x[2] = 2 * x_solid - 1
+                place += layout[i, 5] * layout[i, 6] * layout[i, 7] * m
             interpolate(data[place:], sizes, x, work, S)
             place = layout[i, 9]
             parity, e = data[place : place + p], data[place + p : place + 2 * p]
@@ -149,7 +153,7 @@ def z_spectra(
             out[2] += by_R2
             out[3] += by[2] - m0s * by_R2
             out[4] += by[3]
-            out[5] += dot(wS[0], S[3], m) / (ranges[3] * T2s)
+            out[5] += 2 * dot(wS[0], S[3], m) / (ranges[3] * T2s)
             out[6] += (dot(wF[0], F[2], m) + dot(wS[0], S[2], m)) / half2
             out[7] += (dot(wF[0], F[1], m) + dot(wS[0], S[1], m)) / half1
             if normalised:
