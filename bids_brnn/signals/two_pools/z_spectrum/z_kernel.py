@@ -65,7 +65,8 @@ def z_spectra(
     matrices = np.empty((8, most, max(most, 3)))
     vectors = np.empty((17, most))
     before, around, off = np.empty((6, 9)), np.empty((6, 9)), np.empty(9)
-    left, solid = np.empty((4, 1)), np.zeros(9)
+    around_work = np.empty((4, 6, 9))
+    left, solid, free = np.empty((4, 1)), np.zeros(9), np.zeros(9)
     x, step, k = np.empty(3), np.empty(6), np.empty(5)
     start, weight, by = np.empty(2), np.empty(2), np.empty(4)
     for n in range(theta.shape[0]):
@@ -75,13 +76,12 @@ def z_spectra(
         )  # fmt: skip
         k[0], k[1], k[2], k[3], k[4] = Rx * m0s, Rx * (1 - m0s), R1f, R1s, m0s
         x_solid = (math.log(T2s) - ranges[2]) / ranges[3]
-        free = np.zeros(9)
         free[0], free[8] = math.cos(B1 * flip), -flip * math.sin(B1 * flip)
         x[0], x[1], x[2] = (B1 - box[0]) / box[1], (w0 - box[2]) / box[3], x_solid
         interpolate(excited, shape, x, work, left)
         solid[0], solid[8], solid[7] = left[0, 0], left[1, 0] / box[1], left[2, 0] / box[3]
         solid[6] = left[3, 0] / (ranges[3] * T2s)
-        cycle(row, durations, free, solid, before, around, off)
+        cycle(row, durations, free, solid, around_work, before, around, off)
         for c in range(where.shape[1]):
             i = where[n, c]
             if i < 0:
