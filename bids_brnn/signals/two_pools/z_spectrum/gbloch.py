@@ -11,9 +11,10 @@ state, as in the other models. How it is computed: ``docs/theory/zspectrum.md``.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -26,6 +27,9 @@ from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.base import check_basis, check_parameters
 from bids_brnn.signals.two_pools.pulses.lineshapes import lineshape as find_lineshape
 from bids_brnn.signals.two_pools.z_spectrum.panels import Tables
+
+_PIECE = 512
+"""Parameter sets of one thread at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,19 +71,15 @@ class GBlochZ:
 
     def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
         """Signal ``(..., N)`` with zero imaginary part, or coefficients ``(..., R)``."""
-        return self.linearize(theta, basis)[0]
+        values, _ = self._checked(theta, basis, derivatives=False)
+        signal = torch.complex(values, torch.zeros_like(values))
+        return signal if basis is None else signal @ basis.conj().to(signal)
 
     def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Signal and derivatives ``(..., N, P)``."""
-        check_parameters(theta, self.parameters)
-        check_basis(basis, self.n_samples)
-        flat = theta.detach().reshape(-1, theta.shape[-1]).double().cpu().numpy()
-        values, slopes = self._simulate(np.ascontiguousarray(flat))
-        shape = (*theta.shape[:-1], self.n_samples)
-        signal = torch.from_numpy(values).to(theta).reshape(shape)
-        change = torch.from_numpy(slopes).to(theta).reshape(*shape, theta.shape[-1])
-        signal = torch.complex(signal, torch.zeros_like(signal))
-        change = torch.complex(change, torch.zeros_like(change))
+        values, slopes = self._checked(theta, basis, derivatives=True)
+        signal = torch.complex(values, torch.zeros_like(values))
+        change = torch.complex(slopes, torch.zeros_like(slopes))
         if basis is None:
             return signal, change
         project = basis.conj().to(signal)
@@ -98,44 +98,81 @@ class GBlochZ:
     def _excited(self) -> NDArray[np.float64]:
         return self.tables.excitation()
 
-    def _simulate(
-        self, theta: NDArray[np.float64]
+    def _checked(
+        self, theta: Tensor, basis: Tensor | None, *, derivatives: bool
+    ) -> tuple[Tensor, Tensor]:
+        check_parameters(theta, self.parameters)
+        check_basis(basis, self.n_samples)
+        flat = theta.detach().reshape(-1, theta.shape[-1]).double().cpu().numpy()
+        values, slopes = self.simulate(
+            np.ascontiguousarray(flat), derivatives=derivatives, n_threads=torch.get_num_threads()
+        )
+        shape = (*theta.shape[:-1], self.n_samples)
+        signal = torch.from_numpy(values).to(theta).reshape(shape)
+        if not derivatives:
+            return signal, signal
+        return signal, torch.from_numpy(slopes).to(theta).reshape(*shape, theta.shape[-1])
+
+    def simulate(
+        self, theta: NDArray[np.float64], *, derivatives: bool, n_threads: int = 1
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Signals ``(V, N)`` and derivatives ``(V, N, 8)`` of sets ``(V, 8)`` within bounds.
+
+        Without ``derivatives`` the second has no rows.
+        """
         from bids_brnn.signals.two_pools.z_spectrum.z_kernel import z_spectra
 
-        protocol, tables, excited = self.sequence, self.tables, self._excited
-        where = tables.locate(theta[:, 7], theta[:, 6])
-        layout, boxes, data = tables.flat()
+        where = self.tables.locate(theta[:, 7], theta[:, 6])
+        layout, boxes, data = self.tables.flat()
+        constants, sizes = self._constants, _largest(layout, self._excited.shape)
         signal = np.empty(where.shape)
-        slopes = np.empty((*where.shape, theta.shape[1]))
-        low1, high1, low2, high2 = tables.box
-        z_spectra(
-            theta,
-            where,
-            layout,
-            boxes,
-            data,
-            tables.ranges.centres,
-            np.array([protocol.pulse.duration, protocol.mt_delay,
-                      protocol.excitation_duration + protocol.rest]),
-            protocol.flip_angle,
-            excited.ravel(),
-            excited.shape,
-            np.array([(low1 + high1) / 2, (high1 - low1) / 2, (low2 + high2) / 2,
-                      (high2 - low2) / 2]),
-            protocol.normalised,
-            *_largest(layout, excited.shape),
-            signal,
-            slopes,
-        )  # fmt: skip
+        slopes = np.empty((len(theta) if derivatives else 0, where.shape[1], theta.shape[1]))
+
+        def run(rows: slice) -> None:
+            z_spectra(
+                theta[rows], where[rows], layout, boxes, data, *constants, *sizes, signal[rows],
+                slopes[rows]
+            )  # fmt: skip
+
+        pieces = [slice(k, k + _PIECE) for k in range(0, len(theta), _PIECE)]
+        if n_threads > 1 and len(pieces) > 1:
+            with ThreadPoolExecutor(n_threads) as pool:
+                list(pool.map(run, pieces))
+        else:
+            for piece in pieces:
+                run(piece)
         return signal, slopes
+
+    @cached_property
+    def _constants(self) -> tuple[Any, ...]:
+        """Ranges of the tables, timing and excitation, as the kernel reads them."""
+        protocol, tables = self.sequence, self.tables
+        B1_low, B1_high, w0_low, w0_high = tables.box
+        durations = (
+            protocol.pulse.duration,
+            protocol.mt_delay,
+            protocol.excitation_duration + protocol.rest,
+        )
+        box = (
+            (B1_low + B1_high) / 2,
+            (B1_high - B1_low) / 2,
+            (w0_low + w0_high) / 2,
+            (w0_high - w0_low) / 2,
+        )
+        return (
+            tables.ranges.centres,
+            np.array(durations),
+            float(protocol.flip_angle),
+            self._excited.ravel(),
+            np.array(self._excited.shape[:3]),
+            np.array(box),
+            bool(protocol.normalised),
+        )
 
 
 def _largest(layout: NDArray[np.int64], excited: tuple[int, ...]) -> tuple[int, int]:
     """Largest basis, and largest part of a table behind its first variable."""
-    if not len(layout):
-        return 1, int(np.prod(excited[1:]))
     p = layout[:, 0]
     m = 1 + p + p * (p + 1) // 2
-    parts = np.stack([layout[:, 2] * layout[:, 3] * m, layout[:, 6] * layout[:, 7] * m])
-    return int(p.max()), max(int(parts.max()), int(np.prod(excited[1:])))
+    parts = [layout[:, 2] * layout[:, 3] * m, layout[:, 6] * layout[:, 7] * m]
+    return int(p.max(initial=1)), max(int(np.max(parts, initial=0)), int(np.prod(excited[1:])))

@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from bids_brnn.signals.compiling import jit
@@ -40,7 +39,7 @@ def chebyshev(x: float, n: int, values: Array, slopes: Array) -> None:
 
 @jit
 def interpolate(
-    table: Array, shape: Array, x: Array, work: Array, out: Array
+    table: Array, shape: Array, m: int, x: Array, work: Array, out: Array
 ) -> None:  # fmt: skip
     """Values ``out[0]`` and three slopes ``out[1:]`` of ``m`` functions of three variables.
 
@@ -49,7 +48,9 @@ def interpolate(
     table
         ``(n1 n2 n3 m,)`` Chebyshev coefficients.
     shape
-        ``(4,)``: n1, n2, n3, m.
+        ``(3,)``: n1, n2, n3.
+    m
+        Number of functions.
     x
         ``(3,)`` in [-1, 1].
     work
@@ -57,7 +58,7 @@ def interpolate(
     out
         ``(4, >= m)``.
     """
-    n1, n2, n3, m = shape[0], shape[1], shape[2], shape[3]
+    n1, n2, n3 = shape[0], shape[1], shape[2]
     values, slopes = work[5, :32], work[5, 32:64]
     size = n2 * n3 * m
     chebyshev(x[0], n1, values, slopes)
@@ -200,10 +201,11 @@ def forward(
     k
         ``(5,)`` 1/s: kf, kr, R1f, R1s, and m0s.
     m
-        ``(8, >= p, >= p)`` work: N(a), its slope, F, S, G, then F N(a) and the system.
+        ``(8, >= p, >= max(p, 3))`` work: N(a), its slope, F, S, G; then products.
     v
-        ``(14, >= p)`` work: F0, S0, g0, then of the three solutions (start of the free pool, over
-        kf; start of the semi-solid pool, over kr in zeta; recovery) zeta 3, 5, 7 and z 4, 6, 8.
+        ``(17, >= p)`` work: F0, S0, g0; then zeta (rows 3, 5, 7) and z (4, 6, 8) of three
+        solutions: start of the free pool (z over kf), start of the semi-solid pool (zeta over
+        kr), recovery.
     step
         ``(6,)``.
     """
@@ -266,7 +268,7 @@ def forward(
 
 @jit
 def backward(
-    F: Array, S: Array, parity: Array, e: Array, p: int, T: float, k: Array, m: Array, v: Array,
+    F: Array, parity: Array, e: Array, p: int, T: float, k: Array, m: Array, v: Array,
     start: Array, weight: Array, wF: Array, wS: Array, out: Array
 ) -> None:  # fmt: skip
     """Derivatives of ``weight . (A start + g)`` after :func:`forward`.
@@ -276,10 +278,9 @@ def backward(
     start, weight
         ``(2,)`` each.
     wF, wS
-        Work, as packed responses.
+        ``(1, m)``: by each value of the packed responses.
     out
-        ``(12,)``: by m0s, R1f, Rx, R1s; then by the three variables of the table of F, and of
-        that of S (rows 1 to 3 of each are slopes).
+        ``(4,)``: by m0s, R1f, Rx and R1s at given responses.
     """
     kf, kr, R1f, R1s, m0s = k[0], k[1], k[2], k[3], k[4]
     Rx = kf + kr
