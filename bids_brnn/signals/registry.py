@@ -91,6 +91,8 @@ class ModelEntry:
     """Whether the pulse table must say how long each pulse lasts."""
     serves: Callable[[PulseSequence], bool] = field(default=lambda sequence: True)  # noqa: ARG005
     """Whether it describes a pulse train; of a kind, the first model that does is taken."""
+    called: str = ""
+    """Name among the models of one ``protocol``, where it is not ``name``."""
     conjugate: bool = False
     """Whether the signal at ``-w0`` is the conjugate of that at ``w0`` (real pulses)."""
     train: str | Callable[[], Any] | None = None
@@ -312,6 +314,26 @@ _Z_METHODS = (
     "map; the longitudinal relaxation rate of the semi-solid pool was set to 1/s. Estimated were "
     "the size of the semi-solid pool (m0s), the exchange rate (Rx), R2f and T2s; standard "
     "deviations include those of supplied maps where these were known."
+)
+register_model(
+    ModelEntry(
+        name="gbloch-zspectrum",
+        called="gbloch",
+        home="bids_brnn.signals.two_pools.z_spectrum.gbloch:GBlochZ",
+        kind=_QMT,
+        label="genblochz",
+        url="https://doi.org/10.1002/mrm.29071",
+        parameters=Z_SPECTRUM,
+        prior="bids_brnn.priors:qmt_prior",
+        reference="nlls",
+        protocol="zspectrum",
+        train="bids_brnn.sequences.z_spectrum:usual_protocol",
+        methods=_Z_METHODS.format(
+            how=" that obeys the generalized Bloch equation, through the shaped off-resonant MT "
+            "pulse"
+        ),
+        cites=("gbloch",),
+    )
 )
 for _name, _class, _url, _how in (
     ("ramani", "Ramani", "https://doi.org/10.1016/S0730-725X(02)00598-2",
