@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bids_brnn.errors import InvalidBidsError
+from bids_brnn.kinds import abridged
 from bids_brnn.signals.registry import series_kinds
 
 IMAGE_EXTENSIONS = (".nii", ".nii.gz")
@@ -91,12 +92,13 @@ def parse_name(path: Path | str) -> FileName:
         plain = label.replace("+", "", 1) if key in ("space", "from", "to") else label
         if not dash or not is_label(key) or not is_label(plain) or key in entities:
             raise InvalidBidsError(
-                f'{name}: "{pair}" is not a BIDS entity; write key-label with letters and '
-                "digits only, each key once."
+                f'{abridged(name)}: "{abridged(pair)}" is not a BIDS entity; write key-label with '
+                "letters and digits only, each key once."
             )
         entities[key] = label
     if not is_label(suffix):
         raise InvalidBidsError(
-            f'{name}: "{suffix}" is not a BIDS suffix; letters and digits only.'
+            f'{abridged(name)}: "{abridged(suffix)}" is not a BIDS suffix; letters and digits '
+            "only."
         )
     return FileName(entities, suffix, dot + extension)

@@ -88,7 +88,8 @@ def read_grid(path: Path, *, max_bytes: int | None = None) -> Grid:
     """
     try:
         check_header(path)
-        image: Any = nib.load(path)
+        with np.errstate(all="ignore"):  # an affine that is not finite is refused below
+            image: Any = nib.load(path)
         header, affine = image.header, image.affine
         if not isinstance(header, nib.Nifti1Header):
             raise ImageFileError(f"a file of type {type(image).__name__} was found")

@@ -13,8 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bids_brnn.parameters import ParameterSet
 from bids_brnn.information.noise import whitened
+from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import Amplitude, SignalModel, amplitude_of
 
 

@@ -17,7 +17,7 @@ LONGEST_TEXT = 1024
 """Characters: no path of a data set and no name is longer."""
 
 
-_SHOWN = 100  # characters
+_SHOWN = 120  # characters
 
 
 class Kind(Protocol):

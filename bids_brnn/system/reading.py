@@ -20,6 +20,7 @@ from bids_brnn.files import decoded
 
 MAX_TEXT = 2**20
 """Bytes of a file that is written by hand: filters, plugins, priors, configurations."""
+_LARGEST_OF_TOML = 2**63
 _MAX_DEPTH = 64  # of nested JSON; BIDS needs four
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -141,7 +142,7 @@ def parse_toml(text: str) -> dict[str, Any]:
         value = tomllib.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    _check(value)
+    _check(value, _LARGEST_OF_TOML)
     return value
 
 
@@ -167,7 +168,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _check(value: Any) -> None:
+def _check(value: Any, largest: float = math.inf) -> None:
     level = [value]
     for _ in range(_MAX_DEPTH):
         texts = [item for item in level if isinstance(item, str)]
@@ -176,6 +177,8 @@ def _check(value: Any) -> None:
             if isinstance(item, dict):
                 texts += item.keys()
                 below += item.values()
+        if any(type(item) is int and abs(item) > largest for item in level):
+            raise ValueError("it holds a whole number of more than 64 bits")
         for text in texts:
             if not text.isascii() and any("\ud800" <= sign <= "\udfff" for sign in text):
                 raise ValueError("it holds half of a surrogate pair (\\ud800 ... \\udfff)")

@@ -30,6 +30,7 @@ class Target:
 
 TEXT: Sequence[Mutator] = (mutate.of_bytes,)
 JSON: Sequence[Mutator] = (mutate.of_json, mutate.of_json, mutate.of_bytes)
+TOML: Sequence[Mutator] = (mutate.of_toml, mutate.of_toml, mutate.of_bytes)
 TABLE: Sequence[Mutator] = (mutate.of_table, mutate.of_table, mutate.of_bytes)
 
 

@@ -7,6 +7,9 @@ import gzip
 import json
 import random
 import struct
+import tomllib
+
+import tomli_w
 
 TOKENS = (
     b"9" * 400,
@@ -171,6 +174,22 @@ def of_json(rng: random.Random, content: bytes) -> bytes:
         depth = rng.choice((50, 500, 5000, 100_000))
         text = text.replace("null", "[" * depth + "]" * depth)
     return text.encode("utf-8", "surrogatepass")
+
+
+def of_toml(rng: random.Random, content: bytes) -> bytes:
+    """As :func:`of_json`, of a TOML text."""
+    changed = of_json(rng, json.dumps(tomllib.loads(content.decode())).encode())
+    try:
+        changed = json.loads(changed)
+        return tomli_w.dumps(_without_null(changed)).encode("utf-8", "surrogatepass")
+    except (TypeError, AttributeError, ValueError, RecursionError):  # TOML has no such thing
+        return content
+
+
+def _without_null(value):
+    if isinstance(value, dict):
+        return {key: _without_null(item) for key, item in value.items() if item is not None}
+    return [_without_null(item) for item in value] if isinstance(value, list) else value
 
 
 def _nodes(value):

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import mutate
 import nibabel as nib
 import numpy as np
-from base import JSON, TABLE, TEXT, Target, with_sentence
+from base import JSON, TABLE, TEXT, TOML, Target, with_sentence
 from binary import image_targets, model_targets
 
 from bids_brnn.app.selection import read_filters
@@ -218,8 +218,8 @@ def _configurations(folder: Path) -> list[Target]:
 
     return [
         Target("filter", root / "f.json", [json.dumps(filters).encode()], JSON, of_filters, 2),
-        Target("options", root / "o.toml", [options], TEXT, of_options),
-        Target("prior", root / "p.toml", [prior], TEXT, of_prior, 2),
+        Target("options", root / "o.toml", [options], TOML, of_options),
+        Target("prior", root / "p.toml", [prior], TOML, of_prior, 2),
         Target("plugin", root / "p.yml", [plugin], TEXT, of_plugin),
     ]
 

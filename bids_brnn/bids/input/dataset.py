@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -100,9 +101,11 @@ def describe(
     path = root / DESCRIPTION
     if not root.is_dir():
         raise InvalidBidsError(f"{root} is not a folder.")
+    if not _is_unicode(str(root)):
+        raise InvalidBidsError(f"The name of {root} is not UTF-8; rename that folder.")
     check_open(root)
     check_meant(root, derivative=derivative)
-    if not path.is_file():
+    if not os.path.lexists(path):
         template = grammar()["bids"]["example_derivative" if derivative else "example_description"]
         raise InvalidBidsError(f"{path} is missing; write {template}")
     description = read_json(check_inside(path, root, allowed))
@@ -138,6 +141,20 @@ def bad_labels(folder: Path, prefix: str) -> list[str]:
         for path in folder.glob(f"{prefix}*")
         if path.is_dir() and not is_label(path.name.removeprefix(prefix))
     )
+
+
+def unreadable_names(root: Path, participants: Iterable[str]) -> list[str]:
+    """Files of participants whose names are no Unicode, which is what the index can hold."""
+    found = []
+    for label in participants:
+        for folder, folders, files in os.walk(root / f"sub-{label}"):
+            bad = [name for name in (*folders, *files) if not _is_unicode(name)]
+            found += [str(Path(folder, name).relative_to(root)) for name in bad]
+    return sorted(found)
+
+
+def _is_unicode(name: str) -> bool:
+    return name.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in name)
 
 
 def select_participants(root: Path, participants: Sequence[str] | None) -> list[str]:
@@ -191,7 +208,8 @@ def ignored(
         Whether this is a raw data set. Derivatives may hold folders that BIDS has no name for.
     """
     rules, keep = grammar()["bids"], set(keep)
-    patterns = [r"^/(?!sub-[A-Za-z0-9]+/)[^/]+/", r"/\."]
+    # The index of PyBIDS holds Unicode only: one name that is none would end every run.
+    patterns = [r"^/(?!sub-[A-Za-z0-9]+/)[^/]+/", r"/\.", "[\ud800-\udfff]"]
     patterns.append(rf"^/(?:{'|'.join(rules['root_folders'])})$")  # spares a look into them
     skipped = [name for name in rules["skipped_folders"] if name not in keep]
     patterns.append(rf"^/sub-[^/]+/(?:ses-[^/]+/)?(?:{'|'.join(skipped)})(?:/|$)")

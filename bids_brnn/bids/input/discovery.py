@@ -21,6 +21,7 @@ from bids_brnn.bids.input.dataset import (
     index,
     select_participants,
     strip_labels,
+    unreadable_names,
     without,
 )
 from bids_brnn.bids.input.declared import number
@@ -44,7 +45,13 @@ from bids_brnn.bids.input.series import (
 )
 from bids_brnn.bids.input.surroundings import Surroundings
 from bids_brnn.bids.safe import check_inside, check_present
-from bids_brnn.errors import BidsBrnnError, NoSeriesError, NothingSelectedError, UsageError
+from bids_brnn.errors import (
+    BidsBrnnError,
+    NoSeriesError,
+    NothingSelectedError,
+    UsageError,
+    printable,
+)
 from bids_brnn.signals.registry import series_kind, series_kinds
 
 
@@ -119,6 +126,10 @@ def find_acquisitions(
     subjects = select_participants(root, participants)
     ses = _select_sessions(root, subjects, sessions)
     merged = merge_filters(filters, notes)
+    notes += [
+        f"{name} is left out: its name is not UTF-8; rename it."
+        for name in unreadable_names(root, subjects)
+    ]
     types, chosen = _datatypes(merged), subjects if participants else None
     if (note := left_aside(root, types)) is not None:
         notes.append(note)
@@ -205,7 +216,7 @@ def _discover(request: _Request) -> Discovery:
                 problems.append(error)
     if not acquisitions:
         _raise_all(problems, request)
-    notes = tuple(dict.fromkeys(request.around.notes))
+    notes = tuple(dict.fromkeys(map(printable, request.around.notes)))
     return Discovery(tuple(acquisitions), notes, tuple(problems))
 
 

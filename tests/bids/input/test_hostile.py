@@ -10,6 +10,7 @@ import pytest
 
 from bids_brnn.bids import find_acquisitions
 from bids_brnn.bids.input.declared import SERIES
+from bids_brnn.errors import BidsBrnnError
 
 VALUES = (
     "9" * 400, "-1" + "0" * 350, "1e400", "NaN", "true", "[]", "{}", "[[[[1]]]]", '"\\u0000"',
@@ -190,3 +191,35 @@ def test_any_relation_of_a_companion_is_read(cohort):
     assert len(found.acquisitions) + len(found.problems) == len(cases)
     assert len(found.acquisitions) > len(cases) / 2
     assert all(len(note) < 2000 for note in found.notes)
+
+
+NO_UNICODE = b"sub-01_acq-\xff"
+NAMES_OF_FILES = (
+    NO_UNICODE + b"_QMT.nii.gz", NO_UNICODE + b"_QMT.json", NO_UNICODE, b"sub-01_acq-a\nb_QMT.nii",
+    b"sub-01_acq-\x1b[31m_QMT.nii", b"sub-01_acq-" + b"a" * 230 + b"_QMT.nii", b"\xff",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES_OF_FILES)
+def test_a_name_of_any_bytes_costs_no_more_than_its_file(cohort, name):
+    raw = cohort(2)
+    root = os.fsencode(raw.root)
+    places = [root, root + b"/sub-01", root + b"/sub-01/anat"]
+    for number, folder in enumerate(places):
+        with open(folder + b"/" + name, "w") as file:  # noqa: PTH123
+            file.write("{}")
+        os.mkdir(folder + b"/sub-%d\xff" % number)  # noqa: PTH102
+    found = find_acquisitions(raw.root)
+    assert found_of(found) == {"01", "02"}
+    said = [*found.notes, *map(str, found.problems)]
+    assert all(text.isprintable() for text in said)
+    assert any(text.startswith("sub-01/anat/") or "BIDS entity" in text or "NIfTI" in text
+               for text in said)  # fmt: skip
+
+
+def test_a_data_set_whose_own_name_is_no_unicode_is_a_sentence(cohort):
+    raw = cohort(1)
+    moved = os.fsencode(raw.root) + b"\xff"
+    os.rename(os.fsencode(raw.root), moved)  # noqa: PTH104
+    with pytest.raises(BidsBrnnError, match="is not UTF-8; rename that folder"):
+        find_acquisitions(os.fsdecode(moved))
