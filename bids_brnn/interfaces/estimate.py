@@ -50,6 +50,8 @@ class EstimateMapsInputSpec(BaseInterfaceInputSpec):
     suffix = traits.Str(mandatory=True, desc="suffix of quality maps: QMTmap, MRFmap ...")
     supplied = InputMultiPath(File(exists=True), desc="known maps on the same grid")
     supplied_names = traits.List(traits.Str, desc="their parameter names, in the same order")
+    spread = InputMultiPath(File(exists=True), desc="standard deviations of known maps")
+    spread_names = traits.List(traits.Str, desc="their parameter names, in the same order")
     noise_std = traits.Float(desc="noise standard deviation per channel, for weights and spread")
     noise_level = traits.Float(
         0.0, usedefault=True, desc="noise per channel for the SNR map; 0: residual of each voxel"

@@ -44,6 +44,8 @@ class ZSpectrum:
     """s."""
     normalised: bool = False
     """Whether the images are divided by that without MT pulse."""
+    weights: NDArray[np.float64] | None = None
+    """``(N,)`` repeats that were averaged for each measurement; None: one of each."""
     name: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -51,6 +53,10 @@ class ZSpectrum:
             raise SequenceError("mt_flip_angle and offset need one value per measurement")
         if not np.isfinite(self.mt_flip_angle).all() or not np.isfinite(self.offset).all():
             raise SequenceError("mt_flip_angle and offset must be finite")
+        if self.weights is not None and (
+            self.weights.shape != self.offset.shape or not (self.weights > 0).all()
+        ):
+            raise SequenceError("weights need one number above 0 per measurement")
         if not (self.mt_flip_angle > 0).any():
             raise SequenceError("no measurement has an MT pulse")
         if self.rest < 0 or min(self.mt_delay, self.excitation_duration) < 0:
@@ -79,8 +85,9 @@ class ZSpectrum:
     def digest(self) -> str:
         """Hash of the values."""
         state = hashlib.sha256()
-        for values in (self.mt_flip_angle, self.offset):
-            state.update(np.round(values, 9).tobytes())
+        for values in (self.mt_flip_angle, self.offset, self.weights):
+            if values is not None:
+                state.update(np.round(values, 9).tobytes())
         rest = (self.pulse, self.flip_angle, self.repetition_time, self.mt_delay)
         state.update(repr((*rest, self.excitation_duration, self.normalised)).encode())
         return state.hexdigest()[:16]
@@ -147,6 +154,7 @@ class ZSpectrum:
             key: _number(given[key], key, name)
             for key in CONSTANTS.keys() & given.keys() - {"MTPulseShape", "Normalised"}
         }
+        _check_constants(numbers, name)
         normalised = str(given.get("Normalised", False)).lower() in ("true", "1")
         if not normalised and (angle > 0).all():
             raise SequenceError(
@@ -184,6 +192,18 @@ CONSTANTS: Mapping[str, tuple[bool, str]] = {
 }
 """What all measurements share: whether it must be given, and an example."""
 _MOST_DEGREES = 1500.0
+_LEAST_DEGREES = 8.0  # of an MT pulse that saturates anything
+_LEAST_OFFSET = 20.0  # Hz; no MT pulse is so long that it would tell this from 0
+_MOST_OFFSET = 1e6  # Hz
+_RANGES: Mapping[str, tuple[float, float, str]] = {
+    "MTPulseDuration": (1e-5, 2.0, "s"),
+    "FlipAngle": (0.5, 90.0, "degrees, that of the excitation"),
+    "RepetitionTimeExcitation": (1e-3, 5.0, "s"),
+    "MTPulseBandwidth": (5.0, 1e5, "Hz"),
+    "MTDelay": (0.0, 1.0, "s"),
+    "ExcitationDuration": (0.0, 0.1, "s"),
+}
+"""What scanners play, by key: least, most, unit."""
 
 
 def usual_protocol() -> ZSpectrum:
@@ -225,13 +245,26 @@ def _check_units(angle: NDArray[np.float64], offset: NDArray[np.float64], name: 
             f"{name}: mt_flip_angle reaches {angle.max():g}; degrees from 0 to "
             f"{_MOST_DEGREES:g} are needed"
         )
-    if on.any() and angle[on].max() < 4 * math.pi:
+    # One value in another unit among others is as wrong as all of them.
+    if on.any() and (angle[on].max() < 4 * math.pi or angle[on].min() < _LEAST_DEGREES):
+        every = angle[on].max() < 4 * math.pi
+        words = f"{angle[on].max():.4g} at most" if every else f"{angle[on].min():.4g} once"
+        raise SequenceError(f"{name}: mt_flip_angle is {words}; write it in degrees, not radians")
+    size = np.abs(offset[on & (offset != 0)])
+    if size.size and (size.max() < 200 or size.min() < _LEAST_OFFSET):
+        worst = size.max() if size.max() < 200 else size.min()
+        where = "at most" if size.max() < 200 else "once"
         raise SequenceError(
-            f"{name}: mt_flip_angle is {angle[on].max():.4g} at most; write it in degrees, "
-            "not radians"
+            f"{name}: offset is {worst:g} {where}; write it in Hz, not in kHz or ppm"
         )
-    if on.any() and np.abs(offset[on]).max() < 200:
-        raise SequenceError(
-            f"{name}: offset is {np.abs(offset[on]).max():g} at most; write it in Hz, not in kHz "
-            "or ppm"
-        )
+    if size.size and size.max() > _MOST_OFFSET:
+        raise SequenceError(f"{name}: offset reaches {size.max():g}; write it in Hz")
+
+
+def _check_constants(numbers: Mapping[str, float], name: str) -> None:
+    """Refuse constants that mean another unit than degrees, s and Hz."""
+    for key, (low, high, unit) in _RANGES.items():
+        if key in numbers and not low <= numbers[key] <= high:
+            raise SequenceError(
+                f"{name}: {key} is {numbers[key]:g}; write it in {unit} ({low:g} to {high:g})"
+            )

@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from bids_brnn.errors import DataError, ReadError
 from bids_brnn.estimators.registry import NETWORK, estimator_entry
 from bids_brnn.files import write_bytes, write_text
+from bids_brnn.sequences.mt_pulse import MTPulse
 from bids_brnn.sequences.pulse_sequence import PulseSequence
+from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.supplied import SuppliedModel
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.choice import card_path
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Version of the file layout."""
+_Z_FIELDS = ("mt_flip_angle", "offset", "weights")
 _ARRAYS = tuple(item.name for item in fields(PulseSequence) if item.name not in ("start", "name"))
 
 
@@ -43,13 +46,15 @@ class EstimatorRecipe:
     """Name in the registry: ``brnn``, ``nlls``, ``dict`` ..."""
     model: str
     """Name of a signal model: ``gbloch``, ``fisp``, ``bssfp`` ..."""
-    sequence: PulseSequence
+    sequence: PulseSequence | ZSpectrum
     basis: NDArray[Any] | None = None
     """``(N, R)``: the data are coefficients; without it they are ``N`` time frames."""
     model_options: Mapping[str, Any] = field(default_factory=dict)
     estimator_options: Mapping[str, Any] = field(default_factory=dict)
     supplied: tuple[str, ...] = ()
     """Parameters known from maps; they are not estimated."""
+    spreads: tuple[str, ...] = ()
+    """Those of them whose standard deviation is known too."""
     weights: str = ""
     """Card of the trained network, for an estimator that has one."""
     weights_sha256: str = ""
@@ -114,7 +119,7 @@ class EstimatorRecipe:
 
         The same recipe gives the same bytes.
         """
-        arrays = {name: getattr(self.sequence, name) for name in _ARRAYS}
+        arrays = _arrays(self.sequence)
         if self.basis is not None:
             arrays["basis"] = np.ascontiguousarray(self.basis)
         buffer = BytesIO()
@@ -133,7 +138,8 @@ class EstimatorRecipe:
             "loss": dict(self.loss),
             "arrays": beside.name,
             "digest": _digest(arrays),
-            "start": self.sequence.start,
+            **_scalars(self.sequence),
+            "spreads": list(self.spreads),
             "sequence_name": self.sequence.name,
         }
         write_bytes(beside, buffer.getvalue())
@@ -174,11 +180,8 @@ class EstimatorRecipe:
         return cls(
             estimator=content["estimator"],
             model=content["model"],
-            sequence=PulseSequence(
-                **{name: arrays[name] for name in _ARRAYS},
-                start=content["start"],
-                name=content["sequence_name"],
-            ),
+            sequence=_sequence(content, arrays),
+            spreads=tuple(content.get("spreads", ())),
             basis=arrays.get("basis"),
             model_options=content["model_options"],
             estimator_options=content["estimator_options"],
@@ -197,10 +200,11 @@ class EstimatorRecipe:
     @property
     def digest(self) -> str:
         """Hash of everything, for names of folders."""
-        arrays = {name: getattr(self.sequence, name) for name in _ARRAYS}
+        arrays = _arrays(self.sequence)
         if self.basis is not None:
             arrays["basis"] = np.ascontiguousarray(self.basis)
-        words = [self.estimator, self.model, self.sequence.start, *self.supplied]
+        start = getattr(self.sequence, "start", self.sequence.digest)
+        words = [self.estimator, self.model, start, *self.supplied, *self.spreads]
         words += [self.weights_sha256, *(["magnitude"] if self.magnitude else [])]
         options = json.dumps([dict(self.model_options), dict(self.estimator_options)])
         text = "|".join([*words, options, _digest(arrays)])
@@ -229,6 +233,10 @@ class EstimatorRecipe:
         from bids_brnn.signals.subspace import CompressedSignal, Subspace
 
         model: SignalModel = build_model(self.model, self.sequence, **self.model_options)
+        if isinstance(self.sequence, ZSpectrum):
+            from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
+
+            return SuppliedModel(ObservedR1(model), self.supplied)
         if check:
             check_signal(model, self.sequence)
         if self.supplied:
@@ -268,6 +276,8 @@ class EstimatorRecipe:
         if block_size is not None:
             options["block_size"] = block_size
         model = self.build_model(check=True)
+        if isinstance(self.sequence, ZSpectrum):
+            return entry.build(model, cache_dir=cache_dir, **options)
         return entry.build(model, cache_dir=cache_dir, magnitude=self.magnitude, **options)
 
     def _build_network(self, block_size: int | None) -> Estimator:
@@ -295,6 +305,39 @@ class EstimatorRecipe:
             self.build_model(), self.model, weights=self.weights, **self.estimator_options
         )
         return cast("Estimator", replace(network, block_size=block_size))
+
+
+def _arrays(sequence: PulseSequence | ZSpectrum) -> dict[str, Any]:
+    names = _Z_FIELDS if isinstance(sequence, ZSpectrum) else _ARRAYS
+    values = {name: getattr(sequence, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _scalars(sequence: PulseSequence | ZSpectrum) -> dict[str, Any]:
+    if isinstance(sequence, PulseSequence):
+        return {"start": sequence.start}
+    names = ("flip_angle", "repetition_time", "mt_delay", "excitation_duration", "normalised")
+    return {
+        "pulse": {n: getattr(sequence.pulse, n) for n in ("shape", "duration", "bandwidth")},
+        **{n: getattr(sequence, n) for n in names},
+    }
+
+
+def _sequence(content: Mapping[str, Any], arrays: Mapping[str, Any]) -> PulseSequence | ZSpectrum:
+    if "pulse" not in content:
+        return PulseSequence(
+            **{name: arrays[name] for name in _ARRAYS},
+            start=content["start"],
+            name=content["sequence_name"],
+        )
+    names = ("flip_angle", "repetition_time", "mt_delay", "excitation_duration", "normalised")
+    pulse = content["pulse"]
+    return ZSpectrum(
+        **{name: arrays[name] for name in _Z_FIELDS if name in arrays},
+        pulse=MTPulse(pulse["shape"], pulse["duration"], pulse["bandwidth"]),
+        **{name: content[name] for name in names},
+        name=content["sequence_name"],
+    )
 
 
 def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
