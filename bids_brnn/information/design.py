@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from bids_brnn.information.bounds import bound_by_rank, covariance
-from bids_brnn.parameters import FIELD_MAPS, ParameterSet
+from bids_brnn.parameters import FIELDS, ParameterSet
 from bids_brnn.signals.base import SignalModel
 
 FULL = "full"
@@ -83,7 +83,7 @@ def _known_sets(parameters: ParameterSet) -> list[list[int]]:
     What no data tell (a parameter that is supplied and is no field map) is known throughout.
     """
     names = parameters.names
-    constant = {name for name in parameters.select("supplied").names if name not in FIELD_MAPS}
+    constant = {name for name in parameters.select("supplied").names if name not in FIELDS}
     maps = [set[str](), {"B1"}, {"B1", "w0"}, *([{"B1", "w0", "R1f"}] if constant else [])]
     return [
         [column for column, name in enumerate(names) if name not in known | constant]

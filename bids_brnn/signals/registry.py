@@ -17,6 +17,7 @@ from bids_brnn.errors import DataError
 from bids_brnn.parameters import (
     BALANCED,
     FIELD_MAPS,
+    FIELDS,
     QMT,
     RELAXATION,
     Z_SPECTRUM,
@@ -43,6 +44,13 @@ class SeriesKind:
     suffix: str
     magnitude_allowed: bool = False
     """Whether magnitudes of time frames alone can be estimated from."""
+    other_suffixes: tuple[str, ...] = ()
+    """Of images that other programs call so; outputs never bear them."""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Of its images, ours first."""
+        return (self.suffix, *self.other_suffixes)
 
     @property
     def map_suffix(self) -> str:
@@ -77,6 +85,8 @@ class ModelEntry:
     """Key of the reference estimator in ``estimators.registry``."""
     protocol: Literal["pulses", "zspectrum"] = "pulses"
     """What tells the measurement: a train of RF pulses, or MT pulses by angle and offset."""
+    called: str = ""
+    """What users call it among the models of its ``protocol``; by default its name."""
     start: Start = "thermal"
     """State before the first pulse where the metadata are silent."""
     gradient: Gradient = "balanced"
@@ -98,8 +108,14 @@ class ModelEntry:
 
     @property
     def field_maps(self) -> tuple[str, ...]:
-        """Parameters that a field map of the data set can supply."""
-        return tuple(name for name in FIELD_MAPS if name in self.parameters.names)
+        """Parameters that a field map of the data set can supply.
+
+        Of Z-spectra the observed R1 is one, which takes the place of R1f; where R1 is what the
+        data tell, no map supplies it.
+        """
+        if self.protocol == "zspectrum":
+            return tuple(FIELD_MAPS)
+        return tuple(name for name in FIELDS if name in self.parameters.names)
 
     def build(self, sequence: PulseSequence | ZSpectrum, **options: Any) -> SignalModel:
         """The model of a pulse train."""
@@ -126,7 +142,7 @@ def resolve(home: Any) -> Any:
     return getattr(import_module(module), name)
 
 
-_QMT = SeriesKind("qmt", "qMT", "QMT")
+_QMT = SeriesKind("qmt", "qMT", "QMT", other_suffixes=("QMTSPGR",))
 _MRF = SeriesKind("mrf", "MRF", "MRF", magnitude_allowed=True)
 _MODELS: dict[str, ModelEntry] = {}
 _loaded: set[str] = set()
@@ -187,6 +203,25 @@ def series_kind(name: str) -> SeriesKind:
 def models_of(kind: str) -> list[ModelEntry]:
     """Models that describe a kind of series, the usual one first."""
     return [entry for entry in models().values() if entry.kind.name == kind]
+
+
+def models_by_protocol(protocol: str) -> list[ModelEntry]:
+    """Models of what tells the measurement (``pulses``, ``zspectrum``), the usual one first."""
+    return [entry for entry in models().values() if entry.protocol == protocol]
+
+
+def model_called(called: str, protocol: str) -> ModelEntry:
+    """The model that users call so among those of a protocol.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    found = {entry.called or entry.name: entry for entry in models_by_protocol(protocol)}
+    if called not in found:
+        raise DataError(f'signal model "{called}" is unknown; use one of {", ".join(found)}')
+    return found[called]
 
 
 def load_extensions() -> None:
