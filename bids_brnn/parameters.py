@@ -333,6 +333,9 @@ class MapUnit:
     """Keys of the sidecar; values are divided by the number under the first one that is there."""
     words: str = ""
     """What it means, for messages."""
+    inverse: bool = False
+    """Whether the map is one of the inverse, as T1 is of R1; the factor is that of the inverse of
+    its values."""
 
 
 @dataclass(frozen=True)
@@ -353,6 +356,10 @@ class FieldMap:
     """Median of the absolute values in a head, in ``unit``; beyond, the declaration is wrong."""
     positive: bool
     """Whether 0 and less mean that nothing was measured."""
+    inverse: str = ""
+    """BIDS suffix of a map of the inverse, if there are such maps."""
+    folder: str = "fmap"
+    """Where a map on the grid of a series lies."""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -364,7 +371,22 @@ _NOMINAL = ("NominalFlipAngle", "FlipAngle")
 _TURN = 2 * math.pi
 _PROTON = _TURN * 42.577478518e6  # rad/s/T, CODATA 2018
 
+FIELDS = ("B1", "w0")
+"""Of :data:`FIELD_MAPS` those of the scanner; the others are of tissue."""
+
 FIELD_MAPS: Mapping[str, FieldMap] = {
+    "R1": FieldMap(
+        "r1map", "R1", "R1map", "1/s",
+        units=(
+            MapUnit("1/s", 1.0, ("s-1", "s^-1", "s⁻¹", "1/sec")),
+            MapUnit("s", 1.0, ("sec", "second", "seconds"), inverse=True),
+            MapUnit("ms", 1e3, ("msec", "millisecond", "milliseconds"), inverse=True),
+        ),
+        plausible=(0.15, 6.0),
+        positive=True,
+        inverse="T1map",
+        folder="anat",
+    ),
     "B1": FieldMap(
         "b1map", "B1", "TB1map", "1",
         units=(
@@ -392,4 +414,5 @@ FIELD_MAPS: Mapping[str, FieldMap] = {
         positive=False,
     ),
 }  # fmt: skip
-"""By name of the parameter."""
+"""Maps of the data set by name of the parameter that they supply; R1 is the observed rate, which
+conventional qMT needs."""

@@ -32,6 +32,8 @@ def find(config: RunConfig) -> Discovery:
         database_dir=config.bids_database_dir,
         ignore=config.ignore,
         allowed_links=config.allow_links,
+        zspectrum=config.zspectrum,
+        zspectrum_model=config.zspectrum_model,
     )
     for note in discovery.notes:
         _LOG.info("%s", note)
@@ -94,8 +96,10 @@ def check_names(discovery: Discovery) -> None:
     for item in discovery.acquisitions:
         key = frozenset((name, str(label)) for name, label in item.entities.items())
         if key in seen:
+            same = seen[key] == item.name
+            words = "have the same labels" if same else "differ in their suffix only"
             raise DataError(
-                f"{seen[key]} and {item.name} differ in their suffix only, so their maps would "
+                f"{seen[key]} and {item.name} {words}, so their maps would "
                 "overwrite each other; give them acq- labels, or choose with --modality."
             )
         seen[key] = item.name

@@ -37,7 +37,7 @@ def validate(bids_dir: Path, discovery: Discovery) -> None:
     used = {
         path.relative_to(bids_dir).as_posix()
         for item in discovery.acquisitions
-        for path in (*item.parts.values(), *item.tables.values(), *item.supplied.values())
+        for path in (*item.images, *item.tables.values(), *item.supplied.values())
         if path.is_relative_to(bids_dir)
     }
     for error in errors:

@@ -224,15 +224,19 @@ def same_grid(first: Grid, second: Grid) -> bool:
 
 
 def read_coefficients(acquisition: Acquisition) -> Volume:
-    """Coefficients or frames of a series, complex, one pass over each file.
+    """Coefficients, frames or measurements of a series, complex, one pass over each file.
 
-    Magnitude-only series come back with zero imaginary part.
+    Magnitude-only series and Z-spectra come back with zero imaginary part.
 
     Raises
     ------
     ReadError, DataError
         See :func:`read_grid` and :func:`read_array`; also if a phase is not in radians.
     """
+    if acquisition.representation == "zspectrum":
+        from bids_brnn.bids.magnitudes import read_magnitudes  # which needs this module
+
+        return read_magnitudes(acquisition.volumes or [[acquisition.parts]])
     grids = {part: read_grid(path) for part, path in acquisition.parts.items()}
     first = next(iter(grids.values()))
     data = np.zeros(acquisition.shape, dtype=np.complex64, order="F")

@@ -18,3 +18,10 @@ def references() -> tuple[str, ...]:
     from bids_brnn.estimators import registry
 
     return (AUTO, "none", *registry.references())
+
+
+def spectrum_models() -> tuple[str, ...]:
+    """Values of ``--zspectrum-model``."""
+    from bids_brnn.signals.registry import models_by_protocol
+
+    return (AUTO, *(entry.called or entry.name for entry in models_by_protocol("zspectrum")))

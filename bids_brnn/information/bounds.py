@@ -66,9 +66,7 @@ def inverse_information(information: Tensor) -> Tensor:
     return result.to(information.dtype)
 
 
-def covariance(
-    signal: Tensor, derivatives: Tensor, amplitude: Amplitude = "complex"
-) -> Tensor:
+def covariance(signal: Tensor, derivatives: Tensor, amplitude: Amplitude = "complex") -> Tensor:
     """Cramer-Rao covariance ``(..., P, P)`` at M0 = 1, ``sigma`` = 1; scale by (sigma/|M0|)^2."""
     return inverse_information(fisher_information(signal, derivatives, amplitude))
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from bids_brnn.errors import ParameterError
-from bids_brnn.kinds import ListOf, Number, Table, Text, problem, shown
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.priors.distributions import Distribution, read_distribution
+from bids_brnn.system.kinds import ListOf, Number, Table, Text, problem, shown
 from bids_brnn.system.reading import parse_toml
 
 _MAX_ROUNDS = 1000  # a class that fulfils its conditions less often than this is a mistake

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bids_brnn.bids.grammar import FileName, parse_name, series_entities
 from bids_brnn.bids.images import read_grid
+from bids_brnn.bids.output.naming import SUPPLIED
 from bids_brnn.bids.safe import read_json
 from bids_brnn.bids.tables import read_columns, read_table
 from bids_brnn.bids.volumes import read_volume
@@ -62,7 +63,7 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
         estimators=list(_estimators(output_dir, files, mask)),
         labels=labels,
         label_names=names,
-        supplied=_supplied(output_dir, mask_path.parent.parent / "fmap", head),
+        supplied=_supplied(output_dir, mask_path.parent.parent, head),
         t1w=_canonical(t1w[0]) if t1w else None,
         voxel_size=_voxel_size(mask_path),
         preparation=[*step_methods(about), *preparation_methods(preparation)],
@@ -123,7 +124,7 @@ def _estimators(
     by_desc: dict[str, list[MapView]] = {}
     sidecars: dict[str, dict[str, Any]] = {}
     for path, name in files:
-        if name.suffix not in _map_suffixes():
+        if name.suffix not in _map_suffixes() or name.entities.get("desc") == SUPPLIED:
             continue
         sidecar = read_json(_json_of(path))
         desc = name.entities["desc"]
@@ -265,13 +266,13 @@ def _head(name: FileName) -> str:
 
 def _supplied(output_dir: Path, folder: Path, head: str) -> list[MapView]:
     views = []
-    for path in sorted(folder.glob(f"{head}_desc-resampled_*.nii.gz")):
+    for path in sorted(folder.glob(f"[af]*/{head}_desc-{SUPPLIED}_*.nii.gz")):
         sidecar = read_json(_json_of(path))
         suffix = parse_name(path).suffix
         quantity = next((name for name, field in FIELD_MAPS.items() if field.suffix == suffix), "")
         if not quantity:
             continue
-        views.append(_map_view(output_dir, path, quantity, sidecar, "resampled"))
+        views.append(_map_view(output_dir, path, quantity, sidecar, SUPPLIED))
     return views
 
 

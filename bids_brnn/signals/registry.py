@@ -44,6 +44,13 @@ class SeriesKind:
     suffix: str
     magnitude_allowed: bool = False
     """Whether magnitudes of time frames alone can be estimated from."""
+    other_suffixes: tuple[str, ...] = ()
+    """Of images that other programs call so; outputs never bear them."""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Of its images, ours first."""
+        return (self.suffix, *self.other_suffixes)
 
     @property
     def map_suffix(self) -> str:
@@ -91,8 +98,6 @@ class ModelEntry:
     """Whether the pulse table must say how long each pulse lasts."""
     serves: Callable[[PulseSequence], bool] = field(default=lambda sequence: True)  # noqa: ARG005
     """Whether it describes a pulse train; of a kind, the first model that does is taken."""
-    called: str = ""
-    """Name among the models of one ``protocol``, where it is not ``name``."""
     conjugate: bool = False
     """Whether the signal at ``-w0`` is the conjugate of that at ``w0`` (real pulses)."""
     train: str | Callable[[], Any] | None = None
@@ -144,7 +149,7 @@ def resolve(home: Any) -> Any:
     return getattr(import_module(module), name)
 
 
-_QMT = SeriesKind("qmt", "qMT", "QMT")
+_QMT = SeriesKind("qmt", "qMT", "QMT", other_suffixes=("QMTSPGR",))
 _MRF = SeriesKind("mrf", "MRF", "MRF", magnitude_allowed=True)
 _USUAL = "gbloch"
 PROTOCOLS: Mapping[str, str] = {"pulses": "pulse trains", "zspectrum": "Z-spectra"}

@@ -9,6 +9,7 @@ from bids_brnn.bids.input.acquisition import Acquisition
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import DataError, UsageError
 from bids_brnn.estimators.registry import NETWORK, estimator_entry, estimators
+from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.registry import model_entry, models
 from bids_brnn.zoo.choice import choose_network
 from bids_brnn.zoo.recipe import EstimatorRecipe
@@ -65,9 +66,14 @@ def plan_estimation(
             basis=acquisition.basis,
             estimator_options=estimator_options(config, name),
             supplied=supplied,
+            spreads=tuple(name for name in acquisition.companions.spreads if name in supplied),
             magnitude=acquisition.magnitude_only,
         )
 
+    sequence = acquisition.sequence
+    if isinstance(sequence, ZSpectrum):
+        name = spectrum_reference(config, acquisition)
+        return Plan({name: recipe(name)})
     if config.motion_correction and acquisition.representation != "time":
         raise DataError(
             f"--motion-correction cannot serve {acquisition.name}: its coefficients are sums over "
@@ -81,7 +87,7 @@ def plan_estimation(
     if network.path is not None:
         recipes[NETWORK] = EstimatorRecipe.of_network(
             network.path,
-            acquisition.sequence,
+            sequence,
             acquisition.basis,
             supplied=supplied,
             estimator_options=estimator_options(config, NETWORK),
@@ -105,6 +111,39 @@ def estimator_options(config: RunConfig, name: str) -> dict[str, Any]:
     if entry.seeded and config.random_seed != _DEFAULT_SEED:
         options["seed"] = config.random_seed
     return options
+
+
+def spectrum_reference(config: RunConfig, acquisition: Acquisition) -> str:
+    """The estimator for a Z-spectrum; there are no networks for them.
+
+    Raises
+    ------
+    DataError
+        For a network that was asked for by name, or an option that cannot serve.
+    UsageError
+        If the only estimator possible is not wanted.
+    """
+    name, usual = acquisition.name, model_entry(acquisition.model).reference
+    if config.motion_correction:
+        raise DataError(
+            f"--motion-correction cannot serve {name}: it is for time frames of MRF. Bring the "
+            "volumes of a Z-spectrum to one position first, and leave the option out."
+        )
+    if config.weights not in ("auto", "none"):
+        raise DataError(
+            f"{name} is a Z-spectrum, for which there is no network; use --weights auto or none."
+        )
+    if config.reference == "none":
+        raise UsageError(
+            f"--reference none leaves nothing to estimate for {name}: there is no network for "
+            f"Z-spectra. Use --reference {usual} or auto."
+        )
+    if config.reference not in ("auto", usual):
+        raise UsageError(
+            f"--reference {config.reference} cannot serve {name}: Z-spectra are estimated by "
+            f"{usual}. Use --reference {usual} or auto."
+        )
+    return usual
 
 
 def check_magnitude(config: RunConfig, acquisition: Acquisition) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from bids_brnn.bids.grammar import default_filters, parse_name
 from bids_brnn.bids.input.acquisition import Acquisition, Discovery
-from bids_brnn.bids.input.companions import find_companions
+from bids_brnn.bids.input.companions import check_rate, find_companions
+from bids_brnn.bids.input.contents import Context, read_contents
 from bids_brnn.bids.input.database import open_layout
 from bids_brnn.bids.input.dataset import (
     RAW,
@@ -25,7 +26,6 @@ from bids_brnn.bids.input.dataset import (
     without,
 )
 from bids_brnn.bids.input.declared import number
-from bids_brnn.bids.input.encoding import read_encoding
 from bids_brnn.bids.input.filters import merge_filters
 from bids_brnn.bids.input.folders import (
     closed_folders,
@@ -33,17 +33,9 @@ from bids_brnn.bids.input.folders import (
     list_labels,
     participant_of,
 )
-from bids_brnn.bids.input.protocol import Shared
-from bids_brnn.bids.input.series import (
-    Key,
-    Series,
-    check_grids,
-    check_subject,
-    choose_parts,
-    group_series,
-    series_metadata,
-)
+from bids_brnn.bids.input.series import Key, Series, check_subject, group_series
 from bids_brnn.bids.input.surroundings import Surroundings
+from bids_brnn.bids.input.z_encoding import AUTO, SpectrumOptions
 from bids_brnn.bids.safe import check_inside, check_present
 from bids_brnn.errors import (
     BidsBrnnError,
@@ -52,7 +44,7 @@ from bids_brnn.errors import (
     UsageError,
     printable,
 )
-from bids_brnn.signals.registry import series_kind, series_kinds
+from bids_brnn.signals.registry import model_entry, series_kind, series_kinds
 
 
 @dataclass(frozen=True)
@@ -64,7 +56,7 @@ class _Request:
     closed: Mapping[str, BidsBrnnError]
     filtered: frozenset[str]
     around: Surroundings
-    shared: Shared
+    context: Context
 
 
 def find_acquisitions(
@@ -78,6 +70,8 @@ def find_acquisitions(
     database_dir: Path | str | None = None,
     ignore: Sequence[str] = (),
     allowed_links: Sequence[Path | str] = (),
+    zspectrum: Path | str | None = None,
+    zspectrum_model: str = AUTO,
 ) -> Discovery:
     """Find the series of some participants and everything that goes with them.
 
@@ -101,6 +95,10 @@ def find_acquisitions(
         Companions not to use: ``b1map``, ``b0map``, ``t1w``, ``mask``, ``dseg``.
     allowed_links
         Folders outside of the data sets that links in them may lead to.
+    zspectrum
+        What sidecars of Z-spectra lack: a JSON of constants, or a TSV with a row per measurement.
+    zspectrum_model
+        Signal model of Z-spectra; by default what their sidecars name, else the usual one.
 
     Returns
     -------
@@ -166,7 +164,14 @@ def find_acquisitions(
             allowed=allowed,
             notes=notes,
         ),
-        shared=Shared(),
+        context=Context(
+            spectra=SpectrumOptions.of(
+                None if zspectrum is None else Path(zspectrum).absolute(), zspectrum_model
+            ),
+            filtered=frozenset(filters or {}),
+            allowed=allowed,
+            notes=notes,
+        ),
     )
     return _discover(request)
 
@@ -277,34 +282,31 @@ def _acquisition(series: Series, request: _Request) -> Acquisition:
     for path in series.files:
         check_subject(path.relative_to(series.dataset.root))
         check_inside(path, series.dataset.root, around.allowed)
-    parts = choose_parts(series, notes)
-    grid = check_grids(series, parts)
-    if float(grid.header["pixdim"][4]) == 0:
-        notes.append(
-            f"{series.name}: pixdim[4] is 0 in the header, where a repetition time may stand; it "
-            "is not used, times come from the pulse table."
-        )
-    metadata = series_metadata(series, parts)
     links = series.dataset.linked(around.links)
-    encoding = read_encoding(series, metadata, grid.shape[3], links, request.shared, notes)
+    read = read_contents(series, links, request.context)
+    metadata, encoding = read.metadata, read.encoding
     if number(metadata, "MagneticFieldStrength", series.name) is None:
         notes.append(f"{series.name}: MagneticFieldStrength is missing; it cannot be checked.")
-    companions = find_companions(series, around)
+    needed = model_entry(encoding.model).field_maps
+    companions = find_companions(series, around, needed)
     check_present(companions.by_option)
+    if encoding.representation == "zspectrum":
+        check_rate(series, companions, around)
     return Acquisition(
         kind=series.kind,
         model=encoding.model,
         entities=series.entities,
-        parts=parts,
+        parts=read.parts,
         metadata=metadata,
         representation=encoding.representation,
         sequence=encoding.sequence,
         basis=encoding.basis,
         tables=encoding.tables,
-        shape=cast("Any", grid.shape),
+        shape=read.shape,
         companions=companions,
         root=series.dataset.root,
         dataset=series.dataset.name,
         links=around.links,
         allowed=tuple(around.allowed),
+        volumes=read.volumes,
     )

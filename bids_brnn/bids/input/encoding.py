@@ -26,8 +26,10 @@ from bids_brnn.bids.input.series import Series, looked_in
 from bids_brnn.bids.safe import check_inside
 from bids_brnn.errors import DataError
 from bids_brnn.sequences.pulse_sequence import PulseSequence
+from bids_brnn.sequences.z_spectrum import ZSpectrum
 
 Representation = Literal["subspace", "time"]
+"""Of a series of pulse trains."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +37,8 @@ class Encoding:
     """How the volumes of a series came about."""
 
     model: str
-    representation: Representation
-    sequence: PulseSequence
+    representation: Literal["subspace", "time", "zspectrum"]
+    sequence: PulseSequence | ZSpectrum
     basis: NDArray[np.float64] | None
     tables: Mapping[str, Path]
 

@@ -18,7 +18,7 @@ from bids_brnn.errors import EXIT_OK, DataError, UsageError
 from bids_brnn.experiments.inputs import read_parameter_sets, read_subspace
 from bids_brnn.files import write_text
 from bids_brnn.information.design import FULL, Row, crb_rows
-from bids_brnn.parameters import FIELD_MAPS
+from bids_brnn.parameters import FIELD_MAPS, FIELDS
 from bids_brnn.priors import TISSUES, tissue_values
 from bids_brnn.reports.information import draw_information
 from bids_brnn.sequences.pulse_sequence import PulseSequence
@@ -157,7 +157,7 @@ def report(rows: Sequence[Row], snr: float, duration: float) -> str:
     table = {(r.tissue, r.parameter, r.rank, r.known): r for r in rows}
     for tissue, parameter in dict.fromkeys((row.tissue, row.parameter) for row in rows):
         first = table[tissue, parameter, FULL, variants[0][1]]
-        if first.parameter in FIELD_MAPS:
+        if first.parameter in FIELDS:
             continue
         cells = []
         for (rank, known), head in zip(variants, heads, strict=True):
