@@ -5,8 +5,8 @@ pool the generalized Bloch equation (Asslaender et al., Magn Reson Med 2022, doi
 10.1002/mrm.29071), both with exchange and ``R1``, during the pulse with its true envelope and
 offset. Nothing transverse survives the pulse or the readout. The excitation turns the free pool
 at its start, by ``cos(B1 FlipAngle)`` at every frequency, and saturates the semi-solid pool as a
-rectangular pulse of its duration does. Signal: ``Mzf`` before the excitation, in the cyclic steady
-state, as in the other models. How it is computed: ``docs/theory/zspectrum.md``.
+rectangular pulse of its duration does (a duration of 0 means: not). Signal: ``Mzf`` before the
+excitation, in the cyclic steady state, as in the other models. How it is computed: ``docs/theory/zspectrum.md``.
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ class GBlochZ:
         The protocol.
     lineshape
         ``super-lorentzian``, ``lorentzian`` or ``gaussian``.
+    saturating_excitation
+        Whether the excitation saturates the semi-solid pool too, as a rectangular pulse of its
+        duration; the published models leave that out (1e-3 of the signal in white matter).
 
     Raises
     ------
@@ -53,6 +56,7 @@ class GBlochZ:
 
     sequence: ZSpectrum
     lineshape: str = "super-lorentzian"
+    saturating_excitation: bool = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.sequence, ZSpectrum):
@@ -96,7 +100,7 @@ class GBlochZ:
 
     @cached_property
     def _excited(self) -> NDArray[np.float64]:
-        return self.tables.excitation()
+        return self.tables.excitation() if self.saturating_excitation else np.ones((1, 1, 1, 1))
 
     def _checked(
         self, theta: Tensor, basis: Tensor | None, *, derivatives: bool
@@ -129,10 +133,9 @@ class GBlochZ:
         slopes = np.empty((len(theta) if derivatives else 0, where.shape[1], theta.shape[1]))
 
         def run(rows: slice) -> None:
-            z_spectra(
-                theta[rows], where[rows], layout, boxes, data, *constants, *sizes, signal[rows],
-                slopes[rows]
-            )  # fmt: skip
+            tables = (layout, boxes, data, *constants, *sizes)
+            arguments: list[Any] = [theta[rows], where[rows], *tables, signal[rows], slopes[rows]]
+            z_spectra(*arguments)
 
         pieces = [slice(k, k + _PIECE) for k in range(0, len(theta), _PIECE)]
         if n_threads > 1 and len(pieces) > 1:

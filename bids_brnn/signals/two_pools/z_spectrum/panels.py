@@ -235,7 +235,7 @@ class Tables:
         ):
             if key[0] > 0 and key not in self._pulses:
                 self._pulses[key] = Pulse(*key, solid_pool, self.ranges), _Node(self.box)
-        self._flat: tuple[int, Array, Array, Array] | None = None
+        self._flat: tuple[int, NDArray[np.int64], Array, Array] | None = None
 
     def locate(self, B1: Array, w0: Array) -> NDArray[np.int64]:
         """Number of the panel ``(V, N)`` of each measurement; -1 without MT pulse."""
@@ -272,7 +272,7 @@ class Tables:
         self._descend(pulse, node.halves[0], B1, w0, rows[~upper], out)
         self._descend(pulse, node.halves[1], B1, w0, rows[upper], out)
 
-    def flat(self) -> tuple[Array, Array, Array]:
+    def flat(self) -> tuple[NDArray[np.int64], Array, Array]:
         """Layout, boxes and data as the kernel reads them."""
         with self._lock:
             if self._flat is None or self._flat[0] != len(self.panels):
@@ -305,7 +305,7 @@ def _halves(node: _Node, axis: int) -> tuple[_Node, _Node]:
     return first, second
 
 
-def _flatten(panels: list[Panel]) -> tuple[Array, Array, Array]:
+def _flatten(panels: list[Panel]) -> tuple[NDArray[np.int64], Array, Array]:
     layout = np.zeros((len(panels), 10), dtype=np.int64)
     boxes = np.empty((len(panels), 4))
     parts, place = [], 0

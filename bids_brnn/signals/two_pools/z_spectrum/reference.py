@@ -144,7 +144,7 @@ def _elements(duration: float, count: int) -> _Elements:
     values = np.polynomial.chebyshev.chebvander(roots, degree - 1)
     powers = np.polynomial.chebyshev.chebint(np.eye(degree), lbnd=-1, axis=0)
     integrals = np.polynomial.chebyshev.chebvander(roots, degree) @ powers / 2
-    integral = np.linalg.solve(values.T, integrals.T).T
+    integral: Array = np.linalg.solve(values.T, integrals.T).T.astype(float)
     return _Elements(count, duration / count, nodes, integral)
 
 
@@ -192,7 +192,7 @@ def _march(
     local[2:, 2:] = [[-tissue.R1f - forward, backward], [forward, -tissue.R1s - backward]]
     recovery = np.zeros((4, 3))
     recovery[2:, 2] = [tissue.R1f * tissue.m0f, tissue.R1s * tissue.m0s]
-    state = np.zeros((4, 3))
+    state: Array = np.zeros((4, 3))
     state[2, 0] = state[3, 1] = 1.0
     driven = np.zeros((elements.count, n, 3))  # w1 zs
     integrate = h * elements.integral
@@ -211,7 +211,7 @@ def _march(
         right = np.repeat(state, n, axis=0) + whole @ source
         found = np.linalg.solve(np.eye(4 * n) - whole @ system, right)
         driven[e] = w1[:, None] * found[3 * n :]
-        state = found[n - 1 :: n]
-    result = np.eye(3)
+        state = np.asarray(found[n - 1 :: n], dtype=np.float64)
+    result: Array = np.eye(3)
     result[:2] = state[2:]
     return result

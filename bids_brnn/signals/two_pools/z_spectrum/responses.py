@@ -139,7 +139,7 @@ class SolidPool:
 
         Kernels oscillate within an element: their integral is projected, not sampled.
         """
-        marks = np.arange(ELEMENTS + 1) * self.h
+        marks = np.asarray(np.arange(ELEMENTS + 1) * self.h, dtype=np.float64)
         edges, where = _refined(marks, abs(detuning), T2s)
         x, w = _rule(_GAUSS)
         after, before = _overlaps(RADAU)
@@ -147,7 +147,7 @@ class SolidPool:
         lag_integrals(
             edges, where, detuning, T2s, _green(self.lineshape), _PER, self.h, x, w, table
         )
-        memory = np.einsum("ijm,dm->dij", after, table)
+        memory: Array = np.einsum("ijm,dm->dij", after, table)
         memory[1:] += np.einsum("ijm,dm->dij", before, table[:-1])
         return memory
 
@@ -180,11 +180,12 @@ def _refined(marks: Array, detuning: float, T2s: float) -> tuple[Array, NDArray[
     """Lags between which kernel and oscillation are smooth, and where ``marks`` are in them."""
     cuts: list[Array] = [marks]
     # Green's functions change on the scale of T2s near 0, and of the lag itself far from it.
-    near = T2s * 2.0 ** np.arange(-1, math.ceil(math.log2(marks[-1] / T2s)) + 1)
+    powers = np.arange(-1, math.ceil(math.log2(marks[-1] / T2s)) + 1)
+    near = np.asarray(T2s * 2.0**powers, dtype=np.float64)
     cuts.append(near[near < marks[-1]])
     wave = 2 * math.pi / max(detuning, 1e-9)
     if wave < marks[-1]:
-        cuts.append(np.arange(1, int(marks[-1] / wave) + 1) * wave)
+        cuts.append(np.asarray(np.arange(1, int(marks[-1] / wave) + 1) * wave, np.float64))
     edges = np.unique(np.concatenate(cuts))
     edges = edges[edges <= marks[-1]]
     return edges, np.searchsorted(edges, marks).astype(np.int64)
@@ -246,7 +247,8 @@ def _overlaps(q: int) -> tuple[Array, Array]:
 
 def _legendre(at: Array, p: int) -> Array:
     """Orthonormal Legendre polynomials on [0, 1], ``(..., p)``."""
-    return np.polynomial.legendre.legvander(2 * at - 1, p - 1) * np.sqrt(2 * np.arange(p) + 1)
+    values = np.polynomial.legendre.legvander(2 * at - 1, p - 1)
+    return np.asarray(values * np.sqrt(2 * np.arange(p) + 1), dtype=np.float64)
 
 
 @cache
