@@ -29,10 +29,11 @@ from bids_brnn.phantom.series import (
     write_protocol,
     write_series,
 )
-from bids_brnn.phantom.spgr import demo_protocol, spgr_series
+from bids_brnn.phantom.spgr import spgr_series
 from bids_brnn.priors import TISSUES
 from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
 from bids_brnn.sequences.pulse_sequence import PulseSequence
+from bids_brnn.sequences.z_designs import demo_protocol
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 
 Kind = Literal["qmt", "mrf", "spgr"]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
 from bids_brnn.parameters import OBSERVED_R1
 from bids_brnn.phantom.anatomy import Array, Head, parameter_map
 from bids_brnn.phantom.series import Series
-from bids_brnn.sequences.mt_pulse import MTPulse
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals import build_model, model_entry
 from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
@@ -18,27 +15,6 @@ from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
 MODEL = "ramani"
 """Signal model that makes the images."""
 _QUALITY = 5 / 3  # of images over single time frames: SNR 100 where the data set has 60
-
-
-def demo_protocol() -> ZSpectrum:
-    """Eleven images with and one without MT pulse, such that all four parameters can be told.
-
-    Weak pulses near resonance tell R2f, strong ones far from it the semi-solid pool: at SNR 100
-    the Cramer-Rao bound of R2f in white matter is a quarter of that of a protocol of two angles at
-    the same six offsets from 1 to 20 kHz, and the others are no worse.
-    """
-    weak, strong = [400.0, 600.0, 1000.0, 2500.0, 8000.0], [1e3, 2e3, 4e3, 8e3, 14e3, 28e3]
-    angles = [0.0, *[250.0] * len(weak), *[700.0] * len(strong)]
-    return ZSpectrum(
-        mt_flip_angle=np.deg2rad(np.array(angles)),
-        offset=np.array([0.0, *weak, *strong]),
-        pulse=MTPulse("GAUSSIAN", 0.012),
-        flip_angle=math.radians(8.0),
-        repetition_time=0.032,
-        mt_delay=0.002,
-        excitation_duration=0.001,
-        name="demo",
-    )
 
 
 def spgr_series(protocol: ZSpectrum) -> Series:

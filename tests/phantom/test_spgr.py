@@ -16,8 +16,9 @@ from bids_brnn.bids.input.z_protocol import read_z_protocol
 from bids_brnn.parameters import OBSERVED_R1, QMT
 from bids_brnn.phantom import anatomy, make_dataset
 from bids_brnn.phantom.ideal import ideal
-from bids_brnn.phantom.spgr import MODEL, conventional_tissue, demo_protocol, observed_rate
+from bids_brnn.phantom.spgr import MODEL, conventional_tissue, observed_rate
 from bids_brnn.sequences.designs import jiang_like_train
+from bids_brnn.sequences.z_designs import demo_protocol
 from bids_brnn.signals import build_model, model_entry
 from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
 
