@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 
 # Small tests: more threads only make them slower and noisier.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -12,6 +14,7 @@ os.environ.setdefault("NIPYPE_NO_ET", "1")
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -32,6 +35,20 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no reference values or real data at {folder.name}/ beside the checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def zspectra() -> ModuleType:
+    """Writers of data sets of conventional qMT: the module ``tests/zspectra.py``."""
+    spec = importlib.util.spec_from_file_location(
+        "zspectra", Path(__file__).parent / "zspectra.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["zspectra"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 LINE = ParameterSet(

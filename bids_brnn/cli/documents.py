@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bids_brnn.cli.messages import message_tables
 from bids_brnn.cli.parser import build_parser
+from bids_brnn.cli.z_designs import protocol_table
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.estimators.registry import estimators
 from bids_brnn.maps import flags, quality_maps
@@ -109,6 +110,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "conventional_qmt.md": {"protocols": protocol_table},
     "usage.md": {"options": option_tables},
     "inputs.md": {"models": model_table},
     "messages.md": {"messages": message_tables},

@@ -191,6 +191,30 @@ class ZSpectrum:
             name=name,
         )
 
+    def to_table(self) -> tuple[dict[str, list[float | str]], dict[str, float | str | bool]]:
+        """Columns and constants from which :meth:`from_table` makes this protocol again.
+
+        Angles in deg, offsets in Hz, times in s; an offset without MT pulse is 0.
+        """
+        on = self.mt_flip_angle > 0
+        table: dict[str, list[float | str]] = {
+            "mt_flip_angle": np.round(np.rad2deg(self.mt_flip_angle), 9).tolist(),
+            "offset": np.where(on, self.offset, 0.0).tolist(),
+            "mt_state": np.where(on, "on", "off").tolist(),
+        }
+        constants: dict[str, float | str | bool] = {
+            "MTPulseShape": self.pulse.shape,
+            "MTPulseDuration": self.pulse.duration,
+            "FlipAngle": round(math.degrees(self.flip_angle), 9),
+            "RepetitionTimeExcitation": self.repetition_time,
+            "MTDelay": self.mt_delay,
+            "ExcitationDuration": self.excitation_duration,
+            "Normalised": self.normalised,
+        }
+        if self.pulse.bandwidth is not None:
+            constants["MTPulseBandwidth"] = self.pulse.bandwidth
+        return table, constants
+
 
 MTR_OFFSET = 1500.0
 """Hz: clinical MT ratios are measured at 1 to 2 kHz."""

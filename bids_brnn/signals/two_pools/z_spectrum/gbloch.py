@@ -6,7 +6,8 @@ pool the generalized Bloch equation (Asslaender et al., Magn Reson Med 2022, doi
 offset. Nothing transverse survives the pulse or the readout. The excitation turns the free pool
 at its start, by ``cos(B1 FlipAngle)`` at every frequency, and saturates the semi-solid pool as a
 rectangular pulse of its duration does (a duration of 0 means: not). Signal: ``Mzf`` before the
-excitation, in the cyclic steady state, as in the other models. How it is computed: ``docs/theory/zspectrum.md``.
+excitation, in the cyclic steady state, as in the other models. How it is computed:
+``docs/theory/zspectrum.md``.
 """
 
 from __future__ import annotations
