@@ -64,7 +64,6 @@ def test_commands_of_the_toolbox_run(page, files, capsys):
     np.testing.assert_allclose(signal[:, 0].real, 1)
 
 
-@pytest.mark.xfail(reason="--zspectrum and --zspectrum-model are not there yet", strict=True)
 def test_commands_of_the_app_are_understood(page):
     commands = _lines(page, "bids_brnn")
     assert len(commands) == 2
