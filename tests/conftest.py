@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import cache
 
 # Small tests: more threads only make them slower and noisier.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -140,6 +141,7 @@ class Spectra:
         """The truth ``(X, Y, Z)``."""
         return np.linspace(0.08, 0.2, int(np.prod(self.shape))).reshape(self.shape)
 
+    @cache  # noqa: B019 -- a data set of one test
     def signal(self, *, normalised: bool = False) -> np.ndarray:
         """``(X, Y, Z, 1 + 2 x 4)``: without MT pulse first, then by angle and offset."""
         from bids_brnn.sequences.z_spectrum import ZSpectrum
