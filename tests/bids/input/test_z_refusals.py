@@ -98,7 +98,7 @@ ONE = "flip-1_mt-2_part-mag"
         (change(ONE, MTState=False), "MTState is false, .* but MTOffsetFrequency is 2732"),
         (change(ONE, MTState="maybe"), "MTState is 'maybe'; write true or false"),
         (change(ONE, Offset=1), "MTOffsetFrequency is 2732, Offset is 1, which mean the same"),
-        (change(ONE, FlipAngle=5, MTFlipAngle=0, MTState=True), "an image with MT pulse, whose flip angle is 0"),
+        (change(ONE, FlipAngle=5, MTFlipAngle=0, MTState=True), "whose flip angle is 0"),
         (copy(ONE, "flip-1_mt-5_part-mag"), "are the same measurement .* call repeats run-1"),
         (copy(ONE, "flip-1_mt-2"), "hold the same measurement, but are no repeats"),
         (copy(ONE, "flip-1_mt-2_part-mag_run-2", MTOffsetFrequency=1), "are repeats, but MT"),
