@@ -27,6 +27,7 @@ def init_outputs_wf(
     erode: int = 0,
     spaces: Sequence[Space] = (),
     has_fields: bool = False,
+    has_rate: bool = False,
     has_t1w: bool = False,
     has_motion: bool = False,
     name: str = "outputs_wf",
@@ -49,6 +50,8 @@ def init_outputs_wf(
         Further spaces to write the maps in.
     has_fields
         Whether supplied field maps come through ``inputnode.supplied``.
+    has_rate
+        Whether one of them is R1.
     has_t1w
         Whether a T1w image on the grid of the series comes through ``inputnode.t1w_moved``.
     has_motion
@@ -88,9 +91,11 @@ def init_outputs_wf(
             segmentation=segmentation,
             estimators=list(recipes),
             erode=erode,
+            has_rate=has_rate,
             name=f"regions_{label}_wf",
         )
         placing = ["to_series"] if segmentation.in_t1w else []
+        placing += ["supplied"] if has_rate else []
         passed = [(field, f"inputnode.{field}") for field in ("mask", *placing, *estimated)]
         workflow.connect([(inputnode, regions, passed)])
     return workflow

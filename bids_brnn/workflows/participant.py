@@ -180,6 +180,7 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
         erode=config.erode,
         spaces=list(find_spaces(acquisition, config.output_spaces).values()),
         has_fields=bool(supplied),
+        has_rate="R1" in supplied,
         has_t1w=has_t1w,
         has_motion=config.motion_correction,
     )

@@ -106,7 +106,8 @@ def init_preparation_wf(
     outputs = [*PREPARED, *HISTORY, *moved, *(SUPPLIED if supplied else ())]
     outputs += [*(MOTION if tracked else ()), *(SPREAD if spreads else ())]
     single = parts if spectrum is None else {}
-    inputnode = Node(IdentityInterface(fields=[*single, *masks]), name="inputnode")
+    volumes = [] if spectrum is None else ["files"]
+    inputnode = Node(IdentityInterface(fields=[*single, *masks, *volumes]), name="inputnode")
     for field, path in (*single.items(), *masks.items()):
         setattr(inputnode.inputs, field, str(path))
     outputnode = Node(IdentityInterface(fields=outputs), name="outputnode")
@@ -117,7 +118,10 @@ def init_preparation_wf(
     prepare = Node(interface, name="prepare", mem_gb=mem_gb)
     workflow.connect([(inputnode, prepare, [(field, field) for field in first])])
     if spectrum is not None:
-        workflow.connect(_stack_node(spectrum, mem_gb), "mag", prepare, "mag")
+        inputnode.inputs.files, places = places_of(spectrum.volumes)
+        stack = Node(StackVolumes(places=places), name="stack", mem_gb=mem_gb)
+        workflow.connect([(inputnode, stack, [("files", "files")])])
+        workflow.connect([(stack, prepare, [("mag", "mag")])])
     align, mask = add_mask(workflow, prepare, anatomy, given=given, label=label)
     if "mask" in masks:
         workflow.connect(inputnode, "mask", mask, "found")
@@ -163,11 +167,6 @@ def _chain(
                 workflow.connect(sources[field], field, step, field)
         given = step.outputs.copyable_trait_names()
         makers |= {field: step for field in makers if field in given}
-
-
-def _stack_node(spectrum: Spectrum, mem_gb: float) -> Node:
-    files, places = places_of(spectrum.volumes)
-    return Node(StackVolumes(files=files, places=places), name="stack", mem_gb=mem_gb)
 
 
 def _fields_node(

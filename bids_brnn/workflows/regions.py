@@ -147,6 +147,7 @@ def init_regions_wf(
     segmentation: Segmentation,
     estimators: Sequence[str],
     erode: int = 0,
+    has_rate: bool = False,
     name: str = "regions_wf",
 ) -> Workflow:
     """Labels, statistics and agreement of one segmentation of one series.
@@ -165,6 +166,8 @@ def init_regions_wf(
         Names of the estimators, the network first.
     erode
         Layers of voxels to take off each region.
+    has_rate
+        Whether a map of R1 comes through ``inputnode.supplied``; tissues are then told by it.
 
     Returns
     -------
@@ -175,7 +178,9 @@ def init_regions_wf(
     workflow = Workflow(name=name)
     estimated = [f"{estimator}_{field}" for estimator in estimators for field in ESTIMATED]
     placing = ["to_series"] if segmentation.in_t1w else []
-    inputnode = Node(IdentityInterface(fields=["mask", *placing, *estimated]), name="inputnode")
+    rate = ["supplied"] if has_rate else []
+    fields = ["mask", *placing, *rate, *estimated]
+    inputnode = Node(IdentityInterface(fields=fields), name="inputnode")
     shared = {
         "series": str(series), "output_dir": str(output_dir), "segmentation": label,
         "erode": erode, "derived_from": estimators[-1],
@@ -185,6 +190,7 @@ def init_regions_wf(
     if segmentation.source == "maps":
         # Of the reference, where there is one: it knows nothing of what a network was trained on.
         passed = [(f"{estimators[-1]}_{field}", field) for field in ESTIMATED]
+        passed += [(field, field) for field in rate]
         workflow.connect([(inputnode, labels, passed)])
     if segmentation.source != "mask":
         write = Node(WriteLabels(**shared), name="write_labels")
@@ -197,12 +203,12 @@ def init_regions_wf(
     if NETWORK in estimators and len(estimators) > 1:
         reference = next(name for name in estimators if name != NETWORK)
         compare = Node(CompareEstimators(), name="compare")
-        fields = {
+        compared = {
             "mask": "mask",
             f"{NETWORK}_maps_file": "test_file", f"{NETWORK}_maps": "test_maps",
             f"{reference}_maps_file": "reference_file", f"{reference}_maps": "reference_maps",
         }  # fmt: skip
-        workflow.connect([(inputnode, compare, list(fields.items()))])
+        workflow.connect([(inputnode, compare, list(compared.items()))])
         _connect_table(workflow, labels, compare, comparison(reference), "agreement", shared)
     return workflow
 

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from bids_brnn.bids.grammar import parse_name
+from bids_brnn.bids.images import read_grid
 from bids_brnn.bids.input.acquisition import Part
 from bids_brnn.bids.input.declared import check_declared
 from bids_brnn.bids.input.encoding import Encoding
@@ -73,9 +75,6 @@ def is_spectrum(series: Series, links: Mapping[str, Path], options: SpectrumOpti
 
 
 def _is_magnitude(series: Series) -> bool:
-    from bids_brnn.bids.grammar import parse_name
-    from bids_brnn.bids.images import read_grid
-
     parts = [parse_name(path).entities.get("part", "") for path in series.files]
     return all(
         part == "mag" or (part == "" and not read_grid(path).is_complex)
@@ -306,7 +305,8 @@ def _check_complete(rows: Sequence[Row], said: Statements, series: Series) -> No
     constants = [key for key in needed if key not in said.values]
     if not lacking and not constants:
         return
-    shown = {key: example for key, (_, example) in CONSTANTS.items() if key != "Normalised"}
+    absent = {key: words for key, (_, words) in CONSTANTS.items() if key not in said.values}
+    shown = {key: words for key, words in absent.items() if key != "Normalised"}
     tail = ""
     if all(row.on for row in rows) and "Normalised" not in said.values:
         shown["Normalised"] = "true"

@@ -125,7 +125,7 @@ def spectrum_words(
         raise DataError(
             f"{label}: even the brightest images have a signal of {bright:.2g} times the noise "
             f"inside the mask ({LEAST_SNR:g} are needed): noise would bias every map. Average "
-            "repeats, use --denoise, or give a mask of the brain alone; if the noise is wrong, "
+            "repeats, or give a mask of the brain alone; if the noise is wrong, "
             "write NoiseStandardDeviation into the sidecar."
         )
     if dark < LEAST_SNR:
