@@ -329,6 +329,7 @@ register_model(
         label="genblochz",
         url="https://doi.org/10.1002/mrm.29071",
         parameters=Z_SPECTRUM,
+        observed=OBSERVED_R1,
         prior="bids_brnn.priors:qmt_prior",
         reference="nlls",
         protocol="zspectrum",
