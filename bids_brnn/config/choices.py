@@ -4,6 +4,8 @@ from __future__ import annotations
 
 AUTO = "auto"
 """The program decides."""
+ALL = "all"
+"""All that there are, side by side."""
 
 
 def modalities() -> tuple[str, ...]:
@@ -24,4 +26,4 @@ def spectrum_models() -> tuple[str, ...]:
     """Values of ``--zspectrum-model``."""
     from bids_brnn.signals.registry import models_by_protocol
 
-    return (AUTO, *(entry.called or entry.name for entry in models_by_protocol("zspectrum")))
+    return (AUTO, *(entry.called for entry in models_by_protocol("zspectrum")), ALL)

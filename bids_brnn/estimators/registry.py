@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bids_brnn.errors import DataError
 from bids_brnn.parameters import ParameterSet
-from bids_brnn.signals.registry import load_extensions, resolve
+from bids_brnn.signals.registry import ModelEntry, load_extensions, models_by_protocol, resolve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,9 +144,44 @@ def references() -> tuple[str, ...]:
     return tuple(name for name, entry in estimators().items() if not entry.trained)
 
 
-def comparison(reference: str) -> str:
-    """Value of ``desc-`` of the agreement of the network with a reference."""
-    return f"{NETWORK}Vs{reference[:1].upper()}{reference[1:]}"
+def comparison(reference: str, tested: str = NETWORK) -> str:
+    """Value of ``desc-`` of the agreement of the network, or of another fit, with a reference."""
+    return f"{tested}Vs{reference[:1].upper()}{reference[1:]}"
+
+
+def variant(estimator: str, model: ModelEntry) -> str:
+    """Value of ``desc-`` of a fit by another model than that of the series: ``nllsRamani``."""
+    return estimator + "".join(word.capitalize() for word in model.called.split("-"))
+
+
+def variants() -> Mapping[str, tuple[EstimatorEntry, ModelEntry]]:
+    """Fits of a Z-spectrum by each of its models, by ``desc-``."""
+    able = [entry for entry in estimators().values() if entry.real]
+    return {
+        variant(entry.name, model): (entry, model)
+        for entry in able
+        for model in models_by_protocol("zspectrum")
+    }
+
+
+def estimator_of(desc: str) -> EstimatorEntry:
+    """The entry of the estimator of a ``desc-``: its name, or one of :func:`variants`.
+
+    Raises
+    ------
+    DataError
+        If there is no such estimator.
+    """
+    found = variants().get(desc)
+    return estimator_entry(desc) if found is None else found[0]
+
+
+def title_of(desc: str) -> str:
+    """What a report calls the estimator of a ``desc-``."""
+    found = variants().get(desc)
+    if found is not None:
+        return f"{found[0].title}, {found[1].called}"
+    return estimators()[desc].title if desc in estimators() else desc
 
 
 def estimator_entry(name: str) -> EstimatorEntry:

@@ -21,7 +21,7 @@ from bids_brnn.bids.output.naming import SUPPLIED
 from bids_brnn.bids.safe import read_json
 from bids_brnn.bids.tables import read_columns, read_table
 from bids_brnn.bids.volumes import read_volume
-from bids_brnn.estimators.registry import estimators
+from bids_brnn.estimators.registry import estimators, title_of
 from bids_brnn.maps import quality_maps
 from bids_brnn.parameters import FIELD_MAPS, MapItem
 from bids_brnn.reports.content import EstimatorView, MapView, SeriesView
@@ -131,8 +131,7 @@ def _estimators(
         quantity = name.entities.get("param", name.suffix.removesuffix("map"))
         by_desc.setdefault(desc, []).append(_map_view(output_dir, path, quantity, sidecar, desc))
         sidecars.setdefault(desc, sidecar)
-    titles = {name: entry.title for name, entry in estimators().items()}
-    order = [key for key in titles if key in by_desc]
+    order = [key for key in estimators() if key in by_desc]
     for desc in [*order, *sorted(set(by_desc) - set(order))]:
         if desc.endswith("Std"):
             continue
@@ -140,7 +139,7 @@ def _estimators(
         spread = sorted(by_desc.get(f"{desc}Std", []), key=lambda view: _rank(view.name))
         yield EstimatorView(
             key=desc,
-            title=titles.get(desc, desc),
+            title=title_of(desc),
             estimates=[view for view in views if view.name not in quality_maps()],
             uncertainties=spread,
             quality=[view for view in views if view.name in quality_maps()],
@@ -247,8 +246,7 @@ def _agreement(folder: Path, head: str) -> list[tuple[str, list[dict[str, object
     for path in sorted(folder.glob(f"{head}_seg-*_agreement.tsv")):
         entities = parse_name(path).entities
         first, _, second = entities["desc"].partition("Vs")
-        titles = {name.lower(): entry.title for name, entry in estimators().items()}
-        names = [titles.get(key.lower(), key) for key in (first, second)]
+        names = [title_of(first), title_of(second[:1].lower() + second[1:])]
         found.append((f"Agreement: {' against '.join(names)}, {entities['seg']}", _rows(path)))
     return found
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bids_brnn.bids.input.acquisition import Acquisition
+from bids_brnn.config.choices import ALL
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import DataError, UsageError
-from bids_brnn.estimators.registry import NETWORK, estimator_entry, estimators
+from bids_brnn.estimators.registry import NETWORK, estimator_entry, estimators, variants
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.registry import model_entry, models
 from bids_brnn.zoo.choice import choose_network
@@ -22,7 +23,7 @@ class Plan:
     """How the maps of a series are made."""
 
     recipes: dict[str, EstimatorRecipe]
-    """By estimator name: the network, if there is one, then the reference."""
+    """By ``desc-``: the network or fits by other models, if there are such, then the reference."""
     notes: tuple[str, ...] = ()
     """Networks that were left aside, and why."""
     warning: str = ""
@@ -73,7 +74,9 @@ def plan_estimation(
     sequence = acquisition.sequence
     if isinstance(sequence, ZSpectrum):
         name = spectrum_reference(config, acquisition)
-        return Plan({name: recipe(name)})
+        main = recipe(name)
+        found = {} if config.zspectrum_model != ALL else _by_other_models(main)
+        return Plan({**found, name: main})
     if config.motion_correction and acquisition.representation != "time":
         raise DataError(
             f"--motion-correction cannot serve {acquisition.name}: its coefficients are sums over "
@@ -102,6 +105,15 @@ def plan_estimation(
             "--reference auto, or train a network (docs/training.md)."
         )
     return Plan(recipes, network.notes, network.warning)
+
+
+def _by_other_models(main: EstimatorRecipe) -> dict[str, EstimatorRecipe]:
+    """The same fit by every other model of Z-spectra, by ``desc-``."""
+    return {
+        desc: replace(main, model=model.name)
+        for desc, (entry, model) in variants().items()
+        if entry.name == main.estimator and model.name != main.model
+    }
 
 
 def estimator_options(config: RunConfig, name: str) -> dict[str, Any]:

@@ -73,13 +73,16 @@ def init_outputs_wf(
     workflow.connect([(inputnode, write, [(field, field) for field in fields])])
     for estimator, recipe in recipes.items():
         ours = [(f"{estimator}_{field}", field) for field in ESTIMATED]
-        maps = Node(WriteMaps(recipe=str(recipe), **shared), name=f"write_{estimator}")
+        interface = WriteMaps(recipe=str(recipe), desc=estimator, **shared)
+        maps = Node(interface, name=f"write_{estimator}")
+            WriteMaps(recipe=str(recipe), desc=estimator, **shared), name=f"write_{estimator}"
+        )
         sidecar = [field for field in _SERIES if field not in ("reference", "to_series")]
         sidecar += ["decisions"] if has_fields else []
         workflow.connect([(inputnode, maps, [*ours, *((item, item) for item in sidecar)])])
         for space in spaces:
             label = re.sub(r"\W", "", space.name)
-            there = WriteSpace(recipe=str(recipe), **space_inputs(space), **shared)
+            there = WriteSpace(recipe=str(recipe), desc=estimator, **space_inputs(space), **shared)
             node = Node(there, name=f"write_{estimator}_{label}", mem_gb=2)
             items = [*ours, *((item, item) for item in (*sidecar, "to_series"))]
             workflow.connect([(inputnode, node, items)])

@@ -15,7 +15,7 @@ from bids_brnn.bids.input.inheritance import nearest_table
 from bids_brnn.bids.input.lookup import missing_names, read_lookup
 from bids_brnn.bids.input.spaces import follows_t1w, on_t1w
 from bids_brnn.config.run_config import RunConfig
-from bids_brnn.estimators.registry import NETWORK, comparison
+from bids_brnn.estimators.registry import comparison
 from bids_brnn.interfaces.regions.labels import WHOLE_MASK, PrepareLabels, label_values
 from bids_brnn.interfaces.regions.statistics import CompareEstimators, SummariseRegions
 from bids_brnn.interfaces.sinks.regions import WriteLabels, WriteRegions
@@ -163,7 +163,8 @@ def init_regions_wf(
     segmentation
         Where the regions come from.
     estimators
-        Names of the estimators, the network first.
+        Values of ``desc-``: network or fits by other models first, what they are held against
+        last.
     erode
         Layers of voxels to take off each region.
     has_rate
@@ -200,16 +201,17 @@ def init_regions_wf(
         ours = [("mask", "mask"), *((f"{estimator}_{field}", field) for field in ESTIMATED)]
         workflow.connect([(inputnode, regions, ours)])
         _connect_table(workflow, labels, regions, estimator, "scalarstats", shared)
-    if NETWORK in estimators and len(estimators) > 1:
-        reference = next(name for name in estimators if name != NETWORK)
-        compare = Node(CompareEstimators(), name="compare")
+    *others, reference = estimators
+    for tested in others:
+        compare = Node(CompareEstimators(), name=f"compare_{tested}")
         compared = {
             "mask": "mask",
-            f"{NETWORK}_maps_file": "test_file", f"{NETWORK}_maps": "test_maps",
+            f"{tested}_maps_file": "test_file", f"{tested}_maps": "test_maps",
             f"{reference}_maps_file": "reference_file", f"{reference}_maps": "reference_maps",
         }  # fmt: skip
         workflow.connect([(inputnode, compare, list(compared.items()))])
-        _connect_table(workflow, labels, compare, comparison(reference), "agreement", shared)
+        desc = comparison(reference, tested)
+        _connect_table(workflow, labels, compare, desc, "agreement", shared)
     return workflow
 
 

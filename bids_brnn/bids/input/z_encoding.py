@@ -36,7 +36,7 @@ REPRESENTATION: Final = "zspectrum"
 """Value of ``SignalRepresentation``."""
 PROTOCOL = "zspectrum"
 """Suffix of tables and constants, and ``protocol`` of the models."""
-AUTO = "auto"
+AUTO, ALL = "auto", "all"
 
 
 @dataclass(frozen=True)
@@ -325,7 +325,8 @@ def _check_complete(rows: Sequence[Row], said: Statements, series: Series) -> No
 
 def _model(series: Series, metadata: Mapping[str, Any], options: SpectrumOptions) -> ModelEntry:
     """The model that the command line names, else the sidecar, else the usual one."""
-    named = metadata.get("SignalModel") if options.model == AUTO else options.model
+    given = options.model not in (AUTO, ALL)  # of all, the maps are those of the same one
+    named = options.model if given else metadata.get("SignalModel")
     if named is not None:
         try:
             return model_called(str(named), PROTOCOL)
