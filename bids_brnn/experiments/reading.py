@@ -18,7 +18,9 @@ from bids_brnn.bids.safe import resolved
 from bids_brnn.errors import DataError, ReadError, unknown_names
 from bids_brnn.experiments.experiment import Experiment, Portion
 from bids_brnn.experiments.inputs import read_sequence, read_subspace
+from bids_brnn.experiments.schema import CONFIGURATION
 from bids_brnn.files import expanded
+from bids_brnn.kinds import problem
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.priors import Prior
@@ -162,6 +164,8 @@ def _check_kinds(path: Path, content: Mapping[str, Any]) -> None:
             raise DataError(
                 f"{path.name}: {key} = {value!r} must be a whole number of at least {least}"
             )
+    if text := problem(CONFIGURATION, content, path.name):
+        raise DataError(text)
     for key in ("name", "description"):
         if not isinstance(content.get(key, ""), str):
             raise DataError(f"{path.name}: {key} must be a text")
