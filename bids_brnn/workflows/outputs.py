@@ -75,8 +75,6 @@ def init_outputs_wf(
         ours = [(f"{estimator}_{field}", field) for field in ESTIMATED]
         interface = WriteMaps(recipe=str(recipe), desc=estimator, **shared)
         maps = Node(interface, name=f"write_{estimator}")
-            WriteMaps(recipe=str(recipe), desc=estimator, **shared), name=f"write_{estimator}"
-        )
         sidecar = [field for field in _SERIES if field not in ("reference", "to_series")]
         sidecar += ["decisions"] if has_fields else []
         workflow.connect([(inputnode, maps, [*ours, *((item, item) for item in sidecar)])])

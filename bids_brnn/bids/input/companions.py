@@ -17,7 +17,7 @@ from bids_brnn.bids.input.surroundings import (
     Image,
     Surroundings,
     images_of,
-    labels,
+    labels_of,
     nearby,
 )
 from bids_brnn.errors import DataError
@@ -212,7 +212,7 @@ class _T1w:
 
     def _on_series(self, image: Image) -> bool:
         if self._image is None:  # of images by the labels of a T1w image nothing more is known
-            return bool(image.labels) and image.labels == labels(parse_name(self._series.files[0]))
+            return bool(image.labels) and image.labels == labels_of(self._series)
         return lies_on_series(
             image.path,
             image.metadata(self._around.notes),

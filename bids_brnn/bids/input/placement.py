@@ -16,7 +16,13 @@ from bids_brnn.bids.grammar import FileName, default_filters, parse_name
 from bids_brnn.bids.images import read_grid, same_grid
 from bids_brnn.bids.input.declared import texts
 from bids_brnn.bids.input.series import Series
-from bids_brnn.bids.input.surroundings import Image, Surroundings, images_of, labels
+from bids_brnn.bids.input.surroundings import (
+    Image,
+    Surroundings,
+    images_of,
+    labels,
+    labels_of,
+)
 from bids_brnn.errors import BidsBrnnError, InvalidBidsError
 
 SOURCES = ("Sources", "RawSources")
@@ -69,7 +75,7 @@ def could_be_of(image: Image, series: Series) -> bool:
     """Whether nothing in the name of an image says that it is not of this series."""
     own = parse_name(series.files[0])
     return image.session in (None, own.entities.get("ses")) and (
-        image.labels.items() <= labels(own).items()
+        image.labels.items() <= labels_of(series).items()
     )
 
 

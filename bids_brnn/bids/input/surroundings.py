@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bids_brnn.bids.grammar import FileName, parse_name, series_entities
+from bids_brnn.bids.grammar import FileName, measurement_entities, parse_name, series_entities
 from bids_brnn.bids.input.dataset import Dataset
 from bids_brnn.bids.input.inheritance import metadata_of
 from bids_brnn.bids.input.series import Series
@@ -70,6 +70,13 @@ def labels(name: FileName) -> dict[str, str]:
     """The entities that tell one image of a session from another: ``acq``, ``run`` ..."""
     keys = [key for key in series_entities() if key not in ("sub", "ses")]
     return {key: name.entities[key] for key in keys if key in name.entities}
+
+
+def labels_of(series: Series) -> dict[str, str]:
+    """Those of a series; what tells the volumes of a Z-spectrum apart is none of them."""
+    dropped = measurement_entities() if series.measured else frozenset[str]()
+    own = labels(parse_name(series.files[0]))
+    return {key: label for key, label in own.items() if key not in dropped}
 
 
 def images_of(series: Series, around: Surroundings, filters: Mapping[str, Any]) -> list[Image]:

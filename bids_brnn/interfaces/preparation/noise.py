@@ -97,6 +97,8 @@ class EstimateNoise(Node):
         if averages is not None:
             words = spectrum_words(data, mask, found.std, inputs.label)
             steps.append(SPECTRUM.format(least=LEAST_SNR, words=words))
+            if (repeated := int((averages > 1).sum())) > 0:
+                steps.append(f"repeats of {repeated} of {len(averages)} measurements averaged")
         elif inputs.magnitude:
             _LOG.warning("%s: %s", inputs.label, MAGNITUDES)
             steps.append(MAGNITUDES)

@@ -65,6 +65,25 @@ def test_repeats_are_averaged_and_counted(spectra):
     assert np.allclose(data[..., 0], spectra.signal()[..., 0] - 2, rtol=1e-6)
 
 
+def test_the_numbering_of_wand_has_no_gap(spectra):
+    """Two offsets at the first angle, seven at the second, one at the third."""
+    spectra.wand()
+    folder = spectra.root / "sub-01" / "ses-02" / "anat"
+    for path in (*folder.glob("*_flip-1_mt-[34]_*"), *folder.glob("*_flip-2_mt-[34]_*")):
+        path.unlink()
+    stem = "sub-01/ses-02/anat/sub-01_ses-02_flip-3_mt-1_part-mag_QMT"
+    spectra.image(f"{stem}.nii.gz", np.ones(spectra.shape, np.float32))
+    spectra.json(f"{stem}.json", {"FlipAngle": 333, "MTOffsetFrequency": 1000})
+    assert one(spectra)[0].sequence.n_samples == 6
+
+
+def test_a_mask_of_one_repeat_is_not_that_of_the_series(spectra):
+    spectra.wand(repeats=2)
+    mask = "sub-01/ses-02/anat/sub-01_ses-02_run-1_desc-brain_mask.nii.gz"
+    spectra.image(mask, np.ones(spectra.shape, np.uint8))
+    assert one(spectra)[0].mask is None
+
+
 def test_weights_are_part_of_the_protocol_only_where_something_was_repeated(spectra):
     spectra.wand()
     once = one(spectra)[0].sequence
