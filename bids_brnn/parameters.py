@@ -241,9 +241,11 @@ Z_SPECTRUM = (
     .replace("R1f", role="supplied", start=0.9)
     .replace("w0", role="supplied")
     .replace("B1", role="supplied", lower=0.4, upper=1.6)
+    .replace("Rx", lower=0.05, upper=150.0)
+    .replace("T2s", upper=50e-6)
 )
 """Two pools of conventional qMT: the same; the data tell neither R1, nor the fields, which come
-from maps."""
+from maps, and Rx and T2s less well, so that these may be what published estimates of them are."""
 
 
 def free_pool_rate(R1: Any, m0s: Any, Rx: Any, R1s: Any) -> Any:

@@ -36,6 +36,10 @@ from bids_brnn.signals.base import SignalModel, amplitude_of
 __all__ = ["STOP_REASONS", "NllsEstimator", "bounds_hit"]
 
 
+_CHEAP = StoppingRule(100, 0.001)
+"""Of real models: their valleys are long, and an evaluation costs microseconds."""
+
+
 @dataclass(frozen=True, eq=False)
 class NllsEstimator:
     """Batched Levenberg-Marquardt with bounds, M0 projected out and several starts.
@@ -62,10 +66,11 @@ class NllsEstimator:
     """Start candidates ``(S, P)`` (a coarse dictionary, for example draws from a prior), another
     estimator, or None for candidates spread between the bounds. Where an estimator leaves NaN,
     and for further starts, such candidates are used as well."""
-    max_iterations: int = 50
-    """Model evaluations per start."""
-    tolerance: float = 0.01
-    """A voxel has converged when the step left is below this many standard deviations."""
+    max_iterations: int | None = None
+    """Model evaluations per start; by default 50, and 100 of real models, which are cheap."""
+    tolerance: float | None = None
+    """A voxel has converged when the step left is below this many standard deviations; by default
+    0.01, and 0.001 of real models."""
     n_starts: int = 3
     """Starts of voxels that end on a bound or with a high residual; all others have one."""
     retry_residual: float = 0.05
@@ -80,7 +85,7 @@ class NllsEstimator:
     name: str = field(default="nlls", init=False)
 
     def __post_init__(self) -> None:
-        if self.n_starts < 1 or self.max_iterations < 1 or self.block_size < 1:
+        if self.n_starts < 1 or self._rule.max_iterations < 1 or self.block_size < 1:
             raise DataError("n_starts, max_iterations and block_size must be at least 1")
         start = self.start
         if isinstance(start, Tensor) and (
@@ -95,6 +100,14 @@ class NllsEstimator:
     def parameters(self) -> ParameterSet:
         """Parameters of the model, in the order of ``Estimate.theta``."""
         return self.model.parameters
+
+    @property
+    def _rule(self) -> StoppingRule:
+        usual = StoppingRule() if amplitude_of(self.model) == "complex" else _CHEAP
+        return StoppingRule(
+            usual.max_iterations if self.max_iterations is None else self.max_iterations,
+            usual.tolerance if self.tolerance is None else self.tolerance,
+        )
 
     @cached_property
     def _candidates(self) -> dict[torch.device, Candidates]:
@@ -214,7 +227,7 @@ class NllsEstimator:
             problem,
             self._choice(problem),
             self._given(inputs, voxels),
-            StoppingRule(self.max_iterations, self.tolerance),
+            self._rule,
             n_starts=self.n_starts,
             high_residual=self.retry_residual,
             # Values given by hand are; an estimator may be in the wrong one of several minima.
