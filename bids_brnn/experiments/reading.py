@@ -20,7 +20,6 @@ from bids_brnn.experiments.experiment import Experiment, Portion
 from bids_brnn.experiments.inputs import read_sequence, read_subspace
 from bids_brnn.experiments.schema import CONFIGURATION
 from bids_brnn.files import expanded
-from bids_brnn.kinds import problem
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.priors import Prior
@@ -30,6 +29,7 @@ from bids_brnn.signals import ModelEntry, model_entry, models
 from bids_brnn.signals.base import SignalModel, check_signal
 from bids_brnn.signals.registry import resolve
 from bids_brnn.signals.subspace import Subspace
+from bids_brnn.system.kinds import problem
 from bids_brnn.system.reading import read_text, read_toml
 from bids_brnn.zoo.card import ModelCard, same_field
 

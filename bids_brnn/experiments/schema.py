@@ -5,7 +5,7 @@ Names, choices and what must agree are checked where they are read.
 
 from __future__ import annotations
 
-from bids_brnn.kinds import ListOf, Number, Table, Text, Whole
+from bids_brnn.system.kinds import ListOf, Number, Table, Text, Whole
 from bids_brnn.zoo.schema import BLOCKS, RANK, WIDTH
 
 _PORTIONS = ListOf(

@@ -6,14 +6,14 @@ pool the generalized Bloch equation (Asslaender et al., Magn Reson Med 2022, doi
 offset. Nothing transverse survives the pulse or the readout. The excitation turns the free pool
 at its start, by ``cos(B1 FlipAngle)`` at every frequency, and saturates the semi-solid pool as a
 rectangular pulse of its duration does (a duration of 0 means: not). Signal: ``Mzf`` before the
-excitation, in the cyclic steady state, as in the other models. How it is computed:
-``docs/theory/zspectrum.md``.
+excitation, in the cyclic steady state, as in the other models. How it is
+computed: ``docs/theory/zspectrum.md``.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -63,6 +63,10 @@ class GBlochZ:
         if not isinstance(self.sequence, ZSpectrum):
             raise SequenceError("this model describes Z-spectra, not trains of RF pulses")
         find_lineshape(self.lineshape)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tables are made again where they are needed, and hold a lock.
+        return {item.name: getattr(self, item.name) for item in fields(self)}
 
     @cached_property
     def parameters(self) -> ParameterSet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -184,6 +185,14 @@ def test_threads_change_nothing():
     )  # fmt: skip
     for a, b in zip(one, several, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_model_travels_to_another_process_without_its_tables():
+    model = GBlochZ(protocol(MTPulse("GAUSSHANN", 0.0102, 200.0), 300, 6000))
+    before = signal(model, WM)
+    there = pickle.loads(pickle.dumps(model))
+    assert "tables" not in vars(there)
+    np.testing.assert_array_equal(signal(there, WM), before)
 
 
 def test_the_hull_of_all_bounds_is_covered():
