@@ -17,7 +17,6 @@ from bids_brnn.phantom.dataset import KINDS
 from bids_brnn.phantom.fields import RELAXOMETRY
 
 _HIDDEN = ("R1", "R2", "T2f", "kf", "kr")  # follow from others, which are shown
-_DEFAULT = ("qmt", "mrf")
 _MEASURABLE = 100.0
 """A tissue in which the bound of some parameter exceeds this many percent is not compared."""
 
@@ -25,8 +24,9 @@ _MEASURABLE = 100.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``brnn demo``."""
     parser.epilog = (
-        "DIR becomes a BIDS data set (qMT and MR fingerprinting of invented heads, field maps,\n"
-        "an fMRIPrep-like derivative, the truth); DIR/derivatives/bids_brnn holds the maps."
+        "DIR becomes a BIDS data set (qMT of two kinds and MR fingerprinting of invented heads,\n"
+        "field maps, an fMRIPrep-like derivative, the truth); DIR/derivatives/bids_brnn holds\n"
+        "the maps."
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder to make")
     parser.add_argument("--participants", type=int, default=2, metavar="N", help="default: 2")
@@ -34,9 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sessions", nargs="+", default=(), metavar="LABEL", help="default: no session level"
     )
     parser.add_argument(
-        "--kinds", nargs="+", choices=KINDS, default=_DEFAULT,
-        help="series: our own qMT trains, MR fingerprinting, conventional qMT (spgr); default: "
-        f"{' '.join(_DEFAULT)}",
+        "--kinds", nargs="+", choices=KINDS, default=KINDS,
+        help="series: our own qMT trains, MR fingerprinting, conventional qMT (spgr); "
+        "default: all",
     )  # fmt: skip
     parser.add_argument(
         "--matrix", nargs=3, type=int, default=(24, 30, 2), metavar=("X", "Y", "Z"),
