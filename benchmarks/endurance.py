@@ -46,8 +46,7 @@ FAULTS = {
     "notice before the limit": ("parent", signal.SIGUSR1),
     "workers stopped, then told to end": ("stopped", signal.SIGTERM),
 }
-_MOST = 4
-"""Faults that one job meets at most; it then runs undisturbed."""
+_SPARE = 3  # submissions beyond the faults of a job until it counts as lost
 
 
 @dataclass
@@ -82,7 +81,7 @@ def main() -> int:
             sys.exit(f"the undisturbed run of {job} ended with {code}")
         record.durations.append(time.monotonic() - began)
     for job in jobs:
-        endure(folder, job, dice, record)
+        endure(folder, job, deck(dice, options.faults), dice, record)
     for name in ("clean", "out"):
         subprocess.run(words(folder, name, "group"), check=True, stderr=subprocess.DEVNULL)
     return report(folder, labels, record)
@@ -93,6 +92,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder to make")
     parser.add_argument("--participants", type=int, default=200)
     parser.add_argument("--each", type=int, default=2, help="participants per job")
+    parser.add_argument("--faults", type=int, default=3, help="per job; then it is left alone")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.folder = options.folder.absolute()
@@ -115,24 +115,32 @@ def submit(folder: Path, name: str, job: list[str]) -> subprocess.Popen[bytes]:
         )  # fmt: skip
 
 
-def endure(folder: Path, job: list[str], dice: random.Random, record: Record) -> None:
-    """Submit a job until it is done, with a fault now and then."""
+def deck(dice: random.Random, count: int) -> list[str]:
+    """Faults of a job, each kind as often as any other in the long run."""
+    kinds = list(FAULTS) * (1 + count // len(FAULTS))
+    return dice.sample(kinds, count)
+
+
+def endure(
+    folder: Path, job: list[str], faults: list[str], dice: random.Random, record: Record
+) -> None:
+    """Submit a job until it is done, with a fault each time until it has met all of them."""
     usual = sum(record.durations) / len(record.durations)
-    for attempt in range(3 * _MOST):
+    for fault in [*faults, *["none"] * _SPARE]:
         program = submit(folder, "out", job)
         record.submitted += 1
-        fault = dice.choice(list(FAULTS)) if attempt < _MOST and dice.random() < 0.8 else "none"
         if fault != "none":
             with suppress(subprocess.TimeoutExpired):
-                program.wait(dice.uniform(0.3, usual))
-            fault = fault if inject(program, fault) else "none"
+                program.wait(dice.uniform(0.3, 0.9 * usual))
+            done = inject(program, fault)
+            fault = fault if done else "none"  # it came too late or too early
         code = program.wait()
         record.faults[fault] += 1
         record.codes[fault][code] += 1
         record.left += outlived(program.pid)
         if code == 0:
             return
-    sys.exit(f"{job} was not done after {3 * _MOST} submissions")
+    sys.exit(f"{job} was not done after {len(faults) + _SPARE} submissions")
 
 
 def inject(program: subprocess.Popen[bytes], fault: str) -> bool:
