@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from bids_brnn.files import write_text
-from bids_brnn.processes import at_end, not_at_end
+from bids_brnn.system.processes import at_end, not_at_end
 
 INTERVAL = 0.5
 """Seconds between two samples."""
