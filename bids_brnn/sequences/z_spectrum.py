@@ -169,6 +169,7 @@ class ZSpectrum:
             key: _number(given[key], key, name)
             for key in CONSTANTS.keys() & given.keys() - {"MTPulseShape", "Normalised"}
         }
+        _check_constants(numbers, name)
         normalised = str(given.get("Normalised", False)).lower() in ("true", "1")
         if not normalised and (angle > 0).all():
             raise SequenceError(
@@ -232,6 +233,18 @@ CONSTANTS: Mapping[str, tuple[bool, str]] = {
 }
 """What all measurements share: whether it must be given, and an example."""
 _MOST_DEGREES = 1500.0
+_LEAST_DEGREES = 8.0  # of an MT pulse that saturates anything
+_LEAST_OFFSET = 20.0  # Hz; no MT pulse is so long that it would tell this from 0
+_MOST_OFFSET = 1e6  # Hz
+_RANGES: Mapping[str, tuple[float, float, str]] = {
+    "MTPulseDuration": (1e-5, 2.0, "s"),
+    "FlipAngle": (0.5, 90.0, "degrees, that of the excitation"),
+    "RepetitionTimeExcitation": (1e-3, 5.0, "s"),
+    "MTPulseBandwidth": (5.0, 1e5, "Hz"),
+    "MTDelay": (0.0, 1.0, "s"),
+    "ExcitationDuration": (0.0, 0.1, "s"),
+}
+"""What scanners play, by key: least, most, unit."""
 
 
 def usual_protocol() -> ZSpectrum:
@@ -273,13 +286,26 @@ def _check_units(angle: NDArray[np.float64], offset: NDArray[np.float64], name: 
             f"{name}: mt_flip_angle reaches {angle.max():g}; degrees from 0 to "
             f"{_MOST_DEGREES:g} are needed"
         )
-    if on.any() and angle[on].max() < 4 * math.pi:
+    # One value in another unit among others is as wrong as all of them.
+    if on.any() and (angle[on].max() < 4 * math.pi or angle[on].min() < _LEAST_DEGREES):
+        every = angle[on].max() < 4 * math.pi
+        words = f"{angle[on].max():.4g} at most" if every else f"{angle[on].min():.4g} once"
+        raise SequenceError(f"{name}: mt_flip_angle is {words}; write it in degrees, not radians")
+    size = np.abs(offset[on & (offset != 0)])
+    if size.size and (size.max() < 200 or size.min() < _LEAST_OFFSET):
+        worst = size.max() if size.max() < 200 else size.min()
+        where = "at most" if size.max() < 200 else "once"
         raise SequenceError(
-            f"{name}: mt_flip_angle is {angle[on].max():.4g} at most; write it in degrees, "
-            "not radians"
+            f"{name}: offset is {worst:g} {where}; write it in Hz, not in kHz or ppm"
         )
-    if on.any() and np.abs(offset[on]).max() < 200:
-        raise SequenceError(
-            f"{name}: offset is {np.abs(offset[on]).max():g} at most; write it in Hz, not in kHz "
-            "or ppm"
-        )
+    if size.size and size.max() > _MOST_OFFSET:
+        raise SequenceError(f"{name}: offset reaches {size.max():g}; write it in Hz")
+
+
+def _check_constants(numbers: Mapping[str, float], name: str) -> None:
+    """Refuse constants that mean another unit than degrees, s and Hz."""
+    for key, (low, high, unit) in _RANGES.items():
+        if key in numbers and not low <= numbers[key] <= high:
+            raise SequenceError(
+                f"{name}: {key} is {numbers[key]:g}; write it in {unit} ({low:g} to {high:g})"
+            )

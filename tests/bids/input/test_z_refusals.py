@@ -115,7 +115,7 @@ ONE = "flip-1_mt-2_part-mag"
         (root(MTPulseBandwidth=0.2), "write it in Hz"),
         (change(OFF, FlipAngle=0.087), "FlipAngle is 0.087; write it in degrees"),
         (root(MTNumberOfPulses=4), "one MT pulse per excitation"),
-        (root(SignalModel="gblok"), 'signal model "gblok" is unknown; use one of'),
+        (root(SignalModel="gblok"), '"gblok" is no signal model of Z-spectra; use one of'),
     ],
 )  # fmt: skip
 def test_volumes_that_cannot_be_used(spectra, broken, words):
