@@ -4,6 +4,8 @@ Codes follow the BIDS Apps execution specification and ``sysexits.h``; the comma
 a :class:`BidsBrnnError` into one sentence on stderr and this code, never into a traceback.
 """
 
+import errno
+import os
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -20,8 +22,22 @@ EXIT_NOT_WRITABLE = 73
 EXIT_READ_ERROR = 74
 EXIT_TEMPORARY = 75
 
+_LONGEST = 10_000  # characters of a message; messages quote files, and files hold anything
+
 DEBUGGER_VARIABLE = "BIDS_BRNN_DEBUGGER"
 """Environment variable: where it is set, a step that fails opens the debugger."""
+
+
+def printable(text: str) -> str:
+    """Text of which a terminal obeys nothing: what controls it is written as in Python."""
+    if not text.replace("\n", "").isprintable():
+        text = "".join(
+            sign
+            if sign.isprintable() or sign == "\n"
+            else sign.encode("unicode_escape").decode("ascii")
+            for sign in text
+        )
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
 
 
 class BidsBrnnError(Exception):
@@ -30,7 +46,7 @@ class BidsBrnnError(Exception):
     exit_code = EXIT_BAD_DATA
 
     def __init__(self, message: str, *, exit_code: int | None = None) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         if exit_code is not None:
             self.exit_code = exit_code
 
@@ -95,6 +111,41 @@ class TemporaryError(BidsBrnnError):
     """Worth a retry: the device is busy or its memory is taken."""
 
     exit_code = EXIT_TEMPORARY
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
+
+
+def out_of_space(text: str) -> bool:
+    """Whether a message of the system says that a disk or a quota is full.
+
+    >>> out_of_space("OSError: [Errno 28] No space left on device"), out_of_space("broken pipe")
+    (True, False)
+    """
+    return any(os.strerror(number) in text for number in _FULL)
+
+
+def curable(error: BaseException) -> BidsBrnnError | None:
+    """The error in words where the system refused memory or space; else None.
+
+    Whatever library was at work: the cure is the same, and a traceback does not name it.
+    """
+    if isinstance(error, BidsBrnnError):
+        return error
+    if isinstance(error, OSError) and (error.errno in _FULL or out_of_space(str(error))):
+        where = f" {error.filename}" if error.filename else ""
+        return OutputError(
+            f"Cannot write{where}: {error.strerror or error}. Free space, or choose another "
+            "output folder or work folder (-w); finished steps are kept."
+        )
+    refused = isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY)
+    if refused or isinstance(error, MemoryError):
+        return TemporaryError(
+            "The memory does not suffice. Give the run more (--mem-mb and the limit of the job), "
+            "fewer CPUs (--nprocs), or use --low-mem; finished steps are kept."
+        )
+    return None
 
 
 def nearest(word: str, known: Iterable[str], *, likeness: float = 0.75) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,12 +23,37 @@ def make_folder(folder: Path) -> None:
     Raises
     ------
     OutputError
-        If it cannot be made.
+        If it cannot be made, or links lead out of the data set that it is to lie in.
     """
+    _check_unlinked(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"Cannot make the folder {folder}: {error.strerror}.") from error
+
+
+_MOST_LEVELS = 6  # of folders below the root of a data set, with room
+
+
+def _check_unlinked(folder: Path) -> None:
+    """Refuse to write through a link to a folder inside a data set: it may lead anywhere.
+
+    The root of the data set itself may be a link; whoever names it means that. Links to files
+    need no check, as they are replaced and not followed.
+    """
+    linked: list[Path] = []
+    for inner in (folder, *folder.parents)[:_MOST_LEVELS]:
+        if (inner / "dataset_description.json").is_file():
+            break
+        if inner.is_symlink():
+            linked.append(inner)
+    else:
+        return
+    if linked:
+        raise OutputError(
+            f"{linked[-1]} is a link, to {os.path.realpath(linked[-1])}, and nothing is written "
+            "through links inside an output folder; remove it, or name the folder that is meant."
+        )
 
 
 def expanded(text: str | Path) -> Path:
@@ -38,7 +64,11 @@ def expanded(text: str | Path) -> Path:
         return Path(text)
 
 
+WRITER_VARIABLE = "BIDS_BRNN_WRITER"
+"""Environment variable: six characters that temporary files of a run and its workers share."""
+
 _records: list[set[Path]] = []
+_unfinished: set[Path] = set()
 
 
 @contextmanager
@@ -69,9 +99,12 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        If the folder cannot be made or written, or the disk is full.
+        If the folder cannot be made or written, the disk is full, or the folder is a link.
     """
-    temporary = path.with_name(f".tmp-{uuid4().hex[:12]}-{path.name}")
+    _check_unlinked(path.parent)
+    writer = os.environ.get(WRITER_VARIABLE) or uuid4().hex[:6]
+    temporary = path.with_name(f".tmp-{writer}{uuid4().hex[:6]}-{path.name}")
+    _unfinished.add(temporary)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -87,6 +120,23 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        _unfinished.discard(temporary)
+
+
+def abandon() -> None:
+    """Remove what this process is in the middle of writing; for its last moment."""
+    for temporary in list(_unfinished):
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folders: Iterable[Path], writer: str, *, deep: bool = True) -> None:
+    """Remove temporary files of a run that was killed, by its :data:`WRITER_VARIABLE`."""
+    for folder in folders:
+        found = (folder.rglob if deep else folder.glob)(f".tmp-{writer}*")
+        for temporary in list(found):
+            with suppress(OSError):
+                temporary.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -99,7 +149,9 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     # Leaving an equal file alone keeps its time stamp and spares readers on network disks.
     with suppress(OSError):
-        if path.stat().st_size == len(content) and path.read_bytes() == content:
+        found = path.stat()
+        same_size = stat.S_ISREG(found.st_mode) and found.st_size == len(content)
+        if same_size and path.read_bytes() == content:
             _note(path)
             return
     with replacing(path) as temporary:

@@ -6,10 +6,11 @@ derived from here. All values are SI (s, 1/s, rad/s); see ``pulse_sequence`` for
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from bids_brnn.errors import ParameterError
 
@@ -55,10 +56,46 @@ class Parameter:
 
 
 @dataclass(frozen=True)
+class Derived:
+    """A map that follows from parameters; its standard deviation follows from theirs."""
+
+    item: MapItem
+    of: tuple[str, ...]
+    """Parameters that it follows from; the map is written after the first of them."""
+    function: Callable[..., Any] = field(repr=False)
+    """Of tensors of their values, in this order; differentiable."""
+    bounds: tuple[float, float] | None = None
+    """What it can be; None: what the function makes of the bounds of the parameters."""
+
+    def range(self, parameters: ParameterSet) -> tuple[float, float]:
+        """Least and largest value for parameters within their bounds (monotone functions)."""
+        if self.bounds is not None:
+            return self.bounds
+        ends = [(parameters[name].lower, parameters[name].upper) for name in self.of]
+        values = [self.function(*corner) for corner in itertools.product(*ends)]
+        return min(values), max(values)
+
+
+TIMES = (
+    Derived(
+        MapItem("T1", "s", "T1map", "Longitudinal relaxation time", (0.0, 2.5)),
+        ("R1",), lambda R1: 1 / R1,
+    ),
+    Derived(
+        MapItem("T2", "s", "T2map", "Transverse relaxation time", (0.0, 0.2)),
+        ("R2",), lambda R2: 1 / R2,
+    ),
+)  # fmt: skip
+"""Rates of a single-pool model that users also want as times."""
+
+
+@dataclass(frozen=True)
 class ParameterSet:
     """An ordered set of parameters; its order is the order of the last axis of ``theta``."""
 
     items: tuple[Parameter, ...]
+    derived: tuple[Derived, ...] = TIMES
+    """Maps beside those of the parameters, where the set has what they follow from."""
 
     def __post_init__(self) -> None:
         if len(set(self.names)) != len(self.items):
@@ -101,7 +138,21 @@ class ParameterSet:
 
     def select(self, *roles: Role) -> ParameterSet:
         """The subset with one of ``roles``, in the same order."""
-        return ParameterSet(tuple(item for item in self.items if item.role in roles))
+        return replace(self, items=tuple(item for item in self.items if item.role in roles))
+
+    def maps_of(self, name: str) -> list[Derived]:
+        """Derived maps that follow the parameter ``name``: those of which a part is estimated."""
+        estimated = set(self.select("estimated").names)
+        return [
+            item
+            for item in self.derived
+            if item.of[0] == name and estimated & set(item.of) and set(item.of) <= set(self.names)
+        ]
+
+    @property
+    def needs_covariance(self) -> bool:
+        """Whether a derived map follows from several parameters."""
+        return any(len(item.of) > 1 for name in self.names for item in self.maps_of(name))
 
     def with_role(self, name: str, role: Role) -> ParameterSet:
         """A copy in which ``name`` has another role."""
@@ -112,7 +163,7 @@ class ParameterSet:
         column = self.index((name,))[0]
         items = list(self.items)
         items[column] = replace(items[column], **changes)  # type: ignore[arg-type]
-        return ParameterSet(tuple(items))
+        return replace(self, items=tuple(items))
 
     def bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Lower and upper bounds, each of shape ``(P,)``, in dtype and on device of ``like``."""
@@ -190,8 +241,61 @@ Z_SPECTRUM = (
     .replace("R1f", role="supplied", start=0.9)
     .replace("w0", role="supplied")
     .replace("B1", role="supplied", lower=0.4, upper=1.6)
+    .replace("Rx", lower=0.05, upper=150.0)
+    .replace("T2s", upper=50e-6)
 )
-"""Conventional qMT: the same; the data tell neither R1, nor the fields, which come from maps."""
+"""Two pools of conventional qMT: the same; the data tell neither R1, nor the fields, which come
+from maps, and Rx and T2s less well, so that these may be what published estimates of them are."""
+
+
+def free_pool_rate(R1: Any, m0s: Any, Rx: Any, R1s: Any) -> Any:
+    """R1f of two pools that recover together at the observed rate ``R1``; tensors, all 1/s.
+
+    ``R1f = R1 - kf (R1s - R1) / (R1s - R1 + kr)``, ``kf = Rx m0s``, ``kr = Rx (1 - m0s)``:
+    ``R1`` is the slower of both rates of recovery (Henkelman, Magn Reson Med 1993;29:759). Pools
+    whose exchange is slower than ``R1 - R1s`` cannot recover at ``R1``, others only with an R1f
+    beyond its bounds, where it is held.
+    """
+    item = Z_SPECTRUM["R1f"]
+    among = (R1s - R1 + Rx * (1 - m0s)).clamp(min=1e-3)
+    return (R1 - Rx * m0s * (R1s - R1) / among).clamp(item.lower, item.upper)
+
+
+OBSERVED_R1 = ParameterSet(
+    (
+        Z_SPECTRUM["m0s"],
+        Parameter(
+            MapItem("R1", "1/s", "R1map", "Observed longitudinal relaxation rate", (0.0, 2.0)),
+            0.05, 10.0, 0.9, "supplied",
+        ),
+        *Z_SPECTRUM.items[2:],
+    ),
+    (
+        Derived(
+            _qmt("F", "1", "Semi-solid over free pool, m0s / (1 - m0s)", (0.0, 0.3)),
+            ("m0s",), lambda m0s: m0s / (1 - m0s),
+        ),
+        Derived(
+            QMT["R1f"].item, ("R1", "m0s", "Rx", "R1s"), free_pool_rate,
+            (Z_SPECTRUM["R1f"].lower, Z_SPECTRUM["R1f"].upper),
+        ),
+        Derived(
+            _qmt("T2f", "s", "Transverse relaxation time of the free pool", (0.0, 0.1)),
+            ("R2f",), lambda R2f: 1 / R2f,
+        ),
+        Derived(
+            _qmt("kr", "1/s", "Exchange rate constant from the semi-solid to the free pool, "
+                 "Rx (1 - m0s)", (0.0, 40.0)),
+            ("Rx", "m0s"), lambda Rx, m0s: Rx * (1 - m0s),
+        ),
+        Derived(
+            _qmt("kf", "1/s", "Exchange rate constant from the free to the semi-solid pool, "
+                 "Rx m0s", (0.0, 5.0)),
+            ("Rx", "m0s"), lambda Rx, m0s: Rx * m0s,
+        ),
+    ),
+)  # fmt: skip
+"""Conventional qMT as it is estimated, with the observed R1 in the place of R1f."""
 
 RELAXATION = ParameterSet(
     (
@@ -231,6 +335,9 @@ class MapUnit:
     """Keys of the sidecar; values are divided by the number under the first one that is there."""
     words: str = ""
     """What it means, for messages."""
+    inverse: bool = False
+    """Whether the map is one of the inverse, as T1 is of R1; the factor is that of the inverse of
+    its values."""
 
 
 @dataclass(frozen=True)
@@ -251,6 +358,10 @@ class FieldMap:
     """Median of the absolute values in a head, in ``unit``; beyond, the declaration is wrong."""
     positive: bool
     """Whether 0 and less mean that nothing was measured."""
+    inverse: str = ""
+    """BIDS suffix of a map of the inverse, if there are such maps."""
+    folder: str = "fmap"
+    """Where a map on the grid of a series lies."""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -262,7 +373,22 @@ _NOMINAL = ("NominalFlipAngle", "FlipAngle")
 _TURN = 2 * math.pi
 _PROTON = _TURN * 42.577478518e6  # rad/s/T, CODATA 2018
 
+FIELDS = ("B1", "w0")
+"""Of :data:`FIELD_MAPS` those of the scanner; the others are of tissue."""
+
 FIELD_MAPS: Mapping[str, FieldMap] = {
+    "R1": FieldMap(
+        "r1map", "R1", "R1map", "1/s",
+        units=(
+            MapUnit("1/s", 1.0, ("s-1", "s^-1", "s⁻¹", "1/sec")),
+            MapUnit("s", 1.0, ("sec", "second", "seconds"), inverse=True),
+            MapUnit("ms", 1e3, ("msec", "millisecond", "milliseconds"), inverse=True),
+        ),
+        plausible=(0.15, 6.0),
+        positive=True,
+        inverse="T1map",
+        folder="anat",
+    ),
     "B1": FieldMap(
         "b1map", "B1", "TB1map", "1",
         units=(
@@ -290,10 +416,5 @@ FIELD_MAPS: Mapping[str, FieldMap] = {
         positive=False,
     ),
 }  # fmt: skip
-"""By name of the parameter."""
-
-TIMES: Mapping[str, MapItem] = {
-    "R1": MapItem("T1", "s", "T1map", "Longitudinal relaxation time", (0.0, 2.5)),
-    "R2": MapItem("T2", "s", "T2map", "Transverse relaxation time", (0.0, 0.2)),
-}
-"""Rates of a single-pool model that users also want as times."""
+"""Maps of the data set by name of the parameter that they supply; R1 is the observed rate, which
+conventional qMT needs."""

@@ -6,6 +6,7 @@ import torch
 
 from bids_brnn.errors import EXIT_NOT_WRITABLE, OutputError, ReadError
 from bids_brnn.files import (
+    make_folder,
     read_metadata,
     read_tensors,
     replacing,
@@ -111,3 +112,37 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         write_tensors(path, {"a": torch.zeros(2)}, {})
     assert bool((read_tensors(path)["a"] == 1).all())
     assert [item.name for item in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["sub-01", "sub-01/anat", "logs"])
+def test_nothing_is_written_through_a_link_inside_a_data_set(tmp_path, name):
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    for folder in (out, elsewhere):
+        folder.mkdir()
+    (out / "dataset_description.json").write_text("{}")
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).symlink_to(elsewhere)
+    for target in (out / name / "x.txt", out / name / "anat" / "log" / "x.txt"):
+        with pytest.raises(OutputError, match=rf"{name} is a link, to .*elsewhere"):
+            write_text(target, "text")
+    with pytest.raises(OutputError, match="is a link"):
+        make_folder(out / name / "new")
+    assert not list(elsewhere.iterdir())
+
+
+def test_the_root_of_a_data_set_may_be_a_link_and_a_linked_file_is_replaced(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "dataset_description.json").write_text("{}")
+    (tmp_path / "out").symlink_to("real")
+    secret = tmp_path / "secret"
+    secret.write_text("mine")
+    (tmp_path / "out" / "x.txt").symlink_to(secret)
+    write_text(tmp_path / "out" / "x.txt", "text")
+    assert secret.read_text() == "mine"
+    assert (tmp_path / "real" / "x.txt").read_text() == "text"
+
+
+def test_a_pipe_in_the_place_of_an_output_is_replaced(tmp_path):
+    os.mkfifo(tmp_path / "x.txt")
+    write_text(tmp_path / "x.txt", "")
+    assert (tmp_path / "x.txt").read_text() == ""

@@ -1,60 +1,62 @@
-"""Ending on SIGTERM: soon, without half-written files, whatever the program is doing."""
+"""Ending from outside: soon, without half-written files, whatever the program is doing.
+
+A thread waits for signals and for the end of the supervisor. It ends the process by itself: an
+exception in the main thread would come at a moment that no library is prepared for.
+"""
 
 from __future__ import annotations
 
 import os
+import select
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 
-GRACE = 8.0
-"""Seconds between the signal and the hard end; Slurm waits 30 before it kills."""
+from bids_brnn.system.processes import (
+    die_with_parent,
+    heeded,
+    in_background,
+    leave,
+    leave_main_thread_alone,
+    signal_descriptor,
+)
+
+KEPT = "finished steps are kept in the work folder"
+_WORDS = {signal.SIGTERM: "terminated", signal.SIGINT: "interrupted"}
 
 
-class Terminated(BaseException):
-    """The process was asked to end; not an Exception, so that nothing on the way swallows it."""
+def ended_by(number: int) -> str:
+    r"""What to say when a signal ended the run.
 
-
-@contextmanager
-def ended_by_signal(grace: float = GRACE) -> Iterator[None]:
-    """Turn SIGTERM into :class:`Terminated`.
-
-    Python handles signals between two steps of the main thread. That thread may be inside a long
-    numerical call, so another one waits beside it and ends the process after ``grace`` seconds.
-    Workers end with their parent, and files are complete or absent at any time.
+    >>> ended_by(signal.SIGINT)
+    'bids_brnn: interrupted; finished steps are kept in the work folder\n'
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers; the program around us decides
-        return
-    before = signal.signal(signal.SIGTERM, _terminate)
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    # The C level writes the number of a signal here at once, whatever Python is doing.
-    wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    left = threading.Event()
-    watch = threading.Thread(target=_watch, args=(reader, left, grace), daemon=True)
-    watch.start()
-    try:
-        yield
-    finally:
-        left.set()
-        signal.set_wakeup_fd(wakeup)
-        signal.signal(signal.SIGTERM, before)
-        os.close(writer)
-        watch.join()
-        os.close(reader)
+    known = signal.Signals(number)
+    return f"bids_brnn: {_WORDS.get(known, f'ended by {known.name}')}; {KEPT}\n"
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    # A second signal must not interrupt the cleaning up after the first.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Terminated
+def end_when_asked(life: int | None) -> None:
+    """From now on, let signals and the end of the supervisor end this process.
+
+    The exit code is 128 and the number of the signal.
+
+    Parameters
+    ----------
+    life
+        Descriptor that reads an end of file when the supervisor is gone; None: there is none.
+    """
+    numbers = heeded()
+    signals = signal_descriptor()
+    leave_main_thread_alone(numbers)
+    in_background(lambda: _watch(signals, life, numbers))
+    if life is not None:
+        die_with_parent()  # also when a library keeps Python, and so that thread, from running
 
 
-def _watch(reader: int, left: threading.Event, grace: float) -> None:
-    while numbers := os.read(reader, 64):
-        if signal.SIGTERM in numbers and not left.wait(grace):
-            os.write(2, b"bids_brnn: terminated in the middle of a calculation\n")
-            os._exit(128 + signal.SIGTERM)
+def _watch(signals: int, life: int | None, numbers: tuple[signal.Signals, ...]) -> None:
+    watched = [signals] if life is None else [signals, life]
+    while True:
+        ready, _, _ = select.select(watched, [], [])
+        if life in ready:
+            leave(128 + signal.SIGKILL)
+        for number in os.read(signals, 64):
+            if number in numbers:
+                leave(128 + number, ended_by(number))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -18,7 +19,7 @@ import bids_brnn
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import OutputError, TemporaryError
 from bids_brnn.estimators.registry import estimators
-from bids_brnn.files import replacing
+from bids_brnn.files import WRITER_VARIABLE, remove_leftovers, replacing
 from bids_brnn.maps import quality_maps
 from bids_brnn.signals.registry import models
 
@@ -108,6 +109,8 @@ def make_private(folder: Path) -> None:
     OutputError
         If it cannot be made, or belongs to somebody else.
     """
+    if folder.is_symlink():
+        raise OutputError(f"The work folder {folder} is a link; remove it, or choose -w.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if folder.stat().st_uid != os.geteuid():
@@ -135,19 +138,27 @@ def inside(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def locked(base: Path, participants: Iterable[str]) -> Iterator[None]:
+def locked(base: Path, participants: Iterable[str]) -> Iterator[dict[str, str]]:
     """Keep other runs of the same participants off the same work folder.
 
-    The lock belongs to the process: it ends with it, however it ends.
+    The lock belongs to the process: it ends with it, however it ends. Inside it stands whose
+    temporary files they are, until the run is through.
+
+    Yields
+    ------
+    dict
+        By participant, the writer (:data:`WRITER_VARIABLE`) of an earlier run that was killed.
 
     Raises
     ------
     TemporaryError
         If another run holds it.
     """
+    killed = {}
     with ExitStack() as stack:
+        files = []
         for participant in participants:
-            file = stack.enter_context((base / f"sub-{participant}.lock").open("w"))
+            file = stack.enter_context((base / f"sub-{participant}.lock").open("a+"))
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -155,7 +166,28 @@ def locked(base: Path, participants: Iterable[str]) -> Iterator[None]:
                     f"Another run works on sub-{participant} in {base}; wait for it, or choose "
                     "another work folder with -w."
                 ) from error
-        yield
+            file.seek(0)
+            writer = file.read(64)
+            if re.fullmatch("[0-9a-f]{6}", writer):
+                killed[participant] = writer
+            file.truncate(0)
+            file.write(os.environ.get(WRITER_VARIABLE, ""))
+            file.flush()
+            files.append(file)
+        yield killed
+        for file in files:
+            file.truncate(0)
+
+
+def clear_leftovers(output_dir: Path, base: Path, writers: Mapping[str, str]) -> None:
+    """Remove temporary files that killed processes left of some participants.
+
+    Others may write into the same output folder: only files of the ``writers`` are touched.
+    """
+    for participant, writer in writers.items():
+        own = (output_dir / f"sub-{participant}", output_dir / "logs", base)
+        remove_leftovers(own, writer)
+        remove_leftovers([output_dir], writer, deep=False)
 
 
 def clean(config: RunConfig, folder: Path) -> None:

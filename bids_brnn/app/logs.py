@@ -5,18 +5,69 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from bids_brnn.errors import OutputError, printable
+from bids_brnn.files import make_folder
 
 _OURS = "bids_brnn"
 _NIPYPE = ("nipype", "nipype.workflow", "nipype.interface", "nipype.utils", "nipype.filemanip")
 
 
+class _Printable(logging.Formatter):
+    """Names and values of files of others stand in messages; a terminal must not obey them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message with everything in it written out."""
+        return printable(super().format(record))
+
+
 def log_file(output_dir: Path, run: str) -> Path:
-    """Where the messages of a run are kept; its folder exists."""
+    """Where the messages of a run are kept; its folder exists.
+
+    Raises
+    ------
+    OutputError
+        If that folder cannot be made, or is a link.
+    """
     folder = output_dir / "logs"
-    folder.mkdir(exist_ok=True)
+    if folder.is_symlink():  # before the first run it lies in no data set yet
+        raise OutputError(f"{folder} is a link, and no log is written through one; remove it.")
+    make_folder(folder)
     return folder / f"{run}.log"
+
+
+class LogFile(logging.FileHandler):
+    """A log file that is given up, with one sentence, when it cannot be written."""
+
+    def __init__(self, file: Path) -> None:
+        # Names of files of others need not be text.
+        super().__init__(file, delay=True, encoding="utf-8", errors="backslashreplace")
+        self._lost = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a message, unless an earlier one could not be written."""
+        if not self._lost:
+            try:
+                super().emit(record)  # it opens the file, and lets errors of that out
+            except OSError:
+                self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002
+        """Say once what is wrong; logging itself prints a traceback for every message."""
+        self._lost = True
+        reason = getattr(sys.exc_info()[1], "strerror", None) or sys.exc_info()[1]
+        with suppress(OSError):
+            sys.stderr.write(
+                f"bids_brnn: note: cannot write the log {self.baseFilename}: {reason}; "
+                "messages are on the terminal only.\n"
+            )
+
+    def close(self) -> None:
+        """Close the file, whose last bytes may find no place."""
+        with suppress(OSError):
+            super().close()
 
 
 @contextmanager
@@ -37,9 +88,9 @@ def set_verbosity(verbosity: int, file: Path | None = None) -> None:
     ours.propagate = False
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if file is not None:
-        handlers.append(logging.FileHandler(file, delay=True, encoding="utf-8"))
+        handlers.append(LogFile(file))
     for handler in handlers:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(_Printable("%(asctime)s %(message)s", "%H:%M:%S"))
         ours.addHandler(handler)
     nipype = {0: logging.CRITICAL, 1: logging.INFO}.get(verbosity, logging.DEBUG)
     for name in _NIPYPE:

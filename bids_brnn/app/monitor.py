@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from bids_brnn.files import write_text
+from bids_brnn.system.processes import at_end, not_at_end
 
 INTERVAL = 0.5
 """Seconds between two samples."""
@@ -63,15 +64,20 @@ def monitored(table: Path | None, interval: float = INTERVAL) -> Iterator[None]:
         while not over.wait(interval):
             samples.append(tree.sample())
 
+    def write() -> None:
+        write_text(table, text_of(list(samples)))
+
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
+    at_end(write)
     try:
         yield
     finally:
+        not_at_end(write)
         over.set()
         thread.join()
         samples.append(tree.sample())
-        write_text(table, text_of(samples))
+        write()
         _LOG.info(
             "%.0f s of CPU time in %.0f s, at most %.0f MB: %s",
             samples[-1].cpu_time, samples[-1].time, max(item.rss for item in samples), table,

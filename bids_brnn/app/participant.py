@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_brnn import __version__
 from bids_brnn.app import folders as run_folders
+from bids_brnn.app.failures import Failures, sort_out
 from bids_brnn.app.logs import log_file, messages, set_verbosity
 from bids_brnn.app.selection import find, usable
 from bids_brnn.config.run_config import RunConfig
-from bids_brnn.errors import EXIT_NODE_CRASHED, EXIT_OK, BidsBrnnError
+from bids_brnn.errors import EXIT_NODE_CRASHED, EXIT_OK
+from bids_brnn.files import WRITER_VARIABLE
 
 if TYPE_CHECKING:
     from bids_brnn.bids.input.acquisition import Acquisition, Discovery
 
 _LOG = logging.getLogger("bids_brnn.run")
-
-
-@dataclass(frozen=True)
-class Failures:
-    """What went wrong while the workflow ran."""
-
-    errors: tuple[BidsBrnnError, ...] = ()
-    """What the user can cure."""
-    crash_files: tuple[Path, ...] = ()
-    """Everything else."""
-
-    @property
-    def any(self) -> bool:
-        """Whether a step failed."""
-        return bool(self.errors or self.crash_files)
 
 
 def run_participants(config: RunConfig) -> int:
@@ -63,8 +50,13 @@ def run_participants(config: RunConfig) -> int:
             if (note := run_folders.older_note(config)) is not None:
                 _LOG.info("%s", note)
             discovery = usable(config, find(config))
-            with run_folders.locked(base, discovery.participants):
+            with run_folders.locked(base, discovery.participants) as killed:
+                run_folders.clear_leftovers(config.output_dir, base, killed)
                 failures = _work(config, discovery, base, run)
+                writer = os.environ.get(WRITER_VARIABLE)
+                if failures.crash_files and writer:  # a worker may have been killed in writing
+                    own = dict.fromkeys(discovery.participants, writer)
+                    run_folders.clear_leftovers(config.output_dir, base, own)
             return conclude(config, discovery, failures, time.monotonic() - started)
 
 
@@ -167,29 +159,34 @@ def execute(
     """Run the workflow, and collect what went wrong."""
     from bids_brnn.app.monitor import monitored
     from bids_brnn.interfaces.base import user_errors
+    from bids_brnn.interfaces.manifest import results_from_manifests
     from bids_brnn.workflows.execution import PatientPlugin, apply_settings, execution_settings
     from bids_brnn.workflows.plugins import make_plugin
 
     apply_settings(execution_settings(stop_on_first_crash=config.stop_on_first_crash))
     log = log_file(config.output_dir, run)
     table = log.with_name(f"{run}_resources.tsv") if config.resource_monitor else None
-    plugin = make_plugin(config, partial(set_verbosity, config.loudness, log))
+    plugin = make_plugin(config, partial(prepare_worker, config.loudness, log))
     try:
-        with monitored(table):
+        with monitored(table), results_from_manifests():
             workflow.run(plugin=plugin)
     except Exception as error:
         _LOG.debug("the workflow stopped", exc_info=True)
-        errors = tuple(found for folder in folders for found in user_errors(folder))
+        errors = [found for folder in folders for found in user_errors(folder)]
         crashes = sorted(path for record in records.values() for path in record.glob("crash-*"))
-        if not crashes:
-            raise RuntimeError("the workflow failed before its first step") from error
-        # The user reads the sentence of an error of ours, and the file of any other.
-        unknown = [path for path in crashes if "bids_brnn.errors." not in path.read_text()]
-        return Failures(errors, tuple(unknown))
+        return sort_out(error, errors, crashes, (config.work_dir, config.output_dir))
     finally:
         if isinstance(plugin, PatientPlugin):
             plugin.close()
     return Failures()
+
+
+def prepare_worker(verbosity: int, log: Path) -> None:
+    """What each worker of a run needs before its first step."""
+    from bids_brnn.interfaces.manifest import use_manifests
+
+    set_verbosity(verbosity, log)
+    use_manifests()
 
 
 def conclude(config: RunConfig, discovery: Discovery, failures: Failures, seconds: float) -> int:

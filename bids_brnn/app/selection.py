@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import BidsBrnnError, DataError, ReadError, UsageError
+from bids_brnn.system.reading import parse_json
 
 if TYPE_CHECKING:
     from bids_brnn.bids.input.acquisition import Discovery
@@ -32,6 +32,8 @@ def find(config: RunConfig) -> Discovery:
         database_dir=config.bids_database_dir,
         ignore=config.ignore,
         allowed_links=config.allow_links,
+        zspectrum=config.zspectrum,
+        zspectrum_model=config.zspectrum_model,
     )
     for note in discovery.notes:
         _LOG.info("%s", note)
@@ -94,8 +96,10 @@ def check_names(discovery: Discovery) -> None:
     for item in discovery.acquisitions:
         key = frozenset((name, str(label)) for name, label in item.entities.items())
         if key in seen:
+            same = seen[key] == item.name
+            words = "have the same labels" if same else "differ in their suffix only"
             raise DataError(
-                f"{seen[key]} and {item.name} differ in their suffix only, so their maps would "
+                f"{seen[key]} and {item.name} {words}, so their maps would "
                 "overwrite each other; give them acq- labels, or choose with --modality."
             )
         seen[key] = item.name
@@ -117,8 +121,8 @@ def read_filters(config: RunConfig) -> Mapping[str, Any] | None:
     if path is None:
         return None
     try:
-        content = json.loads(config.text_of("bids_filter_file"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(config.text_of("bids_filter_file").encode())
+    except (OSError, ValueError) as error:
         raise ReadError(f"Cannot read the filter file {path}: {error}.") from error
     if not isinstance(content, dict) or not all(
         isinstance(value, dict) for key, value in content.items() if key.lower() not in FOREIGN

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_brnn.errors import InvalidBidsError
+from bids_brnn.system.processes import run_tool
 
 if TYPE_CHECKING:
     from bids_brnn.bids.input.acquisition import Discovery
@@ -36,7 +37,7 @@ def validate(bids_dir: Path, discovery: Discovery) -> None:
     used = {
         path.relative_to(bids_dir).as_posix()
         for item in discovery.acquisitions
-        for path in (*item.parts.values(), *item.tables.values(), *item.supplied.values())
+        for path in (*item.images, *item.tables.values(), *item.supplied.values())
         if path.is_relative_to(bids_dir)
     }
     for error in errors:
@@ -63,14 +64,7 @@ def find_program() -> str | None:
 def run_validator(program: str, folder: Path) -> list[dict[str, Any]]:
     """Errors that the validator reports; none if it cannot run."""
     try:
-        done = subprocess.run(
-            [program, str(folder), "--json"],
-            capture_output=True,
-            text=True,
-            timeout=_LONGEST,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
+        done = run_tool([program, str(folder), "--json"], seconds=_LONGEST)
         issues = json.loads(done.stdout)["issues"]["issues"]
     except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError) as error:
         _LOG.warning("the BIDS validator could not run (%s); go on without it", error)

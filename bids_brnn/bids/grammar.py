@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from bids_brnn.errors import InvalidBidsError
 from bids_brnn.signals.registry import series_kinds
+from bids_brnn.system.kinds import abridged
 
 IMAGE_EXTENSIONS = (".nii", ".nii.gz")
 PARTS = ("real", "imag", "mag", "phase")
@@ -37,9 +38,10 @@ def grammar() -> dict[str, Any]:
 def default_filters() -> dict[str, dict[str, Any]]:
     """PyBIDS entities by key of ``--bids-filter-file``: kinds of series, then companions."""
     images = list(IMAGE_EXTENSIONS)
-    kinds = {
-        name: {"suffix": kind.suffix, "extension": images} for name, kind in series_kinds().items()
-    }
+    kinds: dict[str, dict[str, Any]] = {}
+    for name, kind in series_kinds().items():
+        suffix = list(kind.suffixes) if kind.other_suffixes else kind.suffix
+        kinds[name] = {"suffix": suffix, "extension": images}
     return {**kinds, **grammar()["filters"]}
 
 
@@ -49,7 +51,7 @@ def ignored_names(key: Literal["bidsignore", "input_bidsignore"]) -> str:
     suffixes = {
         "MAPS": [kind.map_suffix for kind in kinds],
         "REFERENCES": [kind.reference_suffix for kind in kinds],
-        "SERIES": [kind.suffix for kind in kinds],
+        "SERIES": [suffix for kind in kinds for suffix in kind.suffixes],
     }
     lines: list[str] = []
     for pattern in grammar()["output"][key]:
@@ -66,6 +68,20 @@ def pybids_config() -> str:
 def series_entities() -> dict[str, str]:
     """Short to long names of the entities that tell series apart, in file-name order."""
     return dict(grammar()["series_entities"])
+
+
+def measurement_entities() -> frozenset[str]:
+    """Short names of the entities that tell one volume of a Z-spectrum from another."""
+    return frozenset(grammar()["bids"]["measurement_entities"])
+
+
+def series_label(name: FileName, *, measured: bool = False) -> str:
+    """What messages call the series of a file: ``sub-01_acq-hsfp``.
+
+    ``measured``: the file holds one measurement of a Z-spectrum, or repeats of it.
+    """
+    dropped = {"part"} | (measurement_entities() if measured else frozenset())
+    return "_".join(f"{key}-{label}" for key, label in name.entities.items() if key not in dropped)
 
 
 def is_label(text: str) -> bool:
@@ -91,12 +107,13 @@ def parse_name(path: Path | str) -> FileName:
         plain = label.replace("+", "", 1) if key in ("space", "from", "to") else label
         if not dash or not is_label(key) or not is_label(plain) or key in entities:
             raise InvalidBidsError(
-                f'{name}: "{pair}" is not a BIDS entity; write key-label with letters and '
-                "digits only, each key once."
+                f'{abridged(name)}: "{abridged(pair)}" is not a BIDS entity; write key-label with '
+                "letters and digits only, each key once."
             )
         entities[key] = label
     if not is_label(suffix):
         raise InvalidBidsError(
-            f'{name}: "{suffix}" is not a BIDS suffix; letters and digits only.'
+            f'{abridged(name)}: "{abridged(suffix)}" is not a BIDS suffix; letters and digits '
+            "only."
         )
     return FileName(entities, suffix, dot + extension)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import gzip
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import nibabel as nib
 
 from bids_brnn.errors import DataError
+from bids_brnn.system.reading import open_regular
 
 _MAGIC = ((nib.Nifti1Header, 344), (nib.Nifti2Header, 4))  # not all files tell their length
 _LONGEST = 540
+_MAX_OFFSET = 2**26  # header extensions of 64 MB: none in practice
 _REPAIR = "correct the header (fslhd shows it), or convert the image again"
 
 
@@ -38,6 +42,9 @@ def check_header(path: Path) -> None:
                 f"{path.name}: {name} is {value:g} in the header, so its values are unknown; "
                 f"{_REPAIR}."
             )
+    offset = float(header["vox_offset"])
+    if not 0 <= offset <= _MAX_OFFSET:  # nibabel would read all that is before it
+        raise DataError(f"{path.name}: vox_offset is {offset:.0f} in the header; it is wrong.")
     n_axes = int(header["dim"][0])
     for axis in range(1, min(n_axes, 4) + 1):
         size = float(header["pixdim"][axis])
@@ -50,8 +57,7 @@ def check_header(path: Path) -> None:
 
 
 def _header(path: Path) -> Any:
-    opened = gzip.open if path.name.endswith(".gz") else open
-    with opened(path, "rb") as stream:
+    with open_image(path) as stream:
         start = stream.read(_LONGEST)
     for kind, place in _MAGIC:
         found = start[place : place + 3]
@@ -59,6 +65,23 @@ def _header(path: Path) -> Any:
             length = kind.sizeof_hdr
             return kind(start[:length], check=False) if len(start) >= length else None
     return None
+
+
+@contextmanager
+def open_image(path: Path) -> Iterator[BinaryIO]:
+    """The bytes of an image, uncompressed; never of a pipe or device.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened, or is no regular file.
+    """
+    with open_regular(path) as stream:
+        if not path.name.endswith(".gz"):
+            yield stream
+            return
+        with gzip.open(stream) as inner:
+            yield cast("BinaryIO", inner)
 
 
 def has_position(header: Any) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import math
-import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,14 +16,15 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-from bids_brnn.bids.headers import check_header, has_position
+from bids_brnn.bids.headers import check_header, has_position, open_image
 from bids_brnn.bids.input.acquisition import Acquisition
 from bids_brnn.bids.safe import unreadable
 from bids_brnn.errors import DataError, ReadError
+from bids_brnn.system.memory import memory_limit
+from bids_brnn.system.reading import open_regular
 
 _CHUNK = 16 * 2**20
 _SLACK = 2**20  # bytes after the image that are read for the checksum; more is an attack
-_MAX_OFFSET = 2**28  # header extensions of 256 MB: none in practice
 _DEFLATE_RATIO = 1100  # zlib cannot compress better than 1032:1
 _BAD_FILE = (
     ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, zlib.error, ValueError,
@@ -77,11 +76,6 @@ class Volume:
     """Voxels with a value that is not finite."""
 
 
-def memory_limit() -> int:
-    """Bytes one image may need: the memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def read_grid(path: Path, *, max_bytes: int | None = None) -> Grid:
     """Read and check the header of an image, before anything is allocated for its data.
 
@@ -94,7 +88,8 @@ def read_grid(path: Path, *, max_bytes: int | None = None) -> Grid:
     """
     try:
         check_header(path)
-        image: Any = nib.load(path)
+        with np.errstate(all="ignore"):  # an affine that is not finite is refused below
+            image: Any = nib.load(path)
         header, affine = image.header, image.affine
         if not isinstance(header, nib.Nifti1Header):
             raise ImageFileError(f"a file of type {type(image).__name__} was found")
@@ -111,25 +106,39 @@ def read_grid(path: Path, *, max_bytes: int | None = None) -> Grid:
     if dtype.kind not in "iufc":
         raise DataError(f"{path.name}: voxels of type {dtype} are not numbers.")
     offset = int(stored.offset)
-    _check_size(path, shape, dtype, offset, memory_limit() if max_bytes is None else max_bytes)
-    if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
+    limit = memory_limit() if max_bytes is None else (max_bytes, "those allowed")
+    _check_size(path, shape, dtype, offset, limit)
+    if affine is None or not _is_invertible(affine):
         raise DataError(f"{path.name}: the affine (qform, sform) is not finite and invertible.")
     position = np.asarray(affine, dtype=np.float64)
     scaling = float(stored.slope), float(stored.inter)
     return Grid(path, shape, position, dtype, header, offset, *scaling)
 
 
+def _is_invertible(affine: NDArray[np.float64]) -> bool:
+    if not np.isfinite(affine).all():
+        return False
+    with np.errstate(over="ignore"):
+        volume = abs(np.linalg.det(affine))
+    return bool(1e-12 <= volume < np.inf)
+
+
 def _check_size(
-    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int, limit: int
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    offset: int,
+    limit: tuple[int, str],
 ) -> None:
-    needed = math.prod(shape) * max(dtype.itemsize, 4)
-    if needed > limit:
+    # What is read, what it is scaled to, and for a series the complex values that are made of it.
+    each = dtype.itemsize + max(dtype.itemsize, 4) + (8 if math.prod(shape[3:]) > 1 else 0)
+    needed = math.prod(shape) * each
+    if needed > limit[0]:
         raise DataError(
-            f"{path.name}: {times(shape)} needs {needed / 1e9:.1f} GB, more than the "
-            f"{limit / 1e9:.1f} GB that are there; is the header right?"
+            f"{path.name}: {times(shape)} needs {needed / 1e9:.1f} GB of memory, more than the "
+            f"{limit[0] / 1e9:.1f} GB of {limit[1]}; is the header right? If it is, give the run "
+            "more."
         )
-    if not 0 <= offset <= _MAX_OFFSET:
-        raise DataError(f"{path.name}: vox_offset is {offset} in the header; it is wrong.")
     stored = offset + math.prod(shape) * dtype.itemsize
     ratio = _DEFLATE_RATIO if path.name.endswith(".gz") else 1
     if path.stat().st_size * ratio < stored:
@@ -141,7 +150,7 @@ def _no_image(path: Path, error: BaseException) -> ReadError:
     if system or not path.exists():
         return unreadable(path, error)
     hint = "empty; not downloaded?" if path.stat().st_size == 0 else str(error).rstrip(".")
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         start = stream.read(64)
     if b"annex/objects" in start or start.startswith(b"version https://git-lfs"):
         hint = "a pointer to a file that is not here; not downloaded? Get it first"
@@ -162,9 +171,8 @@ def read_array(grid: Grid) -> NDArray[Any]:
     offset = grid.offset
     count = math.prod(grid.shape)
     buffer = np.empty(offset + count * grid.dtype.itemsize, dtype=np.uint8)
-    opened = gzip.open if str(grid.path).endswith(".gz") else open
     try:
-        with opened(grid.path, "rb") as stream:
+        with open_image(grid.path) as stream:
             filled = _fill(stream, buffer)
             rest = _drain(stream)
     except (OSError, EOFError, zlib.error) as error:
@@ -183,7 +191,8 @@ def read_array(grid: Grid) -> NDArray[Any]:
         return array
     small = grid.dtype.itemsize <= (8 if grid.is_complex else 4)
     wide = np.result_type(grid.dtype, np.float32 if small else np.float64)
-    return np.asarray(array.astype(wide) * slope + intercept, dtype=wide)
+    with np.errstate(over="ignore", invalid="ignore"):  # not finite then, and counted as such
+        return np.asarray(array.astype(wide) * slope + intercept, dtype=wide)
 
 
 def _fill(stream: Any, buffer: NDArray[np.uint8]) -> int:
@@ -215,15 +224,19 @@ def same_grid(first: Grid, second: Grid) -> bool:
 
 
 def read_coefficients(acquisition: Acquisition) -> Volume:
-    """Coefficients or frames of a series, complex, one pass over each file.
+    """Coefficients, frames or measurements of a series, complex, one pass over each file.
 
-    Magnitude-only series come back with zero imaginary part.
+    Magnitude-only series and Z-spectra come back with zero imaginary part.
 
     Raises
     ------
     ReadError, DataError
         See :func:`read_grid` and :func:`read_array`; also if a phase is not in radians.
     """
+    if acquisition.representation == "zspectrum":
+        from bids_brnn.bids.magnitudes import read_magnitudes  # which needs this module
+
+        return read_magnitudes(acquisition.volumes or [[acquisition.parts]])
     grids = {part: read_grid(path) for part, path in acquisition.parts.items()}
     first = next(iter(grids.values()))
     data = np.zeros(acquisition.shape, dtype=np.complex64, order="F")

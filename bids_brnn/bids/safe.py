@@ -1,18 +1,22 @@
-"""Reading what others wrote: JSON within limits, paths that stay inside, BIDS URIs."""
+"""Reading what others wrote: JSON within limits, paths that stay inside, BIDS URIs.
+
+Names that stand in files are asked for with :mod:`os.path`: :mod:`pathlib` raises where they are
+too long to be any.
+"""
 
 from __future__ import annotations
 
-import json
-import math
+import os
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
 from bids_brnn.errors import InvalidBidsError, ReadError
-from bids_brnn.files import decoded
+from bids_brnn.system.kinds import is_text, shown
+from bids_brnn.system.reading import parse_json, read_bounded
 
 MAX_JSON_BYTES = 16 * 2**20
+_OBJECTS = ("annex", "objects")
 _POINTERS = (b"/annex/objects/", b"version https://git-lfs")
 
 
@@ -22,27 +26,18 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises
     ------
     InvalidBidsError
-        If the file is not UTF-8 JSON, not an object, too large or too deeply nested, or holds a
-        number that is not finite.
+        If the file is not UTF-8 JSON (see :func:`~bids_brnn.system.reading.parse_json`), not an
+        object, or too large.
     ReadError
-        If it cannot be read at all.
+        If it cannot be read at all, or is no regular file.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_JSON_BYTES:
-            _refuse(path, f"it has {size} bytes, more than {MAX_JSON_BYTES}")
-        raw = path.read_bytes()
+        raw = read_bounded(path, MAX_JSON_BYTES)
         check_content(path, raw)
-        content = json.loads(
-            decoded(raw),
-            parse_float=_finite,
-            parse_constant=_finite,
-        )
+        content = parse_json(raw)
     except OSError as error:
         raise unreadable(path, error) from error
-    except RecursionError:
-        _refuse(path, "it is nested too deeply")
-    except ValueError as error:  # also JSONDecodeError
+    except ValueError as error:
         _refuse(path, str(error))
     if not isinstance(content, dict):
         _refuse(path, f"it holds a {type(content).__name__}, not an object in braces")
@@ -53,16 +48,9 @@ def _refuse(path: Path, reason: str) -> NoReturn:
     raise InvalidBidsError(f"{path} is not usable JSON: {reason}.")
 
 
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is not a finite number")
-    return number
-
-
 def unreadable(path: Path, error: BaseException) -> ReadError:
     """The error for a file that cannot be opened, with the likely cure."""
-    if path.is_symlink() and not path.exists():
+    if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114
         return ReadError(
             f"{path} is a link to a file that is not here; not downloaded? "
             "Get it first (git annex get, datalad get)."
@@ -115,23 +103,45 @@ def check_present(paths: Mapping[Path, str]) -> None:
 def check_inside(path: Path, root: Path, allowed: Sequence[Path] = ()) -> Path:
     """Refuse a path that leads out of its data set.
 
-    Links into a git-annex object store and below ``allowed`` are fine.
+    Links into the git-annex of the repository that holds it, and below ``allowed``, are fine.
 
     Raises
     ------
     InvalidBidsError
         If the path, with all links followed, lies elsewhere.
     """
-    target = path.resolve()
-    inside = any(target.is_relative_to(Path(folder).resolve()) for folder in (root, *allowed))
-    parts = target.parts
-    annexed = path.is_symlink() and ("annex", "objects") in pairwise(parts)
-    if not inside and not annexed:
+    target = resolved(path)
+    inside = any(target.is_relative_to(resolved(folder)) for folder in (root, *allowed))
+    if not inside and not (os.path.islink(path) and _in_annex(path, target)):  # noqa: PTH114
         raise InvalidBidsError(
             f"{path} leads out of the data set, to {target}; copy that file into {root}, or "
             "name its folder in --allow-links."
         )
     return path
+
+
+def resolved(path: Path) -> Path:
+    """The path with all links followed as far as they lead; circular ones lead nowhere."""
+    return Path(os.path.realpath(path))
+
+
+def _in_annex(path: Path, target: Path) -> bool:
+    """Whether ``target`` is an object of a repository around ``path``.
+
+    That of a subdataset may lie in the repository above (``.git/modules``). A ``.git`` that is
+    itself a link is none: it could lead anywhere.
+    """
+    here = resolved(path.parent)
+    for folder in (here, *here.parents):
+        git = folder / ".git"
+        if not git.is_symlink() and target.is_relative_to(git):
+            inner = target.relative_to(git).parts
+            return inner[:2] == _OBJECTS or (inner[0] == "modules" and _has(inner, _OBJECTS))
+    return False
+
+
+def _has(parts: tuple[str, ...], pair: tuple[str, str]) -> bool:
+    return any(parts[place : place + 2] == pair for place in range(len(parts)))
 
 
 def resolve_uri(
@@ -153,12 +163,12 @@ def resolve_uri(
     InvalidBidsError
         If this is no BIDS URI, its data set is unknown, or the path leaves the data set.
     """
-    text = uri if isinstance(uri, str) else ""
+    text = uri if is_text(uri) else ""
     scheme, _, rest = text.partition(":")
     name, colon, relative = rest.partition(":")
     if scheme != "bids" or not colon or not relative:
         raise InvalidBidsError(
-            f"{uri!r} is not a BIDS URI; write bids::path/from/the/data/set/root."
+            f"{shown(uri)} is not a BIDS URI; write bids::path/from/the/data/set/root."
         )
     if name and name not in links:
         known = ", ".join(sorted(links)) or "none"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,14 @@ from numpy.typing import NDArray
 from bids_brnn.bids.safe import check_content, unreadable
 from bids_brnn.errors import DataError
 from bids_brnn.files import decoded, write_text
+from bids_brnn.system.kinds import cell_number, is_text, shown
+from bids_brnn.system.reading import read_bounded
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_TABLE_BYTES = 256 * 2**20
+MAX_TABLE_BYTES = 64 * 2**20
+_MOST_CELLS = 8_000_000  # a basis of 200,000 rows and 40 columns; 1 GB as text
 
 
 def read_columns(path: Path, *, may_be_empty: bool = False) -> dict[str, list[str]]:
@@ -40,14 +44,22 @@ def read_columns(path: Path, *, may_be_empty: bool = False) -> dict[str, list[st
             raise DataError(
                 f"{path}: row {number} has {len(row)} cells, the header has {len(header)}."
             )
+    header = [name.strip() for name in header]
     if len(set(header)) < len(header):
         raise DataError(f"{path}: a column name repeats.")
+    if not all(map(is_text, header)):
+        raise DataError(f"{path}: the header holds control characters or a name of 1024 letters.")
     columns = list(zip(*rows, strict=True)) or [()] * len(header)
-    return {name.strip(): list(cells) for name, cells in zip(header, columns, strict=True)}
+    return {name: list(cells) for name, cells in zip(header, columns, strict=True)}
 
 
 def read_numbers(path: Path) -> NDArray[np.float64]:
-    """A table of numbers, shape (rows, columns), such as a subspace basis.
+    """A table of numbers, shape (rows, columns); errors as of :func:`read_matrix`."""
+    return read_matrix(path)[1]
+
+
+def read_matrix(path: Path) -> tuple[list[str], NDArray[np.float64]]:
+    """Names of the columns and numbers (rows, columns) of a table, such as a subspace basis.
 
     Raises
     ------
@@ -56,18 +68,19 @@ def read_numbers(path: Path) -> NDArray[np.float64]:
     DataError
         If a cell is not a finite number.
     """
-    table = _read(path)
-    try:
-        values = table.to_numpy(dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{path.name} holds cells that are not numbers: {error}.") from error
-    bad = np.argwhere(~np.isfinite(values))
-    if bad.size:
-        row, column = bad[0]
-        raise DataError(
-            f"{path.name}: row {row + 1}, column {table.columns[column]} is not a finite number."
-        )
-    return values
+    columns = read_columns(path)
+    values = np.empty((len(next(iter(columns.values()))), len(columns)))
+    for place, (name, cells) in enumerate(columns.items()):
+        for row, cell in enumerate(cells):
+            values[row, place] = number = cell_number(cell)
+            if not math.isfinite(number):
+                raise DataError(
+                    f"{path.name}: row {row + 1}, column {name} holds {shown(cell)}, which is not "
+                    "a finite number."
+                )
+    if not values.size:
+        raise DataError(f"{path} has a header and no rows.")
+    return list(columns), values
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -80,16 +93,17 @@ def _read(path: Path, **options: Any) -> pd.DataFrame:
 
     try:
         return pd.read_csv(io.StringIO(_text(path)), sep="\t", **options)
-    except ValueError as error:  # also ParserError, EmptyDataError
+    except (ValueError, OverflowError) as error:  # also ParserError, EmptyDataError
         raise DataError(f"{path} is not a tab-separated table: {error}.") from error
 
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > MAX_TABLE_BYTES:
-            raise DataError(f"{path} is larger than {MAX_TABLE_BYTES >> 20} MB; is it a table?")
-        content = path.read_bytes()
+        content = read_bounded(path, MAX_TABLE_BYTES)
         check_content(path, content)
+        cells = content.count(b"\t") + content.count(b"\n")
+        if cells > _MOST_CELLS:
+            raise ValueError(f"it has {cells} cells, more than {_MOST_CELLS}")
         return decoded(content)
     except OSError as error:
         raise unreadable(path, error) from error

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from bids_brnn.cli.messages import message_tables
 from bids_brnn.cli.parser import build_parser
+from bids_brnn.cli.z_designs import protocol_table
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.estimators.registry import estimators
 from bids_brnn.maps import flags, quality_maps
-from bids_brnn.parameters import TIMES, MapItem
+from bids_brnn.parameters import MapItem
 from bids_brnn.signals.registry import models
 
 
@@ -55,11 +56,11 @@ def map_table() -> str:
     """Every map that may be written."""
     items: dict[str, MapItem] = {}
     for entry in models().values():
-        for parameter in entry.parameters:
+        for parameter in entry.sought:
             if parameter.role == "estimated":
                 items.setdefault(parameter.name, parameter.item)
-                if parameter.name in TIMES:
-                    items.setdefault(TIMES[parameter.name].name, TIMES[parameter.name])
+            for derived in entry.sought.maps_of(parameter.name):
+                items.setdefault(derived.item.name, derived.item)
     shared = {entry.kind.map_suffix for entry in models().values()} | {""}
     items |= {name: entry.item("") for name, entry in quality_maps().items()}
     rows = [
@@ -109,6 +110,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "conventional_qmt.md": {"protocols": protocol_table},
     "usage.md": {"options": option_tables},
     "inputs.md": {"models": model_table},
     "messages.md": {"messages": message_tables},

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bids_brnn.config.options import Option
+from bids_brnn.files import expanded
+from bids_brnn.system.memory import granted_memory
 
 _MEGABYTE = 1024 * 1024
 _MEMORY = re.compile(r"(\d+(?:\.\d*)?(?:[eE]\d+)?)\s*([BKMGT]?)(i?)B?", re.IGNORECASE)
@@ -79,16 +81,24 @@ def memory(text: str) -> int:
 
 def existing_file(text: str) -> Path:
     """A path to a file that exists."""
-    path = Path(text).expanduser()
-    if not path.is_file():
+    path = expanded(text)
+    try:
+        found = path.is_file()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text} cannot be read: {error.strerror}") from error
+    if not found:
         raise argparse.ArgumentTypeError(f"there is no file {text}")
     return path
 
 
 def existing_folder(text: str) -> Path:
     """A path to a folder that exists."""
-    path = Path(text).expanduser()
-    if not path.is_dir():
+    path = expanded(text)
+    try:
+        found = path.is_dir()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text} cannot be read: {error.strerror}") from error
+    if not found:
         raise argparse.ArgumentTypeError(f"there is no folder {text}")
     return path
 
@@ -128,28 +138,17 @@ def available_cpus(environment: Mapping[str, str]) -> int:
     return len(os.sched_getaffinity(0))
 
 
-def available_memory_mb(
-    environment: Mapping[str, str],
-    limits: Sequence[Path] = (
-        Path("/sys/fs/cgroup/memory.max"),
-        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-    ),
-) -> int:
-    """Memory this process may use, MB: Slurm, else the smaller of control group and machine."""
-    per_node = environment.get("SLURM_MEM_PER_NODE", "")
-    if per_node.isdigit() and int(per_node) > 0:
-        return int(per_node)
-    per_cpu = environment.get("SLURM_MEM_PER_CPU", "")
-    if per_cpu.isdigit() and int(per_cpu) > 0:
-        return int(per_cpu) * available_cpus(environment)
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    found = [machine]
-    for path in limits:
-        try:
-            text = path.read_text(encoding="ascii").strip()
-        except OSError:
-            continue
-        if text.isdigit():  # "max" means no limit
-            found.append(int(text))
+def available_memory_mb(environment: Mapping[str, str], root: Path = Path("/")) -> int:
+    """Memory this process may use, MB: the least of Slurm, control groups, process and machine.
+
+    ``root`` is that of the file system, for tests.
+    """
     # A tenth stays for the system and for this process itself.
-    return int(0.9 * min(found) / _MEGABYTE)
+    found = [int(0.9 * granted_memory(root) / _MEGABYTE)]
+    per_node = environment.get("SLURM_MEM_PER_NODE", "")
+    per_cpu = environment.get("SLURM_MEM_PER_CPU", "")
+    if per_node.isdigit() and int(per_node) > 0:
+        found.append(int(per_node))
+    elif per_cpu.isdigit() and int(per_cpu) > 0:
+        found.append(int(per_cpu) * available_cpus(environment))
+    return min(found)

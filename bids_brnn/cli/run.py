@@ -6,32 +6,47 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
-from bids_brnn.errors import DEBUGGER_VARIABLE, BidsBrnnError
+from bids_brnn.errors import DEBUGGER_VARIABLE, BidsBrnnError, curable
+from bids_brnn.files import WRITER_VARIABLE
+from bids_brnn.system.memory import MEMORY_VARIABLE
 
 if TYPE_CHECKING:
     from bids_brnn.config.run_config import RunConfig
 
-_KEPT = "finished steps are kept in the work folder"
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the BIDS App; the exit code (see ``docs/usage.md``)."""
-    from bids_brnn.app.ending import Terminated, ended_by_signal
+    """Run the BIDS App; the exit code (see ``docs/usage.md``).
+
+    Parameters
+    ----------
+    arguments
+        None: those of the command line, in a process of its own that
+        :mod:`bids_brnn.cli.supervisor` answers for. Others are followed in this process, whose
+        signals are those of the program around this function.
+    """
+    if arguments is None:
+        from bids_brnn.cli.supervisor import supervised
+
+        return supervised(lambda: main(sys.argv[1:]))
     from bids_brnn.cli.parser import parse
 
     try:
-        with ended_by_signal():
-            return run(parse(arguments))
+        return run(parse(arguments))
     except BidsBrnnError as error:
         print(f"bids_brnn: {error}", file=sys.stderr)
         return error.exit_code
-    except Terminated:
-        print(f"bids_brnn: terminated; {_KEPT}", file=sys.stderr)
-        return 128 + signal.SIGTERM
+    except (OSError, MemoryError, RuntimeError) as error:
+        told = curable(error)
+        if told is None:
+            raise
+        print(f"bids_brnn: {told}", file=sys.stderr)
+        return told.exit_code
     except KeyboardInterrupt:
-        print(f"bids_brnn: interrupted; {_KEPT}", file=sys.stderr)
+        print("bids_brnn: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
 
 
@@ -63,6 +78,12 @@ def prepare_environment(config: RunConfig) -> None:
     ReadError
         If the environment names a folder of networks that does not exist.
     """
+    try:
+        Path.home()
+    except RuntimeError:  # a user that the system does not know; libraries look for one
+        os.environ["HOME"] = str(config.work_dir.absolute())
+    os.environ[WRITER_VARIABLE] = uuid4().hex[:6]
+    os.environ[MEMORY_VARIABLE] = str(config.mem_mb)
     for name in ("NO_ET", "NIPYPE_NO_ET"):  # Nipype's telemetry
         os.environ[name] = "1"
     # Numerical libraries otherwise take every CPU of the machine, in every process.

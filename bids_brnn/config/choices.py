@@ -4,6 +4,8 @@ from __future__ import annotations
 
 AUTO = "auto"
 """The program decides."""
+ALL = "all"
+"""All that there are, side by side."""
 
 
 def modalities() -> tuple[str, ...]:
@@ -18,3 +20,10 @@ def references() -> tuple[str, ...]:
     from bids_brnn.estimators import registry
 
     return (AUTO, "none", *registry.references())
+
+
+def spectrum_models() -> tuple[str, ...]:
+    """Values of ``--zspectrum-model``."""
+    from bids_brnn.signals.registry import models_by_protocol
+
+    return (AUTO, *(entry.called for entry in models_by_protocol("zspectrum")), ALL)

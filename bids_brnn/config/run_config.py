@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from bids_brnn.config.checks import check
-from bids_brnn.config.choices import AUTO, modalities, references
+from bids_brnn.config.choices import AUTO, modalities, references, spectrum_models
 from bids_brnn.config.options import option, required
 from bids_brnn.config.toml import Stored
 
@@ -20,7 +20,7 @@ Device = Literal["auto", "cpu", "cuda"]
 Denoise = Literal["none", "mppca", "dwidenoise"]
 Registration = Literal["rigid", "header"]
 SkullStrip = Literal["auto", "skip"]
-Ignorable = Literal["b1map", "b0map", "t1w", "mask", "dseg"]
+Ignorable = Literal["b1map", "b0map", "r1map", "t1w", "mask", "dseg"]
 DebugMode = Literal["log", "pdb", "all"]
 
 LOW_MEMORY_BATCH = 512
@@ -85,7 +85,7 @@ class RunConfig(Stored):
         "inputs to leave aside although they exist", (), group="selection"
     )
     allow_links: tuple[Path, ...] = option(
-        "folders outside of the data set that links in it may lead to; git-annex stores always "
+        "folders outside of the data set that links in it may lead to; its own git-annex always "
         "may",
         (),
         group="selection",
@@ -110,6 +110,21 @@ class RunConfig(Stored):
         AUTO,
         group="method",
         choices=references,
+    )
+    zspectrum: Path | None = option(
+        "what the sidecars of Z-spectra (conventional qMT) lack: a JSON with MTPulseShape, "
+        "MTPulseDuration, FlipAngle ..., or a TSV with a row per measurement and a JSON of its "
+        "name beside it",
+        None,
+        group="method",
+        exists="file",
+    )
+    zspectrum_model: str = option(
+        "signal model of Z-spectra; default: auto, the one that their sidecars name, else the "
+        "first of these",
+        AUTO,
+        group="method",
+        choices=spectrum_models,
     )
     mask: Path | None = option(
         "NIfTI mask on the grid of the series; only its voxels are estimated",

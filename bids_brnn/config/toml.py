@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,7 +13,9 @@ import tomli_w
 
 from bids_brnn.config.options import Option, options_of
 from bids_brnn.errors import ReadError, UsageError
-from bids_brnn.files import decoded, expanded, write_text
+from bids_brnn.files import expanded, write_text
+from bids_brnn.system.kinds import shown
+from bids_brnn.system.reading import read_text, read_toml
 
 RUN_TABLE = "bids_brnn"
 """Table of the TOML file that holds the options."""
@@ -39,13 +40,13 @@ class Stored:
 
         Raises
         ------
-        OSError, UnicodeDecodeError
-            If it cannot be read.
+        OSError, ValueError
+            If it cannot be read, or is no short text.
         """
         if name in self.texts:
             return self.texts[name]
         path: Path = getattr(self, name)
-        return path.read_text(encoding="utf-8-sig")
+        return read_text(path)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by option name; options that are not set are left out."""
@@ -63,7 +64,7 @@ class Stored:
         found = {}
         for item in options_of(type(self)):
             if item.kept and getattr(self, item.name) is not None:
-                with suppress(OSError, UnicodeDecodeError):  # said where the file is used
+                with suppress(OSError, ValueError):  # said where the file is used
                     found[item.name] = self.text_of(item.name)
         return {name: text for name, text in found.items() if len(text) <= _MOST_TEXT}
 
@@ -105,7 +106,7 @@ def read_options(path: Path, known: Sequence[Option]) -> dict[str, Any]:
         Naming the option that is unknown or has the wrong type.
     """
     try:
-        content = tomllib.loads(decoded(path.read_bytes()))
+        content = read_toml(path)
     except (OSError, ValueError) as error:
         raise ReadError(f"Cannot read the configuration {path}: {error}.") from error
     table = content.get(RUN_TABLE)
@@ -135,12 +136,18 @@ def changed_files(values: Mapping[str, Any]) -> list[str]:
     notes = []
     for name, text in values.get(TEXTS, {}).items():
         path = Path(values[name])
-        if path.is_file() and path.read_text(encoding="utf-8-sig", errors="replace") != text:
+        if path.is_file() and _text(path) != text:
             notes.append(
                 f"{name}: {path} has changed since; its text in the configuration file is used, "
                 "give the option anew to use the file."
             )
     return notes
+
+
+def _text(path: Path) -> str | None:
+    with suppress(OSError, ValueError):
+        return read_text(path)
+    return None
 
 
 def _stored_texts(
@@ -158,19 +165,24 @@ def _stored_texts(
 
 def _check_type(path: Path, item: Option, value: object) -> None:
     if item.kind in ("paths", "texts"):
-        right = isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+        right = isinstance(value, list) and all(map(_is_text, value))
         words = "a list of texts"
     elif item.kind == "table":
-        right = isinstance(value, dict) and all(isinstance(entry, str) for entry in value.values())
+        right = isinstance(value, dict) and all(map(_is_text, value.values()))
         words = f"a table of {item.exists or 'path'}s by name"
     elif item.kind == "number":
         right, words = isinstance(value, int) and not isinstance(value, bool), "a whole number"
     elif item.kind == "switch":
         right, words = isinstance(value, bool), "true or false"
     else:
-        right, words = isinstance(value, str), "a text"
+        right, words = _is_text(value), "a text"
     if not right:
-        raise UsageError(f"{path}: {item.name} must be {words}, got {value!r}.")
+        raise UsageError(f"{path}: {item.name} must be {words}, got {shown(value)}.")
+
+
+def _is_text(value: object) -> bool:
+    # No file can have a name with NUL in it, and no word is one.
+    return isinstance(value, str) and "\0" not in value and len(value) <= _MOST_TEXT
 
 
 def typed(item: Option, value: Any, base: Path | None = None) -> Any:

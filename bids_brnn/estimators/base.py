@@ -28,9 +28,12 @@ class Estimate:
     residual: Tensor
     """``(V,)``: norm of (data - fit) over norm of the data."""
     std: Tensor | None = None
-    """``(V, P)``: standard deviation of each parameter given the noise level; 0 if supplied."""
+    """``(V, P)``: standard deviation of each parameter given the noise level; of what is supplied
+    the spread that was given with it, or 0."""
     quality: Mapping[str, Tensor] = field(default_factory=dict)
     """Further ``(V,)`` maps of this estimator: iterations, reason of stop, match quality ..."""
+    covariance: Tensor | None = None
+    """``(V, P, P)``, where maps that follow from several parameters need it."""
 
 
 @runtime_checkable

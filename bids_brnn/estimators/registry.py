@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bids_brnn.errors import DataError
 from bids_brnn.parameters import ParameterSet
-from bids_brnn.signals.registry import load_extensions, resolve
+from bids_brnn.signals.registry import ModelEntry, load_extensions, models_by_protocol, resolve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +62,8 @@ class EstimatorEntry:
     """Its option for parameter sets ``(S, P)`` to begin with, if it has one."""
     magnitudes: bool = False
     """Whether it serves magnitudes of time frames, and takes ``channels``."""
+    real: bool = False
+    """Whether it serves models whose M0 is real or 1, such as those of Z-spectra."""
     most_parameters: int | None = None
     """Unknown parameters above which it is of no use."""
     sloppy: Mapping[str, Any] = field(default_factory=dict)
@@ -97,6 +99,20 @@ class EstimatorEntry:
         estimator: Estimator = resolve(self.home)(model, **options)
         return estimator
 
+    def build_real(self, model: SignalModel, **options: Any) -> Estimator:
+        """The estimator of a model whose M0 is real or 1.
+
+        Raises
+        ------
+        DataError
+            If it serves none.
+        """
+        if not self.real:
+            able = ", ".join(name for name, item in estimators().items() if item.real)
+            raise DataError(f"{self.name} does not serve Z-spectra; use {able}")
+        estimator: Estimator = resolve(self.home)(model, **options)
+        return estimator
+
 
 _ESTIMATORS: dict[str, EstimatorEntry] = {}
 
@@ -128,9 +144,44 @@ def references() -> tuple[str, ...]:
     return tuple(name for name, entry in estimators().items() if not entry.trained)
 
 
-def comparison(reference: str) -> str:
-    """Value of ``desc-`` of the agreement of the network with a reference."""
-    return f"{NETWORK}Vs{reference[:1].upper()}{reference[1:]}"
+def comparison(reference: str, tested: str = NETWORK) -> str:
+    """Value of ``desc-`` of the agreement of the network, or of another fit, with a reference."""
+    return f"{tested}Vs{reference[:1].upper()}{reference[1:]}"
+
+
+def variant(estimator: str, model: ModelEntry) -> str:
+    """Value of ``desc-`` of a fit by another model than that of the series: ``nllsRamani``."""
+    return estimator + "".join(word.capitalize() for word in model.called.split("-"))
+
+
+def variants() -> Mapping[str, tuple[EstimatorEntry, ModelEntry]]:
+    """Fits of a Z-spectrum by each of its models, by ``desc-``."""
+    able = [entry for entry in estimators().values() if entry.real]
+    return {
+        variant(entry.name, model): (entry, model)
+        for entry in able
+        for model in models_by_protocol("zspectrum")
+    }
+
+
+def estimator_of(desc: str) -> EstimatorEntry:
+    """The entry of the estimator of a ``desc-``: its name, or one of :func:`variants`.
+
+    Raises
+    ------
+    DataError
+        If there is no such estimator.
+    """
+    found = variants().get(desc)
+    return estimator_entry(desc) if found is None else found[0]
+
+
+def title_of(desc: str) -> str:
+    """What a report calls the estimator of a ``desc-``."""
+    found = variants().get(desc)
+    if found is not None:
+        return f"{found[0].title}, {found[1].called}"
+    return estimators()[desc].title if desc in estimators() else desc
 
 
 def estimator_entry(name: str) -> EstimatorEntry:
@@ -170,18 +221,18 @@ register_estimator(
         home="bids_brnn.estimators.nlls.estimator:NllsEstimator",
         title="NLLS",
         noun="least-squares fit",
-        algorithm="non-linear least squares (Levenberg-Marquardt with bounds, complex M0 "
-        "projected out)",
+        algorithm="non-linear least squares (Levenberg-Marquardt with bounds, M0 projected out)",
         url="https://doi.org/10.1137/0710036",
         words="Nonlinear least-squares fit of the signal model",
         std_words="Standard deviation of the least-squares fit",
         methods="Reference estimates were found by non-linear least squares: a batched "
-        "Levenberg-Marquardt method with bounds, exact derivatives, and the complex scale M0 "
-        "eliminated by variable projection, started from the best matches of a coarse dictionary. "
+        "Levenberg-Marquardt method with bounds, exact derivatives, and the scale M0 "
+        "eliminated by variable projection, started from the best of many points. "
         "Standard deviations are those of the Cramér-Rao bound at the estimate and the noise "
         "level of each voxel.",
         cites=("varpro",),
         seeded=True,
+        real=True,
         points="start",
         sloppy={"max_iterations": 10, "n_starts": 1},
     )

@@ -25,6 +25,8 @@ class Results:
         Names of further ``(V,)`` maps, with their dtype where they are integers.
     with_std
         Whether there are standard deviations.
+    with_covariance
+        Whether there are covariances of all parameters.
     """
 
     def __init__(
@@ -34,11 +36,14 @@ class Results:
         quality: Mapping[str, torch.dtype | None],
         *,
         with_std: bool = True,
+        with_covariance: bool = False,
     ) -> None:
         n, device, real = len(data), data.device, real_dtype(data)
         names = ("theta", "std") if with_std else ("theta",)
-        wide = dict.fromkeys(names, (n, n_parameters))
-        real_maps = {
+        wide: dict[str, tuple[int, ...]] = dict.fromkeys(names, (n, n_parameters))
+        if with_covariance:
+            wide["covariance"] = (n, n_parameters, n_parameters)
+        real_maps: dict[str, tuple[int, ...]] = {
             **wide,
             "residual": (n,),
             **{k: (n,) for k, v in quality.items() if v is None},
@@ -97,7 +102,14 @@ class Results:
         """The result, complete or not."""
         maps = self._maps
         quality = {name: maps[name] for name in self._quality}
-        return Estimate(maps["theta"], maps["m0"], maps["residual"], maps.get("std"), quality)
+        return Estimate(
+            maps["theta"],
+            maps["m0"],
+            maps["residual"],
+            maps.get("std"),
+            quality,
+            maps.get("covariance"),
+        )
 
     def _stored(self, voxels: Tensor) -> dict[str, Tensor]:
         """What is known of ``voxels``, in a form that can be stored."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -49,8 +50,13 @@ def run_estimator(
     sigma: float | None,
     checkpoint_file: Path,
     label: str,
+    *,
+    spread: Mapping[str, Tensor] | None = None,
 ) -> Estimate:
     """Estimate, telling the progress and keeping partial results in ``checkpoint_file``.
+
+    ``spread`` holds standard deviations of supplied values; of estimators that cannot propagate
+    them it is said that theirs lack these.
 
     Raises
     ------
@@ -62,6 +68,14 @@ def run_estimator(
     from bids_brnn.estimators.checkpoint import Checkpoint
 
     _LOG.info("%s: %d voxels on %s", label, len(data), data.device.type)
+    further: dict[str, Any] = {}
+    if spread and "spread" in inspect.signature(estimator.estimate).parameters:
+        further["spread"] = spread
+    elif spread:
+        _LOG.warning(
+            "%s: standard deviations do not include those of the supplied maps (%s)",
+            label, ", ".join(spread),
+        )  # fmt: skip
     started = time.monotonic()
     try:
         estimate = estimator.estimate(
@@ -70,6 +84,7 @@ def run_estimator(
             sigma=sigma,
             progress=progress_logger(label),
             checkpoint=Checkpoint(checkpoint_file),
+            **further,
         )
     except torch.cuda.OutOfMemoryError as error:
         raise TemporaryError(

@@ -38,6 +38,24 @@ def check_data(data: Tensor, n_samples: int) -> None:
         )
 
 
+def check_real(data: Tensor) -> None:
+    """Refuse data ``(V, R)`` with imaginary parts, for models of magnitudes.
+
+    Raises
+    ------
+    DataError
+        Naming the size of the imaginary part.
+    """
+    for rows in blocks(len(data), _SCAN):
+        part = torch.view_as_real(data[rows].resolve_conj())[..., 1]
+        largest = float(torch.nan_to_num(part).abs().amax()) if part.numel() else 0.0
+        if largest > 0:
+            raise DataError(
+                f"data have imaginary parts (up to {largest:.3g}); this model describes "
+                "magnitudes, give these"
+            )
+
+
 def blocks(n: int, size: int) -> Iterator[slice]:
     """Consecutive slices of at most ``size`` that cover ``range(n)``."""
     return (slice(first, min(first + size, n)) for first in range(0, n, size))
@@ -95,6 +113,50 @@ def known_values(
             )
         known[column] = values.to(**wide)
     return known
+
+
+def known_spreads(
+    parameters: ParameterSet,
+    spread: Mapping[str, Tensor] | None,
+    known: Mapping[int, Tensor],
+    like: Tensor,
+) -> dict[int, Tensor]:
+    """Standard deviations of what is known, by column of ``theta``, in float64.
+
+    Parameters
+    ----------
+    parameters
+        Of the model.
+    spread
+        Maps ``(V,)`` by parameter name; what is not finite or negative counts as 0.
+    known
+        Of :func:`known_values`: only what is supplied can have one.
+    like
+        Data ``(V, R)``.
+
+    Raises
+    ------
+    ParameterError
+        If a map belongs to no parameter.
+    DataError
+        If a map has another number of voxels, or its parameter is estimated.
+    """
+    found = {}
+    for name, values in (spread or {}).items():
+        column = parameters.index((name,))[0]
+        if values.shape != like.shape[:1]:
+            raise DataError(
+                f"the standard deviation of {name} has shape {tuple(values.shape)}; "
+                f"{like.shape[0]} voxels are to be estimated"
+            )
+        if column not in known:
+            raise DataError(
+                f"there is a standard deviation of {name} and no map of {name} itself: "
+                "supply that too"
+            )
+        wide = values.to(dtype=torch.float64, device=like.device)
+        found[column] = torch.nan_to_num(wide, nan=0.0, posinf=0.0, neginf=0.0).clamp_min(0)
+    return found
 
 
 def within_bounds(parameters: ParameterSet, known: Mapping[int, Tensor], like: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from bids_brnn.parameters import ParameterSet
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals.base import check_parameters
 from bids_brnn.signals.subspace import Subspace
+from bids_brnn.system.kinds import abridged, cell_number
 
 
 def read_sequence(path: Path, model: str, metadata: Mapping[str, Any]) -> PulseSequence:
@@ -97,12 +98,10 @@ def read_parameter_sets(path: Path, parameters: ParameterSet) -> Tensor:
 
 
 def _number(path: Path, name: str, row: int, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = cell_number(text)
     if not math.isfinite(value):
         raise ParameterError(
-            f"{path.name}: {name} = {text or 'empty'} in row {row + 1}: a finite number is needed"
+            f"{path.name}: {name} = {abridged(text) or 'empty'} in row {row + 1}: "
+            "a finite number is needed"
         )
     return value

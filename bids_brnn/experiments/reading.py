@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from inspect import signature
@@ -15,10 +14,12 @@ from bids_brnn.bids.input.declared import number
 from bids_brnn.bids.input.folders import DESCRIPTION
 from bids_brnn.bids.input.inheritance import metadata_of
 from bids_brnn.bids.input.protocol import Said, Shared, find_table, read_train
+from bids_brnn.bids.safe import resolved
 from bids_brnn.errors import DataError, ReadError, unknown_names
 from bids_brnn.experiments.experiment import Experiment, Portion
 from bids_brnn.experiments.inputs import read_sequence, read_subspace
-from bids_brnn.files import decoded, expanded
+from bids_brnn.experiments.schema import CONFIGURATION
+from bids_brnn.files import expanded
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.priors import Prior
@@ -28,6 +29,8 @@ from bids_brnn.signals import ModelEntry, model_entry, models
 from bids_brnn.signals.base import SignalModel, check_signal
 from bids_brnn.signals.registry import resolve
 from bids_brnn.signals.subspace import Subspace
+from bids_brnn.system.kinds import problem
+from bids_brnn.system.reading import read_text, read_toml
 from bids_brnn.zoo.card import ModelCard, same_field
 
 OWN_TRAINS: Mapping[str, Callable[[], PulseSequence]] = {
@@ -79,7 +82,7 @@ def read_experiment(path: Path) -> Experiment:
         Naming the key that is unknown, missing or wrong.
     """
     try:
-        content = tomllib.loads(decoded(path.read_bytes()))
+        content = read_toml(path)
     except (OSError, ValueError) as error:
         raise ReadError(f"cannot read the training configuration {path}: {error}") from error
     return build_experiment(content, path)
@@ -161,6 +164,8 @@ def _check_kinds(path: Path, content: Mapping[str, Any]) -> None:
             raise DataError(
                 f"{path.name}: {key} = {value!r} must be a whole number of at least {least}"
             )
+    if text := problem(CONFIGURATION, content, path.name):
+        raise DataError(text)
     for key in ("name", "description"):
         if not isinstance(content.get(key, ""), str):
             raise DataError(f"{path.name}: {key} must be a text")
@@ -220,7 +225,9 @@ def _protocol(path: Path, content: Mapping[str, Any], entry: ModelEntry) -> _Pro
         raise ReadError(f"cannot read the sidecar {sidecar}: there is no such file")
     root = _root_of(sidecar)
     image = sidecar.with_suffix(".nii.gz")
-    said = Said(metadata_of(image, root), sidecar.name, sidecar.name, model_chosen=True)
+    inside = (root, resolved(sidecar).parent)  # whoever names a link means what it leads to
+    metadata = metadata_of(image, root, inside)
+    said = Said(metadata, sidecar.name, sidecar.name, model_chosen=True, inside=inside)
     table = find_table(image, root, said, "rfpulses", {})
     if table is None:
         raise DataError(
@@ -287,7 +294,7 @@ def _prior(
         return entry.make_prior(parameters)
     table = _file(path, content, "prior")
     try:
-        text = decoded(table.read_bytes())
+        text = read_text(table)
     except (OSError, ValueError) as error:
         raise ReadError(f"cannot read the prior {table}: {error}") from error
     return Prior.from_toml(text, parameters)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bids_brnn.bids.output.naming import SUPPLIED
 from bids_brnn.errors import BidsBrnnError
 from bids_brnn.group.files import participant_files
 from bids_brnn.group.tables import KEY_WORDS, entities_of, key_values, without_rare
@@ -108,7 +109,7 @@ def _series_rows(mask_path: Path) -> Iterator[dict[str, Any]]:
     kind = next((kind.name for kind in kinds if kind.map_suffix in suffixes), "n/a")
     for path, name in files:
         desc = name.entities.get("desc", "")
-        if not name.suffix.endswith("map") or desc.endswith("Std"):
+        if not name.suffix.endswith("map") or desc.endswith("Std") or desc == SUPPLIED:
             continue
         quality.setdefault(desc, {})[name.entities.get("param", name.suffix)] = path
         sidecars.setdefault(desc, _sidecar(path))

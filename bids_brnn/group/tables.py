@@ -116,8 +116,10 @@ def region_frame(path: Path) -> pd.DataFrame:
     if frame.empty:
         raise DataError(f"{path} holds no region.")
     for name in needed:
-        if not is_numeric_dtype(frame[name]) or (name == "index" and frame[name].isna().any()):
+        if not is_numeric_dtype(frame[name]) or (name == "index" and (frame[name] % 1 != 0).any()):
             raise DataError(f"{path}: column {name} holds what is no number.")
+    if not all(isinstance(name, str) for name in frame["param"]):
+        raise DataError(f"{path}: column param holds what is no name of a parameter.")
     if frame.duplicated(["index", "param"]).any():
         raise DataError(f"{path} holds a region twice; run the participant again.")
     for place, (column, label) in enumerate(key_values(entities_of(path)).items()):

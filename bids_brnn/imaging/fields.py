@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,15 +54,23 @@ def declared_scale(field: FieldMap, sidecar: Mapping[str, Any], file: str) -> Sc
     """
     given = sidecar.get("Units")
     text = "" if given is None else str(given).strip()
-    for unit in field.units:
+    units = units_of(field, file)
+    for unit in units:
         if text.lower() in (unit.name.lower(), *unit.also):
             return _scale(unit, sidecar, file)
     said = f'Units is "{text}"' if text else "Units is missing"
-    known = [f'"{unit.name}"' + (f" ({unit.words})" if unit.words else "") for unit in field.units]
+    known = [f'"{unit.name}"' + (f" ({unit.words})" if unit.words else "") for unit in units]
+    words = f"{', '.join(known[:-1])} or {known[-1]}" if len(known) > 1 else known[0]
     raise DataError(
-        f"{file}: {said}, and units are never guessed; write {', '.join(known[:-1])} or "
-        f"{known[-1]} as Units into its sidecar."
+        f"{file}: {said}, and units are never guessed; write {words} as Units into its sidecar."
     )
+
+
+def units_of(field: FieldMap, file: str) -> list[MapUnit]:
+    """Units that a map may have by the suffix of its name: a T1map is in s, an R1map in 1/s."""
+    stem = file.partition(".")[0].rpartition("_")[2]
+    inverse = bool(field.inverse) and stem == field.inverse
+    return [unit for unit in field.units if unit.inverse == inverse]
 
 
 def _scale(unit: MapUnit, sidecar: Mapping[str, Any], file: str) -> Scale:
@@ -105,11 +113,12 @@ def check_declared(
     median, (low, high) = float(np.median(known)), field.plausible
     if low <= median <= high:
         return
-    raw = median / scale.factor
+    raw = scale.factor / median if scale.unit.inverse else median / scale.factor
     fitting = [
         f'"{unit.name}"'
-        for unit in field.units
-        if not unit.over and low <= raw * unit.factor <= high
+        for unit in units_of(field, file)
+        if not unit.over
+        and low <= (unit.factor / raw if unit.inverse else raw * unit.factor) <= high
     ]
     cure = f"Write {' or '.join(fitting)} if that is their unit," if fitting else "Correct it"
     cure += " or correct the values; Units stand" if fitting else " or the values; Units stand"
@@ -119,6 +128,16 @@ def check_declared(
         f"would make {field.words} {median:.3g}{unit} (possible: {low:.3g} to {high:.3g}{unit}). "
         f"{cure} in its sidecar."
     )
+
+
+def inverted(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The inverse of values above 0, 0 elsewhere.
+
+    It comes before interpolation: between tissues rates mix, not times, and beside the 0 of a
+    background a time that was interpolated first would be too short.
+    """
+    known = np.isfinite(values) & (values > 0)
+    return np.divide(1.0, values, out=np.zeros_like(values), where=known)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +167,13 @@ def _share(count: int, n: int) -> str:
     return f"{count} voxels ({100 * count / n:.2g} %)"
 
 
-def supply(field: FieldMap, source: Grid, target: Grid, mask: NDArray[np.bool_]) -> Supplied:
+def supply(
+    field: FieldMap,
+    source: Grid,
+    target: Grid,
+    mask: NDArray[np.bool_],
+    convert: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
+) -> Supplied:
     """A map on the grid of a series; where nothing was measured its neighbours are continued.
 
     Between voxels with a value the interpolation is linear. Elsewhere inside the mask a plane is
@@ -163,6 +188,8 @@ def supply(field: FieldMap, source: Grid, target: Grid, mask: NDArray[np.bool_])
         The map, and the grid of the series.
     mask
         ``(X, Y, Z)``.
+    convert
+        What to make of the values before anything is interpolated.
 
     Raises
     ------
@@ -170,6 +197,7 @@ def supply(field: FieldMap, source: Grid, target: Grid, mask: NDArray[np.bool_])
         If there is no value near any voxel of the mask.
     """
     values = np.asarray(read_volume(source), dtype=np.float64)
+    values = values if convert is None else convert(values)
     valid = measured(field, values)
     known = np.where(valid, values, 0)
     if same_grid(source, target):

@@ -16,8 +16,10 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from bids_brnn.bids.safe import unreadable
 from bids_brnn.errors import DataError
 from bids_brnn.files import replacing
+from bids_brnn.system.reading import check_regular
 
 Interpolation = Literal["linear", "nearest", "label"]
 MIN_VOXELS = 8
@@ -269,11 +271,16 @@ def read_transform(path: Path) -> sitk.Transform:
     ------
     DataError
         If the file is not an ITK transform.
+    ReadError
+        If it is absent, or no regular file.
     """
     try:
+        check_regular(path)
         return sitk.ReadTransform(str(path))
-    except RuntimeError as error:
+    except (RuntimeError, UnicodeError) as error:  # its message quotes the file
         raise DataError(f"{path} is not a transform that ITK can read") from error
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def _finite(data: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:

@@ -13,8 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from bids_brnn.information.noise import whitened
 from bids_brnn.parameters import ParameterSet
-from bids_brnn.signals.base import SignalModel
+from bids_brnn.signals.base import Amplitude, SignalModel, amplitude_of
 
 
 def project_out_scale(signal: Tensor, derivatives: Tensor) -> Tensor:
@@ -24,7 +25,9 @@ def project_out_scale(signal: Tensor, derivatives: Tensor) -> Tensor:
     return derivatives - signal[..., None] * (overlap / energy)[..., None, :]
 
 
-def fisher_information(signal: Tensor, derivatives: Tensor) -> Tensor:
+def fisher_information(
+    signal: Tensor, derivatives: Tensor, amplitude: Amplitude = "complex"
+) -> Tensor:
     """Fisher information of the parameters at M0 = 1 and ``sigma`` = 1, M0 being unknown.
 
     Parameters
@@ -33,6 +36,8 @@ def fisher_information(signal: Tensor, derivatives: Tensor) -> Tensor:
         ``(..., N)`` complex at M0 = 1.
     derivatives
         ``(..., N, P)`` with respect to real parameters.
+    amplitude
+        What is unknown of M0. Of real signals a complex M0 takes as much as a real one.
 
     Returns
     -------
@@ -41,7 +46,8 @@ def fisher_information(signal: Tensor, derivatives: Tensor) -> Tensor:
         the Schur complement of the M0 block, so its inverse is the parameter block of the inverse
         of the full matrix.
     """
-    orthogonal = project_out_scale(signal, derivatives)
+    known = amplitude == "one"
+    orthogonal = derivatives if known else project_out_scale(signal, derivatives)
     information: Tensor = (orthogonal.mH @ orthogonal).real
     return information
 
@@ -60,9 +66,18 @@ def inverse_information(information: Tensor) -> Tensor:
     return result.to(information.dtype)
 
 
-def covariance(signal: Tensor, derivatives: Tensor) -> Tensor:
+def covariance(signal: Tensor, derivatives: Tensor, amplitude: Amplitude = "complex") -> Tensor:
     """Cramer-Rao covariance ``(..., P, P)`` at M0 = 1, ``sigma`` = 1; scale by (sigma/|M0|)^2."""
-    return inverse_information(fisher_information(signal, derivatives))
+    return inverse_information(fisher_information(signal, derivatives, amplitude))
+
+
+def images_of(model: SignalModel, theta: Tensor) -> tuple[Tensor, Tensor]:
+    """Signal and derivatives, each sample scaled such that the noise of all is that of one image.
+
+    The square root of the number of images averaged; see ``weights_of``.
+    """
+    signal, derivatives = model.linearize(theta)
+    return whitened(model, signal), whitened(model, derivatives, -2)
 
 
 def efficient_gain(signal: Tensor, derivatives: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,19 +129,26 @@ def cramer_rao_bound(
     Tensor
         ``(..., P)``; multiply by ``(sigma / |M0|)^2``.
     """
-    signal, derivatives = model.linearize(theta)
+    signal, derivatives = images_of(model, theta)
+    amplitude = amplitude_of(model)
     if over == "all":
-        return covariance(signal, derivatives).diagonal(dim1=-2, dim2=-1)
-    return known_bound(model.parameters, signal, derivatives)
+        return covariance(signal, derivatives, amplitude).diagonal(dim1=-2, dim2=-1)
+    return known_bound(model.parameters, signal, derivatives, amplitude)
 
 
-def known_bound(parameters: ParameterSet, signal: Tensor, derivatives: Tensor) -> Tensor:
+def known_bound(
+    parameters: ParameterSet,
+    signal: Tensor,
+    derivatives: Tensor,
+    amplitude: Amplitude = "complex",
+) -> Tensor:
     """Cramer-Rao bounds ``(..., P)`` as by :func:`covariance`, supplied parameters being known.
 
     The bound of what is known is 0.
     """
     free = parameters.columns("estimated", "nuisance")
-    found = covariance(signal, derivatives[..., free]).diagonal(dim1=-2, dim2=-1)
+    matrix = covariance(signal, derivatives[..., free], amplitude)
+    found = matrix.diagonal(dim1=-2, dim2=-1)
     bound = found.new_zeros((*found.shape[:-1], len(parameters)))
     bound[..., free] = found
     return bound

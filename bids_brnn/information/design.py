@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from bids_brnn.information.bounds import bound_by_rank, covariance
+from bids_brnn.information.bounds import bound_by_rank, covariance, images_of
 from bids_brnn.parameters import FIELD_MAPS, ParameterSet
-from bids_brnn.signals.base import SignalModel
+from bids_brnn.signals.base import SignalModel, amplitude_of
 
 FULL = "full"
 
@@ -51,7 +51,8 @@ def crb_rows(
     """
     parameters = model.parameters
     names = parameters.names
-    signal, jacobian = model.linearize(theta)
+    signal, jacobian = images_of(model, theta)
+    amplitude = amplitude_of(model)
     rows: list[Row] = []
 
     def add(free: Sequence[int], variances: Tensor, rank: str) -> None:
@@ -64,9 +65,9 @@ def crb_rows(
                     Row(tissue, names[column], unit, values[column], rank, known, std)
                 )  # fmt: skip
 
-    matrix = covariance(signal, jacobian)
+    matrix = covariance(signal, jacobian, amplitude)
     for free in _known_sets(parameters):
-        part = covariance(signal, jacobian[..., free])
+        part = covariance(signal, jacobian[..., free], amplitude)
         add(free, part.diagonal(dim1=-2, dim2=-1), FULL)
     if basis is not None:
         free = parameters.columns("estimated", "nuisance")
@@ -78,15 +79,19 @@ def crb_rows(
 
 
 def _known_sets(parameters: ParameterSet) -> list[list[int]]:
-    """Free columns when no map is at hand, a B1 map, both field maps, and R1 beside them.
+    """Free columns when no map is at hand, a B1 map, and both field maps.
 
-    What no data tell (a parameter that is supplied and is no field map) is known throughout.
+    Where the observed R1 comes from a map, that is known first: without it data tell little. What
+    no data tell (a parameter that is supplied and is no map) is known throughout.
     """
     names = parameters.names
-    constant = {name for name in parameters.select("supplied").names if name not in FIELD_MAPS}
-    maps = [set[str](), {"B1"}, {"B1", "w0"}, *([{"B1", "w0", "R1f"}] if constant else [])]
+    supplied = set(parameters.select("supplied").names)
+    constant = supplied - {*FIELD_MAPS, "R1"}
+    with_maps = [set[str](), {"B1"}, {"B1", "w0"}]
+    if "R1" in supplied:
+        with_maps = [{"R1"} | known for known in with_maps]
     return [
         [column for column, name in enumerate(names) if name not in known | constant]
-        for known in maps
+        for known in with_maps
         if known <= set(names)
     ]

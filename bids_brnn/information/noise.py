@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bids_brnn.errors import DataError
+from bids_brnn.signals.base import SignalModel, weights_of
 
 
 def add_noise(coefficients: Tensor, snr: float | Tensor, *, rng: torch.Generator) -> Tensor:
@@ -50,24 +51,40 @@ def add_noise(coefficients: Tensor, snr: float | Tensor, *, rng: torch.Generator
     return coefficients + torch.view_as_complex(channels) / ratio[..., None]
 
 
-def residual_noise(residual: Tensor, n_values: int, n_free: int, *, channels: int = 2) -> Tensor:
+def whitened(model: SignalModel, values: Tensor, axis: int = -1) -> Tensor:
+    """Samples along ``axis`` times the root of the images averaged in each (1 by default)."""
+    weights = weights_of(model)
+    if weights is None:
+        return values
+    root = weights.to(values.device, values.real.dtype).sqrt()
+    return values * (root if axis == -1 else root[:, None])
+
+
+def degrees_of_freedom(amplitude: str, n_values: int, n_free: int) -> int:
+    """Of a residual: real values per voxel, less parameters and M0 as far as it is unknown.
+
+    Parameters
+    ----------
+    amplitude
+        ``complex`` (data and M0), ``real`` (both), or ``one`` (real data, M0 = 1).
+    n_values
+        Values per voxel.
+    n_free
+        Parameters estimated, without M0.
+    """
+    per_value, of_m0 = {"complex": (2, 2), "real": (1, 1), "one": (1, 0)}[amplitude]
+    return per_value * n_values - of_m0 - n_free
+
+
+def residual_noise(residual: Tensor, degrees: int) -> Tensor:
     """Noise standard deviation per channel that a residual tells.
 
     Parameters
     ----------
     residual
         Norm of (data - signal), any shape.
-    n_values
-        Values per voxel.
-    n_free
-        Parameters estimated; the scale M0 is counted here, one per channel.
-    channels
-        2 for complex values, 1 for magnitudes.
-
-    Returns
-    -------
-    Tensor
-        Of the same shape; at least one degree of freedom is assumed.
+    degrees
+        Of freedom, see :func:`degrees_of_freedom`; at least one is assumed.
     """
-    level: Tensor = residual / max(channels * (n_values - 1) - n_free, 1) ** 0.5
+    level: Tensor = residual / max(degrees, 1) ** 0.5
     return level

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from nipype.interfaces.base import SimpleInterface
 
-from bids_brnn.errors import DEBUGGER_VARIABLE, BidsBrnnError
-from bids_brnn.interfaces.manifest import output_files, write_manifest
+from bids_brnn import errors
+from bids_brnn.errors import DEBUGGER_VARIABLE, BidsBrnnError, curable
+from bids_brnn.files import write_text
+from bids_brnn.interfaces.manifest import write_manifest
 
 ERROR_FILE = "error.json"
 
@@ -28,17 +32,27 @@ class Node(SimpleInterface):
         try:
             outputs = self.work(folder)
         except Exception as error:
-            if isinstance(error, BidsBrnnError):
-                content = {"message": str(error), "exit_code": error.exit_code}
-                (folder / ERROR_FILE).write_text(json.dumps(content), encoding="utf-8")
+            told = curable(error)
+            if told is not None:
+                self._leave_word(folder, told)
             if os.environ.get(DEBUGGER_VARIABLE):
                 import pdb
 
                 pdb.post_mortem(error.__traceback__)
-            raise
+            if told is None or told is error:
+                raise
+            raise told from error
         self._results.update(outputs)
-        write_manifest(folder, list(output_files(outputs)))
+        names = self._outputs().copyable_trait_names()
+        write_manifest(folder, {name: outputs.get(name) for name in names})
         return runtime
+
+    @staticmethod
+    def _leave_word(folder: Path, error: BidsBrnnError) -> None:
+        content = {"message": str(error), "exit_code": error.exit_code}
+        # Where even this finds no place, the crash file tells it.
+        with suppress(BidsBrnnError):
+            write_text(folder / ERROR_FILE, json.dumps(content))
 
     def work(self, folder: Path) -> Mapping[str, Any]:
         """Do the work in ``folder``; the values of the output traits by name."""
@@ -49,6 +63,16 @@ def user_errors(work_dir: Path) -> list[BidsBrnnError]:
     """Errors the user can cure that nodes below ``work_dir`` stopped with."""
     found = []
     for path in sorted(work_dir.rglob(ERROR_FILE)):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        found.append(BidsBrnnError(content["message"], exit_code=content["exit_code"]))
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found.append(BidsBrnnError(content["message"], exit_code=content["exit_code"]))
     return found
+
+
+def error_in(text: str) -> BidsBrnnError | None:
+    """The error of ours that a crash file ends with, the innermost one of several."""
+    for name, message in re.findall(r"^\s*bids_brnn\.errors\.(\w+): (.+)$", text, re.MULTILINE):
+        kind = getattr(errors, name, None)
+        if isinstance(kind, type) and issubclass(kind, BidsBrnnError):
+            return kind(message)
+    return None

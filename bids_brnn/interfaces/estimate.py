@@ -25,6 +25,8 @@ from bids_brnn.estimators.run import run_estimator, to_device
 from bids_brnn.imaging.grids import load, save
 from bids_brnn.imaging.noise_level import contradiction
 from bids_brnn.interfaces.base import Node
+from bids_brnn.maps import Beside
+from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.zoo.recipe import EstimatorRecipe
 
 if TYPE_CHECKING:
@@ -50,6 +52,10 @@ class EstimateMapsInputSpec(BaseInterfaceInputSpec):
     suffix = traits.Str(mandatory=True, desc="suffix of quality maps: QMTmap, MRFmap ...")
     supplied = InputMultiPath(File(exists=True), desc="known maps on the same grid")
     supplied_names = traits.List(traits.Str, desc="their parameter names, in the same order")
+    spread = InputMultiPath(
+        File(exists=True), desc="standard deviations of known maps, on the same grid"
+    )
+    spread_names = traits.List(traits.Str, desc="their parameter names, in the same order")
     noise_std = traits.Float(desc="noise standard deviation per channel, for weights and spread")
     noise_level = traits.Float(
         0.0, usedefault=True, desc="noise per channel for the SNR map; 0: residual of each voxel"
@@ -103,10 +109,11 @@ class EstimateMaps(Node):
         estimate = run_estimator(
             estimator,
             data,
-            self._supplied(mask, data),
-            inputs.noise_std if isdefined(inputs.noise_std) and inputs.noise_std > 0 else None,
+            known_maps(inputs.supplied, inputs.supplied_names, mask, data),
+            self._noise_std(),
             folder / "checkpoint.safetensors",
             inputs.label or estimator.name,
+            spread=known_maps(inputs.spread, inputs.spread_names, mask, data),
         )
         warning = self._contradiction(recipe, estimate, data, estimator.parameters)
         rows = []
@@ -115,9 +122,11 @@ class EstimateMaps(Node):
             data,
             estimator.parameters,
             inputs.noise_level,
-            channels=_channels(recipe),
+            amplitude=recipe.amplitude,
+            weights=_weights(recipe, data),
         )
-        for item in named_maps(estimate, estimator.parameters, inputs.suffix, snr=ratio):
+        beside = self._beside(recipe, estimate, data, estimator.parameters)
+        for item in named_maps(estimate, estimator.parameters, inputs.suffix, ratio, beside):
             rows.extend(save_map(folder, item, mask, grid.affine))
         if warning:
             rows = [{**row, "noise_warning": warning} for row in rows]
@@ -134,16 +143,24 @@ class EstimateMaps(Node):
     ) -> str:
         """How the residual contradicts the declared noise, in words; or nothing."""
         from bids_brnn.estimators.maps import residual_sigma
+        from bids_brnn.information.noise import degrees_of_freedom
 
         # A network that projects time frames has the residual of its coefficients, not theirs.
         if recipe.estimator == NETWORK and recipe.basis is None:
             return ""
         # The residual of few values per voxel is mostly that of too many parameters.
-        channels = _channels(recipe)
         free = len(parameters.columns("estimated", "nuisance"))
-        if not self.inputs.check_noise or channels * (data.shape[-1] - 1) - free < _LEAST_FREEDOM:
+        degrees = degrees_of_freedom(recipe.amplitude, data.shape[-1], free)
+        if not self.inputs.check_noise or degrees < _LEAST_FREEDOM:
             return ""
-        told = float(residual_sigma(estimate, data, parameters, channels=channels).nanmedian())
+        by_voxel = residual_sigma(
+            estimate,
+            data,
+            parameters,
+            amplitude=recipe.amplitude,
+            weights=_weights(recipe, data),
+        )
+        told = float(by_voxel.nanmedian())
         warning = contradiction(
             self.inputs.noise_std, told, "the residual of the estimate (noise and what the model "
             "does not explain)",
@@ -152,24 +169,53 @@ class EstimateMaps(Node):
             _LOG.warning("%s: %s", self.inputs.label, warning)
         return warning
 
-    def _supplied(self, mask: NDArray[np.bool_], like: Tensor) -> dict[str, Tensor]:
-        if not isdefined(self.inputs.supplied):
-            return {}
-        files, names = self.inputs.supplied, self.inputs.supplied_names
-        values = {}
-        for name, path in zip(names, files, strict=True):
-            volume = load(path)
-            if volume.shape != mask.shape:
-                raise DataError(
-                    f"{path} has shape {volume.shape}, the series has {mask.shape}; "
-                    "bring the map to the grid of the series."
-                )
-            values[name] = like.real.new_tensor(np.asanyarray(volume.dataobj)[mask])
-        return values
+    def _noise_std(self) -> float | None:
+        """What is known of the noise other than by the residual."""
+        given = self.inputs.noise_std
+        return float(given) if isdefined(given) and given > 0 else None
+
+    def _beside(
+        self, recipe: EstimatorRecipe, estimate: Estimate, data: Tensor, parameters: ParameterSet
+    ) -> Beside:
+        """What the images of a Z-spectrum tell beside; says how many are near the noise."""
+        if not isinstance(recipe.sequence, ZSpectrum):
+            return Beside()
+        from bids_brnn.estimators.images import beside_images, rician_words
+
+        level = self._noise_std() or self.inputs.noise_level
+        beside = beside_images(estimate, data, parameters, recipe.sequence, level)
+        words = rician_words(beside)
+        if words:
+            _LOG.warning("%s: %s", self.inputs.label, words)
+        return beside
 
 
-def _channels(recipe: EstimatorRecipe) -> int:
-    return 1 if recipe.magnitude else 2
+def known_maps(files: Any, names: Any, mask: NDArray[np.bool_], like: Tensor) -> dict[str, Tensor]:
+    """Values ``(V,)`` inside the mask of maps by parameter name; none where inputs are undefined.
+
+    Raises
+    ------
+    DataError
+        If a map has another grid than the mask.
+    """
+    if not isdefined(files):
+        return {}
+    values = {}
+    for name, path in zip(names, files, strict=True):
+        volume = load(path)
+        if volume.shape != mask.shape:
+            raise DataError(
+                f"{path} has shape {volume.shape}, the series has {mask.shape}; "
+                "bring the map to the grid of the series."
+            )
+        values[name] = like.real.new_tensor(np.asanyarray(volume.dataobj)[mask])
+    return values
+
+
+def _weights(recipe: EstimatorRecipe, like: Tensor) -> Tensor | None:
+    """Averages ``(N,)`` of each measurement."""
+    given = recipe.sequence.weights if isinstance(recipe.sequence, ZSpectrum) else None
+    return None if given is None else like.real.new_tensor(given)
 
 
 def masked_voxels(

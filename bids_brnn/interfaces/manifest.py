@@ -1,18 +1,29 @@
-"""What a step wrote, so that a changed or lost file is noticed and made again."""
+"""What a step made: lost or changed files are noticed, and no pickled result is ever opened.
+
+Nipype keeps the result of each step as a pickle beside it and opens it in the next run and for the
+next step. Whoever can write into the work folder could have it execute anything. The manifest
+holds the same outputs as JSON, and :func:`results_from_manifests` has Nipype read that.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from socket import gethostname
+from typing import Any, NoReturn
 
-from bids_brnn.files import file_digest
+import numpy as np
+from nipype.interfaces.base import Bunch, InterfaceResult, Undefined
+from nipype.pipeline.engine import nodes
+
+from bids_brnn.files import file_digest, write_text
 
 MANIFEST_FILE = "outputs.json"
+_NOT_OURS = (OSError, ValueError, AttributeError, TypeError, KeyError, RecursionError)
 
 
 def output_files(outputs: Mapping[str, Any]) -> Iterator[Path]:
@@ -24,24 +35,81 @@ def output_files(outputs: Mapping[str, Any]) -> Iterator[Path]:
                 yield Path(item)
 
 
-def write_manifest(folder: Path, files: Iterable[Path]) -> None:
-    """Record size and digest of ``files``; written last, and whole."""
+def write_manifest(folder: Path, outputs: Mapping[str, Any]) -> None:
+    """Record outputs by name, and size and digest of each file; written last, and whole.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written or is full.
+    """
+    files = output_files(outputs)
     rows = {str(path): [path.stat().st_size, file_digest(path)] for path in files}
-    temporary = folder / f".{MANIFEST_FILE}.tmp"
-    temporary.write_text(json.dumps(rows), encoding="utf-8")
-    temporary.replace(folder / MANIFEST_FILE)
+    content = {"files": rows, "outputs": dict(outputs)}
+    write_text(folder / MANIFEST_FILE, json.dumps(content, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for: numbers of NumPy, and paths."""
+    return value.item() if isinstance(value, np.generic) else os.fspath(value)
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Files and outputs of a manifest; many kinds of errors if it is none of ours."""
+    content = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+    return dict(content["files"]), dict(content["outputs"])
 
 
 def is_intact(folder: Path) -> bool:
     """Whether every output that the manifest of ``folder`` names is as it was written."""
     try:
-        rows = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+        rows, _ = _read(folder)
         return all(
             os.stat(name).st_size == size and file_digest(Path(name)) == digest  # noqa: PTH116
             for name, (size, digest) in rows.items()
         )
-    except (OSError, ValueError, AttributeError, TypeError):
+    except _NOT_OURS:
         return False
+
+
+def result_of(file: str | Path, resolve: bool = True) -> InterfaceResult:
+    """The result of a step, from its manifest and not from the pickle ``file`` beside it.
+
+    Stands for ``load_resultfile`` of Nipype. A step that failed has no outputs.
+    """
+    del resolve  # paths are absolute
+    outputs = None
+    with suppress(*_NOT_OURS):
+        _, values = _read(Path(file).parent)
+        given = {name: Undefined if value is None else value for name, value in values.items()}
+        outputs = Bunch(**given)
+    return InterfaceResult(interface=None, runtime=Bunch(hostname=gethostname()), outputs=outputs)
+
+
+def _refuse(file: str | Path) -> NoReturn:
+    raise RuntimeError(f"{file} is a pickle, which could execute anything when it is opened")
+
+
+def _replaced() -> dict[str, Any]:
+    return {"_load_resultfile": result_of, "loadpkl": _refuse}
+
+
+def use_manifests() -> None:
+    """From now on, Nipype reads results of steps in this process from their manifests."""
+    for name, function in _replaced().items():
+        setattr(nodes, name, function)
+
+
+@contextmanager
+def results_from_manifests() -> Iterator[None]:
+    """:func:`use_manifests` for a while: Nipype belongs to the program around this one too."""
+    before = {name: getattr(nodes, name) for name in _replaced()}
+    use_manifests()
+    try:
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(nodes, name, function)
 
 
 def discard_broken(work_dir: Path) -> list[Path]:
@@ -68,8 +136,8 @@ def written_files(work_dir: Path) -> dict[Path, dict[Path, str]]:
     """What the finished steps below ``work_dir`` wrote: folder of the step, file, SHA-256."""
     found = {}
     for manifest in sorted(work_dir.rglob(MANIFEST_FILE)):
-        with suppress(OSError, ValueError, AttributeError, TypeError):
-            rows = json.loads(manifest.read_text(encoding="utf-8"))
+        with suppress(*_NOT_OURS):
+            rows, _ = _read(manifest.parent)
             found[manifest.parent] = {Path(name): sha for name, (_, sha) in rows.items()}
     return found
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-_NESTED_WIDTHS = (256, 512, 1024, 768, 512, 384, 256, 128)
-_NECK = 32
+from bids_brnn.learning.spec import NESTED_NECK, NESTED_WIDTHS
 
 
 class ResidualBody(nn.Module):
@@ -54,8 +53,8 @@ class _Skip(nn.Module):
 
 def nested_body(n_inputs: int, n_outputs: int) -> nn.Sequential:
     """The published layout; linear layers that end a skip have no activation."""
-    a, b, c, d, e, f, g, h = _NESTED_WIDTHS
+    a, b, c, d, e, f, g, h = NESTED_WIDTHS
     core = _Skip(e, *_dense(b, c), *_dense(c, d), nn.Linear(d, e))
     middle = _Skip(g, *_dense(a, b), core, *_dense(e, f), nn.Linear(f, g))
     outer = _Skip(n_inputs, *_dense(n_inputs, a), middle, *_dense(g, h), nn.Linear(h, n_inputs))
-    return nn.Sequential(outer, *_dense(n_inputs, _NECK), nn.Linear(_NECK, n_outputs))
+    return nn.Sequential(outer, *_dense(n_inputs, NESTED_NECK), nn.Linear(NESTED_NECK, n_outputs))

@@ -12,6 +12,9 @@ Normalisation = Literal["first", "norm"]
 """``first``: divide by the first coefficient. ``norm``: divide by the norm and by the phase of
 the first coefficient, which stays defined where the first coefficient is small."""
 Layout = Literal["residual", "nested"]
+NESTED_WIDTHS = (256, 512, 1024, 768, 512, 384, 256, 128)
+"""Of the published layout."""
+NESTED_NECK = 32
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,65 @@ class NetworkSpec:
             return cls(**fields)
         except TypeError as error:
             raise DataError(f"the description of the network is wrong: {error}") from error
+
+
+def network_shapes(spec: NetworkSpec) -> dict[str, tuple[int, ...]]:
+    """Shapes of all weights of a network, by their names in its state."""
+    rank, outputs = spec.n_coefficients, len(spec.outputs)
+    body = (
+        nested_shapes(spec.n_inputs, outputs)
+        if spec.layout == "nested"
+        else residual_shapes(spec.n_inputs, outputs, spec.width, spec.blocks)
+    )
+    shapes = {f"body.{name}": shape for name, shape in body.items()}
+    shapes |= {"input_centre": (spec.n_inputs,), "input_scale": (spec.n_inputs,)}
+    shapes |= {"output_centre": (outputs,), "output_scale": (outputs,)}
+    return shapes | ({"fold": (rank, rank)} if spec.odd else {})
+
+
+def surrogate_shapes(
+    n_parameters: int, rank: int, width: int, blocks: int
+) -> dict[str, tuple[int, ...]]:
+    """The same of a surrogate signal model."""
+    body = residual_shapes(n_parameters, 2 * rank, width, blocks)
+    shapes = {f"body.{name}": shape for name, shape in body.items()}
+    shapes |= {"centre": (n_parameters,), "scale": (n_parameters,)}
+    return shapes | {"level": (2 * rank,), "spread": (2 * rank,)}
+
+
+def error_shapes(
+    n_features: int, n_outputs: int, width: int, blocks: int
+) -> dict[str, tuple[int, ...]]:
+    """The same of a network that knows the errors of another."""
+    below = n_outputs * (n_outputs - 1) // 2
+    body = residual_shapes(n_features + 1, n_outputs + below, width, blocks)
+    shapes = {f"body.{name}": shape for name, shape in body.items()}
+    return shapes | {"level": (n_outputs,), "noise": (2,)}
+
+
+def nested_shapes(n_inputs: int, n_outputs: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the weights of a nested body, by their names in its state."""
+    a, b, c, d, e, f, g, h = NESTED_WIDTHS
+    core, middle = "0.inner.3.inner.3", "0.inner.3"
+    linear = {
+        "0.inner.0": (n_inputs, a), f"{middle}.inner.0": (a, b), f"{core}.inner.0": (b, c),
+        f"{core}.inner.3": (c, d), f"{core}.inner.6": (d, e), f"{middle}.inner.4": (e, f),
+        f"{middle}.inner.7": (f, g), "0.inner.4": (g, h), "0.inner.7": (h, n_inputs),
+        "1": (n_inputs, NESTED_NECK), "4": (NESTED_NECK, n_outputs),
+    }  # fmt: skip
+    norms = {
+        "0.inner.1": a, f"{middle}.inner.1": b, f"{core}.inner.1": c, f"{core}.inner.4": d,
+        f"{core}.norm": e, f"{middle}.inner.5": f, f"{middle}.norm": g, "0.inner.5": h,
+        "0.norm": n_inputs, "2": NESTED_NECK,
+    }  # fmt: skip
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, (before, after) in linear.items():
+        shapes |= {f"{name}.weight": (after, before), f"{name}.bias": (after,)}
+    for name, width in norms.items():
+        parts = ("weight", "bias", "running_mean", "running_var")
+        shapes |= {f"{name}.{part}": (width,) for part in parts}
+        shapes[f"{name}.num_batches_tracked"] = ()
+    return shapes
 
 
 def residual_shapes(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,9 @@ from bids_brnn.files import write_text
 from bids_brnn.parameters import QMT, RELAXATION, ParameterSet
 from bids_brnn.phantom import anatomy
 from bids_brnn.phantom.anatomy import Array, Head
+from bids_brnn.phantom.fields import NOISE, RELAXOMETRY, write_fields
 from bids_brnn.phantom.files import write_description, write_image, write_json
+from bids_brnn.phantom.ideal import write_truth
 from bids_brnn.phantom.series import (
     SCALE,
     Scan,
@@ -26,18 +28,29 @@ from bids_brnn.phantom.series import (
     qmt_series,
     write_protocol,
     write_series,
-    write_truth,
 )
+from bids_brnn.phantom.spgr import spgr_series
 from bids_brnn.priors import TISSUES
 from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
 from bids_brnn.sequences.pulse_sequence import PulseSequence
+from bids_brnn.sequences.z_designs import demo_protocol
+from bids_brnn.sequences.z_spectrum import ZSpectrum
 
-Kind = Literal["qmt", "mrf"]
+Kind = Literal["qmt", "mrf", "spgr"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""Series that there are: our own qMT trains, MR fingerprinting, conventional qMT."""
 
 QMT_RANK = 15
 SLICE = 5.0  # mm
 _TR, _TE = 0.6, 0.003  # s, of the T1-weighted image
 
+_CONVENTIONAL = """
+- `derivatives/relaxometry`: R1 map and its standard deviation, as if another program wrote them.
+
+`acq-spgr` is simulated with what conventional qMT assumes, R1s = 1/s. The R1 map is that of the
+tissue with the R1s it has (that of `acq-hsfp`); R1f of `acq-spgr` follows from both and differs.
+Images are magnitudes; their noise has a standard deviation of {sigma:g} before that.
+"""
 _BOTH = ParameterSet((*QMT.select("estimated"), *RELAXATION.select("estimated")))
 _README = """# Phantom with known truth
 
@@ -66,6 +79,7 @@ def make_dataset(
     qmt_train: PulseSequence | None = None,
     mrf_train: PulseSequence | None = None,
     qmt_rank: int = QMT_RANK,
+    spgr_protocol: ZSpectrum | None = None,
 ) -> Path:
     """Write the data set; equal arguments give equal files, byte for byte.
 
@@ -79,13 +93,16 @@ def make_dataset(
     shape
         Voxels of the series; the T1-weighted image has twice as many in each direction.
     snr
-        |M0| / sigma per channel where M0 is that of water; tissue has about 0.8 of it.
+        |M0| / sigma per channel where M0 is that of water; tissue has about 0.8 of it. Images of
+        conventional qMT have 5/3 of it.
     seed
         Of anatomy, fields and noise.
     qmt_train, mrf_train
         Pulse trains; ours by default, those that the shipped networks were trained for.
     qmt_rank
         Coefficients of the qMT series.
+    spgr_protocol
+        Of conventional qMT: angles, offsets and timing of the MT pulses.
 
     Returns
     -------
@@ -101,38 +118,45 @@ def make_dataset(
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise OutputError(f"{path} exists and is not an empty folder; choose another one")
-    if n_participants < 1 or not kinds or set(kinds) - {"qmt", "mrf"} or not snr > 0:
+    if n_participants < 1 or not kinds or set(kinds) - set(KINDS) or not snr > 0:
         raise DataError(
-            f"a phantom needs participants, an SNR above 0 and kinds out of qmt and mrf, not "
-            f"{n_participants}, {snr:g} and {', '.join(kinds)}"
+            "a phantom needs participants, an SNR above 0 and kinds out of "
+            f"{', '.join(KINDS[:-1])} and {KINDS[-1]}, not {n_participants}, {snr:g} and "
+            f"{', '.join(kinds)}"
         )
-    series: list[Series] = []
-    if "qmt" in kinds:
-        series.append(qmt_series(qmt_train or hybrid_state_train(), qmt_rank))
-    if "mrf" in kinds:
-        series.append(mrf_series(mrf_train or jiang_like_train()))
+    made: Mapping[Kind, Callable[[], Series]] = {
+        "qmt": lambda: qmt_series(qmt_train or hybrid_state_train(), qmt_rank),
+        "mrf": lambda: mrf_series(mrf_train or jiang_like_train()),
+        "spgr": lambda: spgr_series(spgr_protocol or demo_protocol()),
+    }
+    series = [make() for kind, make in made.items() if kind in kinds]
     names = [f"sub-{number + 1:02d}" for number in range(n_participants)]
     _write_root(path, series, names, SCALE / snr)
     affine = anatomy.affine_of(shape, SLICE)
     for number, name in enumerate(names):
         head = anatomy.draw_head(_BOTH, np.random.default_rng([seed, number]))
         for visit, session in enumerate(sessions or ("",)):
-            rng = np.random.default_rng([seed, number, visit])
+            key = (seed, number, visit)
+            rng = np.random.default_rng(key)
             fresh = anatomy.draw_head(_BOTH, rng)
             here = dataclasses.replace(head, b1=fresh.b1, w0=fresh.w0, phase=fresh.phase)
             labels = anatomy.label_map(here, anatomy.points_of(shape, affine))
-            _write_visit(path, name, session, series, Scan(here, labels, affine, snr), rng)
+            _write_visit(path, name, session, series, Scan(here, labels, affine, snr), key, rng)
     return path
 
 
 def _write_root(root: Path, series: Sequence[Series], names: Sequence[str], sigma: float) -> None:
-    what = "Series: " + " and ".join(
-        f"`acq-{one.acquisition}_{one.suffix}` ({one.metadata['PulseSequenceType']}, "
-        f"{one.sequence.duration:.1f} s of pulses)"
+    words = [
+        f"`acq-{one.acquisition}_{one.suffix}` ({one.metadata['PulseSequenceType']}, {one.extent})"
         for one in series
-    )
+    ]
+    what = "Series: " + " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
     write_description(root, "bids_brnn phantom with known truth")
-    write_text(root / "README.md", _README.format(what=what + ".", scale=SCALE, sigma=sigma))
+    text = _README.format(what=what + ".", scale=SCALE, sigma=sigma)
+    text += "".join(
+        _CONVENTIONAL.format(sigma=sigma / one.quality) for one in series if "R1" in one.fields
+    )
+    write_text(root / "README.md", text)
     write_text(root / ".bidsignore", ignored_names("input_bidsignore"))
     ages = [24 + 7 * number % 45 for number in range(len(names))]
     people = {"participant_id": names, "age": ages}
@@ -153,6 +177,9 @@ def _write_root(root: Path, series: Sequence[Series], names: Sequence[str], sigm
     write_description(truth, "Truth of the phantom", derivative="truth")
     write_table(truth / "desc-truth_dseg.tsv", labels)
     write_text(truth / ".bidsignore", "*_QMTmap.*\n")
+    if any("R1" in one.fields for one in series):
+        folder = root / "derivatives" / RELAXOMETRY
+        write_description(folder, "R1 maps of the phantom", derivative=RELAXOMETRY)
 
 
 def _write_visit(
@@ -161,33 +188,18 @@ def _write_visit(
     session: str,
     series: Sequence[Series],
     scan: Scan,
+    key: Sequence[int],
     rng: np.random.Generator,
 ) -> None:
     inner = Path(name, f"ses-{session}") if session else Path(name)
     stem = "_".join(inner.parts)
     for one in series:
-        theta, std = write_series(root / inner / "anat", stem, one, scan, rng)
-        truth = root / "derivatives" / "truth" / inner
-        write_truth(truth, stem, one, scan, theta, std)
-        if one.suffix == "MRF":
-            _write_b1(root, inner, stem, one, scan)
+        noise = np.random.default_rng([*key, *one.stream]) if one.stream else rng
+        spread = {name: share for name, share in NOISE.items() if name in one.fields}
+        found = write_series(root / inner / "anat", stem, one, scan, noise, spread)
+        write_truth(root / "derivatives" / "truth" / inner, stem, one, scan, found)
+        write_fields(root, inner, stem, one, scan, found, noise)
     _write_anatomy(root, inner, stem, scan, rng)
-
-
-def _write_b1(root: Path, inner: Path, stem: str, series: Series, scan: Scan) -> None:
-    points = anatomy.points_of(scan.labels.shape, scan.affine)
-    target = inner / "anat" / f"{stem}_acq-{series.acquisition}_part-mag_MRF.nii.gz"
-    write_image(
-        root / inner / "fmap" / f"{stem}_TB1map.nii.gz",
-        100 * anatomy.transmit_field(scan.head, points),
-        scan.affine,
-        {
-            "Units": "percent",
-            "Description": "Actual over nominal flip angle",
-            "MagneticFieldStrength": 3,
-            "IntendedFor": [f"bids::{target.as_posix()}"],
-        },
-    )
 
 
 def _write_anatomy(

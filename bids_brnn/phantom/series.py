@@ -1,11 +1,12 @@
-"""One kind of series of the phantom: model, protocol files, images and their truth."""
+"""One kind of series of the phantom: model, protocol files and images."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from bids_brnn.bids.tables import write_table
-from bids_brnn.information.bounds import cramer_rao_bound
-from bids_brnn.parameters import MapItem
 from bids_brnn.phantom import anatomy
 from bids_brnn.phantom.anatomy import Array, Head
 from bids_brnn.phantom.files import write_image, write_json
+from bids_brnn.phantom.ideal import Ideal, ideal
 from bids_brnn.priors import qmt_prior
 from bids_brnn.sequences.pulse_sequence import PulseSequence
+from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals import ModelEntry, build_model, model_entry
 from bids_brnn.signals.base import SignalModel
 from bids_brnn.signals.subspace import CompressedSignal, Subspace
@@ -41,6 +42,21 @@ _PULSE_COLUMNS: Mapping[str, Mapping[str, str]] = {
     "readout": {"Description": "1 where samples follow; these rows are those of the basis."},
     "echo_time": {"Description": "Pulse centre to sample.", "Units": "s"},
 }
+_OFFSET_COLUMNS: Mapping[str, Mapping[str, str]] = {
+    "mt_flip_angle": {"Description": "Nominal flip angle of the MT pulse.", "Units": "deg"},
+    "offset": {"Description": "Frequency of the MT pulse less that of water.", "Units": "Hz"},
+    "mt_state": {"Description": "Whether the MT pulse is on or off."},
+}
+_PARTS: Mapping[str, Callable[[NDArray[Any]], Array]] = {
+    "real": lambda data: data.real,
+    "imag": lambda data: data.imag,
+    "mag": np.abs,
+    "phase": np.angle,
+}
+
+
+Tissue = Callable[[Head, str, NDArray[np.uint8], Array], Array]
+"""A parameter (by name) of a head at labels ``(V,)`` and points ``(V, 3)``, SI units."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,16 +64,36 @@ class Series:
     """How a kind of series is acquired, and what it is called."""
 
     model: SignalModel
-    sequence: PulseSequence
+    sequence: PulseSequence | ZSpectrum
     entry: ModelEntry
     acquisition: str
-    parts: tuple[str, str]
+    parts: tuple[str, ...]
     metadata: Mapping[str, object]
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Parameters that maps of the data set supply, and the names of these after ``sub-01_``."""
+    tissue: Tissue = anatomy.parameter_map
+    """Parameters of the head as the model of this series has them."""
+    quality: float = 1.0
+    """SNR over that of the data set."""
+    stream: tuple[int, ...] = ()
+    """Random numbers of its own, so that its files do not depend on which other series there are;
+    empty: those of the visit, in the order of series."""
 
     @property
     def suffix(self) -> str:
         """BIDS suffix of the series."""
         return self.entry.kind.suffix
+
+    @property
+    def extent(self) -> str:
+        """How much is measured, in words."""
+        if isinstance(self.sequence, ZSpectrum):
+            return f"{self.sequence.n_samples} images"
+        return f"{self.sequence.duration:.1f} s of pulses"
+
+    def image(self, stem: str, part: str) -> str:
+        """Name of the image of one of ``parts``."""
+        return f"{stem}_acq-{self.acquisition}_part-{part}_{self.suffix}.nii.gz"
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +148,7 @@ def mrf_series(sequence: PulseSequence) -> Series:
         model_entry("fisp"),
         acquisition="fisp",
         parts=("mag", "phase"),
+        fields={"B1": "TB1map"},
         metadata={
             "PulseSequenceType": "FISP-MRF",
             "SignalRepresentation": "time",
@@ -124,52 +161,77 @@ def mrf_series(sequence: PulseSequence) -> Series:
 
 
 def write_protocol(root: Path, series: Series, sigma: float) -> None:
-    """Sidecar, pulse table and basis that all subjects share."""
+    """Sidecar and tables that all subjects share; ``sigma`` is that of the data set."""
     stem = f"acq-{series.acquisition}"
-    pointers = {"PulseTrain": f"bids::{stem}_rfpulses.tsv"}
-    if isinstance(series.model, CompressedSignal):
-        pointers["SubspaceBasis"] = f"bids::{stem}_basis.tsv"
-        basis = series.model.subspace.basis.numpy()
-        names = [f"c{column + 1:02d}" for column in range(basis.shape[1])]
-        columns = pd.DataFrame(basis.astype(np.float64), columns=names)
-        write_table(root / f"{stem}_basis.tsv", columns)
-        description = "Real orthonormal basis, one row per sample; coefficients = basis^T signal."
-        write_json(root / f"{stem}_basis.json", {"Description": description})
-    write_table(root / f"{stem}_rfpulses.tsv", pd.DataFrame(series.sequence.to_table()))
-    write_json(root / f"{stem}_rfpulses.json", _PULSE_COLUMNS)
+    if isinstance(series.sequence, ZSpectrum):
+        table, constants = series.sequence.to_table()
+        write_table(root / f"{stem}_zspectrum.tsv", pd.DataFrame(table))
+        write_json(root / f"{stem}_zspectrum.json", {**_OFFSET_COLUMNS, **constants})
+        pointers = {}
+    else:
+        pointers = _write_train(root, stem, series.model, series.sequence)
     write_json(
         root / f"{stem}_{series.suffix}.json",
         {
             "MagneticFieldStrength": 3,
             **series.metadata,
             **pointers,
-            "NoiseStandardDeviation": sigma,
+            "NoiseStandardDeviation": sigma / series.quality,
         },
     )
 
 
+def _write_train(
+    root: Path, stem: str, model: SignalModel, sequence: PulseSequence
+) -> dict[str, str]:
+    """Pulse table, and the basis if there is one; what the sidecar says of them."""
+    pointers = {"PulseTrain": f"bids::{stem}_rfpulses.tsv"}
+    if isinstance(model, CompressedSignal):
+        pointers["SubspaceBasis"] = f"bids::{stem}_basis.tsv"
+        basis = model.subspace.basis.numpy()
+        names = [f"c{column + 1:02d}" for column in range(basis.shape[1])]
+        columns = pd.DataFrame(basis.astype(np.float64), columns=names)
+        write_table(root / f"{stem}_basis.tsv", columns)
+        description = "Real orthonormal basis, one row per sample; coefficients = basis^T signal."
+        write_json(root / f"{stem}_basis.json", {"Description": description})
+    write_table(root / f"{stem}_rfpulses.tsv", pd.DataFrame(sequence.to_table()))
+    write_json(root / f"{stem}_rfpulses.json", _PULSE_COLUMNS)
+    return pointers
+
+
 def write_series(
-    folder: Path, stem: str, series: Series, scan: Scan, rng: np.random.Generator
-) -> tuple[Array, Array]:
-    """Write both parts of a series; returns truth and bound, each ``(V, P)`` inside the brain."""
+    folder: Path,
+    stem: str,
+    series: Series,
+    scan: Scan,
+    rng: np.random.Generator,
+    spread: Mapping[str, float],
+) -> Ideal:
+    """Write all parts of a series; returns what an ideal estimator finds inside the brain.
+
+    ``spread``: relative standard deviation of supplied maps, by parameter.
+    """
     inside = scan.labels > 0
     points = anatomy.points_of(scan.labels.shape, scan.affine)
     theta = _theta(series, scan.head, scan.labels[inside], points[inside])
     m0 = SCALE * anatomy.scale_map(scan.head, scan.labels[inside], points[inside])
-    sigma = SCALE / scan.snr
+    sigma = SCALE / (scan.snr * series.quality)
     clean = series.model(torch.from_numpy(theta)).numpy()
     shape = (*scan.labels.shape, clean.shape[-1])
     data = sigma * (rng.standard_normal(shape) + 1j * rng.standard_normal(shape))
     data[inside] += m0[:, None] * clean
-    name = f"{stem}_acq-{series.acquisition}"
-    first, second = series.parts
-    pair = (data.real, data.imag) if first == "real" else (np.abs(data), np.angle(data))
-    for part, values in zip((first, second), pair, strict=True):
+    for part in series.parts:
         sidecar = {"Units": "rad"} if part == "phase" else None
-        path = folder / f"{name}_part-{part}_{series.suffix}.nii.gz"
-        write_image(path, values, scan.affine, sidecar)
-    bound = cramer_rao_bound(series.model, torch.from_numpy(theta)).numpy()
-    return theta, np.sqrt(bound) * (sigma / np.abs(m0))[:, None]
+        write_image(folder / series.image(stem, part), _PARTS[part](data), scan.affine, sidecar)
+    return ideal(series.model, theta, sigma / np.abs(m0), _absolute(series, theta, spread))
+
+
+def _absolute(series: Series, theta: Array, spread: Mapping[str, float]) -> dict[str, Array]:
+    columns = series.model.parameters.index(spread)
+    return {
+        name: share * theta[:, column]
+        for (name, share), column in zip(spread.items(), columns, strict=True)
+    }
 
 
 def _theta(series: Series, head: Head, labels: NDArray[np.uint8], points: Array) -> Array:
@@ -180,57 +242,5 @@ def _theta(series: Series, head: Head, labels: NDArray[np.uint8], points: Array)
         elif item.name == "w0":
             columns.append(anatomy.off_resonance(head, points))
         else:
-            columns.append(anatomy.parameter_map(head, item.name, labels, points))
+            columns.append(series.tissue(head, item.name, labels, points))
     return np.stack(columns, axis=-1)
-
-
-def write_truth(
-    folder: Path, stem: str, series: Series, scan: Scan, theta: Array, std: Array
-) -> None:
-    """Maps named as the application names its own, with ``desc-truth`` and ``desc-truthStd``."""
-    name = f"{stem}_acq-{series.acquisition}"
-    inside = scan.labels > 0
-    for column, item in enumerate(series.model.parameters):
-        for desc, values in (("truth", theta[:, column]), ("truthStd", std[:, column])):
-            if desc == "truth" or item.role == "estimated":
-                _write_map(folder, name, series, item.item, desc, values, inside, scan.affine)
-            if item.name in ("R1", "R2"):
-                inverse = 1 / theta[:, column]
-                time = inverse if desc == "truth" else values * inverse**2
-                words = item.item.description.replace("rate", "time")
-                twin = MapItem(f"T{item.name[1]}", "s", f"T{item.name[1]}map", words)
-                _write_map(folder, name, series, twin, desc, time, inside, scan.affine)
-    write_image(
-        folder / "anat" / f"{name}_desc-truth_dseg.nii.gz",
-        scan.labels,
-        scan.affine,
-        {"SkullStripped": True, "Description": "Labels on the grid of the series"},
-    )
-
-
-def _write_map(
-    folder: Path,
-    name: str,
-    series: Series,
-    item: MapItem,
-    desc: str,
-    values: Array,
-    inside: NDArray[np.bool_],
-    affine: Array,
-) -> None:
-    volume = np.zeros(inside.shape)
-    volume[inside] = values
-    middle = ""
-    if item.suffix == series.entry.kind.map_suffix:
-        middle = f"_model-{series.entry.label}_param-{item.name}"
-    words = item.description
-    if desc == "truthStd":
-        words += ": Cramer-Rao bound (standard deviation) at the truth"
-    write_image(
-        folder
-        / ("fmap" if item.suffix == "TB1map" else "anat")
-        / f"{name}{middle}_desc-{desc}_{item.suffix}.nii.gz",
-        volume,
-        affine,
-        {"SkullStripped": True, "Units": item.unit, "Description": words},
-    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,9 +14,31 @@ from torch import Tensor
 from bids_brnn.errors import ParameterError
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.priors.distributions import Distribution, read_distribution
+from bids_brnn.system.kinds import ListOf, Number, Table, Text, problem, shown
+from bids_brnn.system.reading import parse_toml
 
 _MAX_ROUNDS = 1000  # a class that fulfils its conditions less often than this is a mistake
 _CONDITION = re.compile(r"^\s*(\w+)\s*>=\s*(\w+)\s*$")
+
+
+_NAME = Text(words="a text of one line")
+_PRIOR = Table(
+    {
+        "class": ListOf(
+            Table(
+                {},
+                {
+                    "name": _NAME,
+                    "require": ListOf(_NAME, most=100),
+                    "parameters": Table(),
+                },
+            ),
+            1,
+            1000,
+        )
+    },
+    {"name": _NAME, "field_strength": Number(0.01, 25.0, "T")},
+)
 
 
 @dataclass(frozen=True)
@@ -161,8 +182,8 @@ class Prior:
             Naming class, parameter and what is wrong.
         """
         try:
-            content = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+            content = parse_toml(text)
+        except ValueError as error:
             raise ParameterError(f"the prior is not valid TOML: {error}") from None
         unknown = set(content) - {"class", "name", "field_strength"}
         if unknown or not isinstance(content.get("class"), list):
@@ -170,10 +191,10 @@ class Prior:
                 "a prior consists of [[class]] tables and an optional name and field_strength"
                 + (f", not {', '.join(sorted(unknown))}" if unknown else "")
             )
+        if text := problem(_PRIOR, content, "the prior"):
+            raise ParameterError(text)
         classes = tuple(_read_class(entry, parameters) for entry in content["class"])
         field = content.get("field_strength")
-        if field is not None and (isinstance(field, bool) or not isinstance(field, int | float)):
-            raise ParameterError(f"field_strength = {field!r} of the prior is not a number (T)")
         return cls(parameters, classes, str(content.get("name", "")), field)
 
 
@@ -184,8 +205,8 @@ def _read_class(entry: Mapping[str, Any], parameters: ParameterSet) -> TissueCla
     if unknown:
         raise ParameterError(f"{where}: unknown key {', '.join(sorted(unknown))}")
     weight = entry.get("weight", 1.0)
-    if not isinstance(weight, int | float) or isinstance(weight, bool):
-        raise ParameterError(f"{where}: weight = {weight!r} is not a number")
+    if not Number(-1e9, 1e9).holds(weight):  # negative ones are refused below
+        raise ParameterError(f"{where}: weight = {shown(weight)} is not a number")
     conditions = []
     for text in entry.get("require", []):
         match = _CONDITION.match(str(text))

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from bids_brnn.bids.grammar import FileName, parse_name, series_entities
 from bids_brnn.bids.images import read_grid
+from bids_brnn.bids.output.naming import SUPPLIED
 from bids_brnn.bids.safe import read_json
 from bids_brnn.bids.tables import read_columns, read_table
 from bids_brnn.bids.volumes import read_volume
-from bids_brnn.estimators.registry import estimators
+from bids_brnn.estimators.registry import estimators, title_of
 from bids_brnn.maps import quality_maps
-from bids_brnn.parameters import FIELD_MAPS, TIMES, MapItem
+from bids_brnn.parameters import FIELD_MAPS, MapItem
 from bids_brnn.reports.content import EstimatorView, MapView, SeriesView
 from bids_brnn.reports.preparation import (
     loss_of,
@@ -62,7 +63,7 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
         estimators=list(_estimators(output_dir, files, mask)),
         labels=labels,
         label_names=names,
-        supplied=_supplied(output_dir, mask_path.parent.parent / "fmap", head),
+        supplied=_supplied(output_dir, mask_path.parent.parent, head),
         t1w=_canonical(t1w[0]) if t1w else None,
         voxel_size=_voxel_size(mask_path),
         preparation=[*step_methods(about), *preparation_methods(preparation)],
@@ -123,15 +124,14 @@ def _estimators(
     by_desc: dict[str, list[MapView]] = {}
     sidecars: dict[str, dict[str, Any]] = {}
     for path, name in files:
-        if name.suffix not in _map_suffixes():
+        if name.suffix not in _map_suffixes() or name.entities.get("desc") == SUPPLIED:
             continue
         sidecar = read_json(_json_of(path))
         desc = name.entities["desc"]
         quantity = name.entities.get("param", name.suffix.removesuffix("map"))
         by_desc.setdefault(desc, []).append(_map_view(output_dir, path, quantity, sidecar, desc))
         sidecars.setdefault(desc, sidecar)
-    titles = {name: entry.title for name, entry in estimators().items()}
-    order = [key for key in titles if key in by_desc]
+    order = [key for key in estimators() if key in by_desc]
     for desc in [*order, *sorted(set(by_desc) - set(order))]:
         if desc.endswith("Std"):
             continue
@@ -139,7 +139,7 @@ def _estimators(
         spread = sorted(by_desc.get(f"{desc}Std", []), key=lambda view: _rank(view.name))
         yield EstimatorView(
             key=desc,
-            title=titles.get(desc, desc),
+            title=title_of(desc),
             estimates=[view for view in views if view.name not in quality_maps()],
             uncertainties=spread,
             quality=[view for view in views if view.name in quality_maps()],
@@ -153,8 +153,11 @@ def _items() -> dict[str, MapItem]:
     """What maps show, in the order of the page: what is measured, then what tells of it."""
     found: dict[str, MapItem] = {}
     for entry in models().values():
-        times = [TIMES[name] for name in entry.parameters.names if name in TIMES]
-        for item in (*times, *(parameter.item for parameter in entry.parameters)):
+        sought = entry.sought
+        derived = [item.item for name in sought.names for item in sought.maps_of(name)]
+        times = [item for item in derived if item.unit == "s"]  # before the rates that they are of
+        own = [parameter.item for parameter in sought]
+        for item in (*times, *own, *derived):
             found.setdefault(item.name, item)
     return {**found, **{name: entry.item("") for name, entry in quality_maps().items()}}
 
@@ -243,8 +246,7 @@ def _agreement(folder: Path, head: str) -> list[tuple[str, list[dict[str, object
     for path in sorted(folder.glob(f"{head}_seg-*_agreement.tsv")):
         entities = parse_name(path).entities
         first, _, second = entities["desc"].partition("Vs")
-        titles = {name.lower(): entry.title for name, entry in estimators().items()}
-        names = [titles.get(key.lower(), key) for key in (first, second)]
+        names = [title_of(first), title_of(second[:1].lower() + second[1:])]
         found.append((f"Agreement: {' against '.join(names)}, {entities['seg']}", _rows(path)))
     return found
 
@@ -262,13 +264,13 @@ def _head(name: FileName) -> str:
 
 def _supplied(output_dir: Path, folder: Path, head: str) -> list[MapView]:
     views = []
-    for path in sorted(folder.glob(f"{head}_desc-resampled_*.nii.gz")):
+    for path in sorted(folder.glob(f"[af]*/{head}_desc-{SUPPLIED}_*.nii.gz")):
         sidecar = read_json(_json_of(path))
         suffix = parse_name(path).suffix
         quantity = next((name for name, field in FIELD_MAPS.items() if field.suffix == suffix), "")
         if not quantity:
             continue
-        views.append(_map_view(output_dir, path, quantity, sidecar, "resampled"))
+        views.append(_map_view(output_dir, path, quantity, sidecar, SUPPLIED))
     return views
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_brnn.files import replacing
-from bids_brnn.parameters import FIELD_MAPS
+from bids_brnn.parameters import FIELDS
 
 if TYPE_CHECKING:
     from bids_brnn.information.design import Row
@@ -20,7 +20,7 @@ def draw_information(path: Path, rows: Sequence[Row], snr: float) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    shown = [row for row in rows if row.parameter not in FIELD_MAPS]
+    shown = [row for row in rows if row.parameter not in FIELDS]
     tissues = list(dict.fromkeys(row.tissue for row in shown))
     ranked = [row for row in shown if not row.is_full]
     n_rows = 2 if ranked else 1

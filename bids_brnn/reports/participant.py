@@ -100,7 +100,7 @@ def _write_page(
 ) -> None:
     """One page with its figures, and the methods text beside the record of the run."""
     from bids_brnn.bids.output.records import digests, record_file, settle
-    from bids_brnn.estimators.registry import NETWORK
+    from bids_brnn.estimators.registry import NETWORK, variants
     from bids_brnn.files import recorded, write_text
     from bids_brnn.reports.assemble import render_subject
     from bids_brnn.reports.content import SubjectView
@@ -108,7 +108,9 @@ def _write_page(
 
     used = [view.model for view in series]
     parts = [key for view in series for key in view.preparation]
-    parts += [item.key for view in series for item in view.estimators]
+    shown = [item.key for view in series for item in view.estimators]
+    parts += [variants()[key][0].name if key in variants() else key for key in shown]
+    used += [variants()[key][1].name for key in shown if key in variants()]
     networks = [item for view in series for item in view.estimators if item.key == NETWORK]
     losses = [item.loss for item in networks]
     paragraphs, citations = methods(used, parts, __version__, losses)

@@ -15,6 +15,11 @@ from numpy.typing import NDArray
 
 from bids_brnn.errors import SequenceError
 from bids_brnn.sequences.columns import check_magnitudes
+from bids_brnn.system.kinds import abridged, cell_number
+
+_LARGEST = 2**31  # of whole numbers
+_ROOM = 16  # places of the padded arrays for each row of the table
+_LEAST_ROOM = 1_000_000
 
 
 class Columns:
@@ -52,18 +57,17 @@ class Columns:
 
     def number(self, column: str, row: int, text: str) -> float:
         """One finite number, or a sentence that names column, row and text."""
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
+        value = cell_number(text)
         if not math.isfinite(value):
-            raise SequenceError(f"{column} = {text} in row {row + 1}: a finite number is needed")
+            raise SequenceError(
+                f"{column} = {abridged(text)} in row {row + 1}: a finite number is needed"
+            )
         return value
 
     def whole(self, column: str, default: float) -> NDArray[np.int64]:
         """Cells as whole numbers."""
         values = self.numbers(column, default)
-        odd = values != np.rint(values)
+        odd = (values != np.rint(values)) | (np.abs(values) > _LARGEST)
         if odd.any():
             row = int(np.argmax(odd))
             raise SequenceError(f"{column} = {values[row]:g} in row {row + 1}: use whole numbers")
@@ -120,7 +124,14 @@ def pad_trains(
     check_magnitudes([onset[rows] for rows in rows_of], flip, duration, degrees, echoes, inverts)
     phase = np.radians(degrees)
     shape = (len(trains), max(len(rows) for rows in rows_of))
-    n_echoes = max(1, *(len(times) for times in echoes)) if len(echoes) > 1 else 1
+    n_echoes = max(1, max(map(len, echoes)))
+    # Trains and echoes are padded to the longest, which must not be worth more than the table.
+    if math.prod(shape) * n_echoes > max(_LEAST_ROOM, _ROOM * len(flip)):
+        raise SequenceError(
+            f"{shape[0]} trains of up to {shape[1]} rows and {n_echoes} echo times differ too "
+            "much in length to be stored side by side; give trains of very different length in "
+            "tables of their own"
+        )
     arrays = {
         "flip_angle": np.zeros(shape),
         "rf_duration": np.zeros(shape),

@@ -44,6 +44,8 @@ class ZSpectrum:
     """s."""
     normalised: bool = False
     """Whether the images are divided by that without MT pulse."""
+    weights: NDArray[np.float64] | None = None
+    """``(N,)``: number of images averaged in each measurement; None: one each."""
     name: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -53,6 +55,11 @@ class ZSpectrum:
             raise SequenceError("mt_flip_angle and offset must be finite")
         if not (self.mt_flip_angle > 0).any():
             raise SequenceError("no measurement has an MT pulse")
+        weights = self.weights
+        if weights is not None and not (
+            weights.shape == self.offset.shape and (weights > 0).all()
+        ):
+            raise SequenceError("weights need one number above 0 per measurement")
         if self.rest < 0 or min(self.mt_delay, self.excitation_duration) < 0:
             raise SequenceError(
                 f"MT pulse, delay and excitation last {self.repetition_time - self.rest:g} s, "
@@ -76,6 +83,19 @@ class ZSpectrum:
         return len(self.offset)
 
     @property
+    def mtr_index(self) -> int:
+        """The measurement of the conventional MT ratio: :data:`MTR_OFFSET`, largest angle.
+
+        That is, of the measurements whose offset is nearest to it (as a ratio), the one with the
+        largest flip angle.
+        """
+        on = self.mt_flip_angle > 0
+        away = np.abs(np.log(np.maximum(np.abs(self.offset), 1.0) / MTR_OFFSET))
+        away = np.where(on, np.round(away, 6), np.inf)
+        nearest = away == away.min()
+        return int(np.argmax(np.where(nearest, self.mt_flip_angle, -1.0)))
+
+    @property
     def digest(self) -> str:
         """Hash of the values."""
         state = hashlib.sha256()
@@ -83,6 +103,8 @@ class ZSpectrum:
             state.update(np.round(values, 9).tobytes())
         rest = (self.pulse, self.flip_angle, self.repetition_time, self.mt_delay)
         state.update(repr((*rest, self.excitation_duration, self.normalised)).encode())
+        if self.weights is not None:
+            state.update(np.round(self.weights, 9).tobytes())
         return state.hexdigest()[:16]
 
     @classmethod
@@ -147,6 +169,7 @@ class ZSpectrum:
             key: _number(given[key], key, name)
             for key in CONSTANTS.keys() & given.keys() - {"MTPulseShape", "Normalised"}
         }
+        _check_constants(numbers, name)
         normalised = str(given.get("Normalised", False)).lower() in ("true", "1")
         if not normalised and (angle > 0).all():
             raise SequenceError(
@@ -169,7 +192,33 @@ class ZSpectrum:
             name=name,
         )
 
+    def to_table(self) -> tuple[dict[str, list[float | str]], dict[str, float | str | bool]]:
+        """Columns and constants from which :meth:`from_table` makes this protocol again.
 
+        Angles in deg, offsets in Hz, times in s; an offset without MT pulse is 0.
+        """
+        on = self.mt_flip_angle > 0
+        table: dict[str, list[float | str]] = {
+            "mt_flip_angle": np.round(np.rad2deg(self.mt_flip_angle), 9).tolist(),
+            "offset": np.where(on, self.offset, 0.0).tolist(),
+            "mt_state": np.where(on, "on", "off").tolist(),
+        }
+        constants: dict[str, float | str | bool] = {
+            "MTPulseShape": self.pulse.shape,
+            "MTPulseDuration": self.pulse.duration,
+            "FlipAngle": round(math.degrees(self.flip_angle), 9),
+            "RepetitionTimeExcitation": self.repetition_time,
+            "MTDelay": self.mt_delay,
+            "ExcitationDuration": self.excitation_duration,
+            "Normalised": self.normalised,
+        }
+        if self.pulse.bandwidth is not None:
+            constants["MTPulseBandwidth"] = self.pulse.bandwidth
+        return table, constants
+
+
+MTR_OFFSET = 1500.0
+"""Hz: clinical MT ratios are measured at 1 to 2 kHz."""
 COLUMNS = ("mt_flip_angle", "offset", "mt_state")
 """Of ``zspectrum.tsv``: deg, Hz, on or off."""
 CONSTANTS: Mapping[str, tuple[bool, str]] = {
@@ -184,6 +233,18 @@ CONSTANTS: Mapping[str, tuple[bool, str]] = {
 }
 """What all measurements share: whether it must be given, and an example."""
 _MOST_DEGREES = 1500.0
+_LEAST_DEGREES = 8.0  # of an MT pulse that saturates anything
+_LEAST_OFFSET = 20.0  # Hz; no MT pulse is so long that it would tell this from 0
+_MOST_OFFSET = 1e6  # Hz
+_RANGES: Mapping[str, tuple[float, float, str]] = {
+    "MTPulseDuration": (1e-5, 2.0, "s"),
+    "FlipAngle": (0.5, 90.0, "degrees, that of the excitation"),
+    "RepetitionTimeExcitation": (1e-3, 5.0, "s"),
+    "MTPulseBandwidth": (5.0, 1e5, "Hz"),
+    "MTDelay": (0.0, 1.0, "s"),
+    "ExcitationDuration": (0.0, 0.1, "s"),
+}
+"""What scanners play, by key: least, most, unit."""
 
 
 def usual_protocol() -> ZSpectrum:
@@ -225,13 +286,26 @@ def _check_units(angle: NDArray[np.float64], offset: NDArray[np.float64], name: 
             f"{name}: mt_flip_angle reaches {angle.max():g}; degrees from 0 to "
             f"{_MOST_DEGREES:g} are needed"
         )
-    if on.any() and angle[on].max() < 4 * math.pi:
+    # One value in another unit among others is as wrong as all of them.
+    if on.any() and (angle[on].max() < 4 * math.pi or angle[on].min() < _LEAST_DEGREES):
+        every = angle[on].max() < 4 * math.pi
+        words = f"{angle[on].max():.4g} at most" if every else f"{angle[on].min():.4g} once"
+        raise SequenceError(f"{name}: mt_flip_angle is {words}; write it in degrees, not radians")
+    size = np.abs(offset[on & (offset != 0)])
+    if size.size and (size.max() < 200 or size.min() < _LEAST_OFFSET):
+        worst = size.max() if size.max() < 200 else size.min()
+        where = "at most" if size.max() < 200 else "once"
         raise SequenceError(
-            f"{name}: mt_flip_angle is {angle[on].max():.4g} at most; write it in degrees, "
-            "not radians"
+            f"{name}: offset is {worst:g} {where}; write it in Hz, not in kHz or ppm"
         )
-    if on.any() and np.abs(offset[on]).max() < 200:
-        raise SequenceError(
-            f"{name}: offset is {np.abs(offset[on]).max():g} at most; write it in Hz, not in kHz "
-            "or ppm"
-        )
+    if size.size and size.max() > _MOST_OFFSET:
+        raise SequenceError(f"{name}: offset reaches {size.max():g}; write it in Hz")
+
+
+def _check_constants(numbers: Mapping[str, float], name: str) -> None:
+    """Refuse constants that mean another unit than degrees, s and Hz."""
+    for key, (low, high, unit) in _RANGES.items():
+        if key in numbers and not low <= numbers[key] <= high:
+            raise SequenceError(
+                f"{name}: {key} is {numbers[key]:g}; write it in {unit} ({low:g} to {high:g})"
+            )

@@ -11,8 +11,10 @@ from bids_brnn.errors import DataError
 from bids_brnn.signals.registry import (
     ModelEntry,
     SeriesKind,
+    model_called,
     model_entry,
     models,
+    models_by_protocol,
     register_model,
     resolve,
 )
@@ -22,7 +24,16 @@ if TYPE_CHECKING:
     from bids_brnn.sequences.z_spectrum import ZSpectrum
     from bids_brnn.signals.base import SignalModel
 
-__all__ = ["ModelEntry", "SeriesKind", "build_model", "model_entry", "models", "register_model"]
+__all__ = [
+    "ModelEntry",
+    "SeriesKind",
+    "build_model",
+    "model_called",
+    "model_entry",
+    "models",
+    "models_by_protocol",
+    "register_model",
+]
 
 
 def build_model(kind: str, sequence: PulseSequence | ZSpectrum, **options: Any) -> SignalModel:

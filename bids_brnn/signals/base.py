@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,8 +14,14 @@ from bids_brnn.parameters import ParameterSet
 
 if TYPE_CHECKING:
     from bids_brnn.sequences.pulse_sequence import PulseSequence
+    from bids_brnn.sequences.z_spectrum import ZSpectrum
 
 _NO_SIGNAL = 1e-6  # of M0 = 1; a measured sample is a thousand times larger
+
+
+Amplitude = Literal["complex", "real", "one"]
+"""What is unknown of M0: a complex scale; a real one, where signal and data are real
+(magnitudes); nothing, where images come divided by that of M0."""
 
 
 @runtime_checkable
@@ -26,6 +32,10 @@ class SignalModel(Protocol):
     complex ``(..., N)``. With ``basis`` ``(N, R)`` the signal is projected (``s @ conj(basis)``)
     to ``(..., R)`` while it is simulated, so that ``N`` samples need never be stored.
     dtype and device follow ``theta``.
+
+    A model may also have ``amplitude`` (see :data:`Amplitude`; ``complex`` where it says nothing)
+    and ``weights`` ``(N,)``, numbers of measurements that were averaged: :func:`amplitude_of`,
+    :func:`weights_of`.
     """
 
     @property
@@ -41,6 +51,18 @@ class SignalModel(Protocol):
 
     def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Signal ``(..., N)`` and its derivatives ``(..., N, P)`` with respect to ``theta``."""
+
+
+def amplitude_of(model: object) -> Amplitude:
+    """What is unknown of M0 in the data that a model describes."""
+    found: Amplitude = getattr(model, "amplitude", "complex")
+    return found
+
+
+def weights_of(model: object) -> Tensor | None:
+    """``(N,)`` float64: the noise variance of a sample is sigma^2 over its weight; None: 1."""
+    found: Tensor | None = getattr(model, "weights", None)
+    return found
 
 
 def forward_derivatives(
@@ -69,6 +91,35 @@ def forward_derivatives(
         columns.append(derivative)
     assert value is not None, "theta needs at least one parameter"
     return value, torch.stack(columns, dim=-1)
+
+
+def samplewise_derivatives(
+    function: Callable[[Tensor], Tensor], theta: Tensor, n_samples: int
+) -> tuple[Tensor, Tensor]:
+    """Value and Jacobian of a function whose samples do not mix, by one reverse pass.
+
+    Every sample gets parameters of its own; the gradient of the sum of all samples is then the
+    whole Jacobian, for about the price of two further evaluations.
+
+    Parameters
+    ----------
+    function
+        Maps ``(..., P, N)`` to real ``(..., N)``, each column on its own.
+    theta
+        Shape ``(..., P)``.
+    n_samples
+        ``N``.
+
+    Returns
+    -------
+    value, derivatives
+        Shapes ``(..., N)`` and ``(..., N, P)``.
+    """
+    with torch.enable_grad():
+        wide = theta.detach()[..., None].expand(*theta.shape, n_samples).clone().requires_grad_()
+        value = function(wide)
+        (slopes,) = torch.autograd.grad(value.sum(), wide)
+    return value.detach(), slopes.mT
 
 
 def check_parameters(theta: Tensor, parameters: ParameterSet) -> None:
@@ -112,7 +163,7 @@ def check_basis(basis: Tensor | None, n_samples: int) -> None:
         )
 
 
-def check_signal(model: SignalModel, sequence: PulseSequence) -> None:
+def check_signal(model: SignalModel, sequence: PulseSequence | ZSpectrum) -> None:
     """Refuse a pulse train whose samples are all zero, or not finite, for usual tissue.
 
     Parameters
@@ -132,7 +183,8 @@ def check_signal(model: SignalModel, sequence: PulseSequence) -> None:
     theta = model.parameters.start(like).clamp(lower, upper)
     with torch.no_grad():
         samples = model(theta[None])[0].cpu()
-    counts = np.isfinite(sequence.echo_time).sum((1, 2)).tolist()
+    echoes = getattr(sequence, "echo_time", np.empty((0, 0, 0)))  # a Z-spectrum has none
+    counts = np.isfinite(echoes).sum((1, 2)).tolist()
     if sum(counts) != len(samples):  # a model that samples otherwise
         counts = [len(samples)]
     for train, part in enumerate(samples.split(counts), 1):

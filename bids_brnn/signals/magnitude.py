@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from bids_brnn.parameters import ParameterSet
-from bids_brnn.signals.base import SignalModel, check_basis
+from bids_brnn.signals.base import Amplitude, SignalModel, check_basis
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +20,7 @@ class MagnitudeSignal:
     """
 
     model: SignalModel
+    amplitude: Amplitude = field(default="real", init=False)
 
     @property
     def parameters(self) -> ParameterSet:

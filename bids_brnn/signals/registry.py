@@ -17,6 +17,7 @@ from bids_brnn.errors import DataError
 from bids_brnn.parameters import (
     BALANCED,
     FIELD_MAPS,
+    OBSERVED_R1,
     QMT,
     RELAXATION,
     Z_SPECTRUM,
@@ -43,6 +44,13 @@ class SeriesKind:
     suffix: str
     magnitude_allowed: bool = False
     """Whether magnitudes of time frames alone can be estimated from."""
+    other_suffixes: tuple[str, ...] = ()
+    """Of images that other programs call so; outputs never bear them."""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Of its images, ours first."""
+        return (self.suffix, *self.other_suffixes)
 
     @property
     def map_suffix(self) -> str:
@@ -75,6 +83,11 @@ class ModelEntry:
     """What tissues may look like: a function of the parameters, or ``module:function``."""
     reference: str
     """Key of the reference estimator in ``estimators.registry``."""
+    called: str = ""
+    """Name that users give among models of the same ``protocol``; by default ``name``."""
+    observed: ParameterSet | None = None
+    """Parameters as they are estimated, where these are not those of the model: an observed rate
+    in the place of one that the model has."""
     protocol: Literal["pulses", "zspectrum"] = "pulses"
     """What tells the measurement: a train of RF pulses, or MT pulses by angle and offset."""
     start: Start = "thermal"
@@ -96,10 +109,20 @@ class ModelEntry:
     bibliography: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Publications that ``reports/methods.toml`` lacks, in its form."""
 
+    def __post_init__(self) -> None:
+        if not self.called:
+            object.__setattr__(self, "called", self.name)
+
+    @property
+    def sought(self) -> ParameterSet:
+        """Parameters as estimators have them, with what is made known of each voxel."""
+        return self.parameters if self.observed is None else self.observed
+
     @property
     def field_maps(self) -> tuple[str, ...]:
         """Parameters that a field map of the data set can supply."""
-        return tuple(name for name in FIELD_MAPS if name in self.parameters.names)
+        known = self.sought.select("supplied", "nuisance").names
+        return tuple(name for name in FIELD_MAPS if name in known)
 
     def build(self, sequence: PulseSequence | ZSpectrum, **options: Any) -> SignalModel:
         """The model of a pulse train."""
@@ -126,8 +149,11 @@ def resolve(home: Any) -> Any:
     return getattr(import_module(module), name)
 
 
-_QMT = SeriesKind("qmt", "qMT", "QMT")
+_QMT = SeriesKind("qmt", "qMT", "QMT", other_suffixes=("QMTSPGR",))
 _MRF = SeriesKind("mrf", "MRF", "MRF", magnitude_allowed=True)
+_USUAL = "gbloch"
+PROTOCOLS: Mapping[str, str] = {"pulses": "pulse trains", "zspectrum": "Z-spectra"}
+"""Kinds of protocol, in words."""
 _MODELS: dict[str, ModelEntry] = {}
 _loaded: set[str] = set()
 
@@ -141,7 +167,9 @@ def register_model(entry: ModelEntry) -> ModelEntry:
         If another model has this name or label, or another kind of series its suffix.
     """
     for other in _MODELS.values():
-        if other is not entry and (other.name == entry.name or other.label == entry.label):
+        same = (other.called, other.protocol) == (entry.called, entry.protocol)
+        same = same or other.name == entry.name or other.label == entry.label
+        if other is not entry and same:
             raise DataError(f'there is a signal model "{other.name}" ({other.label}) already')
     for kind in _kinds().values():
         if kind != entry.kind and {kind.name, kind.suffix} & {entry.kind.name, entry.kind.suffix}:
@@ -187,6 +215,28 @@ def series_kind(name: str) -> SeriesKind:
 def models_of(kind: str) -> list[ModelEntry]:
     """Models that describe a kind of series, the usual one first."""
     return [entry for entry in models().values() if entry.kind.name == kind]
+
+
+def models_by_protocol(protocol: str) -> list[ModelEntry]:
+    """Models of a kind of protocol, the usual one first: the generalized Bloch model."""
+    found = [entry for entry in models().values() if entry.protocol == protocol]
+    return sorted(found, key=lambda entry: entry.called != _USUAL)
+
+
+def model_called(called: str, protocol: str) -> ModelEntry:
+    """The model that users call so, of a kind of protocol.
+
+    Raises
+    ------
+    DataError
+        If there is none; with the names that there are.
+    """
+    found = models_by_protocol(protocol)
+    for entry in found:
+        if called in (entry.called, entry.name):
+            return entry
+    names = ", ".join(entry.called for entry in found)
+    raise DataError(f'"{called}" is no signal model of {PROTOCOLS[protocol]}; use one of {names}')
 
 
 def load_extensions() -> None:
@@ -265,7 +315,31 @@ register_model(
 _Z_METHODS = (
     "The Z-spectrum (spoiled gradient echo with off-resonant MT pulses) was described by two "
     "pools in the cyclic steady state, with a super-Lorentzian line of the semi-solid pool{how}. "
-    "The longitudinal relaxation rate of the semi-solid pool was set to 1/s."
+    "The relaxation rate of the free pool followed from the observed R1, which was supplied as a "
+    "map; the longitudinal relaxation rate of the semi-solid pool was set to 1/s. Estimated were "
+    "the size of the semi-solid pool (m0s), the exchange rate (Rx), R2f and T2s; standard "
+    "deviations include those of supplied maps where these were known."
+)
+register_model(
+    ModelEntry(
+        name="gbloch-zspectrum",
+        called="gbloch",
+        home="bids_brnn.signals.two_pools.z_spectrum.gbloch:GBlochZ",
+        kind=_QMT,
+        label="genblochz",
+        url="https://doi.org/10.1002/mrm.29071",
+        parameters=Z_SPECTRUM,
+        observed=OBSERVED_R1,
+        prior="bids_brnn.priors:qmt_prior",
+        reference="nlls",
+        protocol="zspectrum",
+        train="bids_brnn.sequences.z_spectrum:usual_protocol",
+        methods=_Z_METHODS.format(
+            how=" that obeys the generalized Bloch equation, through the shaped off-resonant MT "
+            "pulse"
+        ),
+        cites=("gbloch",),
+    )
 )
 for _name, _class, _url, _how in (
     ("ramani", "Ramani", "https://doi.org/10.1016/S0730-725X(02)00598-2",
@@ -287,6 +361,7 @@ for _name, _class, _url, _how in (
             label=_name.replace("-", ""),
             url=_url,
             parameters=Z_SPECTRUM,
+            observed=OBSERVED_R1,
             prior="bids_brnn.priors:qmt_prior",
             reference="nlls",
             protocol="zspectrum",

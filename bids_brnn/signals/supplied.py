@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bids_brnn.parameters import ParameterSet
-    from bids_brnn.signals.base import SignalModel
+    from bids_brnn.signals.base import Amplitude, SignalModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +31,20 @@ class SuppliedModel:
     def n_samples(self) -> int:
         """Samples of the model."""
         return self.model.n_samples
+
+    @property
+    def amplitude(self) -> Amplitude:
+        """Of the model."""
+        from bids_brnn.signals.base import amplitude_of  # torch is loaded where it is used
+
+        return amplitude_of(self.model)
+
+    @property
+    def weights(self) -> Tensor | None:
+        """Of the model."""
+        from bids_brnn.signals.base import weights_of
+
+        return weights_of(self.model)
 
     def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
         """Signal ``(..., N)`` or coefficients ``(..., R)``."""

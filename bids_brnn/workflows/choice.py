@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bids_brnn.bids.input.acquisition import Acquisition
+from bids_brnn.config.choices import ALL
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import DataError, UsageError
-from bids_brnn.estimators.registry import NETWORK, estimator_entry, estimators
+from bids_brnn.estimators.registry import NETWORK, estimator_entry, estimators, variants
+from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.registry import model_entry, models
 from bids_brnn.zoo.choice import choose_network
 from bids_brnn.zoo.recipe import EstimatorRecipe
@@ -21,7 +23,7 @@ class Plan:
     """How the maps of a series are made."""
 
     recipes: dict[str, EstimatorRecipe]
-    """By estimator name: the network, if there is one, then the reference."""
+    """By ``desc-``: the network or fits by other models, if there are such, then the reference."""
     notes: tuple[str, ...] = ()
     """Networks that were left aside, and why."""
     warning: str = ""
@@ -65,9 +67,16 @@ def plan_estimation(
             basis=acquisition.basis,
             estimator_options=estimator_options(config, name),
             supplied=supplied,
+            spreads=tuple(name for name in acquisition.companions.spreads if name in supplied),
             magnitude=acquisition.magnitude_only,
         )
 
+    sequence = acquisition.sequence
+    if isinstance(sequence, ZSpectrum):
+        name = spectrum_reference(config, acquisition)
+        main = recipe(name)
+        found = {} if config.zspectrum_model != ALL else _by_other_models(main)
+        return Plan({**found, name: main})
     if config.motion_correction and acquisition.representation != "time":
         raise DataError(
             f"--motion-correction cannot serve {acquisition.name}: its coefficients are sums over "
@@ -81,7 +90,7 @@ def plan_estimation(
     if network.path is not None:
         recipes[NETWORK] = EstimatorRecipe.of_network(
             network.path,
-            acquisition.sequence,
+            sequence,
             acquisition.basis,
             supplied=supplied,
             estimator_options=estimator_options(config, NETWORK),
@@ -98,6 +107,15 @@ def plan_estimation(
     return Plan(recipes, network.notes, network.warning)
 
 
+def _by_other_models(main: EstimatorRecipe) -> dict[str, EstimatorRecipe]:
+    """The same fit by every other model of Z-spectra, by ``desc-``."""
+    return {
+        desc: replace(main, model=model.name)
+        for desc, (entry, model) in variants().items()
+        if entry.name == main.estimator and model.name != main.model
+    }
+
+
 def estimator_options(config: RunConfig, name: str) -> dict[str, Any]:
     """Options of an estimator that differ from its own defaults; a network draws nothing."""
     entry = estimator_entry(name)
@@ -105,6 +123,39 @@ def estimator_options(config: RunConfig, name: str) -> dict[str, Any]:
     if entry.seeded and config.random_seed != _DEFAULT_SEED:
         options["seed"] = config.random_seed
     return options
+
+
+def spectrum_reference(config: RunConfig, acquisition: Acquisition) -> str:
+    """The estimator for a Z-spectrum; there are no networks for them.
+
+    Raises
+    ------
+    DataError
+        For a network that was asked for by name, or an option that cannot serve.
+    UsageError
+        If the only estimator possible is not wanted.
+    """
+    name, usual = acquisition.name, model_entry(acquisition.model).reference
+    if config.motion_correction:
+        raise DataError(
+            f"--motion-correction cannot serve {name}: it is for time frames of MRF. Bring the "
+            "volumes of a Z-spectrum to one position first, and leave the option out."
+        )
+    if config.weights not in ("auto", "none"):
+        raise DataError(
+            f"{name} is a Z-spectrum, for which there is no network; use --weights auto or none."
+        )
+    if config.reference == "none":
+        raise UsageError(
+            f"--reference none leaves nothing to estimate for {name}: there is no network for "
+            f"Z-spectra. Use --reference {usual} or auto."
+        )
+    if config.reference not in ("auto", usual):
+        raise UsageError(
+            f"--reference {config.reference} cannot serve {name}: Z-spectra are estimated by "
+            f"{usual}. Use --reference {usual} or auto."
+        )
+    return usual
 
 
 def check_magnitude(config: RunConfig, acquisition: Acquisition) -> str:

@@ -9,7 +9,7 @@ from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
 from bids_brnn.interfaces.estimate import EstimateMaps
-from bids_brnn.workflows.fields import ESTIMATED
+from bids_brnn.workflows.fields import ESTIMATED, SPREAD
 
 
 def init_estimation_wf(
@@ -17,6 +17,7 @@ def init_estimation_wf(
     recipe: Path,
     suffix: str,
     supplied: Sequence[str] = (),
+    spreads: Sequence[str] = (),
     noise_std: float | None = None,
     use_level: bool = False,
     check_noise: bool = False,
@@ -39,6 +40,8 @@ def init_estimation_wf(
         ``QMTmap`` or ``MRFmap``, for quality maps.
     supplied
         Parameters whose maps come through ``inputnode.supplied``, in this order.
+    spreads
+        Those of them whose standard deviations come through ``inputnode.spread``.
     noise_std
         Noise standard deviation per channel, if known.
     use_level
@@ -60,11 +63,12 @@ def init_estimation_wf(
     -------
     Workflow
         ``inputnode``: ``coefficients``, ``mask``, ``noise_level`` (for the SNR map; 0 if unknown)
-        and, with supplied parameters, ``supplied``;
+        and, with supplied parameters, ``supplied``, with ``spreads`` also ``spread``;
         ``outputnode``: :data:`~bids_brnn.workflows.fields.ESTIMATED`.
     """
     workflow = Workflow(name=name)
     fields = ["coefficients", "mask", "noise_level", *(["supplied"] if supplied else [])]
+    fields += SPREAD if spreads else ()
     inputnode = Node(IdentityInterface(fields=fields), name="inputnode")
     outputnode = Node(IdentityInterface(fields=list(ESTIMATED)), name="outputnode")
     interface = EstimateMaps(
@@ -77,6 +81,8 @@ def init_estimation_wf(
     )
     if supplied:
         interface.inputs.supplied_names = list(supplied)
+    if spreads:
+        interface.inputs.spread_names = list(spreads)
     if batch_size is not None:
         interface.inputs.batch_size = batch_size
     if cache_dir is not None:

@@ -6,23 +6,33 @@ and CUDA does not either), so workers come from a fork server.
 
 from __future__ import annotations
 
-import ctypes
 import os
+import select
 import signal
-import sys
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import Pipe, forkserver, get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from nipype import config as nipype_config
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, run_node
 
-_PDEATHSIG = 1  # prctl(2)
-_GRACE = 3.0  # s between asking a worker to end and ending it
+from bids_brnn.system.processes import (
+    ENDING,
+    at_end,
+    die_with_parent,
+    in_background,
+    leave,
+    leave_main_thread_alone,
+    not_at_end,
+    signal_descriptor,
+)
+
+_GRACE = 2.0  # s between asking the workers to end and ending them
 
 KILLED = (
     "The process of this step was killed by the system. Out of memory? Give the run more memory "
@@ -90,13 +100,16 @@ class PatientPlugin(MultiProcPlugin):
             }
         )
         self.pool.shutdown(wait=False)
-        self._worker = (self._cwd, prepare)
+        # Workers hold the other end: it closes with this process, however that ends.
+        reader, self._life = Pipe(duplex=False)
+        self._worker = (self._cwd, prepare, reader)
+        self._closing = False
         self.pool = self._new_pool()
+        at_end(self.end_workers)
 
     def _new_pool(self) -> ProcessPoolExecutor:
         context = get_context("forkserver")
-        # Workers then start in milliseconds; torch is not among these imports.
-        context.set_forkserver_preload(["bids_brnn.workflows.execution"])
+        context.set_forkserver_preload(["bids_brnn.workflows.fork_server"])
         return ProcessPoolExecutor(
             max_workers=self.processors,
             initializer=_start_worker,
@@ -118,6 +131,8 @@ class PatientPlugin(MultiProcPlugin):
         return int(task)
 
     def _collect(self, task: int, future: Future[dict[str, Any]]) -> None:
+        if self._closing:  # its worker was ended, which is no failure of the step
+            return
         try:
             result = future.result()
         except BrokenProcessPool:
@@ -128,35 +143,53 @@ class PatientPlugin(MultiProcPlugin):
             result["taskid"] = task
         self._taskresult[task] = result
 
+    def end_workers(self) -> None:
+        """End all workers: ask, wait until one deadline for all of them, insist."""
+        self._closing = True
+        self._life.close()
+        left = list(dict(getattr(self.pool, "_processes", None) or {}).values())
+        deadline = time.monotonic() + _GRACE
+        while time.monotonic() < deadline and any(one.is_alive() for one in left):
+            time.sleep(0.02)
+        for one in left:
+            if one.is_alive():
+                one.kill()
+
     def close(self) -> None:
-        """End all workers: ask, wait a little, insist."""
-        processes = dict(getattr(self.pool, "_processes", None) or {})
+        """End all workers, whatever they are doing, and the pool."""
+        not_at_end(self.end_workers)
+        self.end_workers()
         self.pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes.values():
-            if process.is_alive():
-                process.terminate()
-        for process in processes.values():
-            process.join(_GRACE)
-            if process.is_alive():
-                process.kill()
-                process.join(_GRACE)
 
 
-def _start_worker(folder: str, prepare: Callable[[], object] | None) -> None:
-    """Prepare a worker: its folder, what else is asked for, and its end when the parent ends."""
+def _start_worker(folder: str, prepare: Callable[[], object] | None, life: Connection) -> None:
+    """Prepare a worker: its folder, what else is asked for, and its end when the run ends."""
+    die_with_parent()  # that is the fork server, which ends with the run but for this copy:
+    server: Any = forkserver._forkserver
+    if getattr(server, "_forkserver_alive_fd", None) is not None:
+        os.close(server._forkserver_alive_fd)
+        server._forkserver_alive_fd = None
+    signals = signal_descriptor()
+    leave_main_thread_alone(ENDING)
+    in_background(lambda: _watch(signals, life))
     os.chdir(folder)
     os.environ["NIPYPE_NO_ET"] = os.environ["NO_ET"] = "1"
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGTERM, _leave)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     if prepare is not None:
         prepare()
 
 
-def _leave(number: int, _frame: FrameType | None) -> None:
-    # An exception, so that files being written are removed on the way out.
-    raise SystemExit(128 + number)
+def _watch(signals: int, life: Connection) -> None:
+    """End the worker when the run does, or when its pool asks it to by SIGTERM."""
+    patience: float | None = None
+    watched: list[Any] = [signals, life]
+    while True:
+        ready, _, _ = select.select(watched, [], [], patience)
+        if life in ready or not ready:
+            leave(128 + signal.SIGTERM)
+        # Whoever sends it to all processes of a job sends it to the run as well, whose answer
+        # comes first: a worker that is gone too early looks like one that was killed.
+        if signal.SIGTERM in os.read(signals, 64):
+            patience = _GRACE / 2
 
 
 def gpu_visible() -> bool:

@@ -14,6 +14,9 @@ ANATOMY = ("t1w_moved",)
 SUPPLIED = ("supplied", "decisions")
 """What preparation makes of field maps, where there are any."""
 
+SPREAD = ("spread",)
+"""What preparation makes of standard deviations of field maps, where there are any."""
+
 MOTION = ("motion",)
 """What preparation makes of time frames whose motion is corrected."""
 

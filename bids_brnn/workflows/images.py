@@ -13,7 +13,7 @@ from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import DataError
 from bids_brnn.imaging.fields import declared_scale
 from bids_brnn.parameters import FIELD_MAPS
-from bids_brnn.workflows.participant import masks, supplied_fields
+from bids_brnn.workflows.participant import masks, supplied_fields, supplied_spreads
 
 
 def check_images(config: RunConfig, acquisition: Acquisition) -> None:
@@ -37,14 +37,16 @@ def check_images(config: RunConfig, acquisition: Acquisition) -> None:
     for space in find_spaces(acquisition, config.output_spaces).values():
         if space.reference is not None and not config.trust_header:
             check_positions(read_grid(space.reference), series)
-    for name, (path, sidecar) in supplied_fields(acquisition).items():
-        declared_scale(FIELD_MAPS[name], sidecar, path.name)
+    for maps in (supplied_fields(acquisition), supplied_spreads(acquisition)):
+        for name, (path, sidecar) in maps.items():
+            declared_scale(FIELD_MAPS[name], sidecar, path.name)
 
 
 def companion_images(config: RunConfig, acquisition: Acquisition) -> Iterator[Path]:
     """Images that a run combines with a series."""
     about = acquisition.companions
     yield from (path for path, _ in supplied_fields(acquisition).values())
+    yield from (path for path, _ in supplied_spreads(acquisition).values())
     yield from masks(config, acquisition).values()
     if about.t1w is not None:
         yield about.t1w

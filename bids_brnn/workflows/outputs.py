@@ -27,6 +27,7 @@ def init_outputs_wf(
     erode: int = 0,
     spaces: Sequence[Space] = (),
     has_fields: bool = False,
+    has_rate: bool = False,
     has_t1w: bool = False,
     has_motion: bool = False,
     name: str = "outputs_wf",
@@ -49,6 +50,8 @@ def init_outputs_wf(
         Further spaces to write the maps in.
     has_fields
         Whether supplied field maps come through ``inputnode.supplied``.
+    has_rate
+        Whether one of them is R1.
     has_t1w
         Whether a T1w image on the grid of the series comes through ``inputnode.t1w_moved``.
     has_motion
@@ -70,13 +73,14 @@ def init_outputs_wf(
     workflow.connect([(inputnode, write, [(field, field) for field in fields])])
     for estimator, recipe in recipes.items():
         ours = [(f"{estimator}_{field}", field) for field in ESTIMATED]
-        maps = Node(WriteMaps(recipe=str(recipe), **shared), name=f"write_{estimator}")
+        interface = WriteMaps(recipe=str(recipe), desc=estimator, **shared)
+        maps = Node(interface, name=f"write_{estimator}")
         sidecar = [field for field in _SERIES if field not in ("reference", "to_series")]
         sidecar += ["decisions"] if has_fields else []
         workflow.connect([(inputnode, maps, [*ours, *((item, item) for item in sidecar)])])
         for space in spaces:
             label = re.sub(r"\W", "", space.name)
-            there = WriteSpace(recipe=str(recipe), **space_inputs(space), **shared)
+            there = WriteSpace(recipe=str(recipe), desc=estimator, **space_inputs(space), **shared)
             node = Node(there, name=f"write_{estimator}_{label}", mem_gb=2)
             items = [*ours, *((item, item) for item in (*sidecar, "to_series"))]
             workflow.connect([(inputnode, node, items)])
@@ -88,9 +92,11 @@ def init_outputs_wf(
             segmentation=segmentation,
             estimators=list(recipes),
             erode=erode,
+            has_rate=has_rate,
             name=f"regions_{label}_wf",
         )
         placing = ["to_series"] if segmentation.in_t1w else []
+        placing += ["supplied"] if has_rate else []
         passed = [(field, f"inputnode.{field}") for field in ("mask", *placing, *estimated)]
         workflow.connect([(inputnode, regions, passed)])
     return workflow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from math import prod
 from pathlib import Path
@@ -20,14 +20,23 @@ from bids_brnn.config.run_config import RunConfig
 from bids_brnn.estimators.registry import NETWORK
 from bids_brnn.interfaces.series import SeriesRecord
 from bids_brnn.parameters import FIELD_MAPS
+from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.registry import model_entry
 from bids_brnn.workflows.anatomy import find_anatomy
 from bids_brnn.workflows.choice import Plan, plan_estimation
 from bids_brnn.workflows.estimation import init_estimation_wf
 from bids_brnn.workflows.execution import execution_settings, gpu_visible
-from bids_brnn.workflows.fields import ANATOMY, ESTIMATED, HISTORY, MOTION, PREPARED, SUPPLIED
+from bids_brnn.workflows.fields import (
+    ANATOMY,
+    ESTIMATED,
+    HISTORY,
+    MOTION,
+    PREPARED,
+    SPREAD,
+    SUPPLIED,
+)
 from bids_brnn.workflows.outputs import init_outputs_wf
-from bids_brnn.workflows.preparation import init_preparation_wf
+from bids_brnn.workflows.preparation import Spectrum, init_preparation_wf
 from bids_brnn.workflows.regions import Segmentation, find_segmentations, root_of
 from bids_brnn.workflows.steps import step_nodes
 
@@ -107,11 +116,8 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
     workflow = Workflow(name=series_name(acquisition))
     folder = base_dir / "inputs" / label
     supplied = supplied_fields(acquisition)
-    expected = model_entry(acquisition.model).parameters.select("supplied").names
-    if "B1" in expected and "B1" not in supplied:
-        _LOG.warning(
-            "%s: there is no B1 map; flip angles are taken as nominal, which biases T2", label
-        )
+    spreads = supplied_spreads(acquisition)
+    _say_nominal(acquisition, supplied)
     plan = plan_estimation(config, acquisition, tuple(supplied))
     recipes = {
         name: recipe.to_file(folder / f"{name}.json") for name, recipe in plan.recipes.items()
@@ -124,6 +130,7 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
             "recipe": recipe,
             "suffix": acquisition.rule.map_suffix,
             "supplied": list(supplied),
+            "spreads": list(spreads),
             "noise_std": noise,
             # Denoising takes away what the residual would tell.
             "use_level": noise is None and config.denoise != "none",
@@ -145,6 +152,8 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
         parts=acquisition.parts,
         masks=masks(config, acquisition),
         supplied=supplied,
+        spreads=spreads,
+        spectrum=spectrum_of(acquisition),
         anatomy=find_anatomy(config, acquisition, estimations),
         noise_std=noise,
         frames=acquisition.representation == "time",
@@ -171,12 +180,14 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
         erode=config.erode,
         spaces=list(find_spaces(acquisition, config.output_spaces).values()),
         has_fields=bool(supplied),
+        has_rate="R1" in supplied,
         has_t1w=has_t1w,
         has_motion=config.motion_correction,
     )
     for name, options in estimations.items():
         estimation = init_estimation_wf(**options, name=f"estimation_{name}_wf")
         passed = ["coefficients", "mask", "noise_level", *(["supplied"] if supplied else [])]
+        passed += SPREAD if spreads else ()
         _link(workflow, preparation, estimation, {field: field for field in passed})
         _link(workflow, estimation, outputs, {field: f"{name}_{field}" for field in ESTIMATED})
     fields = [field for field in PREPARED if field != "coefficients"] + list(HISTORY)
@@ -186,12 +197,39 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
     return workflow
 
 
+def _say_nominal(acquisition: Acquisition, supplied: Collection[str]) -> None:
+    """Warn of fields that no map tells and no data."""
+    expected = model_entry(acquisition.model).parameters.select("supplied").names
+    spectrum = acquisition.representation == "zspectrum"
+    if "B1" in expected and "B1" not in supplied:
+        _LOG.warning(
+            "%s: there is no B1 map; flip angles are taken as nominal, which biases %s",
+            acquisition.name,
+            "m0s" if spectrum else "T2",
+        )
+    if spectrum and "w0" not in supplied:
+        _LOG.warning(
+            "%s: there is no B0 map; the offsets of the MT pulses are taken as nominal, which "
+            "biases T2s",
+            acquisition.name,
+        )
+
+
+def spectrum_of(acquisition: Acquisition) -> Spectrum | None:
+    """Files and protocol of a Z-spectrum; None of other series."""
+    if not isinstance(acquisition.sequence, ZSpectrum):
+        return None
+    return Spectrum(acquisition.volumes or ((acquisition.parts,),), acquisition.sequence)
+
+
 def _say(config: RunConfig, acquisition: Acquisition, plan: Plan) -> None:
     """What the log has to hold of the choice of a network."""
     for note in plan.notes:
         _LOG.info("%s", note)
     if plan.warning:
         _LOG.warning("%s", plan.warning)
+    if acquisition.representation == "zspectrum":
+        return
     if acquisition.magnitude_only:
         _LOG.info("%s: no network is used, they need complex data", acquisition.name)
     elif NETWORK not in plan.recipes and config.weights == "auto" and not plan.notes:
@@ -215,6 +253,7 @@ def series_record(
 ) -> SeriesRecord:
     """The record of a series with the companions and the network that this run uses."""
     used = {name: path for name, (path, _) in supplied_fields(acquisition).items()}
+    used |= {f"{name}_std": path for name, (path, _) in supplied_spreads(acquisition).items()}
     for path in masks(config, acquisition).values():
         used["mask"] = path
     if acquisition.t1w is not None:
@@ -228,11 +267,24 @@ def series_record(
 
 def supplied_fields(acquisition: Acquisition) -> dict[str, tuple[Path, dict[str, Any]]]:
     """Files of the field maps by parameter, and what their sidecars say of the unit."""
+    return _with_units(acquisition, acquisition.supplied)
+
+
+def supplied_spreads(acquisition: Acquisition) -> dict[str, tuple[Path, dict[str, Any]]]:
+    """The same of maps of their standard deviations."""
+    return _with_units(acquisition, acquisition.companions.spreads)
+
+
+def _with_units(
+    acquisition: Acquisition, maps: Mapping[str, Path]
+) -> dict[str, tuple[Path, dict[str, Any]]]:
     found = {}
-    for parameter, path in acquisition.supplied.items():
-        if parameter not in model_entry(acquisition.model).field_maps:
+    # In the order of the model, whatever that of the data set.
+    for parameter in model_entry(acquisition.model).field_maps:
+        if parameter not in maps:
             continue
-        metadata = metadata_of(path, root_of(acquisition, path))
+        path = maps[parameter]
+        metadata = metadata_of(path, root_of(acquisition, path), acquisition.allowed)
         keys = FIELD_MAPS[parameter].keys
         found[parameter] = (path, {key: metadata[key] for key in keys if key in metadata})
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ import yaml
 
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import ReadError, UsageError
+from bids_brnn.system.kinds import shown
 from bids_brnn.workflows.execution import PatientPlugin
 
 _KEYS = {"plugin", "plugin_args"}
 _SUFFIX = "Plugin"
 _POOL, _IN_ORDER = "MultiProc", "Linear"
+_WITHOUT_SCRIPTS = {_POOL, _IN_ORDER, "LegacyMultiProc", "Debug"}
+_PLAIN = re.compile(r"[A-Za-z0-9_\-+.,/]+")
 
 
 def choose_plugin(config: RunConfig) -> tuple[str, dict[str, Any]]:
@@ -40,6 +44,12 @@ def choose_plugin(config: RunConfig) -> tuple[str, dict[str, Any]]:
         raise UsageError(
             f"{in_order} runs one step after the other, but {config.use_plugin} asks for "
             f"{name}; leave one of them out."
+        )
+    if name not in _WITHOUT_SCRIPTS and not _PLAIN.fullmatch(str(config.work_dir)):
+        # Nipype puts the path into Python and shell text without quoting it.
+        raise UsageError(
+            f"{config.use_plugin}: {name} writes the work folder {config.work_dir} into scripts; "
+            "choose one with -w whose path has letters, digits and _ - + . , / only."
         )
     return name, arguments
 
@@ -78,7 +88,7 @@ def read_plugin(config: RunConfig, path: Path) -> tuple[str, dict[str, Any]]:
     """
     try:
         content = yaml.safe_load(config.text_of("use_plugin"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise ReadError(f"Cannot read the plugin file {path}: {error}.") from error
     if not isinstance(content, dict) or not content.keys() <= _KEYS or "plugin" not in content:
         raise UsageError(
@@ -87,8 +97,8 @@ def read_plugin(config: RunConfig, path: Path) -> tuple[str, dict[str, Any]]:
         )
     name, arguments = content["plugin"], content.get("plugin_args") or {}
     known = [item.removesuffix(_SUFFIX) for item in dir(nipype_plugins) if item.endswith(_SUFFIX)]
-    if name not in known:
-        raise UsageError(f"{path}: Nipype has no plugin {name!r}; it has {', '.join(known)}.")
+    if not isinstance(name, str) or name not in known:
+        raise UsageError(f"{path}: Nipype has no plugin {shown(name)}; it has {', '.join(known)}.")
     if not isinstance(arguments, Mapping):
         raise UsageError(f"{path}: plugin_args must be a table of arguments by name.")
     return name, dict(arguments)

@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
-from bids_brnn.bids.input.acquisition import Part
+from bids_brnn.bids.input.acquisition import Measurements, Part
 from bids_brnn.interfaces.preparation.coefficients import PrepareCoefficients
 from bids_brnn.interfaces.preparation.fields import PrepareFields
 from bids_brnn.interfaces.preparation.noise import EstimateNoise
-from bids_brnn.workflows.fields import ANATOMY, HISTORY, MOTION, PREPARED, SUPPLIED
+from bids_brnn.interfaces.preparation.volumes import StackVolumes, places_of
+from bids_brnn.sequences.z_spectrum import ZSpectrum
+from bids_brnn.workflows.fields import ANATOMY, HISTORY, MOTION, PREPARED, SPREAD, SUPPLIED
 from bids_brnn.workflows.masking import Anatomy, add_extraction, add_mask
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """What preparation needs to know of a Z-spectrum."""
+
+    volumes: Measurements
+    """Files by part of each repeat of each measurement; a series in one file is one of them."""
+    protocol: ZSpectrum
+
+    @property
+    def averages(self) -> list[float]:
+        """Repeats of each measurement."""
+        weights = self.protocol.weights
+        return [1.0] * self.protocol.n_samples if weights is None else weights.tolist()
+
+    @property
+    def offsets(self) -> list[float]:
+        """Of MT pulses that were on, Hz."""
+        on = self.protocol.mt_flip_angle > 0
+        offsets: list[float] = self.protocol.offset[on].tolist()
+        return offsets
 
 
 def init_preparation_wf(
@@ -23,6 +48,8 @@ def init_preparation_wf(
     masks: Mapping[str, Path],
     supplied: Mapping[str, tuple[Path, Mapping[str, Any]]],
     anatomy: Anatomy | None = None,
+    spreads: Mapping[str, tuple[Path, Mapping[str, Any]]] | None = None,
+    spectrum: Spectrum | None = None,
     noise_std: float | None = None,
     frames: bool = False,
     steps: Sequence[Node] = (),
@@ -40,7 +67,11 @@ def init_preparation_wf(
     masks
         ``user_mask`` (on the grid of the series) or ``mask`` (any grid), or neither.
     supplied
-        File and sidecar of field maps by ``B1`` or ``w0``.
+        File and sidecar of field maps by ``B1``, ``w0`` or ``R1``.
+    spreads
+        The same of their standard deviations, where there are any.
+    spectrum
+        Of a Z-spectrum: its files, in place of ``parts``, and its protocol.
     anatomy
         T1w image, and where masks come from; by default there is none.
     noise_std
@@ -64,7 +95,8 @@ def init_preparation_wf(
         ``outputnode`` holds :data:`~bids_brnn.workflows.fields.PREPARED`,
         :data:`~bids_brnn.workflows.fields.HISTORY`, with a T1w image
         :data:`~bids_brnn.workflows.fields.ANATOMY`, with field maps
-        :data:`~bids_brnn.workflows.fields.SUPPLIED`, lists in the order of ``supplied``, and with
+        :data:`~bids_brnn.workflows.fields.SUPPLIED`, lists in the order of ``supplied``, with
+        ``spreads`` :data:`~bids_brnn.workflows.fields.SPREAD`, and with
         a step that corrects motion :data:`~bids_brnn.workflows.fields.MOTION`.
     """
     anatomy = anatomy or Anatomy()
@@ -72,25 +104,34 @@ def init_preparation_wf(
     moved = ANATOMY if anatomy.t1w is not None else ()
     tracked = [step for step in steps if MOTION[0] in step.outputs.copyable_trait_names()]
     outputs = [*PREPARED, *HISTORY, *moved, *(SUPPLIED if supplied else ())]
-    outputs += MOTION if tracked else ()
-    inputnode = Node(IdentityInterface(fields=[*parts, *masks]), name="inputnode")
-    for field, path in (*parts.items(), *masks.items()):
+    outputs += [*(MOTION if tracked else ()), *(SPREAD if spreads else ())]
+    single = parts if spectrum is None else {}
+    volumes = [] if spectrum is None else ["files"]
+    inputnode = Node(IdentityInterface(fields=[*single, *masks, *volumes]), name="inputnode")
+    for field, path in (*single.items(), *masks.items()):
         setattr(inputnode.inputs, field, str(path))
     outputnode = Node(IdentityInterface(fields=outputs), name="outputnode")
     # A mask that was found may lie in the T1w image: it comes in behind the registration.
     given = "user_mask" in masks
-    first = [*parts, *(["user_mask"] if given else [])]
+    first = [*single, *(["user_mask"] if given else [])]
     interface = PrepareCoefficients(label=label, head_only=not given)
     prepare = Node(interface, name="prepare", mem_gb=mem_gb)
     workflow.connect([(inputnode, prepare, [(field, field) for field in first])])
+    if spectrum is not None:
+        inputnode.inputs.files, places = places_of(spectrum.volumes)
+        stack = Node(StackVolumes(places=places), name="stack", mem_gb=mem_gb)
+        workflow.connect([(inputnode, stack, [("files", "files")])])
+        workflow.connect([(stack, prepare, [("mag", "mag")])])
     align, mask = add_mask(workflow, prepare, anatomy, given=given, label=label)
     if "mask" in masks:
         workflow.connect(inputnode, "mask", mask, "found")
     # The head tells units and noise too, and is there before a mask made from estimates.
     early = prepare if anatomy.quick else mask
-    noise = Node(
-        EstimateNoise(frames=frames, magnitude=set(parts) == {"mag"}, label=label), name="noise"
-    )
+    magnitude = spectrum is not None or set(parts) == {"mag"}
+    noise = Node(EstimateNoise(frames=frames, magnitude=magnitude, label=label), name="noise")
+    if spectrum is not None:
+        noise.inputs.averages = spectrum.averages
+        noise.inputs.normalised = spectrum.protocol.normalised
     if noise_std is not None:
         noise.inputs.declared = noise_std
     workflow.connect(prepare, "coefficients", noise, "coefficients")
@@ -106,9 +147,9 @@ def init_preparation_wf(
     ]
     known = {"coefficients": makers["coefficients"], "mask": early, "noise_level": noise}
     if supplied:
-        known["supplied"] = fields = _fields_node(supplied)
+        known["supplied"] = fields = _fields_node(supplied, spreads or {}, spectrum)
         workflow.connect(early, "mask", fields, "mask")
-        made.append((fields, SUPPLIED))
+        made.append((fields, (*SUPPLIED, *(SPREAD if spreads else ()))))
     for node, names in made:
         workflow.connect([(node, outputnode, [(item, item) for item in names])])
     add_extraction(workflow, known, mask, anatomy, n=num_threads)
@@ -128,10 +169,20 @@ def _chain(
         makers |= {field: step for field in makers if field in given}
 
 
-def _fields_node(supplied: Mapping[str, tuple[Path, Mapping[str, Any]]]) -> Node:
+def _fields_node(
+    supplied: Mapping[str, tuple[Path, Mapping[str, Any]]],
+    spreads: Mapping[str, tuple[Path, Mapping[str, Any]]],
+    spectrum: Spectrum | None,
+) -> Node:
     fields = PrepareFields(
         names=list(supplied),
         fields=[str(path) for path, _ in supplied.values()],
         sidecars=[dict(sidecar) for _, sidecar in supplied.values()],
     )
+    if spectrum is not None:
+        fields.inputs.offsets = spectrum.offsets
+    if spreads:
+        fields.inputs.spread_names = list(spreads)
+        fields.inputs.spreads = [str(path) for path, _ in spreads.values()]
+        fields.inputs.spread_sidecars = [dict(sidecar) for _, sidecar in spreads.values()]
     return Node(fields, name="fields")

@@ -15,7 +15,7 @@ from bids_brnn.bids.input.inheritance import nearest_table
 from bids_brnn.bids.input.lookup import missing_names, read_lookup
 from bids_brnn.bids.input.spaces import follows_t1w, on_t1w
 from bids_brnn.config.run_config import RunConfig
-from bids_brnn.estimators.registry import NETWORK, comparison
+from bids_brnn.estimators.registry import comparison
 from bids_brnn.interfaces.regions.labels import WHOLE_MASK, PrepareLabels, label_values
 from bids_brnn.interfaces.regions.statistics import CompareEstimators, SummariseRegions
 from bids_brnn.interfaces.sinks.regions import WriteLabels, WriteRegions
@@ -58,7 +58,7 @@ def find_segmentations(config: RunConfig, acquisition: Acquisition) -> dict[str,
     """
     found: dict[str, Segmentation] = {}
     for label, image in acquisition.companions.segmentations.items():
-        lookup = nearest_table(image, root_of(acquisition, image), "dseg")
+        lookup = nearest_table(image, root_of(acquisition, image), "dseg", acquisition.allowed)
         found[label] = Segmentation({"": image}, lookup, in_t1w=follows_t1w(acquisition, image))
     shares = dict(acquisition.companions.tissue_probabilities)
     if shares and "dseg" not in config.ignore:
@@ -147,6 +147,7 @@ def init_regions_wf(
     segmentation: Segmentation,
     estimators: Sequence[str],
     erode: int = 0,
+    has_rate: bool = False,
     name: str = "regions_wf",
 ) -> Workflow:
     """Labels, statistics and agreement of one segmentation of one series.
@@ -162,9 +163,12 @@ def init_regions_wf(
     segmentation
         Where the regions come from.
     estimators
-        Names of the estimators, the network first.
+        Values of ``desc-``: network or fits by other models first, what they are held against
+        last.
     erode
         Layers of voxels to take off each region.
+    has_rate
+        Whether a map of R1 comes through ``inputnode.supplied``; tissues are then told by it.
 
     Returns
     -------
@@ -175,7 +179,9 @@ def init_regions_wf(
     workflow = Workflow(name=name)
     estimated = [f"{estimator}_{field}" for estimator in estimators for field in ESTIMATED]
     placing = ["to_series"] if segmentation.in_t1w else []
-    inputnode = Node(IdentityInterface(fields=["mask", *placing, *estimated]), name="inputnode")
+    rate = ["supplied"] if has_rate else []
+    fields = ["mask", *placing, *rate, *estimated]
+    inputnode = Node(IdentityInterface(fields=fields), name="inputnode")
     shared = {
         "series": str(series), "output_dir": str(output_dir), "segmentation": label,
         "erode": erode, "derived_from": estimators[-1],
@@ -185,6 +191,7 @@ def init_regions_wf(
     if segmentation.source == "maps":
         # Of the reference, where there is one: it knows nothing of what a network was trained on.
         passed = [(f"{estimators[-1]}_{field}", field) for field in ESTIMATED]
+        passed += [(field, field) for field in rate]
         workflow.connect([(inputnode, labels, passed)])
     if segmentation.source != "mask":
         write = Node(WriteLabels(**shared), name="write_labels")
@@ -194,16 +201,17 @@ def init_regions_wf(
         ours = [("mask", "mask"), *((f"{estimator}_{field}", field) for field in ESTIMATED)]
         workflow.connect([(inputnode, regions, ours)])
         _connect_table(workflow, labels, regions, estimator, "scalarstats", shared)
-    if NETWORK in estimators and len(estimators) > 1:
-        reference = next(name for name in estimators if name != NETWORK)
-        compare = Node(CompareEstimators(), name="compare")
-        fields = {
+    *others, reference = estimators
+    for tested in others:
+        compare = Node(CompareEstimators(), name=f"compare_{tested}")
+        compared = {
             "mask": "mask",
-            f"{NETWORK}_maps_file": "test_file", f"{NETWORK}_maps": "test_maps",
+            f"{tested}_maps_file": "test_file", f"{tested}_maps": "test_maps",
             f"{reference}_maps_file": "reference_file", f"{reference}_maps": "reference_maps",
         }  # fmt: skip
-        workflow.connect([(inputnode, compare, list(fields.items()))])
-        _connect_table(workflow, labels, compare, comparison(reference), "agreement", shared)
+        workflow.connect([(inputnode, compare, list(compared.items()))])
+        desc = comparison(reference, tested)
+        _connect_table(workflow, labels, compare, desc, "agreement", shared)
     return workflow
 
 

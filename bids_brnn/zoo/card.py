@@ -10,9 +10,12 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from bids_brnn.errors import DataError, ReadError
-from bids_brnn.files import decoded
+from bids_brnn.errors import BidsBrnnError, DataError, ReadError
+from bids_brnn.learning.spec import NetworkSpec
 from bids_brnn.parameters import MapItem, Parameter, ParameterSet
+from bids_brnn.system.kinds import problem, shown
+from bids_brnn.system.reading import parse_json, read_bounded
+from bids_brnn.zoo.schema import CARD
 
 CARD_FORMAT = 1
 CITATION = (
@@ -35,15 +38,7 @@ MOST_VARIANCE = 2.0
 FEWEST_FINGERPRINTS = 50
 """Few fingerprints hold most of the squared bias, so that a handful tells nothing."""
 _FROM_FILES = {"sidecar", "pulses", "basis", "prior"}
-_NEEDED: Mapping[str, tuple[str, ...]] = {
-    "network": ("n_coefficients", "outputs"),
-    "surrogate": ("width", "blocks", "conjugate"),
-    "sequence": ("digest",),
-    "thresholds": ("residual", "inputs"),
-}
-_TABLES = {*_NEEDED, "errors", "subspace", "prior", "training", "evaluation", "recipe"}
-_COUNTS = {"surrogate": ("width", "blocks"), "network": ("n_coefficients", "width", "blocks")}
-_TEXTS = ("name", "model", "loss", "command", "weights_sha256", "description")
+MAX_CARD = 16 * 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -106,6 +101,11 @@ class ModelCard:
         return last if last.get("name") == self.loss else {"name": self.loss}
 
     @property
+    def bf16_error(self) -> float:
+        """Largest error of bf16 arithmetic in Cramer-Rao standard deviations; NaN if unknown."""
+        return _number(self.evaluation.get("bf16_error_over_crb_std"))
+
+    @property
     def shortcoming(self) -> str:
         """Why the network must not serve unless it is named; empty where it may."""
         held_out = self.evaluation.get("held_out")
@@ -160,9 +160,11 @@ class ModelCard:
         ------
         ReadError
             If the file is absent, not a card, or of another format.
+        DataError
+            If an entry is missing, or has a type or size that it cannot have.
         """
         try:
-            content = json.loads(decoded(path.read_bytes()))
+            content = parse_json(read_bounded(path, MAX_CARD), finite=False)
         except (OSError, ValueError) as error:
             raise ReadError(f"cannot read the model card {path}: {error}") from error
         known = {item.name for item in fields(cls)}
@@ -170,45 +172,48 @@ class ModelCard:
             raise ReadError(f"{path} is not a model card; name a card that brnn train wrote")
         if content.get("format") != CARD_FORMAT or not set(content) <= known:
             raise ReadError(
-                f"{path} has card format {content.get('format')}, this program reads "
+                f"{path} has card format {shown(content.get('format'))}, this program reads "
                 f"{CARD_FORMAT}; use the version of bids_brnn that wrote it"
             )
+        if text := problem(CARD, content, "the card"):
+            raise DataError(f"{path} is no card that can be used: {text}")
+        low, high = content["snr_range"]
+        card = cls(
+            **{
+                **content,
+                "parameters": tuple(content["parameters"]),
+                "snr_range": (float(low), float(high)),
+            }
+        )
         try:
-            content["parameters"] = tuple(content["parameters"])
-            low, high = content["snr_range"]
-            content["snr_range"] = (float(low), float(high))
-            card = cls(**content)
-        except (TypeError, KeyError, ValueError) as error:
-            raise DataError(f"{path} is incomplete: {error}") from error
-        card._check(path)
+            card._check()
+        except BidsBrnnError as error:
+            raise DataError(f"{path} is no card that can be used: {error}") from error
         return card
 
-    def _check(self, path: Path) -> None:
-        """Refuse a card whose entries are of another kind than they have to be."""
-        for name in _TEXTS:
-            if not isinstance(getattr(self, name), str):
-                raise DataError(f"{path} is incomplete: {name} must be a text")
-        for name in sorted(_TABLES):
-            table = getattr(self, name)
-            if not isinstance(table, Mapping):
-                raise DataError(f"{path} is incomplete: {name} must be a table")
-            missing = [key for key in _NEEDED.get(name, ()) if key not in table]
-            if missing:
-                raise DataError(f"{path} is incomplete: {name} has no {', '.join(missing)}")
-            for key in _COUNTS.get(name, ()):
-                if key in table and (type(table[key]) is not int or table[key] < 1):
-                    raise DataError(f"{path} is incomplete: {key} of {name} must be a number")
-        held_out = self.evaluation.get("held_out", {})
-        rows = held_out.values() if isinstance(held_out, Mapping) else [None]
-        if not all(isinstance(row, Mapping) for row in rows):
-            raise DataError(f"{path} is incomplete: held_out of evaluation must hold tables")
-        if not all(math.isfinite(_number(value)) for value in self.thresholds.values()):
-            raise DataError(f"{path} is incomplete: thresholds must be numbers")
-        parameters_from(self.parameters)
+    def _check(self) -> None:
+        """Refuse entries that contradict each other."""
+        if "/" in self.name or self.name.startswith("."):
+            raise DataError(f'the name "{self.name}" can be none of a file')
+        names = parameters_from(self.parameters).names
+        spec = NetworkSpec.from_dict(self.network)
+        unknown = [name for name in (*spec.outputs, *spec.supplied) if name not in names]
+        if unknown or len(set(spec.outputs)) < len(spec.outputs):
+            raise DataError(
+                f"outputs and supplied of network must be names of parameters "
+                f"({', '.join(names)}), each once"
+            )
+        if self.errors:
+            told = self.errors.get("outputs", ())
+            if set(self.errors) != {"outputs", "width", "blocks"}:
+                raise DataError("errors must hold outputs, width and blocks")
+            if not set(told) <= set(spec.outputs) or len(set(told)) < len(told):
+                raise DataError("outputs of errors must be outputs of network, each once")
 
 
 def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number else math.nan  # type: ignore[arg-type]
 
 
 def same_field(first: float, second: float) -> bool:

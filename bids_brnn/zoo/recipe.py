@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -22,40 +22,43 @@ from bids_brnn.errors import DataError, ReadError
 from bids_brnn.estimators.registry import NETWORK, estimator_entry
 from bids_brnn.files import write_bytes, write_text
 from bids_brnn.sequences.pulse_sequence import PulseSequence
+from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.supplied import SuppliedModel
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.choice import card_path
+from bids_brnn.zoo.sequences import arrays_of, sequence_from, values_of
 
 if TYPE_CHECKING:
     from bids_brnn.estimators.base import Estimator
-    from bids_brnn.signals.base import SignalModel
+    from bids_brnn.signals.base import Amplitude, SignalModel
 
 FORMAT = 1
 """Version of the file layout."""
-_ARRAYS = tuple(item.name for item in fields(PulseSequence) if item.name not in ("start", "name"))
 
 
 @dataclass(frozen=True, eq=False)
 class EstimatorRecipe:
-    """Estimator, signal model, pulse train and basis by name and value."""
+    """Estimator, signal model, pulse train (or protocol) and basis by name and value."""
 
     estimator: str
     """Name in the registry: ``brnn``, ``nlls``, ``dict`` ..."""
     model: str
     """Name of a signal model: ``gbloch``, ``fisp``, ``bssfp`` ..."""
-    sequence: PulseSequence
+    sequence: PulseSequence | ZSpectrum
     basis: NDArray[Any] | None = None
     """``(N, R)``: the data are coefficients; without it they are ``N`` time frames."""
     model_options: Mapping[str, Any] = field(default_factory=dict)
     estimator_options: Mapping[str, Any] = field(default_factory=dict)
     supplied: tuple[str, ...] = ()
     """Parameters known from maps; they are not estimated."""
+    spreads: tuple[str, ...] = ()
+    """Those of them of which maps of the standard deviation are known."""
     weights: str = ""
     """Card of the trained network, for an estimator that has one."""
     weights_sha256: str = ""
     """Digest of its weights, so that other weights are another recipe."""
     magnitude: bool = False
-    """The data are magnitudes of time frames, and so is the model."""
+    """The data are magnitudes (of time frames, of a Z-spectrum), and so is the model."""
     loss: Mapping[str, Any] = field(default_factory=dict)
     """What the network was trained with, for sidecars: ``name`` and options."""
 
@@ -114,11 +117,11 @@ class EstimatorRecipe:
 
         The same recipe gives the same bytes.
         """
-        arrays = {name: getattr(self.sequence, name) for name in _ARRAYS}
+        arrays = arrays_of(self.sequence)
         if self.basis is not None:
             arrays["basis"] = np.ascontiguousarray(self.basis)
         buffer = BytesIO()
-        np.savez(buffer, **arrays)
+        np.savez(buffer, allow_pickle=False, **arrays)
         beside = path.with_suffix(".npz")
         content = {
             "format": FORMAT,
@@ -127,13 +130,14 @@ class EstimatorRecipe:
             "model": self.model,
             "model_options": dict(self.model_options),
             "supplied": list(self.supplied),
+            **({"spreads": list(self.spreads)} if self.spreads else {}),
             "weights": self.weights,
             "weights_sha256": self.weights_sha256,
             "magnitude": self.magnitude,
             "loss": dict(self.loss),
             "arrays": beside.name,
             "digest": _digest(arrays),
-            "start": self.sequence.start,
+            **values_of(self.sequence),
             "sequence_name": self.sequence.name,
         }
         write_bytes(beside, buffer.getvalue())
@@ -174,15 +178,12 @@ class EstimatorRecipe:
         return cls(
             estimator=content["estimator"],
             model=content["model"],
-            sequence=PulseSequence(
-                **{name: arrays[name] for name in _ARRAYS},
-                start=content["start"],
-                name=content["sequence_name"],
-            ),
+            sequence=sequence_from(arrays, content, content["sequence_name"]),
             basis=arrays.get("basis"),
             model_options=content["model_options"],
             estimator_options=content["estimator_options"],
             supplied=tuple(content["supplied"]),
+            spreads=tuple(content.get("spreads", ())),
             weights=content["weights"],
             weights_sha256=content["weights_sha256"],
             magnitude=content["magnitude"],
@@ -197,14 +198,24 @@ class EstimatorRecipe:
     @property
     def digest(self) -> str:
         """Hash of everything, for names of folders."""
-        arrays = {name: getattr(self.sequence, name) for name in _ARRAYS}
+        arrays = arrays_of(self.sequence)
         if self.basis is not None:
             arrays["basis"] = np.ascontiguousarray(self.basis)
-        words = [self.estimator, self.model, self.sequence.start, *self.supplied]
+        train = values_of(self.sequence)
+        told = str(train["start"]) if "start" in train else json.dumps(train, sort_keys=True)
+        words = [self.estimator, self.model, told, *self.supplied]
+        words += ["spreads", *self.spreads] if self.spreads else []
         words += [self.weights_sha256, *(["magnitude"] if self.magnitude else [])]
         options = json.dumps([dict(self.model_options), dict(self.estimator_options)])
         text = "|".join([*words, options, _digest(arrays)])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def amplitude(self) -> Amplitude:
+        """What is unknown of M0 in the data."""
+        if isinstance(self.sequence, ZSpectrum):
+            return "one" if self.sequence.normalised else "real"
+        return "real" if self.magnitude else "complex"
 
     def build_model(self, *, check: bool = False) -> SignalModel:
         """The signal model, seen through the basis if there is one.
@@ -221,6 +232,8 @@ class EstimatorRecipe:
         SequenceError
             With ``check``, for a train whose samples are all zero or not finite.
         """
+        if isinstance(self.sequence, ZSpectrum):
+            return self._z_model(self.sequence, check=check)
         import torch
 
         from bids_brnn.signals import build_model
@@ -240,6 +253,21 @@ class EstimatorRecipe:
         if self.basis is None:
             return model
         return CompressedSignal(model, Subspace(torch.from_numpy(np.array(self.basis))))
+
+    def _z_model(self, sequence: ZSpectrum, *, check: bool) -> SignalModel:
+        """A model of the Z-spectrum with the observed R1 in the place of R1f."""
+        from bids_brnn.signals import build_model
+        from bids_brnn.signals.base import check_signal
+        from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
+
+        if self.basis is not None:
+            raise DataError("a Z-spectrum has no basis; give its images")
+        options = dict(self.model_options)
+        observed = {name: options.pop(name) for name in ("R1s",) if name in options}
+        model: SignalModel = ObservedR1(build_model(self.model, sequence, **options), **observed)
+        if check:
+            check_signal(model, sequence)
+        return SuppliedModel(model, self.supplied) if self.supplied else model
 
     def build(self, cache_dir: Path | None = None, *, block_size: int | None = None) -> Estimator:
         """The estimator.
@@ -268,10 +296,12 @@ class EstimatorRecipe:
         if block_size is not None:
             options["block_size"] = block_size
         model = self.build_model(check=True)
+        if isinstance(self.sequence, ZSpectrum):
+            return entry.build_real(model, **options)
         return entry.build(model, cache_dir=cache_dir, magnitude=self.magnitude, **options)
 
     def _build_network(self, block_size: int | None) -> Estimator:
-        if self.magnitude:
+        if self.magnitude or isinstance(self.sequence, ZSpectrum):
             raise DataError("networks need complex data, and these are magnitudes")
         from bids_brnn.zoo.match import load_network
 

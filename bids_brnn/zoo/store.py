@@ -87,8 +87,7 @@ class StoredModel:
         if parameters is not None:
             model = replace(model, parameters=parameters)
         if precision is None:
-            error = self.card.evaluation.get("bf16_error_over_crb_std", float("inf"))
-            precision = "bf16" if error < BF16_LIMIT else "float32"
+            precision = "bf16" if self.card.bf16_error < BF16_LIMIT else "float32"
         return NetworkEstimator(
             self.network,
             model,

@@ -13,10 +13,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from bids_brnn.errors import DataError, ReadError
-from bids_brnn.learning.spec import NetworkSpec, residual_shapes
+from bids_brnn.learning.spec import NetworkSpec, error_shapes, network_shapes, surrogate_shapes
+from bids_brnn.system.kinds import abridged
+from bids_brnn.system.reading import read_bounded
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.span import ROWS_PER_COLUMN
 
+MAX_WEIGHTS = 2**29
+"""Bytes; the published network of 2 million weights needs 9 million."""
 Tensors = Mapping[str, NDArray[Any]]
 
 
@@ -32,11 +36,10 @@ def read_weights(path: Path, card: ModelCard) -> Tensors:
     """
     weights = path.with_suffix(".safetensors")
     try:
-        content = weights.read_bytes()
-    except OSError as error:
-        raise ReadError(
-            f"cannot read {weights}, the weights of {path.name}: {error.strerror}"
-        ) from error
+        content = read_bounded(weights, MAX_WEIGHTS)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ReadError(f"cannot read {weights}, the weights of {path.name}: {reason}") from error
     if hashlib.sha256(content).hexdigest() != card.weights_sha256:
         raise ReadError(
             f"{weights} is not the file that {path.name} describes (other SHA-256); copy both "
@@ -44,7 +47,8 @@ def read_weights(path: Path, card: ModelCard) -> Tensors:
         )
     try:
         tensors: Tensors = load(content)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    # NumPy does not know all types of the format.
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ReadError(f"{weights} is not a safetensors file: {error}") from error
     for name, values in tensors.items():
         if not bool(np.isfinite(values).all()):
@@ -63,27 +67,37 @@ def complex_array(pairs: NDArray[Any]) -> NDArray[Any]:
 
 def _check_shapes(weights: Path, card: ModelCard, tensors: Tensors) -> None:
     spec = NetworkSpec.from_dict(card.network)
-    rank, outputs = spec.n_coefficients, len(spec.outputs)
-    wanted = {
-        f"surrogate.body.{name}": shape
-        for name, shape in residual_shapes(
-            len(card.parameters), 2 * rank, card.surrogate["width"], card.surrogate["blocks"]
-        ).items()
-    }
-    if spec.layout == "residual":
-        own = residual_shapes(spec.n_inputs, outputs, spec.width, spec.blocks)
-        wanted |= {f"network.body.{name}": shape for name, shape in own.items()}
+    rank = spec.n_coefficients
+    about = card.surrogate
+    body = surrogate_shapes(len(card.parameters), rank, about["width"], about["blocks"])
+    wanted = {f"network.{name}": shape for name, shape in network_shapes(spec).items()}
+    wanted |= {f"surrogate.{name}": shape for name, shape in body.items()}
     if card.errors:
-        known = len(card.errors["outputs"])
-        features, heads = spec.n_inputs + outputs, known + known * (known - 1) // 2
-        shapes = residual_shapes(features + 1, heads, card.errors["width"], card.errors["blocks"])
-        wanted |= {f"errors.body.{name}": shape for name, shape in shapes.items()}
+        known, size = len(card.errors["outputs"]), (card.errors["width"], card.errors["blocks"])
+        shapes = error_shapes(spec.n_inputs + len(spec.outputs), known, *size)
+        wanted |= {f"errors.{name}": shape for name, shape in shapes.items()}
     for name, shape in wanted.items():
         if name not in tensors or tensors[name].shape != shape:
             raise DataError(
                 f"{weights} does not have the shape that its card describes ({name}); "
                 f"train again: {card.command}"
             )
-    sketch = (ROWS_PER_COLUMN * rank, rank, 2)
-    if "sketch" not in tensors or tensors["sketch"].shape != sketch:
+    unknown = sorted(set(tensors) - {*wanted, "sketch", "basis"})
+    if unknown:
+        raise DataError(
+            f"{weights} holds {abridged(unknown[0])}, which its card does not describe; "
+            f"train again: {card.command}"
+        )
+    sketch = tensors.get("sketch")
+    if sketch is None or not _is_complex(sketch, ROWS_PER_COLUMN * rank, rank):
         raise DataError(f"{weights} lacks the sketch of its basis; train again: {card.command}")
+    basis = tensors.get("basis")
+    if basis is not None and not (basis.ndim == 3 and _is_complex(basis, len(basis), rank)):
+        raise DataError(
+            f"{weights} holds a basis of another shape than its card; train again: {card.command}"
+        )
+
+
+def _is_complex(values: NDArray[Any], rows: int, columns: int) -> bool:
+    """Whether these are real and imaginary parts of a matrix that torch can take."""
+    return values.shape == (rows, columns, 2) and values.dtype in (np.float32, np.float64)

@@ -13,6 +13,7 @@ from bids_brnn.app import validation
 from bids_brnn.app.validation import validate
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import InvalidBidsError, OutputError, TemporaryError
+from bids_brnn.files import WRITER_VARIABLE
 
 
 @pytest.fixture
@@ -88,6 +89,33 @@ def test_a_participant_is_worked_on_once_at_a_time(tmp_path):
             pass
     with run_folders.locked(tmp_path, ["02"]):
         pass
+
+
+def test_files_of_a_killed_run_are_removed_and_those_of_others_stay(tmp_path, monkeypatch):
+    out, base = tmp_path / "out", tmp_path / "base"
+    base.mkdir()
+    (base / "sub-01.lock").write_text("abc123")  # its process is gone, or the lock would be held
+    monkeypatch.setenv(WRITER_VARIABLE, "fed321")
+    left = [out / "sub-01" / "anat", out / "logs", out, base / "dictionaries"]
+    for folder in left:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".tmp-abc123ffffff-map.nii.gz").write_text("half")
+        (folder / ".tmp-000000ffffff-map.nii.gz").write_text("being written by others")
+    with run_folders.locked(base, ["01"]) as killed:
+        assert killed == {"01": "abc123"}
+        assert (base / "sub-01.lock").read_text() == "fed321"
+        run_folders.clear_leftovers(out, base, killed)
+    for folder in left:
+        assert [path.name[:11] for path in folder.glob(".tmp-*")] == [".tmp-000000"]
+    with run_folders.locked(base, ["01"]) as killed:
+        assert killed == {}  # a run that is through left none
+
+
+@pytest.mark.parametrize("text", ["*", "../../x", "abc12*", "abc123\n"])
+def test_a_lock_that_says_anything_else_removes_nothing(tmp_path, text):
+    (tmp_path / "sub-01.lock").write_text(text)
+    with run_folders.locked(tmp_path, ["01"]) as killed:
+        assert killed == {}
 
 
 def test_cleaning_spares_other_participants_and_files_of_others(config):
@@ -180,3 +208,13 @@ def test_the_real_validator_is_understood(tmp_path):
     (tmp_path / "sub-01" / "anat" / "sub-01_nonsense.nii.gz").write_bytes(b"")
     errors = validation.run_validator(program, tmp_path)
     assert any(e["location"] == "/sub-01/anat/sub-01_nonsense.nii.gz" for e in errors)
+
+
+def test_a_work_folder_that_is_a_link_is_refused(config, tmp_path):
+    (tmp_path / "mine").mkdir(mode=0o755)
+    folder = run_folders.base_folder(config)
+    folder.parent.mkdir(parents=True)
+    folder.symlink_to(tmp_path / "mine")
+    with pytest.raises(OutputError, match="is a link"):
+        run_folders.make_private(folder)
+    assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o755

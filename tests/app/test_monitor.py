@@ -39,3 +39,20 @@ def test_without_a_table_nothing_is_written(tmp_path):
     with monitored(None):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_a_signal_ends_leaves_its_table(tmp_path):
+    table = tmp_path / "resources.tsv"
+    code = (
+        "import os, signal, time\n"
+        "from pathlib import Path\n"
+        "from bids_brnn.app.monitor import monitored\n"
+        "from bids_brnn.cli.supervisor import supervised\n"
+        "def work():\n"
+        f"    with monitored(Path({str(table)!r})):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        time.sleep(600)\n"
+        "raise SystemExit(supervised(work))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 143
+    assert table.read_text().startswith("\t".join(COLUMNS))

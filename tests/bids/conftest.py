@@ -129,6 +129,12 @@ def raw(tmp_path: Path) -> Builder:
 
 
 @pytest.fixture
+def raw_trains():
+    """A function that adds a qMT series of pulse trains to a data set."""
+    return lambda root: Builder(root).qmt()
+
+
+@pytest.fixture
 def recon(tmp_path: Path) -> Builder:
     """An empty derivative called recon."""
     return Builder(tmp_path / "recon", derivative=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import zlib
 
 import nibabel as nib
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from bids_brnn.bids import find_acquisitions, read_coefficients, to_volume, to_voxels
 from bids_brnn.bids.images import read_array, read_grid, same_grid
 from bids_brnn.errors import BidsBrnnError, DataError, ReadError
+from bids_brnn.system.memory import MEMORY_VARIABLE
 
 RNG = np.random.default_rng(5)
 
@@ -116,8 +118,30 @@ def test_a_whole_gzip_file_with_too_few_voxels_is_found(image):
 def test_the_limit_of_memory_counts(image):
     path = image(np.zeros((10, 10, 10), np.float32))
     with pytest.raises(DataError, match="10x10x10 needs"):
-        read_grid(path, max_bytes=3999)
-    read_grid(path, max_bytes=4000)
+        read_grid(path, max_bytes=7999)  # read once, and scaled once
+    read_grid(path, max_bytes=8000)
+
+
+def test_zeros_that_would_fill_the_memory_are_refused_before_they_are_unpacked(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "sub-01_part-mag_MRF.nii.gz"
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.int16)
+    header.set_data_shape((1000, 1000, 50, 16))  # 1.6 GB, of which 1.6 MB are stored
+    header["vox_offset"] = 352
+    header["magic"] = b"n+1"
+    blank = zlib.compressobj(9, zlib.DEFLATED, 31)
+    with path.open("wb") as file:
+        file.write(blank.compress(header.binaryblock + bytes(4)))
+        piece = bytes(16 * 10**6)
+        for _ in range(10):  # a tenth of it: nobody gets so far
+            file.write(blank.compress(piece))
+        file.write(blank.flush())
+        file.truncate(1_600_000)
+    monkeypatch.setenv(MEMORY_VARIABLE, "5000")
+    with pytest.raises(DataError, match=r"of memory, more than the 5\.2 GB of --mem-mb"):
+        read_grid(path)
 
 
 @pytest.mark.parametrize(

@@ -62,3 +62,18 @@ def test_missing_values_are_written_as_bids_wants_them(tmp_path):
     assert path.read_text() == "name\tmean\nWM\t0.123456789\nn/a\tn/a\n"
     again = read_table(path)
     assert again["mean"].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("cell", ["9" * 400, "1e999", "nan", "1_0", "", "x\0", "\u0661"])
+def test_a_cell_that_is_no_finite_number_is_named(tmp_path, cell):
+    path = tmp_path / "x.tsv"
+    path.write_text(f"c1\tc2\n1\t2\n3\t{cell}\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"x\.tsv: row 2, column c2 holds .{0,150} not a finite"):
+        read_numbers(path)
+
+
+def test_names_that_differ_in_blanks_only_repeat(tmp_path):
+    path = tmp_path / "x.tsv"
+    path.write_text("a\t a\n1\t2\n")
+    with pytest.raises(DataError, match="a column name repeats"):
+        read_columns(path)

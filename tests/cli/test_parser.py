@@ -169,11 +169,13 @@ def test_threads_follow_slurm_and_never_exceed_it(base):
 
 
 def test_memory_is_that_of_the_control_group(tmp_path):
-    limit = tmp_path / "memory.max"
+    limit = tmp_path / "sys" / "fs" / "cgroup" / "memory.max"
+    limit.parent.mkdir(parents=True)
     limit.write_text("1073741824\n")
-    assert options.available_memory_mb({}, [limit]) == 921  # nine tenths of 1024
+    assert options.available_memory_mb({}, tmp_path) == 921  # nine tenths of 1024
+    assert options.available_memory_mb({"SLURM_MEM_PER_NODE": "4000"}, tmp_path) == 921
     limit.write_text("max\n")
-    assert options.available_memory_mb({}, [limit]) > 921
+    assert options.available_memory_mb({}, tmp_path) > 921
     assert (
         options.available_memory_mb({"SLURM_MEM_PER_CPU": "100", "SLURM_CPUS_PER_TASK": "4"})
         == 400

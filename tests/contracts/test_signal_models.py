@@ -85,6 +85,8 @@ _CASES = (
     Case("gbloch", {"method": "exact"}),
     Case("fisp"),
     Case("bssfp"),
+    # tables of two panels meet to 2e-7, which a difference divides by its step
+    Case("gbloch-zspectrum", derivatives=1e-3),
 )
 CASES = (*_CASES, *(Case(name) for name in models() if name not in [c.kind for c in _CASES]))
 

@@ -19,8 +19,8 @@ def test_it_says_in_one_screen_what_it_made(made):
     lines = text.splitlines()
     own = [line for line in lines if line.startswith(("Made", "$ bids_brnn", "Maps"))]
     assert len(own) == 5
-    assert f"Made {folder}: 1 participants, qmt and mrf, 16x20x1 voxels" in text
-    for parameter in ("m0s", "R1f", "R2f", "Rx", "R1s", "T2s", "T1", "T2"):
+    assert f"Made {folder}: 1 participants, qmt, mrf and spgr, 16x20x1 voxels" in text
+    for parameter in ("m0s", "R1f", "R2f", "Rx", "R1s", "T2s", "F", "T1", "T2"):
         assert any(parameter in line.split()[1:2] for line in lines), parameter
     assert all(len(line) <= 100 for line in lines[lines.index(own[-1]) :])
 
@@ -32,13 +32,16 @@ def test_maps_agree_with_the_truth_within_the_bounds(made):
     for row in rows:
         if row.tissue == "CSF" or row.estimator not in ("nlls", "dict"):
             continue
+        if row.parameter == "T2f":  # one over a rate that is known to a third: far from linear
+            continue
         seen.add((row.parameter, row.estimator))
         assert row.n_invalid == 0
         # About a hundred voxels per tissue: the mean of error / bound has a standard error of
         # 0.1, and the expected bias of a nonlinear estimate at this SNR is of the same order.
         assert abs(row.bias_to_bound) < 0.7, row
         assert 0.5 < row.spread_to_bound < 1.7, row
-    assert {("m0s", "nlls"), ("R1f", "nlls"), ("T1", "dict"), ("T2", "dict")} <= seen
+    expected = {("m0s", "nlls"), ("R1f", "nlls"), ("F", "nlls"), ("T1", "dict"), ("T2", "dict")}
+    assert expected <= seen
 
 
 def test_input_and_output_pass_the_validator(made):

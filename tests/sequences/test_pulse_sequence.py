@@ -162,3 +162,37 @@ def test_the_published_trains_are_read(shared):
     assert (sequence.gradient[:, 0] == "crusher").all()
     again = PulseSequence.from_table(sequence.to_table(), start="antiperiodic")
     assert again.digest == sequence.digest
+
+
+def _rows(trains):
+    table = {name: [] for name in ("train", "onset", "flip_angle", "duration", "pulse_type",
+                                   "readout", "echo_time")}  # fmt: skip
+    for train, echoes in enumerate(trains):
+        for pulse, times in enumerate(echoes):
+            row = (train, pulse * 0.01, 10, 0.001, "excitation", 1, times)
+            for cells, cell in zip(table.values(), row, strict=True):
+                cells.append(cell)
+    return table
+
+
+def test_one_row_may_have_several_echo_times():
+    table = _rows([["0.002,0.004,0.006"]])
+    made = PulseSequence.from_table(table, start="thermal", last_repetition_time=0.01)
+    assert made.n_samples == 3
+
+
+def test_a_table_is_not_padded_to_many_times_its_size():
+    table = _rows([["0.002"] * 2000, *[["0.002"]] * 2000])
+    with pytest.raises(SequenceError, match="2001 trains of up to 2000 rows and 1 echo times"):
+        PulseSequence.from_table(table, start="thermal", last_repetition_time=0.01)
+    many = ",".join(f"{0.001 + 1e-6 * k:.6f}" for k in range(1000))
+    with pytest.raises(SequenceError, match="1 trains of up to 1500 rows and 1000 echo times"):
+        PulseSequence.from_table(_rows([[many, *["0.002"] * 1499]]), start="thermal")
+
+
+@pytest.mark.parametrize("cell", ["9" * 400, "1e999", "1_0", "\u0661", "nan\0", "1e300"])
+def test_a_train_number_that_is_no_number_is_refused(cell):
+    table = _rows([["0.002"] * 3])
+    table["train"][0] = cell
+    with pytest.raises(SequenceError, match="in row 1"):
+        PulseSequence.from_table(table, start="thermal")

@@ -62,3 +62,27 @@ def test_every_shape_is_symmetric_with_its_power_in_the_middle(shape):
     # Of all shapes of one flip angle and duration the rectangle has the least power.
     assert pulse.power >= 1 / 0.01 - 1e-9
     assert 0 < pulse.half_width <= 0.01
+
+
+@pytest.mark.parametrize("bandwidth", [None, 200.0])
+@pytest.mark.parametrize("normalised", [False, True])
+def test_a_protocol_comes_back_from_its_own_table(bandwidth, normalised):
+    found = ZSpectrum(
+        mt_flip_angle=np.deg2rad(np.array([426.0, 333.3] if normalised else [0.0, 333.3])),
+        offset=np.array([-443.0, 56360.5]),
+        pulse=MTPulse("GAUSSHANN", 0.0102, bandwidth),
+        flip_angle=math.radians(7.0),
+        repetition_time=0.025,
+        mt_delay=0.003,
+        excitation_duration=0.0018,
+        normalised=normalised,
+    )
+    table, constants = found.to_table()
+    texts = {name: [str(value) for value in column] for name, column in table.items()}
+    again = ZSpectrum.from_table(texts, constants)
+    np.testing.assert_allclose(again.mt_flip_angle, found.mt_flip_angle, rtol=1e-12)
+    on = found.mt_flip_angle > 0
+    np.testing.assert_array_equal(again.offset[on], found.offset[on])
+    assert (again.pulse, again.normalised) == (found.pulse, normalised)
+    assert again.rest == pytest.approx(found.rest)
+    assert again.flip_angle == pytest.approx(found.flip_angle, rel=1e-9)

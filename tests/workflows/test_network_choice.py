@@ -108,21 +108,21 @@ DAMAGE = {
     "no JSON": (lambda p: p.write_text("{"), "cannot read the model card", ReadError),
     "a list": (lambda p: p.write_text("[]"), "is not a model card", ReadError),
     "newer": (lambda p: edit(p, format=2), "has card format 2", ReadError),
-    "texts for tables": (lambda p: edit(p, sequence="x"), "sequence must be a table", DataError),
-    "no thresholds": (lambda p: edit(p, thresholds={}), "no residual, inputs", DataError),
+    "texts for tables": (lambda p: edit(p, sequence="x"), "the card is 'x'; write", DataError),
+    "no thresholds": (lambda p: edit(p, thresholds={}), "has no residual, inputs", DataError),
     "no width": (lambda p: edit(p, surrogate={"blocks": 1}), "has no width, conj", DataError),
     "odd counts": (
         lambda p: edit(p, surrogate={"width": "8", "blocks": 1, "conjugate": False}),
-        "width of surrogate must be a number", DataError,
+        "width of surrogate of the card is '8'; write one whole number from 1", DataError,
     ),
     "odd network": (
         lambda p: edit(p, network={"n_coefficients": 4, "outputs": ["R1"], "depth": 3}),
         "description of the network is wrong", DataError,
     ),
-    "odd parameters": (lambda p: edit(p, parameters=[{}]), "parameter table", DataError),
-    "other parameters": (lambda p: edit(p, parameters=[]), "has the parameters", DataError),
+    "odd parameters": (lambda p: edit(p, parameters=[{}]), "the card has no item", DataError),
+    "other parameters": (lambda p: edit(p, parameters=[]), "list of 1 to 64 entries", DataError),
     "odd evaluation": (
-        lambda p: edit(p, evaluation={"held_out": {"all": 1}}), "must hold tables", DataError,
+        lambda p: edit(p, evaluation={"held_out": {"all": 1}}), "the card is 1; write", DataError,
     ),
 }  # fmt: skip
 

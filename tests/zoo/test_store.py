@@ -220,7 +220,7 @@ def test_a_missing_sketch_is_refused(copy):
         ("{", "cannot read the model card"),
         ("[]", "not a model card"),
         ('{"name": "a", "weights_sha256": "b", "format": 99}', "card format 99"),
-        ('{"name": "a", "weights_sha256": "b", "format": 1}', "incomplete"),
+        ('{"name": "a", "weights_sha256": "b", "format": 1}', "the card has no description"),
     ],
 )
 def test_other_json_is_not_a_card(tmp_path, text, words):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bids_brnn.bids.grammar import parse_name
+from bids_brnn.bids.grammar import parse_name, series_label
 from bids_brnn.errors import BidsBrnnError
 from bids_brnn.parameters import FIELD_MAPS
 from bids_brnn.signals.registry import SeriesKind, series_kind
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bids_brnn.sequences.pulse_sequence import PulseSequence
+    from bids_brnn.sequences.z_spectrum import ZSpectrum
 
 Part = Literal["real", "imag", "mag", "phase", "complex"]
+Measurements = Sequence[Sequence[Mapping[Part, Path]]]
+"""Files by part of each repeat of each measurement."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,9 @@ class Companions:
     """Other images of the same participant; None or empty where there is none."""
 
     supplied: Mapping[str, Path] = field(default_factory=dict)
-    """Field maps by parameter name: ``B1`` (TB1map), ``w0`` (fieldmap)."""
+    """Field maps by parameter name: ``B1`` (TB1map), ``w0`` (fieldmap), ``R1`` (R1map, T1map)."""
+    spreads: Mapping[str, Path] = field(default_factory=dict)
+    """Maps of the standard deviation of those in ``supplied``, where there are any."""
     mask: Path | None = None
     """Brain mask; on the grid of the series, or on that of ``t1w``."""
     t1w: Path | None = None
@@ -49,7 +54,8 @@ class Companions:
     @property
     def by_option(self) -> dict[Path, str]:
         """Files that a run reads unless told not to, with the word of ``--ignore`` for each."""
-        found = {path: FIELD_MAPS[name].key for name, path in self.supplied.items()}
+        maps = (*self.supplied.items(), *self.spreads.items())
+        found = {path: FIELD_MAPS[name].key for name, path in maps}
         found |= dict.fromkeys(self.segmentations.values(), "dseg")
         one = {"mask": self.mask, "t1w": self.t1w}
         return found | {path: word for word, path in one.items() if path is not None}
@@ -67,8 +73,8 @@ class Acquisition:
     """Of the series, by PyBIDS names (``subject``, ``session``, ``acquisition`` ...)."""
     parts: Mapping[Part, Path]
     metadata: Mapping[str, Any]
-    representation: Literal["subspace", "time"]
-    sequence: PulseSequence
+    representation: Literal["subspace", "time", "zspectrum"]
+    sequence: PulseSequence | ZSpectrum
     basis: NDArray[np.floating[Any]] | None
     """``(N, R)``; None for time frames."""
     tables: Mapping[str, Path]
@@ -81,13 +87,24 @@ class Acquisition:
     """Its name in BIDS URIs."""
     links: Mapping[str, Path]
     """Folders of all data sets by name, for URIs of companions."""
+    allowed: Sequence[Path] = ()
+    """Folders outside of the data sets that links in them may lead to."""
+    volumes: Measurements = ()
+    """Of a Z-spectrum with one file per measurement: for each measurement, in the order of
+    ``sequence``, the parts of each repeat. ``parts`` then are those of the first volume."""
 
     @property
     def name(self) -> str:
         """File name without part and extension: ``sub-01_acq-hsfp_QMT``."""
         name = parse_name(next(iter(self.parts.values())))
-        pairs = [f"{key}-{label}" for key, label in name.entities.items() if key != "part"]
-        return "_".join([*pairs, name.suffix])
+        return f"{series_label(name, measured=bool(self.volumes))}_{name.suffix}"
+
+    @property
+    def images(self) -> list[Path]:
+        """All files of the series."""
+        if not self.volumes:
+            return list(self.parts.values())
+        return [path for repeats in self.volumes for parts in repeats for path in parts.values()]
 
     @property
     def rule(self) -> SeriesKind:
@@ -96,8 +113,8 @@ class Acquisition:
 
     @property
     def magnitude_only(self) -> bool:
-        """Whether the phase is missing."""
-        return set(self.parts) == {"mag"}
+        """Whether the phase is missing, or, of a Z-spectrum, not used."""
+        return self.representation == "zspectrum" or set(self.parts) == {"mag"}
 
     @property
     def supplied(self) -> Mapping[str, Path]:
@@ -132,7 +149,7 @@ class Acquisition:
     @property
     def sources(self) -> list[str]:
         """BIDS URIs of the images every map derives from."""
-        return [self.uri(path) for path in self.parts.values()]
+        return [self.uri(path) for path in self.images]
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bids_brnn.bids.grammar import parse_name
 from bids_brnn.bids.input.acquisition import Companions
-from bids_brnn.bids.input.field_maps import find_field
+from bids_brnn.bids.input.field_maps import find_field, spread_of
 from bids_brnn.bids.input.folders import natural
 from bids_brnn.bids.input.placement import Heads, could_be_of, lies_on_series
 from bids_brnn.bids.input.series import Series
@@ -17,31 +17,45 @@ from bids_brnn.bids.input.surroundings import (
     Image,
     Surroundings,
     images_of,
-    labels,
+    labels_of,
     nearby,
 )
-from bids_brnn.parameters import FIELD_MAPS
+from bids_brnn.errors import DataError
+from bids_brnn.parameters import FIELD_MAPS, FIELDS
 from bids_brnn.spaces import space_of
 
 _SEGMENTATION_ORDER = ("aparcaseg", "aseg", "tissue")
 _IMAGES = (".nii", ".nii.gz")
 
 
-def find_companions(series: Series, around: Surroundings) -> Companions:
+def find_companions(
+    series: Series, around: Surroundings, needed: Collection[str] = ()
+) -> Companions:
     """All images that go with ``series``.
+
+    Parameters
+    ----------
+    series, around
+        The series and where to look.
+    needed
+        Parameters that its model takes from maps. Those of tissue (R1) are looked for only then:
+        for other series they are maps like any.
 
     Raises
     ------
     DataError
         If two field maps could be meant.
     """
-    supplied = {}
+    supplied: dict[str, Path] = {}
+    spreads: dict[str, Path] = {}
     for parameter, kind in FIELD_MAPS.items():
-        if kind.key in around.skip:
+        if kind.key in around.skip or (parameter not in FIELDS and parameter not in needed):
             continue
-        path = find_field(series, around, kind.key, kind.words)
-        if path is not None:
-            supplied[parameter] = path
+        image = find_field(series, around, kind)
+        if image is not None:
+            supplied[parameter] = image.path
+            if parameter not in FIELDS and (spread := spread_of(image, series, around)):
+                spreads[parameter] = spread
     heads = Heads(series, around)
     elsewhere = _session_of_anatomy(series, around, heads)
     chosen = _T1w(series, around, heads, elsewhere)
@@ -62,6 +76,7 @@ def find_companions(series: Series, around: Surroundings) -> Companions:
         _note_ties(series, masks, chosen.rank, around)
     return Companions(
         supplied=supplied,
+        spreads=spreads,
         mask=masks[0].path if masks else None,
         t1w=chosen.path,
         dseg=segmentations[default] if default else None,
@@ -71,6 +86,30 @@ def find_companions(series: Series, around: Surroundings) -> Companions:
         templates=_templates(series, around, elsewhere),
         session=elsewhere,
         anatomies=tuple(image.path for image in heads.images),
+    )
+
+
+def check_rate(series: Series, companions: Companions, around: Surroundings) -> None:
+    """Refuse a Z-spectrum without a map of R1, which tells m0s only together with it.
+
+    Raises
+    ------
+    DataError
+        With what to do.
+    """
+    if "R1" in companions.supplied:
+        return
+    name = parse_name(series.files[0]).entities
+    stem = "_".join(f"{key}-{name[key]}" for key in ("sub", "ses") if key in name)
+    if "r1map" in around.skip:
+        raise DataError(
+            f"{series.name} is a Z-spectrum, which cannot be estimated without a map of R1: leave "
+            "out --ignore r1map."
+        )
+    raise DataError(
+        f"No R1 map for {series.name}: a Z-spectrum tells m0s only together with the observed R1. "
+        f'Put {stem}_R1map.nii.gz (Units "1/s") or {stem}_T1map.nii.gz (Units "s" or "ms") into '
+        "its anat folder, or give the data set that holds it with -d NAME=PATH."
     )
 
 
@@ -173,7 +212,7 @@ class _T1w:
 
     def _on_series(self, image: Image) -> bool:
         if self._image is None:  # of images by the labels of a T1w image nothing more is known
-            return bool(image.labels) and image.labels == labels(parse_name(self._series.files[0]))
+            return bool(image.labels) and image.labels == labels_of(self._series)
         return lies_on_series(
             image.path,
             image.metadata(self._around.notes),

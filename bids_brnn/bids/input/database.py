@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_brnn.bids.grammar import default_filters, series_entities
-from bids_brnn.bids.input.dataset import ignored, index, left_out
+from bids_brnn.bids.input.dataset import ignored, index, left_out, without
+from bids_brnn.bids.input.folders import closed_folders
 from bids_brnn.errors import OutputError
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ def _build(root: Path, database: Path) -> None:
     private = database / f".tmp-{uuid.uuid4().hex}"
     try:
         private.mkdir(parents=True)
-        layout = index(root, ignored(None, None, raw=True), private)
+        patterns = ignored(None, None, raw=True)
+        patterns += without(closed_folders(root, patterns), root)
+        layout = index(root, patterns, private)
         layout.session.close()
         layout.connection_manager.engine.dispose()
         # Of several processes at once the last wins; their indices are equal.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_brnn.bids.grammar import grammar, is_label, pybids_config
-from bids_brnn.bids.input.folders import DESCRIPTION, check_meant, list_labels
-from bids_brnn.bids.safe import read_json
+from bids_brnn.bids.input.folders import DESCRIPTION, check_meant, check_open, list_labels
+from bids_brnn.bids.safe import check_inside, read_json, resolved
 from bids_brnn.errors import InvalidBidsError, NothingSelectedError, UsageError
+from bids_brnn.system.kinds import is_text
 
 if TYPE_CHECKING:
     from bids.layout import BIDSLayout
@@ -32,6 +34,8 @@ class Dataset:
     layout: BIDSLayout
     patterns: Sequence[re.Pattern[str]] = ()
     """Of paths that are no part of the data set, whatever the index holds."""
+    allowed: Sequence[Path] = ()
+    """Folders outside of it that links in it may lead to."""
     _found: dict[str, dict[str, list[Path]]] = field(default_factory=dict)
 
     @property
@@ -72,15 +76,17 @@ class Dataset:
         """Data sets by the names that URIs in this one use; only folders in ``known``."""
         names = dict(known)
         declared = self.description.get("DatasetLinks")
-        folders = {path.resolve(): path for path in known.values()}
+        folders = {resolved(path): path for path in known.values()}
         for name, target in declared.items() if isinstance(declared, dict) else ():
-            folder = (self.root / target).resolve() if isinstance(target, str) else None
+            folder = resolved(self.root / target) if is_text(target) else None
             if folder in folders:
                 names[name] = folders[folder]
         return names
 
 
-def describe(root: Path, *, derivative: bool = False) -> dict[str, Any]:
+def describe(
+    root: Path, *, derivative: bool = False, allowed: Sequence[Path] = ()
+) -> dict[str, Any]:
     """The ``dataset_description.json`` of a folder.
 
     Raises
@@ -89,15 +95,20 @@ def describe(root: Path, *, derivative: bool = False) -> dict[str, Any]:
         If another folder was meant.
     InvalidBidsError
         If it is missing (the message holds a template) or broken.
+    ReadError
+        If the folder may not be read.
     """
     path = root / DESCRIPTION
     if not root.is_dir():
         raise InvalidBidsError(f"{root} is not a folder.")
+    if not _is_unicode(str(root)):
+        raise InvalidBidsError(f"The name of {root} is not UTF-8; rename that folder.")
+    check_open(root)
     check_meant(root, derivative=derivative)
-    if not path.is_file():
+    if not os.path.lexists(path):
         template = grammar()["bids"]["example_derivative" if derivative else "example_description"]
         raise InvalidBidsError(f"{path} is missing; write {template}")
-    description = read_json(path)
+    description = read_json(check_inside(path, root, allowed))
     for key in ("Name", "BIDSVersion"):
         if not isinstance(description.get(key), str):
             raise InvalidBidsError(f'{path} has no "{key}"; add it as text.')
@@ -130,6 +141,20 @@ def bad_labels(folder: Path, prefix: str) -> list[str]:
         for path in folder.glob(f"{prefix}*")
         if path.is_dir() and not is_label(path.name.removeprefix(prefix))
     )
+
+
+def unreadable_names(root: Path, participants: Iterable[str]) -> list[str]:
+    """Files of participants whose names are no Unicode, which is what the index can hold."""
+    found = []
+    for label in participants:
+        for folder, folders, files in os.walk(root / f"sub-{label}"):
+            bad = [name for name in (*folders, *files) if not _is_unicode(name)]
+            found += [str(Path(folder, name).relative_to(root)) for name in bad]
+    return sorted(found)
+
+
+def _is_unicode(name: str) -> bool:
+    return name.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in name)
 
 
 def select_participants(root: Path, participants: Sequence[str] | None) -> list[str]:
@@ -183,7 +208,8 @@ def ignored(
         Whether this is a raw data set. Derivatives may hold folders that BIDS has no name for.
     """
     rules, keep = grammar()["bids"], set(keep)
-    patterns = [r"^/(?!sub-[A-Za-z0-9]+/)[^/]+/", r"/\."]
+    # The index of PyBIDS holds Unicode only: one name that is none would end every run.
+    patterns = [r"^/(?!sub-[A-Za-z0-9]+/)[^/]+/", r"/\.", "[\ud800-\udfff]"]
     patterns.append(rf"^/(?:{'|'.join(rules['root_folders'])})$")  # spares a look into them
     skipped = [name for name in rules["skipped_folders"] if name not in keep]
     patterns.append(rf"^/sub-[^/]+/(?:ses-[^/]+/)?(?:{'|'.join(skipped)})(?:/|$)")
@@ -201,6 +227,12 @@ def ignored(
         others = rf"ses-(?!(?:{'|'.join(sessions)})(?:/|$))[^/]+"
         patterns.append(rf"^/sub-[^/]+/{others}/(?!anat(?:/|$))")
     return [re.compile(pattern) for pattern in patterns]
+
+
+def without(folders: Iterable[Path], root: Path) -> list[re.Pattern[str]]:
+    """Patterns of folders that are not indexed."""
+    names = [re.escape(folder.relative_to(root).as_posix()) for folder in folders]
+    return [re.compile(rf"^/(?:{'|'.join(names)})(?:/|$)")] if names else []
 
 
 def left_out(path: Path, root: Path, patterns: Sequence[re.Pattern[str]]) -> bool:

@@ -1,43 +1,17 @@
-"""What the sidecar of a series may declare: our keys, and the units and ranges of its numbers.
+"""What sidecars may declare: the keys that are read, with their types, units and ranges.
 
-Every number that is used is named here once, so that nothing impossible is taken, and a key that
-was misspelt is pointed out instead of being replaced by a default.
+Every key that is used is named here once, so that nothing impossible is taken, a value of another
+type costs its series and nothing else, and a key that was misspelt is pointed out instead of
+being replaced by a default.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from bids_brnn.errors import DataError, nearest
-
-
-@dataclass(frozen=True)
-class Number:
-    """A number that sidecars declare."""
-
-    low: float
-    high: float
-    unit: str
-    either_sign: bool = False
-    """Whether the range is that of the absolute value."""
-    reason: str = ""
-
-    @property
-    def words(self) -> str:
-        """What is right, for messages."""
-        sign = ", of either sign" if self.either_sign else ""
-        return f"one number from {self.low:g} to {self.high:g} {self.unit}{sign}{self.reason}"
-
-    def holds(self, value: object) -> bool:
-        """Whether ``value`` is a number of the range."""
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return False
-        size = abs(value) if self.either_sign else value
-        return math.isfinite(size) and self.low <= size <= self.high
-
+from bids_brnn.system.kinds import Flag, Kind, ListOf, Number, Text, is_text, problem
 
 NUMBERS: Mapping[str, Number] = {
     "MagneticFieldStrength": Number(0.01, 25.0, "T"),
@@ -52,11 +26,23 @@ NUMBERS: Mapping[str, Number] = {
     "NoiseStandardDeviation": Number(1e-30, 1e30, "in the units of the images, per channel"),
 }  # fmt: skip
 """Numbers of the sidecar of a series that are used."""
-KEYS = (
-    "SignalRepresentation", "SignalModel", "BoundaryCondition", "PulseTrain", "SubspaceBasis",
-    "SpoilingState", *NUMBERS,
-)  # fmt: skip
+_NAME = Text(words="a text of one line")
+_URI = Text(words="a BIDS URI such as bids::acq-hsfp_rfpulses.tsv")
+SERIES: Mapping[str, Kind] = {
+    "SignalRepresentation": _NAME,
+    "SignalModel": _NAME,
+    "BoundaryCondition": _NAME,
+    "PulseTrain": _URI,
+    "SubspaceBasis": _URI,
+    "SpoilingState": Flag(),
+    **NUMBERS,
+    "B0FieldSource": ListOf(_NAME, or_one=True),
+    "Units": _NAME,
+}
 """All keys of the sidecar of a series that are used."""
+KEYS = tuple(key for key in SERIES if key not in ("B0FieldSource", "Units"))
+"""Those of them that are ours, or ours to read: what others are likely misspelt of."""
+_LONGEST_KEY, _MOST_KEYS = 40, 1000
 _LIKENESS = 0.84
 """Of a misspelt key; terms of BIDS, such as RepetitionTimePreparation, are less like ours."""
 
@@ -72,10 +58,22 @@ def number(metadata: Mapping[str, Any], key: str, where: str) -> float | None:
     value = metadata.get(key)
     if value is None:
         return None
-    if not NUMBERS[key].holds(value):
-        shown = repr(value) if len(repr(value)) < 40 else f"{repr(value)[:36]} ..."
-        raise DataError(f"{key} of {where} is {shown}; write {NUMBERS[key].words}.")
+    if text := problem(NUMBERS[key], value, f"{key} of {where}"):
+        raise DataError(f"{text}.")
     return float(value)
+
+
+def texts(metadata: Mapping[str, Any], *keys: str) -> list[str]:
+    """The texts of keys that hold one or a list, such as ``IntendedFor`` and ``Sources``.
+
+    Those of foreign files are not ours to judge: what can be no name is left out.
+    """
+    found: list[str] = []
+    for key in keys:
+        value = metadata.get(key)
+        items = value if isinstance(value, list) else [value]
+        found += [item for item in items if item and is_text(item)]
+    return found
 
 
 def check_declared(metadata: Mapping[str, Any], where: str) -> None:
@@ -93,15 +91,18 @@ def check_declared(metadata: Mapping[str, Any], where: str) -> None:
     DataError
         Naming key and value.
     """
-    for key in metadata:
+    # Long names, and names by the thousand, are not misspelt but made; comparing takes long.
+    short = [key for key in metadata if len(key) <= _LONGEST_KEY][:_MOST_KEYS]
+    for key in short:
         meant = nearest(key, KEYS, likeness=_LIKENESS)
         if key not in KEYS and meant and meant not in metadata:
             raise DataError(
                 f'"{key}" in the sidecar of {where} is not a key that is read; did you mean '
                 f'"{meant}"? Rename it.'
             )
-    for key in NUMBERS:
-        number(metadata, key, where)
-    spoiled = metadata.get("SpoilingState")
-    if spoiled is not None and not isinstance(spoiled, bool):
-        raise DataError(f"SpoilingState of {where} is {spoiled!r}; write true or false.")
+    for key, kind in SERIES.items():
+        value = metadata.get(key)
+        if value is None or kind is _URI:  # of these, resolve_uri says more
+            continue
+        if text := problem(kind, value, f"{key} of {where}"):
+            raise DataError(f"{text}.")

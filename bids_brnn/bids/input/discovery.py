@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from bids_brnn.bids.grammar import default_filters, parse_name
 from bids_brnn.bids.input.acquisition import Acquisition, Discovery
-from bids_brnn.bids.input.companions import find_companions
+from bids_brnn.bids.input.companions import check_rate, find_companions
+from bids_brnn.bids.input.contents import Context, read_contents
 from bids_brnn.bids.input.database import open_layout
 from bids_brnn.bids.input.dataset import (
     RAW,
@@ -21,30 +22,29 @@ from bids_brnn.bids.input.dataset import (
     index,
     select_participants,
     strip_labels,
+    unreadable_names,
+    without,
 )
 from bids_brnn.bids.input.declared import number
-from bids_brnn.bids.input.encoding import read_encoding
 from bids_brnn.bids.input.filters import merge_filters
-from bids_brnn.bids.input.folders import left_aside, list_labels
-from bids_brnn.bids.input.protocol import Shared
-from bids_brnn.bids.input.series import (
-    Key,
-    Series,
-    check_grids,
-    check_subject,
-    choose_parts,
-    group_series,
-    series_metadata,
+from bids_brnn.bids.input.folders import (
+    closed_folders,
+    left_aside,
+    list_labels,
+    participant_of,
 )
+from bids_brnn.bids.input.series import Key, Series, check_subject, group_series
 from bids_brnn.bids.input.surroundings import Surroundings
+from bids_brnn.bids.input.z_encoding import AUTO, SpectrumOptions
 from bids_brnn.bids.safe import check_inside, check_present
 from bids_brnn.errors import (
     BidsBrnnError,
     NoSeriesError,
     NothingSelectedError,
     UsageError,
+    printable,
 )
-from bids_brnn.signals.registry import series_kind, series_kinds
+from bids_brnn.signals.registry import model_entry, series_kind, series_kinds
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,10 @@ class _Request:
     sessions: Sequence[str]
     kinds: Sequence[str]
     explicit: bool
+    closed: Mapping[str, BidsBrnnError]
     filtered: frozenset[str]
     around: Surroundings
-    shared: Shared
+    context: Context
 
 
 def find_acquisitions(
@@ -69,6 +70,8 @@ def find_acquisitions(
     database_dir: Path | str | None = None,
     ignore: Sequence[str] = (),
     allowed_links: Sequence[Path | str] = (),
+    zspectrum: Path | str | None = None,
+    zspectrum_model: str = AUTO,
 ) -> Discovery:
     """Find the series of some participants and everything that goes with them.
 
@@ -92,6 +95,10 @@ def find_acquisitions(
         Companions not to use: ``b1map``, ``b0map``, ``t1w``, ``mask``, ``dseg``.
     allowed_links
         Folders outside of the data sets that links in them may lead to.
+    zspectrum
+        What sidecars of Z-spectra lack: a JSON of constants, or a TSV with a row per measurement.
+    zspectrum_model
+        Signal model of Z-spectra; by default what their sidecars name, else the usual one.
 
     Returns
     -------
@@ -105,7 +112,8 @@ def find_acquisitions(
         If nothing can be used, with the reason (see ``docs/inputs.md`` for messages and codes).
     """
     root = Path(bids_dir).absolute()
-    description = describe(root)
+    allowed = [Path(folder).absolute() for folder in allowed_links]
+    description = describe(root, allowed=allowed)
     unknown = set(ignore) - set(default_filters())
     if unknown:
         raise UsageError(f"--ignore {', '.join(sorted(unknown))}: nothing is called so.")
@@ -116,20 +124,29 @@ def find_acquisitions(
     subjects = select_participants(root, participants)
     ses = _select_sessions(root, subjects, sessions)
     merged = merge_filters(filters, notes)
+    notes += [
+        f"{name} is left out: its name is not UTF-8; rename it."
+        for name in unreadable_names(root, subjects)
+    ]
     types, chosen = _datatypes(merged), subjects if participants else None
     if (note := left_aside(root, types)) is not None:
         notes.append(note)
     patterns = ignored(chosen, ses, types, raw=True)
+    closed = closed_folders(root, patterns)
+    patterns += without(closed, root)
     database = None if database_dir is None else Path(database_dir).absolute()
     layout = open_layout(root, patterns, database, notes)
-    datasets = [Dataset(RAW, root, description, layout, patterns)]
-    patterns = ignored(chosen, ses, types)
+    datasets = [Dataset(RAW, root, description, layout, patterns, allowed)]
+    outer = ignored(chosen, ses, types)
     for name, folder in (derivatives or {}).items():
         if name == RAW:
             raise UsageError(f'"{RAW}" names {root} itself; call {folder} something else.')
         path = Path(folder).absolute()
-        about = describe(path, derivative=True)
-        datasets.append(Dataset(name, path, about, index(path, patterns), patterns))
+        about = describe(path, derivative=True, allowed=allowed)
+        shut = closed_folders(path, outer)
+        patterns = outer + without(shut, path)
+        closed |= shut
+        datasets.append(Dataset(name, path, about, index(path, patterns), patterns, allowed))
         if not list_labels(path, "sub-"):
             notes.append(f"{name}: there is no sub-<label> folder in {path}; it is of no use.")
     request = _Request(
@@ -137,16 +154,24 @@ def find_acquisitions(
         sessions=ses,
         kinds=tuple(series_kinds()) if kinds is None else kinds,
         explicit=bool(participants),
+        closed={participant_of(path): error for path, error in closed.items()},
         filtered=frozenset(filters or {}),
         around=Surroundings(
             datasets=datasets,
             filters=merged,
             links={item.name: item.root for item in datasets},
             skip=frozenset(ignore),
-            allowed=[Path(folder).absolute() for folder in allowed_links],
+            allowed=allowed,
             notes=notes,
         ),
-        shared=Shared(),
+        context=Context(
+            spectra=SpectrumOptions.of(
+                None if zspectrum is None else Path(zspectrum).absolute(), zspectrum_model
+            ),
+            filtered=frozenset(filters or {}),
+            allowed=allowed,
+            notes=notes,
+        ),
     )
     return _discover(request)
 
@@ -178,6 +203,9 @@ def _discover(request: _Request) -> Discovery:
     acquisitions: list[Acquisition] = []
     problems: list[BidsBrnnError] = []
     for subject in request.participants:
+        if subject in request.closed:  # what is left of it would be used as if it were all
+            problems.append(request.closed[subject])
+            continue
         before = len(problems)
         found = _series_of(subject, request, problems)
         if not found and len(problems) == before:
@@ -193,7 +221,7 @@ def _discover(request: _Request) -> Discovery:
                 problems.append(error)
     if not acquisitions:
         _raise_all(problems, request)
-    notes = tuple(dict.fromkeys(request.around.notes))
+    notes = tuple(dict.fromkeys(map(printable, request.around.notes)))
     return Discovery(tuple(acquisitions), notes, tuple(problems))
 
 
@@ -251,39 +279,34 @@ def _series_of(
 
 def _acquisition(series: Series, request: _Request) -> Acquisition:
     around, notes = request.around, request.around.notes
-    parts = choose_parts(series, notes)
-    for path in parts.values():
+    for path in series.files:
         check_subject(path.relative_to(series.dataset.root))
         check_inside(path, series.dataset.root, around.allowed)
-    grid = check_grids(series, parts)
-    if float(grid.header["pixdim"][4]) == 0:
-        notes.append(
-            f"{series.name}: pixdim[4] is 0 in the header, where a repetition time may stand; it "
-            "is not used, times come from the pulse table."
-        )
-    metadata = series_metadata(series, parts)
     links = series.dataset.linked(around.links)
-    encoding = read_encoding(series, metadata, grid.shape[3], links, request.shared, notes)
-    for path in encoding.tables.values():
-        root = next((root for root in links.values() if path.is_relative_to(root)), path.parent)
-        check_inside(path, root, request.around.allowed)
+    read = read_contents(series, links, request.context)
+    metadata, encoding = read.metadata, read.encoding
     if number(metadata, "MagneticFieldStrength", series.name) is None:
         notes.append(f"{series.name}: MagneticFieldStrength is missing; it cannot be checked.")
-    companions = find_companions(series, around)
+    needed = model_entry(encoding.model).field_maps
+    companions = find_companions(series, around, needed)
     check_present(companions.by_option)
+    if encoding.representation == "zspectrum":
+        check_rate(series, companions, around)
     return Acquisition(
         kind=series.kind,
         model=encoding.model,
         entities=series.entities,
-        parts=parts,
+        parts=read.parts,
         metadata=metadata,
         representation=encoding.representation,
         sequence=encoding.sequence,
         basis=encoding.basis,
         tables=encoding.tables,
-        shape=cast("Any", grid.shape),
+        shape=read.shape,
         companions=companions,
         root=series.dataset.root,
         dataset=series.dataset.name,
         links=around.links,
+        allowed=tuple(around.allowed),
+        volumes=read.volumes,
     )

@@ -23,10 +23,13 @@ from bids_brnn.bids.input.protocol import (
     usual_model,
 )
 from bids_brnn.bids.input.series import Series, looked_in
+from bids_brnn.bids.safe import check_inside
 from bids_brnn.errors import DataError
 from bids_brnn.sequences.pulse_sequence import PulseSequence
+from bids_brnn.sequences.z_spectrum import ZSpectrum
 
 Representation = Literal["subspace", "time"]
+"""Of a series of pulse trains."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +37,8 @@ class Encoding:
     """How the volumes of a series came about."""
 
     model: str
-    representation: Representation
-    sequence: PulseSequence
+    representation: Literal["subspace", "time", "zspectrum"]
+    sequence: PulseSequence | ZSpectrum
     basis: NDArray[np.float64] | None
     tables: Mapping[str, Path]
 
@@ -59,7 +62,8 @@ def read_encoding(
     """
     check_declared(metadata, series.name)
     representation = _representation(series, metadata)
-    said = Said(metadata, series.name, looked_in(series))
+    inside = (*links.values(), *series.dataset.allowed)
+    said = Said(metadata, series.name, looked_in(series), inside=inside)
     pulses = _table(series, said, "rfpulses", links)
     sequence = read_train(pulses, usual_model(series.kind, said), said, shared, notes)
     model = choose_model(series.kind, said, sequence).name
@@ -97,7 +101,9 @@ def _table(series: Series, said: Said, suffix: str, links: Mapping[str, Path]) -
     found = find_table(image, root, said, suffix, links)
     if found is None and not series.dataset.is_raw and "raw" in links:
         # A reconstruction pipeline need not copy what the scanner played.
-        found = nearest_table(links["raw"] / image.relative_to(root), links["raw"], suffix)
+        found = nearest_table(
+            links["raw"] / image.relative_to(root), links["raw"], suffix, said.inside
+        )
     if found is None:
         what = {"rfpulses": "pulse table", "basis": "basis"}[suffix]
         label = series.entities.get("acquisition")
@@ -106,4 +112,5 @@ def _table(series: Series, said: Said, suffix: str, links: Mapping[str, Path]) -
             f"No {what} for {series.name}: write {expected} beside it or at the data-set root, "
             f'or name one in "{POINTERS[suffix]}".'
         )
+    check_inside(found, root, said.inside)
     return found

@@ -2,45 +2,54 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bids_brnn.bids.grammar import FileName, parse_name
+from bids_brnn.bids.grammar import IMAGE_EXTENSIONS, FileName, parse_name, series_label
+from bids_brnn.bids.input.declared import texts
 from bids_brnn.bids.input.inheritance import metadata_of
 from bids_brnn.bids.input.series import Series
-from bids_brnn.bids.input.surroundings import Image, Surroundings, listed, nearby
+from bids_brnn.bids.input.surroundings import Image, Surroundings, nearby
 from bids_brnn.errors import DataError, InvalidBidsError
+from bids_brnn.parameters import FieldMap
+from bids_brnn.system.kinds import shown
 
 
-def find_field(series: Series, around: Surroundings, key: str, words: str) -> Path | None:
+def find_field(series: Series, around: Surroundings, kind: FieldMap) -> Image | None:
     """IntendedFor naming the series, else B0FieldSource, else the only one of the session.
 
     Parameters
     ----------
     series, around
         The series and where to look.
-    key
-        Of the filters: ``b1map`` or ``b0map``.
-    words
-        What messages call the map: ``B1``.
+    kind
+        What is looked for; its key is that of the filters: ``b1map``, ``b0map``, ``r1map``.
 
     Raises
     ------
     DataError
         If two field maps could be meant.
     """
-    found = _in_scanner_space(nearby(series, around, around.filters[key]), around.notes)
-    read = {image.path: metadata_of(image.path, image.dataset.root) for image in found}
+    found = nearby(series, around, around.filters[kind.key])
+    if kind.inverse:
+        found = _without_inverse([item for item in found if not _aside(item)], kind)
+    found = _in_scanner_space(found, around.notes)
+    read = {
+        image.path: metadata_of(image.path, image.dataset.root, image.dataset.allowed)
+        for image in found
+    }
     intended = [
         image
         for image in found
-        for text in listed(read[image.path].get("IntendedFor"))
+        for text in texts(read[image.path], "IntendedFor")
         if _names(text, series, image, around.links)
     ]
-    sources = set(listed(metadata_of(series.files[0], series.dataset.root).get("B0FieldSource")))
-    named = {path: set(listed(item.get("B0FieldIdentifier"))) for path, item in read.items()}
+    own = metadata_of(series.files[0], series.dataset.root, series.dataset.allowed)
+    sources = set(texts(own, "B0FieldSource"))
+    named = {path: set(texts(item, "B0FieldIdentifier")) for path, item in read.items()}
     if not intended and sources:
         intended = [image for image in found if sources & named[image.path]]
     unbound = []
@@ -63,10 +72,75 @@ def find_field(series: Series, around: Surroundings, key: str, words: str) -> Pa
     if len(choice) > 1:
         names = ", ".join(image.path.name for image in choice)
         raise DataError(
-            f"Two {words} maps for {series.name}: {names}. Name the series in IntendedFor of one, "
-            "or filter with --bids-filter-file."
+            f"Two {kind.words} maps for {series.name}: {names}. Name the series in IntendedFor of "
+            "one, or filter with --bids-filter-file."
         )
-    return choice[0].path if choice else None
+    return choice[0] if choice else None
+
+
+def _aside(image: Image) -> bool:
+    """Whether a map of tissue is a standard deviation, or a copy on the grid of a series."""
+    return _spread_words(image) is not None or image.name.entities.get("desc") == "resampled"
+
+
+def _spread_words(image: Image) -> str | None:
+    """``desc-`` of the map that an image is the standard deviation of; None: it is a map."""
+    entities = image.name.entities
+    if entities.get("stat", "").lower() in _SPREAD:
+        return entities.get("desc", "")
+    desc = entities.get("desc", "")
+    for word in sorted(_SPREAD, key=len, reverse=True):
+        if desc.lower() == word or desc.endswith((word.capitalize(), word.upper())):
+            return desc[: -len(word)]
+    return None
+
+
+_SPREAD = frozenset(("std", "sd", "stdev", "sigma", "stddev", "uncertainty", "stderr"))
+"""What programs call a map of the standard deviation, in ``stat-`` or at the end of ``desc-``."""
+
+
+def _without_inverse(found: list[Image], kind: FieldMap) -> list[Image]:
+    """Of an R1 map and a T1 map that differ in their suffix only, the first alone."""
+    rates = {(item.dataset.name, item.path.parent, *_entities(item)) for item in found
+             if item.name.suffix != kind.inverse}  # fmt: skip
+    return [
+        item
+        for item in found
+        if item.name.suffix != kind.inverse
+        or (item.dataset.name, item.path.parent, *_entities(item)) not in rates
+    ]
+
+
+def _entities(image: Image) -> list[tuple[str, str]]:
+    return sorted(image.name.entities.items())
+
+
+def spread_of(image: Image, series: Series, around: Surroundings) -> Path | None:
+    """The map of the standard deviation of another map, beside it, or None.
+
+    It has the suffix and labels of that map, and ``stat-std`` or ``desc-<its desc>Std``. One whose
+    ``Units`` are missing is left aside: units are never guessed.
+    """
+    own = image.name.entities
+    plain = {key: label for key, label in own.items() if key not in ("desc", "stat")}
+    wanted = {"suffix": image.name.suffix, "extension": list(IMAGE_EXTENSIONS)}
+    for other in nearby(series, around, wanted):
+        labels = {
+            key: label for key, label in other.name.entities.items() if key not in ("desc", "stat")
+        }
+        same = other.dataset is image.dataset and other.path.parent == image.path.parent
+        if not same or other.name.suffix != image.name.suffix or labels != plain:
+            continue
+        if _spread_words(other) != own.get("desc", ""):
+            continue
+        if "Units" not in other.metadata(around.notes):
+            around.notes.append(
+                f"{other.path.name} is not used: it would be the standard deviation of "
+                f"{image.path.name}, but its sidecar has no Units."
+            )
+            continue
+        return other.path
+    return None
 
 
 def _in_scanner_space(found: list[Image], notes: list[str]) -> list[Image]:
@@ -82,21 +156,23 @@ def _in_scanner_space(found: list[Image], notes: list[str]) -> list[Image]:
 def _names(text: str, series: Series, image: Image, links: Mapping[str, Path]) -> bool:
     """Whether an entry of ``IntendedFor`` names the series, in whichever data set it lies.
 
-    Parts are not told apart: a map for one part of a series is for the series.
+    Parts are not told apart, nor the volumes of a Z-spectrum: a map for one is for the series.
     """
     relative = _relative(text, image, links)
     if relative is None:
         return False
     wanted = {path.relative_to(series.dataset.root).parent for path in series.files}
     with suppress(InvalidBidsError):
-        if _series(parse_name(relative.name)) == _series(parse_name(series.files[0])):
+        measured = series.measured
+        named = _series(parse_name(relative.name), measured=measured)
+        if named == _series(parse_name(series.files[0]), measured=measured):
             return any(_tail(relative.parent, PurePosixPath(folder)) for folder in wanted)
     return False
 
 
-def _series(name: FileName) -> tuple[object, ...]:
-    kept = {key: label for key, label in name.entities.items() if key != "part"}
-    return name.suffix, *sorted(kept.items())
+def _series(name: FileName, *, measured: bool) -> tuple[object, ...]:
+    # What is no matter of the series may stand anywhere in its name, and so may the rest.
+    return name.suffix, *sorted(series_label(name, measured=measured).split("_"))
 
 
 def _tail(first: PurePosixPath, second: PurePosixPath) -> bool:
@@ -120,16 +196,16 @@ def _relative(text: str, image: Image, links: Mapping[str, Path]) -> PurePosixPa
 
 def _note_unmatched(image: Image, value: Any, series: Series, around: Surroundings) -> None:
     """Say where ``IntendedFor`` names nothing that exists: the map would be lost silently."""
-    entries = listed(value)
-    texts = value if isinstance(value, list) else [value]
+    entries = texts({"IntendedFor": value}, "IntendedFor")
+    items = value if isinstance(value, list) else [value]
     if any(_exists(text, image, around) for text in entries):
         return
-    first = next(iter(entries or texts))
+    first = next(iter(entries or items))
     path = series.files[0].relative_to(series.dataset.root).as_posix()
     name = "" if series.dataset.is_raw == image.dataset.is_raw else series.dataset.name
     around.notes.append(
-        f"{image.path.name} is not used: its IntendedFor names {first!r}, and no such file is "
-        f'there. For {series.name} write "bids:{name}:{path}" or '
+        f"{image.path.name} is not used: its IntendedFor names {shown(first)}, and no such file "
+        f'is there. For {series.name} write "bids:{name}:{path}" or '
         f'"{path.partition("/")[2]}".'
     )
 
@@ -143,4 +219,8 @@ def _exists(text: str, image: Image, around: Surroundings) -> bool:
     tails = [PurePosixPath(*relative.parts[start:]) for start in [0, *inner]]
     folders = [folder for item in around.datasets for folder in (item.root, item.root / subject)]
     folders += [image.path.parent.parent]
-    return any((folder / tail).is_file() for folder in folders for tail in tails)
+    return any(
+        os.path.isfile(folder / tail)  # noqa: PTH113 (names too long are none)
+        for folder in folders
+        for tail in tails
+    )

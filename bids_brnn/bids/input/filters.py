@@ -56,7 +56,11 @@ def merge_filters(
         )
     for key in (key for key in given if key not in foreign):
         if key not in defaults:
-            suffixes = {str(default["suffix"]).lower(): name for name, default in defaults.items()}
+            suffixes = {
+                suffix.lower(): name
+                for name, default in defaults.items()
+                for suffix in _listed(default["suffix"])
+            }
             hint = (
                 _meant(suffixes.get(key.lower(), key), defaults)
                 or f"; use {', '.join(sorted(defaults))}."
@@ -68,6 +72,10 @@ def merge_filters(
             _check_entity(key, entity)
             merged[key][entity] = _value(value, f"{key}.{entity}")
     return merged
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
 
 
 def _check_entity(key: str, entity: str) -> None:

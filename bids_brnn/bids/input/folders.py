@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bids_brnn.bids.grammar import grammar, is_label
-from bids_brnn.bids.safe import read_json
-from bids_brnn.errors import BidsBrnnError, UsageError
+from bids_brnn.bids.safe import read_json, unreadable
+from bids_brnn.errors import BidsBrnnError, ReadError, UsageError
 
 DESCRIPTION = "dataset_description.json"
 
@@ -17,6 +18,66 @@ def list_labels(folder: Path, prefix: str) -> list[str]:
     """Labels of the folders ``<prefix><label>`` in ``folder``, in natural order."""
     names = [path.name.removeprefix(prefix) for path in folder.glob(f"{prefix}*") if path.is_dir()]
     return sorted((name for name in names if is_label(name)), key=natural)
+
+
+def check_open(folder: Path) -> None:
+    """Refuse a folder that may not be listed, or whose files may not be reached.
+
+    Raises
+    ------
+    ReadError
+        Naming the folder and the reason.
+    """
+    try:
+        os.stat(f"{folder}/.")  # noqa: PTH116 - pathlib drops the dot, and that asks less
+        os.listdir(folder)  # noqa: PTH208
+    except OSError as error:
+        raise unreadable(folder, error) from error
+
+
+def closed_folders(root: Path, patterns: Sequence[re.Pattern[str]]) -> dict[Path, ReadError]:
+    """Folders of participants that cannot be read, and why.
+
+    Parameters
+    ----------
+    root
+        Of the data set.
+    patterns
+        Of paths that are not looked at.
+    """
+    found: dict[Path, ReadError] = {}
+    seen: set[tuple[int, int]] = set()  # a link may lead back to a folder above it
+    waiting = [root / f"sub-{label}" for label in list_labels(root, "sub-")]
+    while waiting:
+        folder = waiting.pop()
+        inside = f"/{folder.relative_to(root).as_posix()}"
+        if any(pattern.search(inside) or pattern.search(f"{inside}/") for pattern in patterns):
+            continue
+        try:
+            check_open(folder)
+        except ReadError as error:
+            found[folder] = error
+            continue
+        about = folder.stat()
+        if (about.st_dev, about.st_ino) in seen:
+            continue
+        seen.add((about.st_dev, about.st_ino))
+        with os.scandir(folder) as entries:
+            waiting += [folder / entry.name for entry in entries if _is_folder(entry)]
+    return found
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself; whoever reads it says so
+        return False
+
+
+def participant_of(folder: Path) -> str:
+    """Label of the participant to whom a folder belongs."""
+    names = [part for part in folder.parts if part.startswith("sub-")]
+    return names[-1].removeprefix("sub-")
 
 
 def natural(label: str) -> list[tuple[int, int, str]]:

@@ -7,20 +7,27 @@ Here only the sidecars that apply to an image are read, so that trouble stays wi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from bids_brnn.bids.grammar import parse_name
-from bids_brnn.bids.safe import read_json
+from bids_brnn.bids.safe import check_inside, read_json
 from bids_brnn.errors import DataError, InvalidBidsError
 
 
-def applicable(image: Path, root: Path, *, suffix: str, extension: str) -> list[Path]:
+def applicable(
+    image: Path, root: Path, *, suffix: str, extension: str, allowed: Sequence[Path] = ()
+) -> list[Path]:
     """Files of ``suffix`` and ``extension`` that apply to ``image``, nearest first.
 
     A file applies if it lies in the folder of the image or above it, and its entities are a
     subset of those of the image. Nearest: deepest folder, then most entities.
+
+    Raises
+    ------
+    InvalidBidsError
+        If one is a link that leads out of the data set, and not below ``allowed``.
     """
     entities = parse_name(image).entities.items()
     found = []
@@ -31,6 +38,7 @@ def applicable(image: Path, root: Path, *, suffix: str, extension: str) -> list[
             except InvalidBidsError:
                 continue
             if name.suffix == suffix and name.entities.items() <= entities:
+                check_inside(path, root, allowed)
                 found.append((depth, -len(name.entities), path))
     return [path for _, _, path in sorted(found)]
 
@@ -43,12 +51,13 @@ def _folders(image: Path, root: Path) -> Iterator[Path]:
     yield root
 
 
-def sidecars(image: Path, root: Path) -> list[Path]:
+def sidecars(image: Path, root: Path, allowed: Sequence[Path] = ()) -> list[Path]:
     """JSON files that apply to ``image``, nearest first."""
-    return applicable(image, root, suffix=parse_name(image).suffix, extension=".json")
+    suffix = parse_name(image).suffix
+    return applicable(image, root, suffix=suffix, extension=".json", allowed=allowed)
 
 
-def metadata_of(image: Path, root: Path) -> dict[str, Any]:
+def metadata_of(image: Path, root: Path, allowed: Sequence[Path] = ()) -> dict[str, Any]:
     """Metadata of ``image``: all sidecars that apply, nearer ones overriding farther ones.
 
     Raises
@@ -57,20 +66,24 @@ def metadata_of(image: Path, root: Path) -> dict[str, Any]:
         If one of them cannot be used.
     """
     merged: dict[str, Any] = {}
-    for path in reversed(sidecars(image, root)):
+    for path in reversed(sidecars(image, root, allowed)):
         merged.update(read_json(path))
     return merged
 
 
-def nearest_table(image: Path, root: Path, suffix: str) -> Path | None:
+def nearest_table(
+    image: Path, root: Path, suffix: str, allowed: Sequence[Path] = ()
+) -> Path | None:
     """The ``.tsv`` table of ``suffix`` that ``image`` inherits, or None.
 
     Raises
     ------
     DataError
         If two tables of one folder fit equally well.
+    InvalidBidsError
+        See :func:`applicable`.
     """
-    tables = applicable(image, root, suffix=suffix, extension=".tsv")
+    tables = applicable(image, root, suffix=suffix, extension=".tsv", allowed=allowed)
     if len(tables) > 1:
         first, second = tables[:2]
         same = first.parent == second.parent

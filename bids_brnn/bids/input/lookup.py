@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bids_brnn.bids.tables import read_columns
 from bids_brnn.errors import DataError
+from bids_brnn.system.kinds import abridged, cell_number
 
 _INSTEAD = ("label", "region", "abbreviation")
 """Columns that hold the names where there is no ``name``, as some atlases have it."""
 _MISSING = ("", "n/a")
 _SHOWN = 5
+_LARGEST_INDEX = 2**53
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def _name_column(columns: Mapping[str, Sequence[str]], spelt: Mapping[str, str])
     if "name" in spelt:
         return spelt["name"]
     for name in _INSTEAD:
-        if name in spelt and not all(_is_number(cell) for cell in columns[spelt[name]]):
+        if name in spelt and not all(map(_is_number, columns[spelt[name]])):
             return spelt[name]
     return None
 
@@ -124,17 +127,14 @@ def _whole(cell: str, path: Path, row: int) -> int | None:
     text = cell.strip()
     if text.lower() in _MISSING:
         return None
-    if not _is_number(text) or not float(text).is_integer():
-        raise DataError(f'{path}: index must be a whole number, row {row} has "{text}".')
-    return int(float(text))
+    number = cell_number(text)
+    if not (number.is_integer() and abs(number) <= _LARGEST_INDEX):
+        raise DataError(f'{path}: index must be a whole number, row {row} has "{abridged(text)}".')
+    return int(number)
 
 
 def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return math.isfinite(cell_number(text))
 
 
 def _listed(labels: Sequence[int] | set[int]) -> str:

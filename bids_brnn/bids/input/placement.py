@@ -14,8 +14,15 @@ from typing import Any
 
 from bids_brnn.bids.grammar import FileName, default_filters, parse_name
 from bids_brnn.bids.images import read_grid, same_grid
+from bids_brnn.bids.input.declared import texts
 from bids_brnn.bids.input.series import Series
-from bids_brnn.bids.input.surroundings import Image, Surroundings, images_of, labels, listed
+from bids_brnn.bids.input.surroundings import (
+    Image,
+    Surroundings,
+    images_of,
+    labels,
+    labels_of,
+)
 from bids_brnn.errors import BidsBrnnError, InvalidBidsError
 
 SOURCES = ("Sources", "RawSources")
@@ -68,14 +75,14 @@ def could_be_of(image: Image, series: Series) -> bool:
     """Whether nothing in the name of an image says that it is not of this series."""
     own = parse_name(series.files[0])
     return image.session in (None, own.entities.get("ses")) and (
-        image.labels.items() <= labels(own).items()
+        image.labels.items() <= labels_of(series).items()
     )
 
 
 def declared(metadata: Mapping[str, Any], *keys: str) -> list[FileName]:
     """Names of the images of participants that these keys of a sidecar hold."""
-    texts = [text for key in keys for text in listed(metadata.get(key))]
-    names = [_parsed(Path(text.replace("\\", "/").rpartition(":")[2])) for text in texts]
+    said = texts(metadata, *keys)
+    names = [_parsed(Path(text.replace("\\", "/").rpartition(":")[2])) for text in said]
     return [name for name in names if name is not None and "sub" in name.entities]
 
 

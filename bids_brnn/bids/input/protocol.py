@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -12,13 +15,15 @@ from numpy.typing import NDArray
 
 from bids_brnn.bids.input.declared import check_declared, number
 from bids_brnn.bids.input.inheritance import nearest_table
-from bids_brnn.bids.safe import read_json, resolve_uri
-from bids_brnn.bids.tables import read_columns, read_numbers
+from bids_brnn.bids.safe import check_inside, read_json, resolve_uri
+from bids_brnn.bids.tables import read_columns, read_matrix
 from bids_brnn.errors import BidsBrnnError, DataError, SequenceError
 from bids_brnn.sequences.columns import check_units
 from bids_brnn.sequences.pulse_sequence import Gradient, PulseSequence, Start
 from bids_brnn.signals.registry import ModelEntry, model_entry, models_of
+from bids_brnn.system.kinds import cell_number
 
+_SHOWN = 5
 _ORTHONORMAL = 1e-4
 """Largest error of a product of two columns of a basis; float32 tables reach 1e-6."""
 POINTERS = {"rfpulses": "PulseTrain", "basis": "SubspaceBasis"}
@@ -36,6 +41,8 @@ class Said:
     """Names of the sidecars; empty for options of a command line."""
     model_chosen: bool = False
     """Whether the user named the model, which tells the gradients where nothing else does."""
+    inside: tuple[Path, ...] = ()
+    """Folders that links of this data may lead to: all data sets and what the user allows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +78,8 @@ def find_table(
     """
     pointer = said.metadata.get(POINTERS[suffix])
     if pointer is not None:
-        return resolve_uri(pointer, root=root, links=links)
-    return nearest_table(image, root, suffix)
+        return resolve_uri(pointer, root=root, links=links, allowed=said.inside)
+    return nearest_table(image, root, suffix, said.inside)
 
 
 def read_train(
@@ -115,7 +122,7 @@ def read_train(
                 "and no gradient column in its pulse table. Set it in rad, such as 6.283185307."
             )
         try:
-            check_units(_beside(path), path.with_suffix(".json").name)
+            check_units(_beside(path, said.inside), path.with_suffix(".json").name)
             shared.sequences[key] = PulseSequence.from_table(
                 table,
                 start=cast("Start", start),
@@ -171,8 +178,8 @@ def read_basis(
         columns that are no coefficients, or columns that are not orthonormal.
     """
     if path not in shared.bases:
-        basis = read_numbers(path)
-        _check_columns(path)
+        names, basis = read_matrix(path)
+        _check_columns(path, names)
         basis.setflags(write=False)
         shared.bases[path] = basis
     rows = shared.bases[path].shape[0]
@@ -185,36 +192,33 @@ def read_basis(
     return shared.bases[path]
 
 
-def _check_columns(path: Path) -> None:
-    with path.open(encoding="utf-8-sig") as stream:
-        names = [name.strip() for name in stream.readline().split("\t")]
-    if any(_is_number(name) for name in names):
+def _check_columns(path: Path, names: Sequence[str]) -> None:
+    if any(math.isfinite(cell_number(name)) for name in names):
         raise DataError(
             f"{path.name} has no header; write a first line with a name for each column, such as "
             "c01, c02 ..."
         )
     stems = [name.rstrip("0123456789") for name in names]
-    usual = max(stems, key=stems.count)
+    (usual, times), *_ = Counter(stems).most_common(1)
     odd = [name for name, stem in zip(names, stems, strict=True) if stem != usual]
     # Names without numbers, such as a, b, c, have nothing in common and say nothing.
-    if odd and stems.count(usual) > 1:
+    if odd and times > 1:
         raise DataError(
-            f"{path.name}: unknown column {', '.join(odd)}; every column is a coefficient, called "
-            f"as {names[stems.index(usual)]}. Remove what is none."
+            f"{path.name}: unknown column {', '.join(odd[:_SHOWN])}; every column is a "
+            f"coefficient, called as {names[stems.index(usual)]}. Remove what is none."
         )
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _check_orthonormal(path: Path, basis: NDArray[np.float64]) -> None:
-    gram = basis.T @ basis
-    wrong = np.abs(gram - np.eye(len(gram)))
+    rows, columns = basis.shape
+    if columns > rows:
+        raise DataError(
+            f"{path.name} has {columns} columns and {rows} rows; a basis has fewer columns than "
+            "rows, one for each coefficient."
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        gram = basis.T @ basis
+        wrong = np.nan_to_num(np.abs(gram - np.eye(len(gram))), nan=np.inf)
     if wrong.max() > _ORTHONORMAL:
         row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
         raise DataError(
@@ -224,10 +228,14 @@ def _check_orthonormal(path: Path, basis: NDArray[np.float64]) -> None:
         )
 
 
-def _beside(table: Path) -> Mapping[str, Any]:
+def _beside(table: Path, inside: Sequence[Path]) -> Mapping[str, Any]:
     """What the JSON file beside a table says of its columns."""
     path = table.with_suffix(".json")
-    return read_json(path) if path.is_file() else {}
+    if not os.path.lexists(path):  # also where the name is too long
+        return {}
+    if inside:  # else the user named the table himself
+        check_inside(path, path.parent, inside)
+    return read_json(path)
 
 
 def named(path: Path, error: BidsBrnnError) -> BidsBrnnError:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from bids_brnn.bids.grammar import PARTS, FileName, parse_name, series_entities
+from bids_brnn.bids.grammar import (
+    PARTS,
+    FileName,
+    measurement_entities,
+    parse_name,
+    series_entities,
+    series_label,
+)
 from bids_brnn.bids.images import Grid, read_grid, same_grid
 from bids_brnn.bids.input.acquisition import Part
 from bids_brnn.bids.input.dataset import Dataset
 from bids_brnn.bids.input.inheritance import metadata_of, sidecars
-from bids_brnn.errors import DataError, InvalidBidsError
-from bids_brnn.signals.registry import series_kind
+from bids_brnn.errors import BidsBrnnError, DataError, InvalidBidsError
+from bids_brnn.signals.registry import models_of, series_kind
+from bids_brnn.system.kinds import is_text, shown
 
 Key = tuple[str, ...]
 USED_KEYS = (
@@ -22,27 +31,35 @@ USED_KEYS = (
     "MagneticFieldStrength", "NoiseStandardDeviation", "B0FieldSource",
 )  # fmt: skip
 """Metadata that change what is computed: the parts of a series must agree on them."""
+EITHER_WAY = (
+    "Nothing tells how it was measured: for a series of pulse trains give the phase (part-phase) "
+    "and an rfpulses.tsv; for a Z-spectrum (conventional qMT) give a zspectrum.tsv with a row for "
+    "each volume (columns mt_flip_angle in deg, offset in Hz, mt_state), beside it, at the root "
+    "of the data set or with --zspectrum."
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """Files of one kind that differ in ``part-`` only."""
+    """Files of one kind that differ in ``part-`` only, or in what was measured."""
 
     kind: str
     dataset: Dataset
     files: tuple[Path, ...]
+    measured: bool = False
+    """Whether each file holds one measurement of a Z-spectrum."""
 
     @property
     def entities(self) -> dict[str, str]:
         """The entities that tell series apart, by PyBIDS names."""
         own = parse_name(self.files[0]).entities
-        return {long: own[short] for short, long in series_entities().items() if short in own}
+        telling = _telling(measured=self.measured)
+        return {long: own[short] for short, long in telling.items() if short in own}
 
     @property
     def label(self) -> str:
         """``sub-01_acq-hsfp``: what messages call this series."""
-        name = parse_name(self.files[0]).entities
-        return "_".join(f"{key}-{value}" for key, value in name.items() if key != "part")
+        return series_label(parse_name(self.files[0]), measured=self.measured)
 
     @property
     def name(self) -> str:
@@ -51,20 +68,57 @@ class Series:
 
 
 def group_series(kind: str, dataset: Dataset, paths: Sequence[Path]) -> dict[Key, Series]:
-    """Group files by the entities of :func:`~bids_brnn.bids.grammar.series_entities`."""
-    groups: dict[Key, list[Path]] = {}
+    """Group files by the entities of :func:`~bids_brnn.bids.grammar.series_entities`.
+
+    Volumes that hold one measurement of a Z-spectrum each are one series, repeats (``run-``)
+    included; beside them a series of coefficients of the same labels stays one of its own.
+    """
+    groups: dict[tuple[bool, Key], list[Path]] = {}
     for path in paths:
-        groups.setdefault((kind, *series_key(parse_name(path))), []).append(path)
-    return {key: Series(kind, dataset, tuple(files)) for key, files in groups.items()}
+        name = parse_name(path)
+        measured = is_measurement(kind, path, name)
+        key = (kind, *series_key(name, measured=measured), "measured" if measured else "")
+        groups.setdefault((measured, key), []).append(path)
+    return {
+        key: Series(kind, dataset, tuple(files), measured)
+        for (measured, key), files in groups.items()
+    }
 
 
-def series_key(name: FileName) -> Key:
-    """The seven entities of a file name, empty where absent."""
-    return tuple(name.entities.get(short, "") for short in series_entities())
+def has_spectra(kind: str) -> bool:
+    """Whether a kind of series has models of Z-spectra."""
+    return any(entry.protocol == "zspectrum" for entry in models_of(kind))
 
 
-def choose_parts(series: Series, notes: list[str]) -> dict[Part, Path]:
+def is_measurement(kind: str, path: Path, name: FileName) -> bool:
+    """Whether a file holds one measurement of a Z-spectrum: ``mt-``, or a single magnitude."""
+    if not has_spectra(kind):
+        return False
+    try:
+        grid = read_grid(path)
+    except BidsBrnnError:  # of a broken file the right error comes when it is read
+        return "mt" in name.entities
+    if math.prod(grid.shape[3:]) > 1:
+        return False
+    magnitude = name.entities.get("part", "mag") == "mag" and not grid.is_complex
+    return magnitude or "mt" in name.entities
+
+
+def series_key(name: FileName, *, measured: bool = False) -> Key:
+    """The entities of a file name that tell series apart, empty where absent."""
+    telling = _telling(measured=measured)
+    return tuple(name.entities.get(key, "") for key in series_entities() if key in telling)
+
+
+def _telling(*, measured: bool) -> dict[str, str]:
+    dropped = measurement_entities() if measured else frozenset[str]()
+    return {short: long for short, long in series_entities().items() if short not in dropped}
+
+
+def choose_parts(series: Series, notes: list[str], *, spectrum: bool = False) -> dict[Part, Path]:
     """The files to read: real and imag, else one complex file, else mag and phase.
+
+    Of a ``spectrum`` (conventional qMT) the magnitude alone will do, and comes first.
 
     Raises
     ------
@@ -73,6 +127,8 @@ def choose_parts(series: Series, notes: list[str]) -> dict[Part, Path]:
         of series needs the phase.
     """
     found = _by_part(series)
+    if spectrum and "mag" in found:
+        return {part: path for part, path in found.items() if part in ("mag", "phase")}
     if {"real", "imag"} <= found.keys():
         if len(found) > 2:
             rest = ", ".join(found[part].name for part in sorted(found.keys() - {"real", "imag"}))
@@ -84,6 +140,8 @@ def choose_parts(series: Series, notes: list[str]) -> dict[Part, Path]:
         return {"mag": found["mag"], "phase": found["phase"]}
     rule = series_kind(series.kind)
     needs = f"{rule.title} needs complex coefficients; magnitude alone cannot be used."
+    if set(found) == {"mag"} and has_spectra(series.kind):
+        needs += f" {EITHER_WAY}"
     if "mag" in found and rule.magnitude_allowed:
         notes.append(
             f"{series.name}: magnitude only; it can be matched with a dictionary of magnitudes."
@@ -168,8 +226,10 @@ def series_metadata(series: Series, parts: Mapping[Part, Path]) -> dict[str, Any
     merged: dict[str, Any] = {}
     differing: set[str] = set()
     for part, path in parts.items():
-        own = metadata_of(path, root)
+        own = metadata_of(path, root, series.dataset.allowed)
         units = own.pop("Units", None)
+        if units is not None and not is_text(units):
+            raise DataError(f"Units of {path.name} is {shown(units)}; write a text.")
         if part == "phase" and units != "rad":
             stem = path.name.partition(".")[0]
             said = "missing" if units is None else f'"{units}"'
@@ -186,7 +246,7 @@ def series_metadata(series: Series, parts: Mapping[Part, Path]) -> dict[str, Any
 def looked_in(series: Series) -> str:
     """Sidecars of a series, for messages: those that exist, else those that could."""
     root = series.dataset.root
-    existing = [path.name for path in sidecars(series.files[0], root)]
+    existing = [path.name for path in sidecars(series.files[0], root, series.dataset.allowed)]
     name = parse_name(series.files[0])
     tail = [f"acq-{name.entities['acq']}"] if "acq" in name.entities else []
     shared = "_".join([*tail, name.suffix])

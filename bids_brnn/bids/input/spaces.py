@@ -84,7 +84,9 @@ def follows_t1w(acquisition: Acquisition, path: Path) -> bool:
     metadata: Mapping[str, Any] = {}
     with suppress(BidsBrnnError):  # of foreign files; noted where the file was found
         if roots:
-            metadata = metadata_of(path, max(roots, key=lambda root: len(root.parts)))
+            metadata = metadata_of(
+                path, max(roots, key=lambda root: len(root.parts)), acquisition.allowed
+            )
     return about.t1w is not None and not lies_on_series(
         path,
         metadata,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bids_brnn.bids.grammar import FileName, parse_name, series_entities
+from bids_brnn.bids.grammar import FileName, measurement_entities, parse_name, series_entities
 from bids_brnn.bids.input.dataset import Dataset
 from bids_brnn.bids.input.inheritance import metadata_of
 from bids_brnn.bids.input.series import Series
@@ -60,7 +60,7 @@ class Image:
     def metadata(self, notes: list[str]) -> Mapping[str, Any]:
         """Its sidecars; those of foreign programs may be broken, which is noted."""
         try:
-            return metadata_of(self.path, self.dataset.root)
+            return metadata_of(self.path, self.dataset.root, self.dataset.allowed)
         except BidsBrnnError as error:
             notes.append(f"Not used: {error}")
             return {}
@@ -70,6 +70,13 @@ def labels(name: FileName) -> dict[str, str]:
     """The entities that tell one image of a session from another: ``acq``, ``run`` ..."""
     keys = [key for key in series_entities() if key not in ("sub", "ses")]
     return {key: name.entities[key] for key in keys if key in name.entities}
+
+
+def labels_of(series: Series) -> dict[str, str]:
+    """Those of a series; what tells the volumes of a Z-spectrum apart is none of them."""
+    dropped = measurement_entities() if series.measured else frozenset[str]()
+    own = labels(parse_name(series.files[0]))
+    return {key: label for key, label in own.items() if key not in dropped}
 
 
 def images_of(series: Series, around: Surroundings, filters: Mapping[str, Any]) -> list[Image]:
@@ -93,9 +100,3 @@ def nearby(
     """Files of the same participant, and of the same session, of none, or of ``elsewhere``."""
     wanted = {None, parse_name(series.files[0]).entities.get("ses"), elsewhere}
     return [image for image in images_of(series, around, filters) if image.session in wanted]
-
-
-def listed(value: object) -> list[str]:
-    """The texts of a metadata key that may hold one or a list."""
-    items = value if isinstance(value, list) else [value]
-    return [item for item in items if isinstance(item, str) and item]

@@ -12,7 +12,7 @@ from bids_brnn.bids.input.folders import DESCRIPTION
 from bids_brnn.bids.output.derivatives import json_bytes
 from bids_brnn.bids.safe import read_json
 from bids_brnn.errors import BidsBrnnError
-from bids_brnn.estimators.registry import NETWORK, comparison, estimators, references
+from bids_brnn.estimators.registry import NETWORK, comparison, estimators, references, variants
 from bids_brnn.files import write_bytes, write_text
 
 NAME = "bids_brnn"
@@ -88,6 +88,12 @@ def descriptions() -> dict[str, str]:
     found: dict[str, str] = {}
     for name, entry in estimators().items():
         found |= {name: entry.words, f"{name}Std": entry.std_words}
+    for desc, (entry, model) in variants().items():
+        by = f", by the model {model.called}"
+        found |= {desc: f"{entry.words}{by}", f"{desc}Std": f"{entry.std_words}{by}"}
+        compared = comparison(entry.name, desc)
+        found[compared] = f"Agreement of the {entry.noun}{by} with that of the usual model"
+        found[f"{compared}Group"] = f"{found[compared]}, of regional means over the group"
     found |= grammar()["output"]["descriptions"]
     network = estimators()[NETWORK].noun
     pairs = {comparison(name): estimators()[name].noun for name in references()}

@@ -8,9 +8,12 @@ from typing import Any, Protocol
 
 from bids_brnn.bids.grammar import grammar, is_label, series_entities
 from bids_brnn.errors import OutputError
-from bids_brnn.parameters import FIELD_MAPS, MapItem
+from bids_brnn.parameters import FIELD_MAPS, FIELDS, MapItem
 from bids_brnn.signals.registry import model_entry, series_kind, series_kinds
 from bids_brnn.spaces import parse_space
+
+SUPPLIED = "resampled"
+"""``desc-`` of supplied maps on the grid of a series."""
 
 
 class Origin(Protocol):
@@ -112,7 +115,7 @@ def map_path(
     if item.suffix in [kind.map_suffix for kind in series_kinds().values()]:
         extra |= {"model": model_entry(origin.model).label, "param": item.name}
         return output_path(output_dir, "compartment", origin, **extra)
-    is_field = item.suffix in [field.suffix for field in FIELD_MAPS.values()]
+    is_field = item.suffix in [FIELD_MAPS[name].suffix for name in FIELDS]
     pattern = "field" if is_field else "standard"
     return output_path(output_dir, pattern, origin, **extra)
 
@@ -193,9 +196,11 @@ def quality_path(output_dir: Path, desc: str, *, extension: str = ".tsv") -> Pat
 def field_path(
     output_dir: Path, origin: Origin, suffix: str, *, extension: str = ".nii.gz"
 ) -> Path:
-    """Path of a supplied ``TB1map`` or ``fieldmap`` on the grid of the series."""
+    """Path of a supplied ``TB1map``, ``fieldmap`` or ``R1map`` on the grid of the series."""
+    is_field = suffix in [FIELD_MAPS[name].suffix for name in FIELDS]
+    pattern = "field" if is_field else "standard"
     return output_path(
-        output_dir, "field", origin, suffix=suffix, desc="resampled", extension=extension
+        output_dir, pattern, origin, suffix=suffix, desc=SUPPLIED, extension=extension
     )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bids_brnn.bids.output.naming import Origin
 from bids_brnn.errors import OutputError
-from bids_brnn.estimators.registry import estimator_entry
+from bids_brnn.estimators.registry import estimator_of
 from bids_brnn.learning.loss_words import loss_words
 from bids_brnn.parameters import MapItem
 from bids_brnn.signals.registry import model_entry
@@ -96,7 +96,7 @@ def map_sidecar(
         If a standard deviation does not say of what.
     """
     estimator = desc.removesuffix(_STD)
-    about, entry = estimator_entry(estimator), model_entry(origin.model)
+    about, entry = estimator_of(estimator), model_entry(origin.model)
     algorithm, reference = about.algorithm, about.url
     if about.trained:
         words_of_loss = loss_words(provenance.loss)

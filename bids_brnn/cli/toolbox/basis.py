@@ -12,6 +12,7 @@ from bids_brnn.files import write_text
 from bids_brnn.priors import Prior, qmt_prior, relaxation_prior
 from bids_brnn.signals.base import SignalModel
 from bids_brnn.signals.subspace import Subspace
+from bids_brnn.system.reading import read_text
 
 _FINGERPRINTS = 400
 
@@ -44,8 +45,8 @@ def read_prior(path: Path | None, model: SignalModel) -> Prior:
     """The prior of a TOML file, or the built-in one of this kind of model."""
     if path is not None:
         try:
-            return Prior.from_toml(path.read_text(encoding="utf-8"), model.parameters)
-        except (OSError, UnicodeDecodeError) as error:
+            return Prior.from_toml(read_text(path), model.parameters)
+        except (OSError, ValueError) as error:
             raise ReadError(f"{path} cannot be read: {error}") from None
         except BidsBrnnError as error:
             raise type(error)(f"{path.name}: {error}") from None

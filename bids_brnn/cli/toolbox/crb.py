@@ -13,18 +13,20 @@ from torch import Tensor
 
 from bids_brnn.bids.input.z_protocol import read_z_protocol
 from bids_brnn.cli.toolbox.basis import add_basis_arguments, design_basis, write_basis
-from bids_brnn.cli.toolbox.inputs import add_model_arguments, sequence_of
+from bids_brnn.cli.toolbox.inputs import add_model_arguments, entry_of, sequence_of
 from bids_brnn.errors import EXIT_OK, DataError, UsageError
 from bids_brnn.experiments.inputs import read_parameter_sets, read_subspace
 from bids_brnn.files import write_text
 from bids_brnn.information.design import FULL, Row, crb_rows
-from bids_brnn.parameters import FIELD_MAPS
+from bids_brnn.parameters import FIELD_MAPS, FIELDS
 from bids_brnn.priors import TISSUES, tissue_values
 from bids_brnn.reports.information import draw_information
 from bids_brnn.sequences.pulse_sequence import PulseSequence
-from bids_brnn.signals import build_model, model_entry, models
+from bids_brnn.sequences.z_spectrum import ZSpectrum
+from bids_brnn.signals import build_model, models
 from bids_brnn.signals.base import SignalModel
 from bids_brnn.signals.subspace import Subspace
+from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "The bound is the smallest standard deviation an unbiased estimator can reach; M0 is\n"
         "complex and unknown, off-resonance and B1 are unknown unless the table says known.\n"
+        "Of Z-spectra (--protocol) M0 is real, and the observed R1 stands in the place of R1f.\n"
         "Without --pulses our own train of that model is taken. --out writes crb.tsv (standard\n"
         "deviation at |M0|/sigma = 1), correlation.tsv, a designed basis.tsv and crb.png."
     )
@@ -60,7 +63,9 @@ def run(options: argparse.Namespace) -> int:
     if not options.snr > 0:
         raise UsageError(f"--snr = {options.snr:g} must be above 0")
     sequence = _sequence(options)
-    model = build_model(options.model, sequence)
+    model: SignalModel = build_model(entry_of(options).name, sequence)
+    if isinstance(sequence, ZSpectrum):
+        model = ObservedR1(model)
     tissues, theta = _parameter_sets(options.parameters, model)
     subspace = _subspace(options, model, sequence)
     ranks = _ranks(options, subspace)
@@ -78,11 +83,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _sequence(options: argparse.Namespace) -> Any:
-    if model_entry(options.model).protocol == "zspectrum" and options.protocol is not None:
+    entry = entry_of(options)
+    if entry.protocol == "zspectrum" and options.protocol is not None:
         return read_z_protocol(options.protocol)
     if options.pulses is not None:
         return sequence_of(options)
-    own = model_entry(options.model).own_train()
+    own = entry.own_train()
     if own is None:
         raise UsageError(f"--pulses is missing; there is no built-in train for {options.model}")
     return own
@@ -94,7 +100,12 @@ def _parameter_sets(path: Path | None, model: SignalModel) -> tuple[list[str], T
         return [f"row {row + 1}" for row in range(len(theta))], theta
     names = list(TISSUES)
     like = torch.zeros(1, dtype=torch.float64)
-    return names, torch.stack([tissue_values(model.parameters, name, like) for name in names])
+    theta = torch.stack([tissue_values(model.parameters, name, like) for name in names])
+    for column in model.parameters.columns("supplied"):
+        item = model.parameters.items[column]
+        if item.name not in (*FIELD_MAPS, "R1"):  # what estimators assume
+            theta[:, column] = item.start
+    return names, theta
 
 
 def _subspace(
@@ -146,7 +157,7 @@ def report(rows: Sequence[Row], snr: float, duration: float) -> str:
     table = {(r.tissue, r.parameter, r.rank, r.known): r for r in rows}
     for tissue, parameter in dict.fromkeys((row.tissue, row.parameter) for row in rows):
         first = table[tissue, parameter, FULL, variants[0][1]]
-        if first.parameter in FIELD_MAPS:
+        if first.parameter in FIELDS:
             continue
         cells = []
         for (rank, known), head in zip(variants, heads, strict=True):

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from bids_brnn.errors import EXIT_OK
 from bids_brnn.phantom import Agreement, compare_with_truth, make_dataset
+from bids_brnn.phantom.dataset import KINDS
+from bids_brnn.phantom.fields import RELAXOMETRY
 
-_HIDDEN = ("R1", "R2")  # one over T1 and T2, which are shown
+_HIDDEN = ("R1", "R2", "T2f", "kf", "kr")  # follow from others, which are shown
 _MEASURABLE = 100.0
 """A tissue in which the bound of some parameter exceeds this many percent is not compared."""
 
@@ -22,8 +24,9 @@ _MEASURABLE = 100.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``brnn demo``."""
     parser.epilog = (
-        "DIR becomes a BIDS data set (qMT and MR fingerprinting of invented heads, B1 maps, an\n"
-        "fMRIPrep-like derivative, the truth); DIR/derivatives/bids_brnn holds the maps."
+        "DIR becomes a BIDS data set (qMT of two kinds and MR fingerprinting of invented heads,\n"
+        "field maps, an fMRIPrep-like derivative, the truth); DIR/derivatives/bids_brnn holds\n"
+        "the maps."
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder to make")
     parser.add_argument("--participants", type=int, default=2, metavar="N", help="default: 2")
@@ -31,8 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sessions", nargs="+", default=(), metavar="LABEL", help="default: no session level"
     )
     parser.add_argument(
-        "--kinds", nargs="+", choices=("qmt", "mrf"), default=("qmt", "mrf"), help="default: both"
-    )
+        "--kinds", nargs="+", choices=KINDS, default=KINDS,
+        help="series: our own qMT trains, MR fingerprinting, conventional qMT (spgr); "
+        "default: all",
+    )  # fmt: skip
     parser.add_argument(
         "--matrix", nargs=3, type=int, default=(24, 30, 2), metavar=("X", "Y", "Z"),
         help="voxels of the series (default: 24 30 2)",
@@ -60,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     _say(
-        f"Made {folder}: {options.participants} participants, {' and '.join(options.kinds)}, "
+        f"Made {folder}: {options.participants} participants, {_listed(options.kinds)}, "
         f"{'x'.join(map(str, options.matrix))} voxels, SNR {options.snr:g} "
         f"({time.perf_counter() - began:.0f} s)"
     )
@@ -76,6 +81,10 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
@@ -83,10 +92,11 @@ def _say(text: str) -> None:
 
 def _run_application(folder: Path, outputs: Path, work: Path) -> int:
     """The very commands a user would type, through the same entry point."""
+    made = [folder / "derivatives" / name for name in ("fmriprep", RELAXOMETRY)]
     arguments = {
         "participant": [
             "--derivatives",
-            f"fmriprep={folder / 'derivatives' / 'fmriprep'}",
+            *(f"{path.name}={path}" for path in made if path.is_dir()),
             "--work-dir",
             str(work),
         ],

@@ -11,7 +11,7 @@ from bids_brnn.errors import BidsBrnnError, DataError, UsageError
 from bids_brnn.experiments.inputs import read_sequence, read_subspace
 from bids_brnn.files import expanded
 from bids_brnn.sequences.pulse_sequence import PulseSequence, Start
-from bids_brnn.signals import build_model, model_entry, models
+from bids_brnn.signals import ModelEntry, build_model, model_called, model_entry, models
 from bids_brnn.signals.base import SignalModel
 from bids_brnn.signals.subspace import CompressedSignal
 
@@ -19,7 +19,10 @@ from bids_brnn.signals.subspace import CompressedSignal
 def add_model_arguments(parser: argparse.ArgumentParser, *, needs_pulses: bool = True) -> None:
     """Options that name a model, its pulse train and its subspace."""
     parser.add_argument(
-        "--model", choices=tuple(models()), required=needs_pulses, help="signal model"
+        "--model",
+        choices=tuple(dict.fromkeys([*models(), *(item.called for item in models().values())])),
+        required=needs_pulses,
+        help="signal model; with --protocol one of Z-spectra",
     )
     parser.add_argument(
         "--pulses",
@@ -52,6 +55,19 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, needs_pulses: bool =
     )
 
 
+def entry_of(options: argparse.Namespace) -> ModelEntry:
+    """The entry of the model of the options: with ``--protocol`` one of Z-spectra.
+
+    Raises
+    ------
+    DataError
+        If no model of Z-spectra is called so.
+    """
+    if options.protocol is not None:
+        return model_called(options.model, "zspectrum")
+    return model_entry(options.model)
+
+
 def sequence_of(options: argparse.Namespace) -> PulseSequence:
     """The pulse train of the options.
 
@@ -71,7 +87,7 @@ def sequence_of(options: argparse.Namespace) -> PulseSequence:
 
 def read_model(options: argparse.Namespace) -> SignalModel:
     """The signal model of the options, observed through the basis where one is given."""
-    if model_entry(options.model).protocol == "zspectrum":
+    if entry_of(options).protocol == "zspectrum":
         return read_z_model(options)
     sequence = sequence_of(options)
     try:
@@ -97,4 +113,4 @@ def read_z_model(options: argparse.Namespace) -> SignalModel:
     """
     if options.pulses is not None or options.basis is not None or options.protocol is None:
         raise UsageError(f"{options.model} describes Z-spectra: give --protocol zspectrum.tsv")
-    return build_model(options.model, read_z_protocol(options.protocol))
+    return build_model(entry_of(options).name, read_z_protocol(options.protocol))

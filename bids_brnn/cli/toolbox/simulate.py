@@ -15,7 +15,8 @@ from bids_brnn.errors import EXIT_OK
 from bids_brnn.experiments.inputs import read_parameter_sets
 from bids_brnn.files import replacing
 from bids_brnn.information.bounds import covariance
-from bids_brnn.signals.base import SignalModel
+from bids_brnn.information.noise import whitened
+from bids_brnn.signals.base import SignalModel, amplitude_of
 from bids_brnn.signals.subspace import CompressedSignal
 from bids_brnn.signals.two_pools.z_spectrum.models import ZModel
 
@@ -102,7 +103,8 @@ def simulate(
             parts.setdefault("derivatives", []).append(jacobian.numpy())
         if crb and jacobian is not None:
             bound = torch.zeros_like(batch)
-            matrix = covariance(signal, jacobian[..., free])
+            images = whitened(model, signal), whitened(model, jacobian, -2)[..., free]
+            matrix = covariance(*images, amplitude_of(model))
             bound[..., free] = matrix.diagonal(dim1=-2, dim2=-1)
             parts.setdefault("crb", []).append(bound.numpy())
     arrays = {name: np.concatenate(chunks) for name, chunks in parts.items()}

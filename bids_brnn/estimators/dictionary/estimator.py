@@ -30,7 +30,7 @@ from bids_brnn.estimators.voxels import (
     take,
     voxels_to_estimate,
 )
-from bids_brnn.information.noise import residual_noise
+from bids_brnn.information.noise import degrees_of_freedom, residual_noise
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import SignalModel
 
@@ -170,10 +170,9 @@ class DictionaryEstimator:
         if self.with_std:
             free = [column for column in range(len(self.parameters)) if column not in known]
             noise = sigma / size
-            spare = self.channels * (self.model.n_samples - 1) - len(free)
-            from_residual = residual_noise(
-                explained.residual, self.model.n_samples, len(free), channels=self.channels
-            )
+            amplitude = "complex" if self.channels == 2 else "real"
+            spare = degrees_of_freedom(amplitude, self.model.n_samples, len(free))
+            from_residual = residual_noise(explained.residual, spare)
             noise = torch.where(noise > 0, noise, from_residual if spare > 0 else torch.nan)
             maps["std"] = standard_deviation(signal, derivatives, free, noise / explained.m0.abs())
         return maps

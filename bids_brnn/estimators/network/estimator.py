@@ -27,7 +27,7 @@ from bids_brnn.estimators.voxels import (
     take,
     voxels_to_estimate,
 )
-from bids_brnn.information.noise import residual_noise
+from bids_brnn.information.noise import degrees_of_freedom, residual_noise
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import SignalModel
 
@@ -173,7 +173,8 @@ class NetworkEstimator:
         )
         m0, rest = least_squares_scale(signal, coefficients)
         sigma = (noise.to(size.dtype) / size).float()
-        found = residual_noise(rest, signal.shape[-1], len(self._free(known)))
+        degrees = degrees_of_freedom("complex", signal.shape[-1], len(self._free(known)))
+        found = residual_noise(rest, degrees)
         excused = torch.where(noise > 0, sigma, m0.abs() / self.lowest_snr)
         maps = {
             "theta": _with_known(theta, known),

@@ -1,4 +1,4 @@
-"""The cost of a block of voxels and its Gauss-Newton expansion, the complex scale projected out.
+"""The cost of a block of voxels and its Gauss-Newton expansion, the scale M0 projected out.
 
 References: Golub & Pereyra, SIAM J Numer Anal 1973;10:413 (variable projection) with Kaufman's
 simplified Jacobian (BIT 1975;15:49).
@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
+
+from bids_brnn.signals.base import Amplitude
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,33 @@ class Quadratic:
         return torch.isfinite(self.cost) & torch.isfinite(flat).all(-1)
 
 
-def expand_cost(signal: Tensor, slopes: Tensor, data: Tensor, scale: Tensor) -> Quadratic:
-    """Expand the cost around ``signal`` after projection of the complex scale.
+@dataclass(frozen=True)
+class Expansion:
+    """What a real model says of ``B`` voxels at a point, M0 projected out."""
+
+    m0: Tensor
+    """``(B,)`` complex: best scale, or that which is given."""
+    residual: Tensor
+    """``(B, N)`` real: data - m0 signal."""
+    slopes: Tensor
+    """``(B, N, F)`` real: derivatives of the fit, ``m0 P ds/dx``."""
+
+    def quadratic(self) -> Quadratic:
+        """Cost, half of its gradient, and the information."""
+        cost = self.residual.square().sum(-1)
+        gradient = -(self.residual[:, None] @ self.slopes)[:, 0]
+        return Quadratic(cost, self.m0, gradient, self.slopes.mT @ self.slopes)
+
+
+def expand_cost(
+    signal: Tensor,
+    slopes: Tensor,
+    data: Tensor,
+    scale: Tensor,
+    amplitude: Amplitude = "complex",
+    given: Tensor | None = None,
+) -> Quadratic:
+    """Expand the cost around ``signal`` after projection of the scale.
 
     Parameters
     ----------
@@ -54,6 +81,10 @@ def expand_cost(signal: Tensor, slopes: Tensor, data: Tensor, scale: Tensor) -> 
         ``(B, N, F)``: derivatives of the signal.
     scale
         ``(F,)``: factors that turn them into derivatives with respect to unit coordinates.
+    amplitude
+        What is unknown of M0; data and signal are real unless it is ``complex``.
+    given
+        ``(B,)``: M0 where nothing of it is unknown.
 
     Notes
     -----
@@ -61,6 +92,8 @@ def expand_cost(signal: Tensor, slopes: Tensor, data: Tensor, scale: Tensor) -> 
     ``-m0 P ds/dx``. What it neglects is orthogonal to the residual, so the gradient is exact; the
     Gram matrix is the Fisher information with M0 unknown. Parameters are real: real parts.
     """
+    if amplitude != "complex":
+        return expand_real(signal, slopes, data, scale, given).quadratic()
     signal = signal.to(torch.complex128)
     energy = (signal.conj() * signal).real.sum(-1)
     m0 = (signal.conj() * data).sum(-1) / energy
@@ -75,6 +108,26 @@ def expand_cost(signal: Tensor, slopes: Tensor, data: Tensor, scale: Tensor) -> 
     gram = stacked.mT @ stacked * (scale[:, None] * scale) - along.mT @ along
     size = (m0.conj() * m0).real
     return Quadratic(cost, m0, -products[:, 0], gram * size[:, None, None])
+
+
+def expand_real(
+    signal: Tensor, slopes: Tensor, data: Tensor, scale: Tensor, given: Tensor | None
+) -> Expansion:
+    """The same for real signals and data; see :func:`expand_cost`.
+
+    ``given`` None: M0 is real and unknown, and projected out.
+    """
+    wide = signal.real.to(torch.float64)
+    values = data.real.to(torch.float64)
+    turned = slopes.real.to(torch.float64) * scale
+    m0 = given
+    if m0 is None:
+        energy = wide.square().sum(-1)
+        m0 = (wide * values).sum(-1) / energy
+        along = (wide[:, None] @ turned) / energy[:, None, None]
+        turned = turned - wide[..., None] * along
+    residual = values - m0[:, None] * wide
+    return Expansion(m0.to(torch.complex128), residual, turned * m0[:, None, None])
 
 
 def stack(values: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from bids_brnn.errors import DataError
 from bids_brnn.estimators.base import Estimate, Estimator, Progress
 from bids_brnn.estimators.candidates import default_candidates
 from bids_brnn.estimators.checkpoint import Checkpoint, run_key
+from bids_brnn.estimators.nlls.own_starts import own_starts, usual_points
 from bids_brnn.estimators.nlls.problem import Problem
 from bids_brnn.estimators.nlls.results import QUALITY, STOP_REASONS, block_maps, bounds_hit
 from bids_brnn.estimators.nlls.search import Choose, first_starts, search
@@ -21,28 +22,39 @@ from bids_brnn.estimators.nlls.starts import Candidates, Starts
 from bids_brnn.estimators.results import Results
 from bids_brnn.estimators.voxels import (
     check_data,
+    check_real,
+    known_spreads,
     known_values,
     noise_levels,
     take,
     voxels_to_estimate,
 )
+from bids_brnn.information.noise import whitened
 from bids_brnn.parameters import ParameterSet
-from bids_brnn.signals.base import SignalModel
+from bids_brnn.signals.base import SignalModel, amplitude_of
 
 __all__ = ["STOP_REASONS", "NllsEstimator", "bounds_hit"]
 
 
+_CHEAP = StoppingRule(100, 0.001)
+"""Of real models: their valleys are long, and an evaluation costs microseconds."""
+
+
 @dataclass(frozen=True, eq=False)
 class NllsEstimator:
-    """Batched Levenberg-Marquardt with bounds, complex M0 projected out and several starts.
+    """Batched Levenberg-Marquardt with bounds, M0 projected out and several starts.
 
-    Minimises ``|y - M0 s(theta)|^2`` over complex M0 and all parameters that are not supplied,
-    within the bounds of ``model.parameters``. Arithmetic is in double precision.
+    Minimises ``|y - M0 s(theta)|^2`` over M0 and all parameters that are not supplied, within the
+    bounds of ``model.parameters``. M0 is complex, real or 1, as the ``amplitude`` of the model
+    says; samples count by the number of images averaged in them. Arithmetic is in double
+    precision.
 
     Standard deviations are those of the Fisher information at the solution (delta method). A
     bound interval counts as knowledge with a standard deviation of its own width: negligible for
     what the data determine, and the limit for what they do not. A parameter on its bound gets the
-    same treatment, as if the bound were not there, and is marked in ``at_bound``.
+    same treatment, as if the bound were not there, and is marked in ``at_bound``. Where supplied
+    values come with their standard deviations (``spread``), what these change is part of it, to
+    first order.
 
     ``quality`` holds ``(V,)`` integers: ``iterations`` (model evaluations over all starts),
     ``stop`` (:data:`STOP_REASONS`), ``starts``, and ``at_bound`` (bit ``k``: parameter ``k`` on
@@ -54,16 +66,18 @@ class NllsEstimator:
     """Start candidates ``(S, P)`` (a coarse dictionary, for example draws from a prior), another
     estimator, or None for candidates spread between the bounds. Where an estimator leaves NaN,
     and for further starts, such candidates are used as well."""
-    max_iterations: int = 50
-    """Model evaluations per start."""
-    tolerance: float = 0.01
-    """A voxel has converged when the step left is below this many standard deviations."""
+    max_iterations: int | None = None
+    """Model evaluations per start; by default 50, and 100 of real models, which are cheap."""
+    tolerance: float | None = None
+    """A voxel has converged when the step left is below this many standard deviations; by default
+    0.01, and 0.001 of real models."""
     n_starts: int = 3
     """Starts of voxels that end on a bound or with a high residual; all others have one."""
     retry_residual: float = 0.05
     """Relative residual that counts as high; where sigma is given, twice what it explains does."""
     single: bool | None = None
-    """Whether the model is evaluated in single precision; by default if the data are."""
+    """Whether the model is evaluated in single precision; by default if the data are complex in
+    single precision, and M0 is."""
     block_size: int = 4096
     """Voxels estimated together; does not change the result beyond round-off."""
     seed: int = 1
@@ -71,7 +85,7 @@ class NllsEstimator:
     name: str = field(default="nlls", init=False)
 
     def __post_init__(self) -> None:
-        if self.n_starts < 1 or self.max_iterations < 1 or self.block_size < 1:
+        if self.n_starts < 1 or self._rule.max_iterations < 1 or self.block_size < 1:
             raise DataError("n_starts, max_iterations and block_size must be at least 1")
         start = self.start
         if isinstance(start, Tensor) and (
@@ -86,6 +100,14 @@ class NllsEstimator:
     def parameters(self) -> ParameterSet:
         """Parameters of the model, in the order of ``Estimate.theta``."""
         return self.model.parameters
+
+    @property
+    def _rule(self) -> StoppingRule:
+        usual = StoppingRule() if amplitude_of(self.model) == "complex" else _CHEAP
+        return StoppingRule(
+            usual.max_iterations if self.max_iterations is None else self.max_iterations,
+            usual.tolerance if self.tolerance is None else self.tolerance,
+        )
 
     @cached_property
     def _candidates(self) -> dict[torch.device, Candidates]:
@@ -111,13 +133,15 @@ class NllsEstimator:
         *,
         sigma: float | Tensor | None = None,
         start: Tensor | None = None,
+        spread: Mapping[str, Tensor] | None = None,
         progress: Progress | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> Estimate:
         """Estimate parameters of ``data`` ``(V, R)`` complex.
 
         ``start`` ``(V, P)`` takes the place of the start values of the estimator, NaN where there
-        is none; see :meth:`Estimator.estimate` for everything else.
+        is none. ``spread`` holds the standard deviation ``(V,)`` of supplied values by name; what
+        is not finite or negative counts as 0. See :meth:`Estimator.estimate` for everything else.
 
         Raises
         ------
@@ -126,10 +150,11 @@ class NllsEstimator:
         ParameterError
             If a supplied name is no parameter of the model.
         """
-        inputs = self._inputs(data, supplied, sigma, start)
+        inputs = self._inputs(data, supplied, sigma, start, spread)
         voxels = voxels_to_estimate(self.parameters, inputs.known, data)
         key = "" if checkpoint is None else self._key(inputs, voxels)
-        results = Results(data, len(self.parameters), QUALITY)
+        wide = self.parameters.needs_covariance
+        results = Results(data, len(self.parameters), QUALITY, with_covariance=wide)
         blocks = voxels.split(self.block_size)
         for _, block in results.remaining(blocks, progress, checkpoint, key):
             results.put(block, self._estimate_block(inputs, block))
@@ -149,8 +174,11 @@ class NllsEstimator:
         supplied: Mapping[str, Tensor] | None,
         sigma: float | Tensor | None,
         start: Tensor | None,
+        spread: Mapping[str, Tensor] | None = None,
     ) -> _Inputs:
         check_data(data, self.model.n_samples)
+        if amplitude_of(self.model) != "complex":
+            check_real(data)
         if start is not None and start.shape != (len(data), len(self.parameters)):
             raise DataError(
                 f"start values have shape {tuple(start.shape)}; "
@@ -160,7 +188,8 @@ class NllsEstimator:
         known = known_values(self.parameters, supplied, data)
         start = None if start is None else start.to(data.device)
         near = {name: values.to(data.device) for name, values in (supplied or {}).items()}
-        return _Inputs(data, known, near, noise, start)
+        unsure = known_spreads(self.parameters, spread, known, data)
+        return _Inputs(data, known, near, noise, start, unsure)
 
     def _key(self, inputs: _Inputs, voxels: Tensor) -> str:
         start: object = self.start
@@ -174,6 +203,7 @@ class NllsEstimator:
             inputs.known,
             inputs.sigma,
             inputs.start,
+            *(part for item in sorted(inputs.spread.items()) for part in item),
             start,
             without=("start",),
         )
@@ -197,17 +227,19 @@ class NllsEstimator:
             problem,
             self._choice(problem),
             self._given(inputs, voxels),
-            StoppingRule(self.max_iterations, self.tolerance),
+            self._rule,
             n_starts=self.n_starts,
             high_residual=self.retry_residual,
             # Values given by hand are; an estimator may be in the wrong one of several minima.
             trusted=not isinstance(self.start, Estimator),
         )
-        return block_maps(problem, solution, n_starts, size)
+        spread = {column: values[voxels] for column, values in inputs.spread.items()}
+        return block_maps(problem, solution, n_starts, size, spread)
 
     def _problem(self, inputs: _Inputs, voxels: Tensor) -> tuple[Problem, Tensor]:
         """Voxels scaled to unit norm, and their norms."""
-        data = inputs.data[voxels].to(torch.complex128)
+        amplitude = amplitude_of(self.model)
+        data = whitened(self.model, inputs.data[voxels].to(torch.complex128))
         # Two steps, so that neither the squares nor the ratio leave the range of numbers.
         largest = torch.view_as_real(data).abs().amax((-1, -2))[:, None]
         data = data / largest
@@ -215,12 +247,21 @@ class NllsEstimator:
         size = (largest * norm)[:, 0]
         known = {column: take(values, voxels) for column, values in inputs.known.items()}
         sigma = take(inputs.sigma, voxels)
-        single = inputs.data.dtype == torch.complex64 if self.single is None else self.single
+        single = self.single
+        if single is None:
+            # Real models are cheap, and their steady states lose digits.
+            single = inputs.data.dtype == torch.complex64 and amplitude == "complex"
         precision = torch.float32 if single else torch.float64
-        return Problem(self.model, data / norm, known, (sigma / size) ** 2, precision), size
+        m0 = 1 / size if amplitude == "one" else None
+        problem = Problem(self.model, data / norm, known, (sigma / size) ** 2, precision, m0)
+        return problem, size
 
     def _choice(self, problem: Problem) -> Choose:
         """Picks start candidates for voxels of ``problem``; simulates them when first asked."""
+        if amplitude_of(self.model) != "complex":
+            given = self.start if isinstance(self.start, Tensor) else None
+            points = usual_points(self.parameters, self.seed) if given is None else given
+            return lambda voxels: own_starts(problem, points, voxels)
         device = problem.data.device
         lower, upper = self.parameters.bounds(problem.variance)
 
@@ -243,3 +284,5 @@ class _Inputs:
     supplied: dict[str, Tensor]
     sigma: Tensor
     start: Tensor | None
+    spread: dict[int, Tensor]
+    """``(V,)`` by column: standard deviations of supplied values."""

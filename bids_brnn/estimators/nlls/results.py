@@ -46,25 +46,30 @@ def on_bound(unit: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def block_maps(
-    problem: Problem, solution: Solution, n_starts: Tensor, size: Tensor
+    problem: Problem,
+    solution: Solution,
+    n_starts: Tensor,
+    size: Tensor,
+    spread: dict[int, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Everything that is reported of a block."""
+    """Everything that is reported of a block; ``spread`` as in :meth:`Problem.sensitivity`."""
     voxels = torch.arange(len(size), device=size.device)
     theta = problem.theta(solution.unit, voxels)
-    free = problem.free
-    lower, upper = problem.model.parameters.bounds(theta)
-    std = torch.zeros_like(theta)
-    std[:, free] = _unit_std(solution, problem) * (upper - lower)[free]
+    matrix = covariance(problem, solution, spread or {})
     failed = solution.reason == NOT_FINITE
     low, up = on_bound(solution.unit)
-    bits = torch.tensor([1 << column for column in free], dtype=torch.long, device=size.device)
+    bits = torch.tensor(
+        [1 << column for column in problem.free], dtype=torch.long, device=size.device
+    )
     mask = (low * bits).sum(-1) + (up * (bits << theta.shape[-1])).sum(-1)
     maps = {
         "theta": theta,
-        "std": std,
+        "std": matrix.diagonal(dim1=-2, dim2=-1).sqrt(),
         "m0": solution.quadratic.m0 * size,
         "residual": solution.quadratic.cost.clamp_min(0).sqrt(),
     }
+    if problem.model.parameters.needs_covariance:
+        maps["covariance"] = matrix
     for values in maps.values():
         values[failed] = torch.nan
     maps["iterations"] = solution.iterations
@@ -74,16 +79,33 @@ def block_maps(
     return maps
 
 
-def _unit_std(solution: Solution, problem: Problem) -> Tensor:
-    """Standard deviations in unit coordinates, at most 1."""
+def covariance(problem: Problem, solution: Solution, spread: dict[int, Tensor]) -> Tensor:
+    """``(B, P, P)`` of all parameters: by the noise, and by the spread of what is supplied.
+
+    Standard deviations by the noise are at most the interval between the bounds.
+    """
     cost, information = solution.quadratic.cost, solution.quadratic.information
     noise = noise_variance(cost, problem.variance, problem.degrees)
     bounded = information / noise[:, None, None]
     bounded.diagonal(dim1=-2, dim2=-1).add_(1.0)
-    std = inverse_information(bounded).diagonal(dim1=-2, dim2=-1).sqrt()
+    own = inverse_information(bounded)
     if problem.degrees < 1:  # nothing is left to take the noise from
-        std = torch.where(problem.variance[:, None] > 0, std, torch.nan)
-    return std
+        own = torch.where(problem.variance[:, None, None] > 0, own, torch.nan)
+    n, free = len(problem.model.parameters), problem.free
+    matrix = own.new_zeros((len(own), n, n))
+    rows = torch.tensor(free, dtype=torch.long, device=own.device)
+    matrix[:, rows[:, None], rows] = own
+    if spread:
+        for column, moved in problem.sensitivity(solution, spread).items():
+            # All that one standard deviation of a supplied value changes, itself included.
+            whole = own.new_zeros((len(own), n))
+            whole[:, free] = moved
+            lower, upper = problem.model.parameters.bounds(own)
+            whole[:, column] = spread[column] / (upper - lower)[column]
+            matrix += whole[:, :, None] * whole[:, None, :]
+    lower, upper = problem.model.parameters.bounds(matrix)
+    span = upper - lower
+    return matrix * (span[:, None] * span)
 
 
 def bounds_hit(at_bound: Tensor, parameters: ParameterSet) -> dict[str, tuple[Tensor, Tensor]]:

@@ -16,6 +16,7 @@ from bids_brnn.estimators.nlls.solver import (
     better_of,
 )
 from bids_brnn.estimators.nlls.starts import Starts
+from bids_brnn.signals.base import amplitude_of
 
 Choose = Callable[[Tensor], Starts]
 """Voxels ``(B,)`` of a problem -> points to start from."""
@@ -72,6 +73,9 @@ def search(
     doubt = _poor(problem, solution, high_residual) | torch.cat(on_bound(solution.unit), -1).any(
         -1
     )
+    if choice is not None and amplitude_of(problem.model) != "complex":
+        # A second minimum may lie 1 % lower; looking for it costs little.
+        doubt = torch.ones_like(doubt)
     if choice is None:
         if trusted:
             voxels, doubt = voxels[doubt], doubt[doubt]

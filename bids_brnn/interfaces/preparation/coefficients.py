@@ -62,6 +62,7 @@ class _Parts:
 
     parts: Mapping[str, Path]
     shape: tuple[int, ...]
+    representation: str = "time"
 
 
 class PrepareCoefficients(Node):

@@ -14,12 +14,14 @@ from nipype.interfaces.base import (
     InputMultiPath,
     OutputMultiPath,
     TraitedSpec,
+    isdefined,
     traits,
 )
 
 from bids_brnn.bids.images import read_grid
-from bids_brnn.imaging.fields import check_declared, declared_scale, supply
+from bids_brnn.imaging.fields import check_declared, declared_scale, inverted, supply
 from bids_brnn.imaging.grids import load, save
+from bids_brnn.imaging.spread import check_shift, supply_spread
 from bids_brnn.interfaces.base import Node
 from bids_brnn.parameters import FIELD_MAPS
 
@@ -37,6 +39,10 @@ class PrepareFieldsInputSpec(BaseInterfaceInputSpec):
         traits.Dict, mandatory=True, desc="what their sidecars say: Units, NominalFlipAngle"
     )
     mask = File(exists=True, mandatory=True, desc="mask on the grid of the series")
+    offsets = traits.List(traits.Float, desc="of the MT pulses, Hz: B0 is compared with them")
+    spreads = InputMultiPath(File(exists=True), desc="standard deviations of field maps, 3D")
+    spread_names = traits.List(traits.Enum(*FIELD_MAPS), desc="of which each is")
+    spread_sidecars = traits.List(traits.Dict, desc="what their sidecars say: Units")
 
 
 class PrepareFieldsOutputSpec(TraitedSpec):
@@ -44,6 +50,9 @@ class PrepareFieldsOutputSpec(TraitedSpec):
 
     supplied = OutputMultiPath(File(exists=True), desc="on the grid of the series, model units")
     decisions = traits.List(traits.Str, desc="which units were read, for the sidecar")
+    spread = OutputMultiPath(
+        File(exists=True), desc="standard deviations, on the grid of the series, model units"
+    )
 
 
 class PrepareFields(Node):
@@ -62,13 +71,17 @@ class PrepareFields(Node):
         target = read_grid(Path(inputs.mask))
         mask = np.asanyarray(load(inputs.mask).dataobj) > 0
         n = int(mask.sum())
-        files, decisions = [], []
+        files, decisions, spread = [], [], []
+        spreads = self._spreads()
         for text, name, sidecar in zip(inputs.fields, inputs.names, inputs.sidecars, strict=True):
             path, field = Path(text), FIELD_MAPS[name]
             scale = declared_scale(field, sidecar, path.name)
-            found = supply(field, read_grid(path), target, mask)
+            source = read_grid(path)
+            found = supply(field, source, target, mask, inverted if scale.unit.inverse else None)
             scaled = (found.values * scale.factor).astype(np.float32)
             check_declared(field, scale, scaled[mask], path.name)
+            if name == "w0" and isdefined(inputs.offsets):
+                check_shift(scaled[mask], scale, inputs.offsets, path.name)
             gaps = found.words(n)
             decision = f"{scale.words}; {gaps}" if gaps else scale.words
             level = logging.WARNING if found.absent else logging.INFO
@@ -76,4 +89,18 @@ class PrepareFields(Node):
             saved = save(folder / f"{name}.nii", scaled, target.affine, target.header)
             files.append(str(saved))
             decisions.append(f"{path.name}, {decision}")
-        return {"supplied": files, "decisions": decisions}
+            if name in spreads:
+                other, about = spreads[name]
+                values = supply_spread(field, (source, scale), (other, about), target, mask)
+                saved = save(folder / f"{name}_std.nii", values, target.affine, target.header)
+                spread.append(str(saved))
+                decisions[-1] += f", standard deviation from {other.name}"
+        return {"supplied": files, "decisions": decisions, "spread": spread}
+
+    def _spreads(self) -> dict[str, tuple[Path, Mapping[str, Any]]]:
+        """File and sidecar of each standard deviation, by name of the parameter."""
+        inputs = self.inputs
+        if not isdefined(inputs.spreads):
+            return {}
+        pairs = zip(map(Path, inputs.spreads), inputs.spread_sidecars, strict=True)
+        return dict(zip(inputs.spread_names, pairs, strict=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from bids_brnn.errors import DataError, UsageError
 from bids_brnn.imaging.grids import load, save
+from bids_brnn.system.processes import run_tool
 
 _LONGEST = 24 * 3600  # s
 
@@ -50,10 +50,7 @@ def run_on_array(
     # MRtrix3 counts threads beside the main one.
     threads = str(num_threads if num_threads > 1 else 0)
     command = [program, str(before), str(after), *options, "-nthreads", threads]
-    done = subprocess.run(
-        [*command, "-quiet", "-force"],
-        capture_output=True, text=True, timeout=_LONGEST, check=False,
-    )  # fmt: skip
+    done = run_tool([*command, "-quiet", "-force"], seconds=_LONGEST)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise DataError(f"{Path(program).name} failed: {lines[-1].strip().rstrip('.')}.")

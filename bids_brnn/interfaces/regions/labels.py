@@ -54,6 +54,9 @@ class PrepareLabelsInputSpec(BaseInterfaceInputSpec):
     probability_names = traits.List(traits.Str, desc="their tissues, in the same order")
     maps_file = File(exists=True, desc="from EstimateMaps: classes are made from its T1")
     maps = InputMultiPath(File(exists=True), desc="the files it lists")
+    supplied = InputMultiPath(
+        File(exists=True), desc="maps that went into the estimate, R1.nii: its T1 comes first"
+    )
     erode = traits.Range(low=0, value=0, usedefault=True, desc="layers to take off each region")
 
 
@@ -113,10 +116,15 @@ class PrepareLabels(Node):
         if isdefined(inputs.maps_file):
             classes = np.zeros(mask.shape, dtype=np.int32)
             classes[mask] = tissue_classes(
-                apparent_t1(estimates_inside(Path(inputs.maps_file), mask))
+                apparent_t1(estimates_inside(Path(inputs.maps_file), mask) | self._supplied(mask))
             )
             return classes, dict(TISSUE_NAMES), "maps"
         return mask.astype(np.int32), {1: WHOLE_MASK}, "mask"
+
+    def _supplied(self, mask: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+        """Maps ``(V,)`` that went into the estimate, by parameter."""
+        files = self.inputs.supplied if isdefined(self.inputs.supplied) else []
+        return {Path(path).stem: np.asanyarray(load(path).dataobj)[mask] for path in files}
 
 
 def estimates_inside(maps_file: Path, mask: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:

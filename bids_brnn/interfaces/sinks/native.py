@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,6 +150,7 @@ class WriteMapsInputSpec(SinkInputSpec):
     """Inputs of :class:`WriteMaps`."""
 
     recipe = File(exists=True, mandatory=True, desc="recipe of the estimator")
+    desc = traits.Str(mandatory=True, desc="value of desc-: the estimator, or a fit by a model")
     maps_file = File(exists=True, mandatory=True, desc="from EstimateMaps")
     maps = InputMultiPath(File(exists=True), mandatory=True, desc="the files it lists")
     mask = File(exists=True, mandatory=True, desc="mask on the grid of the series")
@@ -170,14 +172,14 @@ class WriteMaps(Node):
     def work(self, folder: Path) -> Mapping[str, Any]:  # noqa: ARG002
         """Load and write."""
         inputs = self.inputs
-        series = SeriesRecord.from_file(Path(inputs.series))
         recipe = EstimatorRecipe.from_file(Path(inputs.recipe))
+        series = replace(SeriesRecord.from_file(Path(inputs.series)), model=recipe.model)
         mask, like = grid_of(inputs.mask)
         decisions = inputs.decisions if isdefined(inputs.decisions) else []
         written = []
         for row in json.loads(Path(inputs.maps_file).read_text(encoding="utf-8")):
             values = np.asanyarray(load(Path(inputs.maps_file).parent / row["file"]).dataobj)
-            desc = recipe.estimator + ("Std" if row["kind"] == "std" else "")
+            desc = inputs.desc + ("Std" if row["kind"] == "std" else "")
             extra = {
                 **method_keys(recipe, inputs.mask_source, decisions),
                 **history_keys(inputs, row.get("noise_warning", "")),

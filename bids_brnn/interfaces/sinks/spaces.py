@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +67,8 @@ class WriteSpace(Node):
         """Load, move, write."""
         inputs = self.inputs
         root = Path(inputs.output_dir)
-        series = SeriesRecord.from_file(Path(inputs.series))
         recipe = EstimatorRecipe.from_file(Path(inputs.recipe))
+        series = replace(SeriesRecord.from_file(Path(inputs.series)), model=recipe.model)
         mask, here = grid_of(inputs.mask)
         transform = self._transform()
         there = self._target()
@@ -103,7 +104,7 @@ class WriteSpace(Node):
                     root,
                     series,
                     MapItem(row["name"], row["unit"], row["suffix"], row["description"]),
-                    recipe.estimator + ("Std" if row["kind"] == "std" else ""),
+                    inputs.desc + ("Std" if row["kind"] == "std" else ""),
                     mover(values, labels=row["kind"] == "flag"),
                     mask=mover.mask,
                     like=there,

@@ -162,6 +162,7 @@ def node(tmp_path):
     return WriteSpace(
         series=str(series.to_file(tmp_path / "series.json")),
         recipe=str(recipe.to_file(tmp_path / "recipe.json")),
+        desc="dict",
         output_dir=str(tmp_path / "out"),
         maps_file=str(tmp_path / "maps.json"),
         maps=[image("estimate.nii", values), image("std.nii", values / 10)],

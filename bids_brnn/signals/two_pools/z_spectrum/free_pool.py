@@ -39,16 +39,15 @@ class Saturation:
 
     value: Tensor
     slopes: tuple[Tensor, Tensor, Tensor]
-    """By angle (1/rad), offset (1/Hz) and R2f (s)."""
+    """By angle (1/rad), offset (1/Hz) and R2f (s), or by what was given in their places."""
     at: tuple[Tensor, Tensor, Tensor]
-    """Where."""
+    """These."""
 
-    def near(self, angle: Tensor, offset: Tensor, R2f: Tensor) -> Tensor:
-        """The value at ``at``, with derivatives for forward differentiation."""
-        moved = zip(self.slopes, (angle, offset, R2f), self.at, strict=True)
+    def attached(self) -> Tensor:
+        """The value, with its first derivatives for automatic differentiation."""
         total = self.value
-        for slope, here, there in moved:
-            total = total + slope * (here - there)
+        for slope, here in zip(self.slopes, self.at, strict=True):
+            total = total + slope * (here - here.detach())
         return total
 
 

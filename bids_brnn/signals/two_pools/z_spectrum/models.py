@@ -27,14 +27,25 @@ from torch import Tensor
 from bids_brnn.errors import DataError, SequenceError
 from bids_brnn.parameters import Z_SPECTRUM, ParameterSet
 from bids_brnn.sequences.z_spectrum import ZSpectrum
-from bids_brnn.signals.base import check_basis, check_parameters, forward_derivatives
+from bids_brnn.signals.base import (
+    Amplitude,
+    check_basis,
+    check_parameters,
+    samplewise_derivatives,
+)
 from bids_brnn.signals.two_pools.z_spectrum.absorption import LINES, absorption
 from bids_brnn.signals.two_pools.z_spectrum.free_pool import (
-    Saturation,
     continuous_rate,
     pulse_saturation,
 )
 from bids_brnn.signals.two_pools.z_spectrum.pools import Pools
+from bids_brnn.signals.two_pools.z_spectrum.saturation_table import (
+    SaturationTable,
+    saturation_table,
+)
+
+_FAR = 1e4
+"""Hz."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,10 @@ class Scan:
     """Hz, from the water line."""
     excitation: Tensor
     """rad."""
+    scale: Tensor
+    """Actual over nominal flip angles."""
+    shift: Tensor
+    """Hz: offset less its nominal value."""
     R2f: Tensor
     T2s: Tensor
 
@@ -84,47 +99,74 @@ class ZModel(ABC):
         """Number of measurements."""
         return self.sequence.n_samples
 
+    @property
+    def amplitude(self) -> Amplitude:
+        """A real M0, or none where images come divided."""
+        return "one" if self.sequence.normalised else "real"
+
+    @property
+    def weights(self) -> Tensor | None:
+        """Averages of each measurement."""
+        given = self.sequence.weights
+        return None if given is None else torch.from_numpy(given)
+
     def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
         """Signal ``(..., N)`` with zero imaginary part, or coefficients ``(..., R)``."""
         check_parameters(theta, self.parameters)
         check_basis(basis, self.n_samples)
-        signal = self._signal(theta, self.left(self.scan(theta)))
-        return signal if basis is None else signal @ basis.conj().to(signal.dtype)
+        wide = theta.to(torch.float64)[..., None]
+        signal = self._signal(wide)
+        if self.sequence.normalised:
+            signal = signal / self._unsaturated(wide)
+        return self._seen(signal, theta, basis)
 
     def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Signal and derivatives ``(..., N, P)``."""
         check_parameters(theta, self.parameters)
         check_basis(basis, self.n_samples)
-        left = self.left(self.scan(theta))  # once, with its own derivatives
+        wide = theta.to(torch.float64)  # the steady state is a ratio of small numbers
+        signal, slopes = samplewise_derivatives(self._signal, wide, self.n_samples)
+        if self.sequence.normalised:
+            whole, whole_slopes = samplewise_derivatives(self._unsaturated, wide, 1)
+            signal = signal / whole
+            slopes = (slopes - signal[..., None] * whole_slopes) / whole[..., None]
+        found = self._seen(slopes.mT, theta, basis).mT
+        return self._seen(signal, theta, basis), found
 
-        def signal(values: Tensor) -> Tensor:
-            found = self._signal(values, left)
-            return found if basis is None else found @ basis.conj().to(found.dtype)
+    @staticmethod
+    def _seen(values: Tensor, like: Tensor, basis: Tensor | None) -> Tensor:
+        """Real values ``(..., N)`` as the complex ones of a signal, through the basis."""
+        real = values.to(like.dtype)
+        signal = torch.complex(real, torch.zeros_like(real))
+        return signal if basis is None else signal @ basis.conj().to(signal.dtype)
 
-        return forward_derivatives(signal, theta)
-
-    def scan(self, theta: Tensor) -> Scan:
-        """Protocol and fields of parameter sets."""
-        _, _, R2f, _, _, T2s, w0, B1 = theta[..., None].unbind(-2)
+    def scan(self, wide: Tensor) -> Scan:
+        """Protocol and fields of parameter sets ``(..., P, N)``, or ``(..., P, 1)``."""
+        _, _, R2f, _, _, T2s, w0, B1 = wide.unbind(-2)
         protocol = self.sequence
+        shift = -w0 / (2 * math.pi)
         return Scan(
-            angle=B1 * theta.new_tensor(protocol.mt_flip_angle),
-            offset=theta.new_tensor(protocol.offset) - w0 / (2 * math.pi),
+            angle=B1 * wide.new_tensor(protocol.mt_flip_angle),
+            offset=wide.new_tensor(protocol.offset) + shift,
             excitation=B1 * protocol.flip_angle,
+            scale=B1,
+            shift=shift,
             R2f=R2f,
             T2s=T2s,
         )
 
-    def _signal(self, theta: Tensor, left: Saturation | None) -> Tensor:
-        m0s, R1f, _, Rx, R1s, _, _, _ = theta[..., None].unbind(-2)
-        scan, pools = self.scan(theta), Pools(m0s, R1f, R1s, Rx)
-        share = None if left is None else left.near(scan.angle, scan.offset, scan.R2f)
-        signal = self.saturated(pools, scan, share)
-        if self.sequence.normalised:
-            off = replace(scan, angle=0 * scan.angle)
-            none = None if share is None else torch.ones_like(share)
-            signal = signal / self.saturated(pools, off, none)
-        return torch.complex(signal, torch.zeros_like(signal))
+    def _signal(self, wide: Tensor) -> Tensor:
+        """``Mzf`` before the excitation ``(..., N)`` of parameters ``(..., P, N)``."""
+        scan = self.scan(wide)
+        return self.saturated(_pools(wide), scan, self.left(scan))
+
+    def _unsaturated(self, wide: Tensor) -> Tensor:
+        """The same without MT pulse ``(..., 1)`` of parameters ``(..., P, 1)``."""
+        _, _, R2f, _, _, T2s, _, B1 = wide.unbind(-2)
+        none = torch.zeros_like(B1)
+        far = none + _FAR  # without power no offset matters
+        scan = Scan(none, far, B1 * self.sequence.flip_angle, B1, none, R2f, T2s)
+        return self.saturated(_pools(wide), scan, torch.ones_like(B1))
 
     def normalised(self) -> Self:
         """The model of images that are divided by that without MT pulse."""
@@ -134,14 +176,19 @@ class ZModel(ABC):
     def saturated(self, pools: Pools, scan: Scan, left: Tensor | None) -> Tensor:
         """``Mzf`` before the excitation; ``left`` is what a pulse leaves of the free pool."""
 
-    def left(self, scan: Scan) -> Saturation | None:  # noqa: ARG002
-        """Instantaneous saturation of the free pool, in models that know of one."""
+    def left(self, scan: Scan) -> Tensor | None:  # noqa: ARG002
+        """What a pulse leaves of the free pool at once, in models that know of that."""
         return None
 
     def rate(self, scan: Scan, time: float) -> Tensor:
         """Saturation rate (1/s) of the semi-solid pool by the power of the pulse over ``time``."""
         power = scan.angle**2 * self.sequence.pulse.power / time
         return math.pi * power * absorption(scan.offset, scan.T2s, self.lineshape)
+
+
+def _pools(wide: Tensor) -> Pools:
+    m0s, R1f, _, Rx, R1s, _, _, _ = wide.unbind(-2)
+    return Pools(m0s, R1f, R1s, Rx)
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,11 +231,26 @@ class Yarnykh(ZModel):
 
 @dataclass(frozen=True, eq=False)
 class _SledPike(ZModel):
-    def left(self, scan: Scan) -> Saturation | None:
-        """By Bloch's equations of the shaped pulse."""
+    def left(self, scan: Scan) -> Tensor | None:
+        """By Bloch's equations of the shaped pulse, tabulated where that pays."""
+        table = self._table
+        if table is not None:
+            return table.at(scan.scale, scan.shift, scan.R2f).attached()
         nominal = torch.from_numpy(self.sequence.offset)
-        pulse = self.sequence.pulse
-        return pulse_saturation(scan.angle, scan.offset, scan.R2f, pulse, nominal)
+        at = (scan.angle, scan.offset, scan.R2f)
+        return pulse_saturation(*at, self.sequence.pulse, nominal).attached()
+
+    @cached_property
+    def _table(self) -> SaturationTable | None:
+        protocol = self.sequence
+        w0, B1, R2f = (self.parameters[name] for name in ("w0", "B1", "R2f"))
+        reach = max(abs(w0.lower), abs(w0.upper)) / (2 * math.pi)
+        return saturation_table(
+            protocol.pulse,
+            tuple(protocol.mt_flip_angle.tolist()),
+            tuple(protocol.offset.tolist()),
+            ((B1.lower, B1.upper), (-reach, reach), (R2f.lower, R2f.upper)),
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,148 @@
+"""What all measurements of a Z-spectrum share, gathered from everywhere; it must agree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bids_brnn.bids.safe import read_json
+from bids_brnn.bids.tables import read_columns
+from bids_brnn.errors import DataError, ReadError, UsageError, nearest
+from bids_brnn.sequences.z_spectrum import COLUMNS, CONSTANTS
+
+Table = Mapping[str, list[str]]
+LABELS = ("flip", "mt")
+"""Columns that say which file of a series a row is of."""
+ALIASES = {"RepetitionTime": "RepetitionTimeExcitation"}
+"""Other names of constants, read where the right one is not there."""
+_LIKENESS = 0.84
+
+
+@dataclass
+class Statements:
+    """Constants of a series, and where each was said."""
+
+    name: str
+    """Of the series, for messages."""
+    values: dict[str, Any] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+
+    def add(self, key: str, value: Any, source: str) -> None:
+        """Take note of a constant; None says nothing.
+
+        Raises
+        ------
+        DataError
+            If another source says something else.
+        """
+        if value is None:
+            return
+        if key not in self.values:
+            self.values[key], self.sources[key] = value, source
+        elif not _equal(self.values[key], value):
+            raise DataError(
+                f"{self.name}: {key} is {self.values[key]} in {self.sources[key]}, but {value} in "
+                f"{source}; all measurements share it: correct one of them."
+            )
+
+    def add_all(self, about: Mapping[str, Any], source: str, *, without: str = "") -> None:
+        """Take note of all constants of a sidecar."""
+        for key in CONSTANTS:
+            if key != without:
+                self.add(key, about.get(key), source)
+        for other, key in ALIASES.items():
+            if key not in about:
+                self.add(key, about.get(other), source)
+        pulses = about.get("MTNumberOfPulses")
+        if pulses not in (None, 1):
+            raise DataError(
+                f"{source}: MTNumberOfPulses is {pulses}; the models here know one MT pulse per "
+                "excitation."
+            )
+
+    def number(self, key: str) -> float | None:
+        """A constant as a number; None where it is absent or none."""
+        try:
+            return float(self.values[key])
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+def _equal(first: Any, second: Any) -> bool:
+    try:
+        return math.isclose(float(first), float(second), rel_tol=1e-6)
+    except (TypeError, ValueError):
+        return str(first).strip().lower() == str(second).strip().lower()
+
+
+@dataclass(frozen=True)
+class ProtocolFile:
+    """What a user says of Z-spectra in one file: JSON, or TSV with a JSON of its name beside."""
+
+    path: Path
+    constants: Mapping[str, Any]
+    table: Table | None = None
+
+
+def read_protocol_file(path: Path) -> ProtocolFile:
+    """Read the file of ``--zspectrum``.
+
+    Raises
+    ------
+    UsageError
+        If it is neither JSON nor TSV, or a key is unknown.
+    DataError, ReadError, InvalidBidsError
+        If it cannot be read.
+    """
+    if not path.is_file():
+        raise ReadError(f"--zspectrum: {path} does not exist.")
+    if path.suffix == ".json":
+        return ProtocolFile(path, _known(read_json(path), path))
+    if path.suffix == ".tsv":
+        return read_table_file(path)
+    raise UsageError(
+        f"--zspectrum: {path.name} is neither a .json with constants nor a .tsv with a row per "
+        "measurement."
+    )
+
+
+def read_table_file(path: Path) -> ProtocolFile:
+    """A ``zspectrum.tsv`` and the JSON beside it."""
+    beside = path.with_suffix(".json")
+    constants = _known(read_json(beside), beside) if beside.is_file() else {}
+    return ProtocolFile(path, constants, read_columns(path))
+
+
+def _known(content: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """Content of a file; misspelt keys are refused, what is said of columns is left aside."""
+    known = (*CONSTANTS, *ALIASES)
+    for key in content:
+        meant = nearest(key, known, likeness=_LIKENESS)
+        if key not in known and meant and meant not in content:
+            raise DataError(
+                f'"{key}" in {path.name} is not a key that is read; did you mean "{meant}"? '
+                "Rename it."
+            )
+    return content
+
+
+def constant_columns(table: Table, said: Statements, source: str) -> None:
+    """Take note of constants that stand in columns.
+
+    Raises
+    ------
+    DataError
+        If a column is unknown, or a constant differs between rows.
+    """
+    unknown = sorted(set(table) - {*COLUMNS, *CONSTANTS, *LABELS})
+    if unknown:
+        raise DataError(
+            f"{source}: unknown column {', '.join(unknown)}; known are "
+            f"{', '.join([*COLUMNS, *CONSTANTS, *LABELS])}."
+        )
+    for key in CONSTANTS.keys() & table.keys():
+        for value in table[key]:
+            said.add(key, value, source)

@@ -1,0 +1,52 @@
+"""Where the fit of real models starts: points at each voxel's own supplied values.
+
+Such models (Z-spectra) are cheap and depend on several maps, so that trying some points in every
+voxel costs less than a dictionary over all that the maps may hold.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from bids_brnn.estimators.nlls.problem import Problem
+from bids_brnn.estimators.nlls.starts import Starts
+from bids_brnn.parameters import ParameterSet
+
+_POINTS = 16
+_AROUND = 4.0
+"""Points of rates and times reach from a share to a multiple of the start value."""
+
+
+def usual_points(parameters: ParameterSet, seed: int, n: int = _POINTS) -> Tensor:
+    """Points ``(n, P)`` around the start values of what is estimated; the first is that itself."""
+    sobol = torch.quasirandom.SobolEngine(len(parameters), scramble=True, seed=seed)
+    even = sobol.draw(n, dtype=torch.float64)
+    points = parameters.start(even).repeat(n, 1)
+    for column in parameters.columns("estimated", "nuisance"):
+        item = parameters.items[column]
+        low, high = item.lower, item.upper
+        if low > 0:
+            low, high = max(low, item.start / _AROUND), min(high, item.start * _AROUND)
+            span = math.log(high / low)
+            points[1:, column] = low * torch.exp(even[1:, column] * span)
+        else:
+            high = min(high, 2 * item.start) if item.start > 0 else high
+            points[1:, column] = low + even[1:, column] * (high - low)
+    return points
+
+
+def own_starts(problem: Problem, points: Tensor, voxels: Tensor) -> Starts:
+    """The points ``(S, P)`` with the supplied values of each voxel, and their costs."""
+    parameters = problem.model.parameters
+    unit = parameters.to_unit(points.to(problem.data.device, torch.float64)).clamp(0, 1)
+    wide = unit.expand(len(voxels), *unit.shape).clone()
+    for column, values in problem.known.items():
+        known = torch.stack([values[voxels]] * len(parameters), -1)
+        wide[..., column] = parameters.to_unit(known)[:, None, column]
+    free = problem.free
+    costs = [problem.cost(point[free].expand(len(voxels), -1), voxels) for point in unit]
+    cost = torch.stack(costs, dim=1)
+    return Starts(wide, torch.where(cost.isfinite(), cost, torch.inf))

@@ -1,0 +1,33 @@
+"""Types and sizes of the entries of a training configuration.
+
+Names, choices and what must agree are checked where they are read.
+"""
+
+from __future__ import annotations
+
+from bids_brnn.system.kinds import ListOf, Number, Table, Text, Whole
+from bids_brnn.zoo.schema import BLOCKS, RANK, WIDTH
+
+_PORTIONS = ListOf(
+    Table({}, {"tissue": Text(), "parameters": Table(), "fingerprints": Whole(1, 10**9)}),
+    most=1000,
+)
+CONFIGURATION = Table(
+    {},
+    {
+        "off_resonance": Number(-1e9, 1e9),
+        "basis_from": Text(),
+        "extra": _PORTIONS,
+        "focus": _PORTIONS,
+        # What takes memory before anything else is looked at.
+        "basis_fingerprints": Whole(1, 10**6),
+        "fingerprints": Whole(1, 10**9),
+        "held_out": Whole(1, 10**7),
+        "basis_seed": Whole(0, 2**63 - 1),
+        "seed": Whole(0, 2**63 - 1),
+        "rank": RANK,
+        "network": Table({}, {"width": WIDTH, "blocks": BLOCKS, "layout": Text()}),
+        "surrogate": Table({}, {"width": WIDTH, "blocks": BLOCKS}),
+        "errors": Table({}, {"width": WIDTH, "blocks": BLOCKS}),
+    },
+)

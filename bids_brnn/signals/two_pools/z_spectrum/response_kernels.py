@@ -1,0 +1,207 @@
+"""Responses of isolated pools to magnetization that arrives during an MT pulse, compiled.
+
+See ``responses``. Column 0 of a response starts with ``Mz = 1``; in the others nothing is there at
+the start, and magnetization arrives as a function of time.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_brnn.signals.compiling import jit
+
+Array = NDArray[Any]
+
+
+@jit
+def free_response(
+    angle: float, detuning: float, R2f: float, shares: Array, values: Array, dt: float,
+    out: Array, path: Array
+) -> None:  # fmt: skip
+    """Bloch's equations without ``R1``, in steps of constant amplitude; error even in ``dt``.
+
+    Parameters
+    ----------
+    angle, detuning, R2f
+        rad, rad/s, 1/s.
+    shares
+        ``(n,)``: share of the flip angle in each step.
+    values
+        ``(n + 1, p)``: functions of time at the ends of the steps.
+    dt
+        s.
+    out
+        ``(1 + p, 1 + p)``: ``Mz`` at the end, and its moments with the functions (row 1 to p);
+        from ``Mz = 1`` at the start, and where magnetization arrives as the functions tell, per
+        duration of the pulse.
+    path
+        ``(n + 1,)``: ``Mz`` of column 0.
+    """
+    n, p = shares.shape[0], values.shape[1]
+    state = np.zeros((3, 1 + p))
+    state[2, 0] = 1.0
+    out[:] = 0.0
+    decay = math.exp(-R2f * dt / 2)
+    phase = detuning * dt
+    for i in range(n + 1):
+        weight = (0.5 if i in (0, n) else 1.0) / n
+        path[i] = state[2, 0]
+        # What arrives in an instant is half there when the moment is taken.
+        for k in range(p):
+            state[2, 1 + k] += 0.5 * weight * values[i, k]
+        for j in range(p):
+            factor = weight * values[i, j]
+            for k in range(1 + p):
+                out[1 + j, k] += factor * state[2, k]
+        for k in range(p):
+            state[2, 1 + k] += 0.5 * weight * values[i, k]
+        if i == n:
+            break
+        t = angle * shares[i]
+        square = t * t + phase * phase
+        w = math.sqrt(square)
+        c = math.cos(w)
+        if square > 1e-8:
+            s, v = math.sin(w) / w, (1 - c) / square
+        else:
+            s, v = 1 - square / 6, 0.5 - square / 24
+        for k in range(1 + p):
+            x, y, z = decay * state[0, k], decay * state[1, k], state[2, k]
+            along = v * (t * x + phase * z)
+            state[0, k] = decay * (c * x - s * phase * y + t * along)
+            state[1, k] = decay * (c * y + s * (phase * x - t * z))
+            state[2, k] = c * z + s * t * y + phase * along
+    for k in range(1 + p):
+        out[0, k] = state[2, k]
+
+
+@jit
+def lag_integrals(
+    edges: Array, where: Array, detuning: float, T2s: float, green: Array, per: float,
+    h: float, x: Array, w: Array, out: Array
+) -> None:  # fmt: skip
+    """``int G(u / T2s) cos(D u) v^m du`` over each lag of ``h``, ``v`` the place in it.
+
+    Parameters
+    ----------
+    edges
+        s, rising, the first 0; between two of them the integrand is smooth.
+    where
+        ``(E + 1,)``: which of the edges are multiples of ``h``.
+    detuning, T2s
+        rad/s, s.
+    green, per
+        ``G`` at ``log(1 + kappa) = k / per``, from ``k = -1``.
+    h
+        s.
+    x, w
+        Quadrature on [0, 1].
+    out
+        ``(E, degree)``: of the lags ``(d + v) h``, ``v`` in [0, 1].
+    """
+    last = green.shape[0] - 4
+    degree = out.shape[1]
+    for d in range(out.shape[0]):
+        for m in range(degree):
+            out[d, m] = 0.0
+        for e in range(where[d], where[d + 1]):
+            length = edges[e + 1] - edges[e]
+            for q in range(x.shape[0]):
+                lag = edges[e] + length * x[q]
+                place = math.log1p(lag / T2s) * per
+                k = min(int(place), last)
+                f = place - k
+                g = (
+                    -f * (f - 1) * (f - 2) / 6 * green[k]
+                    + (f + 1) * (f - 1) * (f - 2) / 2 * green[k + 1]
+                    - (f + 1) * f * (f - 2) / 2 * green[k + 2]
+                    + (f + 1) * f * (f - 1) / 6 * green[k + 3]
+                )
+                term = w[q] * length * g * math.cos(detuning * lag)
+                for m in range(degree):
+                    out[d, m] += term
+                    term *= lag / h - d
+
+
+@jit
+def solid_response(
+    w1: Array, memory: Array, h: float, integral: Array, sources: Array, out: Array
+) -> None:  # fmt: skip
+    """The Volterra equation by collocation on equal elements.
+
+    Parameters
+    ----------
+    w1
+        ``(E, q)`` rad/s at the nodes of the elements.
+    memory
+        ``(E, q, q)`` s: integral of the kernel over an element by distance.
+    h
+        s: length of an element.
+    integral
+        ``(q, q)``: ``int_0^node`` by values at the nodes.
+    sources
+        ``(E, q, p)``: what arrives, per duration of the pulse.
+    out
+        ``(E, q, 1 + p)``: ``Mz`` at the nodes.
+    """
+    E, q = w1.shape
+    p = sources.shape[2]
+    driven = np.zeros((E, q, 1 + p))
+    left = np.zeros(1 + p)
+    left[0] = 1.0
+    push = np.empty((q, 1 + p))
+    system = np.empty((q, q))
+    for e in range(E):
+        found = out[e]
+        push[:] = 0.0
+        for d in range(1, e + 1):
+            for i in range(q):
+                for j in range(q):
+                    factor = -w1[e, i] * memory[d, i, j]
+                    for k in range(1 + p):
+                        push[i, k] += factor * driven[e - d, j, k]
+        for i in range(q):
+            for k in range(p):
+                push[i, 1 + k] += sources[e, i, k] / (E * h)
+        for i in range(q):
+            for k in range(1 + p):
+                found[i, k] = left[k]
+            for j in range(q):
+                for k in range(1 + p):
+                    found[i, k] += h * integral[i, j] * push[j, k]
+                total = 0.0
+                for m in range(q):
+                    total += integral[i, m] * w1[e, m] * memory[0, m, j]
+                system[i, j] = h * total * w1[e, j]
+            system[i, i] += 1.0
+        _solve(system, found)
+        for i in range(q):
+            for k in range(1 + p):
+                driven[e, i, k] = w1[e, i] * found[i, k]
+        for k in range(1 + p):
+            left[k] = found[q - 1, k]
+
+
+@jit
+def _solve(a: Array, b: Array) -> None:
+    """``b`` becomes ``a^-1 b``; no pivots, ``a`` is near the unit matrix or diagonally large."""
+    n, m = b.shape
+    for i in range(n):
+        inverse = 1 / a[i, i]
+        for r in range(i + 1, n):
+            factor = a[r, i] * inverse
+            if factor != 0.0:
+                for c in range(i + 1, n):
+                    a[r, c] -= factor * a[i, c]
+                for c in range(m):
+                    b[r, c] -= factor * b[i, c]
+    for i in range(n - 1, -1, -1):
+        for c in range(m):
+            total = b[i, c]
+            for r in range(i + 1, n):
+                total -= a[i, r] * b[r, c]
+            b[i, c] = total / a[i, i]

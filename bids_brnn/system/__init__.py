@@ -1,0 +1,1 @@
+"""What lies between the program and the machine: files of strangers, memory, processes."""

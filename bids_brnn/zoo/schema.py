@@ -1,0 +1,77 @@
+"""What a model card may hold: types, ranges and sizes, looked at before anything is built.
+
+A card comes from anybody. What is read from it is named here; other entries are kept as they are
+and never read.
+"""
+
+from __future__ import annotations
+
+from bids_brnn.system.kinds import Flag, ListOf, Number, Optional, Table, Text, Whole
+
+WIDTH = Whole(1, 8192)
+BLOCKS = Whole(1, 64)
+RANK = Whole(1, 512)
+_NUMBER = Number(-1e30, 1e30)
+_POSITIVE = Number(1e-30, 1e30)
+_NAME = Text(longest=200, words="a text of one line")
+_PROSE = Text(longest=20_000, several_lines=True)
+_NAMES = ListOf(_NAME, most=64)
+_PAIR = ListOf(_NUMBER, 2, 2)
+_ROW = Table()
+
+_PARAMETER = Table(
+    {
+        "item": Table(
+            {"name": _NAME, "unit": _NAME, "suffix": _NAME, "description": _PROSE},
+            {"display": Optional(_PAIR)},
+        ),
+        "lower": _NUMBER,
+        "upper": _NUMBER,
+        "start": _NUMBER,
+        "role": _NAME,
+    }
+)
+_NETWORK = Table(
+    {"n_coefficients": RANK, "outputs": ListOf(_NAME, 1, 64)},
+    {
+        "supplied": _NAMES,
+        "normalisation": _NAME,
+        "layout": _NAME,
+        "width": WIDTH,
+        "blocks": BLOCKS,
+        "lower": ListOf(_NUMBER, most=64),
+        "upper": ListOf(_NUMBER, most=64),
+        "logarithmic": _NAMES,
+        "odd": _NAME,
+    },
+)
+_STAGE = Table({}, {"loss": Table({}, {"name": _NAME})})
+CARD = Table(
+    {
+        "name": Text(longest=100, words="a text of one line"),
+        "description": _PROSE,
+        "model": _NAME,
+        "network": _NETWORK,
+        "surrogate": Table({"width": WIDTH, "blocks": BLOCKS, "conjugate": Flag()}),
+        "parameters": ListOf(_PARAMETER, 1, 64),
+        "sequence": Table({"digest": _NAME}, {"name": _PROSE}),
+        "subspace": _ROW,
+        "prior": _ROW,
+        "snr_range": ListOf(_POSITIVE, 2, 2),
+        "loss": _NAME,
+        "training": Table({}, {"config": Table({}, {"stages": ListOf(_STAGE, most=1000)})}),
+        "thresholds": Table({"residual": _POSITIVE, "inputs": _POSITIVE}, rest=_NUMBER),
+        "weights_sha256": _NAME,
+    },
+    {
+        # Values that are no numbers are judged, not refused: an evaluation may end in NaN.
+        "evaluation": Table({}, {"held_out": Table(rest=_ROW)}),
+        "recipe": _ROW,
+        # Of files of earlier versions: nothing.
+        "errors": Table({}, {"outputs": ListOf(_NAME, 1, 64), "width": WIDTH, "blocks": BLOCKS}),
+        "command": _PROSE,
+        "field_strength": Optional(Number(0.01, 25.0, "T")),
+        "licence": _PROSE,
+        "citation": _PROSE,
+    },
+)

@@ -1,0 +1,58 @@
+"""The noise of magnitudes of a Z-spectrum, some of them averages."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bids_brnn.errors import DataError
+from bids_brnn.imaging.spectrum_noise import spectrum_noise, spectrum_snr
+from bids_brnn.interfaces.preparation.noise import spectrum_words
+
+SHAPE = (24, 24, 8)
+
+
+def magnitudes(sigma, signals, repeats, seed=1):
+    """Means of magnitudes with noise; a cube in the middle has signal."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros(SHAPE, bool)
+    mask[8:16, 8:16, 2:6] = True
+    volumes = []
+    for signal, n in zip(signals, repeats, strict=True):
+        noise = sigma * (rng.standard_normal((n, *SHAPE)) + 1j * rng.standard_normal((n, *SHAPE)))
+        volumes.append(np.abs(signal * mask + noise).mean(0))
+    return np.stack(volumes, -1).astype(np.complex64), mask
+
+
+@pytest.mark.parametrize("repeats", [(1, 1, 1), (2, 2, 2), (1, 2, 2), (4, 4, 4)])
+def test_air_tells_the_noise_of_one_repeat(repeats):
+    data, mask = magnitudes(3.0, (100, 60, 40), repeats)
+    found = spectrum_noise(data, mask, np.array(repeats))
+    # Some 3500 voxels of one value tell a standard deviation to 1 % of each; three sigma.
+    assert found.std == pytest.approx(3.0, rel=0.03)
+
+
+def test_what_is_declared_is_kept_and_compared():
+    data, mask = magnitudes(3.0, (100, 60), (2, 2))
+    assert spectrum_noise(data, mask, np.array([2, 2]), declared=3.0).warning == ""
+    found = spectrum_noise(data, mask, np.array([2, 2]), declared=9.0)
+    assert found.std == 9.0
+    assert "times less" in found.warning
+
+
+def test_air_of_divided_images_tells_nothing():
+    data, mask = magnitudes(3.0, (100, 60), (1, 1))
+    assert spectrum_noise(data, mask, np.array([1, 1]), normalised=True).std is None
+
+
+def test_dark_measurements_are_told_and_dark_series_refused():
+    data, mask = magnitudes(3.0, (100, 6), (1, 1))
+    dark, bright = spectrum_snr(data, mask, 3.0)
+    assert dark < 5 < bright
+    assert "biases the maps" in spectrum_words(data, mask, 3.0, "x")
+    assert "not known" in spectrum_words(data, mask, None, "x")
+    bright, _ = magnitudes(3.0, (100, 60), (1, 1))
+    assert "biases" not in spectrum_words(bright, mask, 3.0, "x")
+    dark, _ = magnitudes(3.0, (8, 6), (1, 1))
+    with pytest.raises(DataError, match="even the brightest images have a signal of"):
+        spectrum_words(dark, mask, 3.0, "x")
