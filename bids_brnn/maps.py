@@ -142,12 +142,41 @@ def _beyond(name: str, test: Callable[[Any], Any]) -> Callable[[Voxels], Any]:
     return raised
 
 
+SPREADS: Mapping[str, tuple[str, str]] = {
+    "std": ("Std", "Standard deviation"),
+    "rmse": ("Rmse", "Root mean square error"),
+}
+"""What follows the estimator in ``desc-`` of a map of uncertainty, and what it is, by kind. An
+estimator with bias has no standard deviation that would tell its error."""
+
+
+def spread_of(desc: str) -> str:
+    """Kind of uncertainty that a ``desc-`` names, or nothing."""
+    return next((kind for kind, (end, _) in SPREADS.items() if desc.endswith(end)), "")
+
+
+def without_spread(desc: str) -> str:
+    """The estimator of a ``desc-``."""
+    kind = spread_of(desc)
+    return desc.removesuffix(SPREADS[kind][0]) if kind else desc
+
+
+def with_spread(estimator: str, kind: str) -> str:
+    """``desc-`` of a map of some kind: an estimate, a flag, or an uncertainty."""
+    return estimator + (SPREADS[kind][0] if kind in SPREADS else "")
+
+
 NO_ESTIMATE = Flag(1, "no estimate", _not_finite)
 AT_BOUND = Flag(2, "a parameter lies on a bound", _at_bound)
 _ALWAYS = (
     NO_ESTIMATE,
     AT_BOUND,
     Flag(4, "the iterations of the least-squares fit did not converge", _not_converged),
+    Flag(
+        32,
+        "a value lies beyond what the network was trained on",
+        lambda voxels: voxels.quality["edge"] > 0 if "edge" in voxels.quality else None,
+    ),
     Flag(
         64,
         f"a magnitude is below {LEAST_MAGNITUDE:g} noise standard deviations, where it is biased "

@@ -34,6 +34,8 @@ class Estimate:
     """Further ``(V,)`` maps of this estimator: iterations, reason of stop, match quality ..."""
     covariance: Tensor | None = None
     """``(V, P, P)``, where maps that follow from several parameters need it."""
+    std_kind: str = "std"
+    """What ``std`` is, a key of :data:`bids_brnn.maps.SPREADS`."""
 
 
 @runtime_checkable

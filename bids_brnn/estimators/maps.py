@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -13,8 +13,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bids_brnn.estimators.base import Estimate
+    from bids_brnn.estimators.network.estimator import NetworkEstimator
     from bids_brnn.parameters import Derived, ParameterSet
     from bids_brnn.signals.base import Amplitude
+
+
+LEAST_FREEDOM = 4
+"""Degrees of freedom per voxel from which on a residual tells the noise."""
+_SOME = 4000
+"""Voxels whose residuals tell the noise of a series: their median is known to 1 %."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,8 @@ class NamedMap:
     item: MapItem
     values: Tensor
     std: Tensor | None = None
+    std_kind: str = "std"
+    """A key of :data:`bids_brnn.maps.SPREADS`."""
     bounds: tuple[float, float] | None = None
     kind: Literal["estimate", "flag"] = "estimate"
 
@@ -36,6 +45,7 @@ def signal_to_noise(
     *,
     amplitude: Amplitude = "complex",
     weights: Tensor | None = None,
+    fitted: int | None = None,
 ) -> Tensor:
     """``|M0| / sigma``, ``(V,)``, as networks and bounds define it.
 
@@ -50,11 +60,16 @@ def signal_to_noise(
         tells it.
     amplitude, weights
         Of the model: what is unknown of M0, and averages ``(N,)``.
+    fitted
+        Values per voxel whose residual this is, where they are fewer than ``N``: a network takes
+        the coefficients of time frames.
     """
     m0 = estimate.m0.abs()
     if level > 0:
         return m0 / level
-    return m0 / residual_sigma(estimate, data, parameters, amplitude=amplitude, weights=weights)
+    return m0 / residual_sigma(
+        estimate, data, parameters, amplitude=amplitude, weights=weights, fitted=fitted
+    )
 
 
 def residual_sigma(
@@ -64,6 +79,7 @@ def residual_sigma(
     *,
     amplitude: Amplitude = "complex",
     weights: Tensor | None = None,
+    fitted: int | None = None,
 ) -> Tensor:
     """Noise per channel ``(V,)`` that the residual of each voxel tells; see above."""
     from bids_brnn.information.noise import degrees_of_freedom, residual_noise
@@ -72,8 +88,44 @@ def residual_sigma(
     energy = data.abs().square()
     if weights is not None:
         energy = energy * weights.to(energy)
-    degrees = degrees_of_freedom(amplitude, data.shape[-1], free)
+    degrees = degrees_of_freedom(amplitude, fitted or data.shape[-1], free)
     return residual_noise(estimate.residual * energy.sum(-1).sqrt(), degrees)
+
+
+def typical_noise(
+    estimator: NetworkEstimator, data: Tensor, supplied: Mapping[str, Tensor]
+) -> float | None:
+    """Noise per channel of a series that its residuals tell: the median over some voxels.
+
+    One number for all voxels says more than the residual of each, and a voxel that the model does
+    not describe stands out.
+
+    Parameters
+    ----------
+    estimator
+        A network.
+    data
+        ``(V, N)``, all voxels of the series.
+    supplied
+        Known values ``(V,)`` by parameter.
+
+    Returns
+    -------
+    float or None
+        None where a residual has fewer than :data:`LEAST_FREEDOM` degrees of freedom.
+    """
+    from bids_brnn.information.noise import degrees_of_freedom
+
+    free = len(estimator.parameters.columns("estimated", "nuisance"))
+    fitted = estimator.model.n_samples
+    if degrees_of_freedom("complex", fitted, free) < LEAST_FREEDOM:
+        return None
+    rows = slice(None, None, max(1, len(data) // _SOME))
+    some = {name: values[rows] for name, values in supplied.items()}
+    found = estimator.estimate(data[rows], some or None)
+    told = residual_sigma(found, data[rows], estimator.parameters, fitted=fitted)
+    level = float(told.nanmedian())
+    return level if level > 0 else None
 
 
 def named_maps(
@@ -103,10 +155,12 @@ def named_maps(
         if parameter.role == "estimated":
             std = None if estimate.std is None else estimate.std[:, column]
             bounds = (parameter.lower, parameter.upper)
-            yield NamedMap(parameter.item, estimate.theta[:, column], std, bounds)
+            kind = estimate.std_kind
+            yield NamedMap(parameter.item, estimate.theta[:, column], std, kind, bounds)
         for derived in parameters.maps_of(parameter.name):
             values, std = propagated(derived, estimate, parameters)
-            yield NamedMap(derived.item, values, std, derived.range(parameters))
+            kind = estimate.std_kind
+            yield NamedMap(derived.item, values, std, kind, derived.range(parameters))
     voxels = as_voxels(estimate, parameters, snr, beside)
     for entry in quality_maps().values():
         found = entry.values(voxels)

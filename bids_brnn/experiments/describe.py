@@ -32,6 +32,7 @@ def describe(
     surrogate: SurrogateModel,
     held_out: TrainingSet,
     errors: ErrorNetwork,
+    data: TrainingSet,
     device: str = "cpu",
 ) -> ModelCard:
     """The card of a trained network, not yet evaluated."""
@@ -76,6 +77,7 @@ def describe(
             "config": config.to_dict(),
         },
         thresholds=thresholds(result.network, surrogate, held_out, config),
+        support=_support(experiment, data),
         errors={
             "outputs": list(experiment.parameters.select("estimated").names),
             "width": errors.body.enter.out_features,
@@ -85,6 +87,19 @@ def describe(
         recipe=experiment.source,
         field_strength=experiment.field_strength,
     )
+
+
+def _support(experiment: Experiment, data: TrainingSet) -> dict[str, list[float]]:
+    """Least and largest value of each parameter, off-resonance of both signs."""
+    low, high = data.theta.amin(0), data.theta.amax(0)
+    found = {
+        name: [float(f"{float(value):.6g}") for value in pair]
+        for name, *pair in zip(experiment.parameters.names, low, high, strict=True)
+    }
+    if "w0" in found:
+        reach = max(abs(value) for value in found["w0"])
+        found["w0"] = [-reach, reach]
+    return found
 
 
 def prior_table(prior: Prior) -> dict[str, Any]:

@@ -83,7 +83,9 @@ def make_models(
         errors = _errors(experiment, name, config, result.network, data, folder, progress)
         for module in (result.network, errors):
             module.to("cpu")
-        card = describe(experiment, name, config, result, surrogate, held_out, errors, device)
+        card = describe(
+            experiment, name, config, result, surrogate, held_out, errors, data, device
+        )
         cards.append(
             save_model(folder, card, result.network, surrogate, experiment.subspace, errors)
         )

@@ -12,7 +12,7 @@ from bids_brnn.bids.output.naming import SUPPLIED
 from bids_brnn.errors import BidsBrnnError
 from bids_brnn.group.files import participant_files
 from bids_brnn.group.tables import KEY_WORDS, entities_of, key_values, without_rare
-from bids_brnn.maps import AT_BOUND, NO_ESTIMATE, quality_maps, summaries
+from bids_brnn.maps import AT_BOUND, NO_ESTIMATE, quality_maps, spread_of, summaries
 from bids_brnn.reports.group import MIN_SUBJECTS, OUTLIER_Z, modified_z
 from bids_brnn.signals.registry import series_kinds
 
@@ -109,7 +109,7 @@ def _series_rows(mask_path: Path) -> Iterator[dict[str, Any]]:
     kind = next((kind.name for kind in kinds if kind.map_suffix in suffixes), "n/a")
     for path, name in files:
         desc = name.entities.get("desc", "")
-        if not name.suffix.endswith("map") or desc.endswith("Std") or desc == SUPPLIED:
+        if not name.suffix.endswith("map") or spread_of(desc) or desc == SUPPLIED:
             continue
         quality.setdefault(desc, {})[name.entities.get("param", name.suffix)] = path
         sidecars.setdefault(desc, _sidecar(path))

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from nipype.interfaces.base import (
@@ -33,13 +33,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from bids_brnn.estimators.base import Estimate
+    from bids_brnn.estimators.base import Estimate, Estimator
     from bids_brnn.estimators.maps import NamedMap
+    from bids_brnn.estimators.network.estimator import NetworkEstimator
     from bids_brnn.parameters import ParameterSet
 
 MAPS_FILE = "maps.json"
-_LEAST_FREEDOM = 4
-"""Degrees of freedom per voxel from which on a residual tells the noise."""
 _LOG = logging.getLogger("bids_brnn.estimate")
 
 
@@ -106,16 +105,18 @@ class EstimateMaps(Node):
             Path(inputs.cache_dir) if isdefined(inputs.cache_dir) else None,
             block_size=inputs.batch_size if isdefined(inputs.batch_size) else None,
         )
+        known = known_maps(inputs.supplied, inputs.supplied_names, mask, data)
         estimate = run_estimator(
             estimator,
             data,
-            known_maps(inputs.supplied, inputs.supplied_names, mask, data),
-            self._noise_std(),
+            known,
+            self._noise_of(recipe, estimator, data, known),
             folder / "checkpoint.safetensors",
             inputs.label or estimator.name,
             spread=known_maps(inputs.spread, inputs.spread_names, mask, data),
         )
-        warning = self._contradiction(recipe, estimate, data, estimator.parameters)
+        fitted = _fitted(recipe, estimator)
+        warning = self._contradiction(recipe, estimate, data, estimator.parameters, fitted)
         rows = []
         ratio = signal_to_noise(
             estimate,
@@ -124,6 +125,7 @@ class EstimateMaps(Node):
             inputs.noise_level,
             amplitude=recipe.amplitude,
             weights=_weights(recipe, data),
+            fitted=fitted,
         )
         beside = self._beside(recipe, estimate, data, estimator.parameters)
         for item in named_maps(estimate, estimator.parameters, inputs.suffix, ratio, beside):
@@ -139,19 +141,21 @@ class EstimateMaps(Node):
         }
 
     def _contradiction(
-        self, recipe: EstimatorRecipe, estimate: Estimate, data: Tensor, parameters: ParameterSet
+        self,
+        recipe: EstimatorRecipe,
+        estimate: Estimate,
+        data: Tensor,
+        parameters: ParameterSet,
+        fitted: int,
     ) -> str:
         """How the residual contradicts the declared noise, in words; or nothing."""
-        from bids_brnn.estimators.maps import residual_sigma
+        from bids_brnn.estimators.maps import LEAST_FREEDOM, residual_sigma
         from bids_brnn.information.noise import degrees_of_freedom
 
-        # A network that projects time frames has the residual of its coefficients, not theirs.
-        if recipe.estimator == NETWORK and recipe.basis is None:
-            return ""
         # The residual of few values per voxel is mostly that of too many parameters.
         free = len(parameters.columns("estimated", "nuisance"))
-        degrees = degrees_of_freedom(recipe.amplitude, data.shape[-1], free)
-        if not self.inputs.check_noise or degrees < _LEAST_FREEDOM:
+        degrees = degrees_of_freedom(recipe.amplitude, fitted, free)
+        if not self.inputs.check_noise or degrees < LEAST_FREEDOM:
             return ""
         by_voxel = residual_sigma(
             estimate,
@@ -159,6 +163,7 @@ class EstimateMaps(Node):
             parameters,
             amplitude=recipe.amplitude,
             weights=_weights(recipe, data),
+            fitted=fitted,
         )
         told = float(by_voxel.nanmedian())
         warning = contradiction(
@@ -168,6 +173,21 @@ class EstimateMaps(Node):
         if warning:
             _LOG.warning("%s: %s", self.inputs.label, warning)
         return warning
+
+    def _noise_of(
+        self,
+        recipe: EstimatorRecipe,
+        estimator: Estimator,
+        data: Tensor,
+        known: Mapping[str, Tensor],
+    ) -> float | None:
+        """Noise for weights and spread: as declared; for a network else what residuals tell."""
+        declared = self._noise_std()
+        if declared is not None or recipe.estimator != NETWORK:
+            return declared
+        from bids_brnn.estimators.maps import typical_noise
+
+        return typical_noise(cast("NetworkEstimator", estimator), data, known)
 
     def _noise_std(self) -> float | None:
         """What is known of the noise other than by the residual."""
@@ -212,6 +232,13 @@ def known_maps(files: Any, names: Any, mask: NDArray[np.bool_], like: Tensor) ->
     return values
 
 
+def _fitted(recipe: EstimatorRecipe, estimator: Estimator) -> int:
+    """Values per voxel that a residual is of: a network takes coefficients of time frames."""
+    if recipe.estimator == NETWORK:
+        return cast("NetworkEstimator", estimator).model.n_samples
+    return recipe.n_values
+
+
 def _weights(recipe: EstimatorRecipe, like: Tensor) -> Tensor | None:
     """Averages ``(N,)`` of each measurement."""
     given = recipe.sequence.weights if isinstance(recipe.sequence, ZSpectrum) else None
@@ -245,7 +272,7 @@ def save_map(
 ) -> list[dict[str, Any]]:
     """Write a map, and its standard deviation if there is one; a row of ``maps.json`` for each."""
     rows = []
-    for kind, values in ((item.kind, item.values), ("std", item.std)):
+    for kind, values in ((item.kind, item.values), (item.std_kind, item.std)):
         if values is None:
             continue
         inside = values.detach().cpu().numpy().astype(np.float32)

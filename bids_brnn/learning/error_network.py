@@ -92,15 +92,16 @@ class ErrorNetwork(nn.Module):
     def covariance(self, features: Tensor, noise: Tensor) -> Tensor:
         """``(V, O, O)``."""
         std, rows = self(features, noise)
-        factor: Tensor = std[..., None] * rows
-        return factor @ factor.mT
+        factor = std[..., None] * rows
+        found: Tensor = factor @ factor.mT
+        return found
 
-    def _body(self, features: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+    def _body(self, features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         logarithm = noise.clamp_min(torch.finfo(noise.dtype).tiny).log()
         extra = ((logarithm - self.noise[0]) / self.noise[1]).clamp(-3, 3)
         known = features.float().clamp(-_FAR, _FAR)
         found: Tensor = self.body(torch.cat([known, extra[:, None]], dim=-1)).float()
-        return found.tensor_split((self.n_outputs,), dim=-1)
+        return found[:, : self.n_outputs], found[:, self.n_outputs :]
 
     def _size(self, logs: Tensor, noise: Tensor) -> Tensor:
         size: Tensor = self.level * logs.clamp(-_LOG_LIMIT, _LOG_LIMIT).exp() * noise[:, None]
@@ -114,7 +115,8 @@ def likelihood(std: Tensor, rows: Tensor, errors: Tensor) -> Tensor:
     logs = std.log()
     joint = 0.5 * solved.square() + rows.diagonal(dim1=-2, dim2=-1).log() + logs
     alone = 0.5 * scaled.square() + logs
-    return (joint + alone).sum(-1)
+    total: Tensor = (joint + alone).sum(-1)
+    return total
 
 
 def train_error_network(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_brnn.errors import NoSeriesError
+from bids_brnn.maps import spread_of
 from bids_brnn.phantom.anatomy import tissue_map
 from bids_brnn.priors import TISSUES
 
@@ -99,7 +100,7 @@ def _estimates(truth: Path, dataset: Path, outputs: Path) -> Iterator[tuple[str,
     before, after = truth.name.split("_desc-truth_")
     for path in sorted((outputs / inner).glob(f"{before}_desc-*_{after}")):
         estimator = path.name.removeprefix(f"{before}_desc-").removesuffix(f"_{after}")
-        if not estimator.endswith("Std"):
+        if not spread_of(estimator):
             yield estimator, path
 
 

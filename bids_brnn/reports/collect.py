@@ -22,7 +22,7 @@ from bids_brnn.bids.safe import read_json
 from bids_brnn.bids.tables import read_columns, read_table
 from bids_brnn.bids.volumes import read_volume
 from bids_brnn.estimators.registry import estimators, title_of
-from bids_brnn.maps import quality_maps
+from bids_brnn.maps import SPREADS, quality_maps, spread_of, with_spread
 from bids_brnn.parameters import FIELD_MAPS, MapItem
 from bids_brnn.reports.content import EstimatorView, MapView, SeriesView
 from bids_brnn.reports.preparation import (
@@ -133,10 +133,10 @@ def _estimators(
         sidecars.setdefault(desc, sidecar)
     order = [key for key in estimators() if key in by_desc]
     for desc in [*order, *sorted(set(by_desc) - set(order))]:
-        if desc.endswith("Std"):
+        if spread_of(desc):
             continue
         views = sorted(by_desc[desc], key=lambda view: _rank(view.name))
-        spread = sorted(by_desc.get(f"{desc}Std", []), key=lambda view: _rank(view.name))
+        spread = sorted(_spreads(by_desc, desc), key=lambda view: _rank(view.name))
         yield EstimatorView(
             key=desc,
             title=title_of(desc),
@@ -147,6 +147,10 @@ def _estimators(
             facts=_estimator_facts(sidecars[desc], views, mask),
             loss=loss_of(sidecars[desc]),
         )
+
+
+def _spreads(by_desc: Mapping[str, list[MapView]], desc: str) -> list[MapView]:
+    return [view for kind in SPREADS for view in by_desc.get(with_spread(desc, kind), [])]
 
 
 def _items() -> dict[str, MapItem]:
@@ -181,7 +185,7 @@ def _map_view(
         unit=str(sidecar.get("Units", "")),
         description=str(sidecar.get("Description", quantity)),
         values=_canonical(path),
-        display=None if known is None or desc.endswith("Std") else known.display,
+        display=None if known is None or spread_of(desc) else known.display,
         file=path.relative_to(output_dir).as_posix(),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,8 @@ class ModelCard:
     """Configuration, number of fingerprints, draws, seconds, machine."""
     thresholds: Mapping[str, float]
     """Where the distance from the training distribution is 1."""
+    support: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Least and largest value of each parameter in training; empty in earlier versions."""
     errors: Mapping[str, Any] = field(default_factory=dict)
     """Outputs, width and blocks of the network that knows the errors; empty where there is none,
     as in files of earlier versions."""
@@ -92,6 +94,11 @@ class ModelCard:
         """Place in :data:`LOSSES_BY_PREFERENCE`; the lowest serves."""
         known = self.loss in LOSSES_BY_PREFERENCE
         return LOSSES_BY_PREFERENCE.index(self.loss) if known else len(LOSSES_BY_PREFERENCE)
+
+    @property
+    def is_biased(self) -> bool:
+        """Whether the network was trained to be near the truth on average over the prior."""
+        return self.loss in ("mse", "mse-crb")
 
     @property
     def last_loss(self) -> Mapping[str, Any]:
@@ -203,6 +210,8 @@ class ModelCard:
                 f"outputs and supplied of network must be names of parameters "
                 f"({', '.join(names)}), each once"
             )
+        if not set(self.support) <= set(names):
+            raise DataError("support must name parameters")
         if self.errors:
             told = self.errors.get("outputs", ())
             if set(self.errors) != {"outputs", "width", "blocks"}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,10 @@ def _estimator(
     stored: StoredModel, model: SignalModel, precision: Precision | None, spread: Spread | None
 ) -> NetworkEstimator:
     subspace = model.subspace if isinstance(model, CompressedSignal) else None
-    return stored.estimator(
+    found = stored.estimator(
         subspace=subspace, parameters=model.parameters, precision=precision, spread=spread
     )
+    return replace(found, exact=model)
 
 
 def _check_fit(card: ModelCard, kind: str, sequence: PulseSequence) -> None:

@@ -67,6 +67,7 @@ CARD = Table(
         # Values that are no numbers are judged, not refused: an evaluation may end in NaN.
         "evaluation": Table({}, {"held_out": Table(rest=_ROW)}),
         "recipe": _ROW,
+        "support": Table(rest=_PAIR),
         # Of files of earlier versions: nothing.
         "errors": Table({}, {"outputs": ListOf(_NAME, 1, 64), "width": WIDTH, "blocks": BLOCKS}),
         "command": _PROSE,

@@ -14,6 +14,7 @@ from bids_brnn.bids.safe import read_json
 from bids_brnn.errors import BidsBrnnError
 from bids_brnn.estimators.registry import NETWORK, comparison, estimators, references, variants
 from bids_brnn.files import write_bytes, write_text
+from bids_brnn.maps import with_spread
 
 NAME = "bids_brnn"
 _README = """# bids_brnn: quantitative maps from qMT and MR fingerprinting series
@@ -88,6 +89,9 @@ def descriptions() -> dict[str, str]:
     found: dict[str, str] = {}
     for name, entry in estimators().items():
         found |= {name: entry.words, f"{name}Std": entry.std_words}
+        if entry.trained:
+            words = "Root mean square error of a network that was trained without regard to bias"
+            found[with_spread(name, "rmse")] = words
     for desc, (entry, model) in variants().items():
         by = f", by the model {model.called}"
         found |= {desc: f"{entry.words}{by}", f"{desc}Std": f"{entry.std_words}{by}"}

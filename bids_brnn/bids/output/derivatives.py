@@ -23,6 +23,7 @@ from bids_brnn.bids.output.naming import Origin, map_path, mask_path, reference_
 from bids_brnn.bids.output.sidecars import Provenance, count, image_sidecar, map_sidecar
 from bids_brnn.errors import DataError
 from bids_brnn.files import write_bytes
+from bids_brnn.maps import spread_of, without_spread
 from bids_brnn.parameters import MapItem
 
 _LEVEL = 4  # of gzip; above it only time grows
@@ -139,8 +140,8 @@ def write_map(
     volume = np.zeros(mask.shape, dtype=np.float32)
     volume[mask] = inside
     path = map_path(output_dir, origin, item, desc, space=space)
-    of = map_path(output_dir, origin, item, desc.removesuffix("Std"), space=space)
-    valid_range = None if desc.endswith("Std") else provenance.valid_range
+    of = map_path(output_dir, origin, item, without_spread(desc), space=space)
+    valid_range = None if spread_of(desc) else provenance.valid_range
     sidecar = map_sidecar(
         origin, item, desc, provenance, count(inside, valid_range), of=output_uri(of, output_dir)
     )

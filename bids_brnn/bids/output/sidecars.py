@@ -13,10 +13,9 @@ from bids_brnn.bids.output.naming import Origin
 from bids_brnn.errors import OutputError
 from bids_brnn.estimators.registry import estimator_of
 from bids_brnn.learning.loss_words import loss_words
+from bids_brnn.maps import SPREADS, spread_of, without_spread
 from bids_brnn.parameters import MapItem
 from bids_brnn.signals.registry import model_entry
-
-_STD = "Std"
 
 
 @dataclass(frozen=True)
@@ -95,22 +94,21 @@ def map_sidecar(
     OutputError
         If a standard deviation does not say of what.
     """
-    estimator = desc.removesuffix(_STD)
+    estimator, kind = without_spread(desc), spread_of(desc)
     about, entry = estimator_of(estimator), model_entry(origin.model)
     algorithm, reference = about.algorithm, about.url
     if about.trained:
         words_of_loss = loss_words(provenance.loss)
         algorithm, reference = words_of_loss.algorithm, words_of_loss.url
-    is_std = desc.endswith(_STD)
-    if is_std and not of:
+    if kind and not of:
         raise OutputError(f"desc-{desc} of {item.name}: the map it belongs to is missing.")
     model = {
         "Name": entry.label,
         "Parameter": item.name,
         "URL": entry.url,
     }
-    words = f"Standard deviation: {item.description}" if is_std else item.description
-    low_high = None if is_std or provenance.valid_range is None else list(provenance.valid_range)
+    words = f"{SPREADS[kind][1]}: {item.description}" if kind else item.description
+    low_high = None if kind or provenance.valid_range is None else list(provenance.valid_range)
     sidecar: dict[str, Any] = {
         "SkullStripped": True,
         "Units": item.unit,
@@ -128,8 +126,8 @@ def map_sidecar(
         "B1Source": provenance.b1_source,
         "MagneticFieldStrength": origin.metadata.get("MagneticFieldStrength", "n/a"),
     }
-    if is_std:
-        sidecar["Uncertainty"] = {"Kind": "standard deviation", "Of": of}
+    if kind:
+        sidecar["Uncertainty"] = {"Kind": SPREADS[kind][1].lower(), "Of": of}
     return {**sidecar, **dict(space or {}), **provenance.extra}
 
 

@@ -36,6 +36,7 @@ Spread = Literal["learnt", "jacobian", "bound", "none"]
 
 _FORWARD_NUMBERS = 2**22
 """Activations of one layer per block: bounds the memory (16 MB per layer in float32)."""
+_QUALITY: Mapping[str, torch.dtype | None] = {"distance": None, "edge": torch.int32}
 _EXACT = 2048
 """Voxels whose exact signal is computed together."""
 _MULTIPLE = 64
@@ -51,7 +52,8 @@ class NetworkEstimator:
     nuisances are then fitted to the signal (:mod:`bids_brnn.estimators.network.nuisances`).
     Estimates are clipped to the bounds of the model's parameters.
 
-    ``quality`` holds ``(V,)`` maps: ``distance``, how far the voxel lies from what the network was
+    ``quality`` holds ``(V,)`` maps: ``edge``, 1 where a value lies beyond ``support``, and
+    ``distance``, how far the voxel lies from what the network was
     trained on, 1 being the most remote percent of its training data (the larger of two
     measures: residual at the estimate, and squared standardised inputs); a map with
     ``distance > 1`` should not be trusted there.
@@ -69,6 +71,8 @@ class NetworkEstimator:
     """``std``: what the network of ``errors`` says (nothing of nuisances), noise propagated
     through the Jacobian of the network (of nuisances, that of the network's own output), the
     Cramer-Rao bound at the estimate, or none."""
+    std_kind: str = "std"
+    """What the deviations are: root mean square errors of a network with bias."""
     errors: ErrorModel | None = None
     """What knows the errors of the network, for ``spread="learnt"``."""
     error_names: tuple[str, ...] = ()
@@ -79,6 +83,8 @@ class NetworkEstimator:
     lowest_snr: float = 10.0
     """Lowest SNR in training: without ``sigma`` a residual that such noise explains is no reason
     for distrust."""
+    support: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Least and largest value of parameters in training."""
     typical_residual: float = 0.0
     """99th percentile of the residual that is not noise in training (model errors)."""
     typical_inputs: float = 0.0
@@ -139,14 +145,44 @@ class NetworkEstimator:
         here = self._on(data.device)
         key = "" if checkpoint is None else run_key(self, data, known, noise)
         with_std = self.spread != "none"
-        results = Results(data, len(self.parameters), {"distance": None}, with_std=with_std)
+        results = Results(data, len(self.parameters), _QUALITY, with_std=with_std)
         size = self.block_size or max(_MULTIPLE, _FORWARD_NUMBERS // 512)
         edges = torch.arange(0, len(data), size, device=data.device)[1:]
         blocks = voxels.tensor_split(torch.searchsorted(voxels, edges).cpu())
         for _, block in results.remaining(blocks, progress, checkpoint, key):
             values = {column: take(values, block) for column, values in known.items()}
             results.put(block, here._estimate_block(data[block], values, take(noise, block)))
-        return results.estimate()
+        return replace(results.estimate(), std_kind=self.std_kind)
+
+    def covariance(
+        self, data: Tensor, supplied: Mapping[str, Tensor] | None = None, *, sigma: float | Tensor
+    ) -> Tensor:
+        """Covariance of the errors of ``error_names``, ``(V, O, O)``, as the network learnt it.
+
+        Parameters
+        ----------
+        data, supplied
+            As for :meth:`estimate`; every voxel must be usable.
+        sigma
+            Noise standard deviation per channel, scalar or ``(V,)``.
+
+        Raises
+        ------
+        DataError
+            If the network has not learnt its errors, or the data do not fit.
+        """
+        if self.errors is None:
+            raise DataError("this network has not learnt its errors; train it with brnn train")
+        check_data(data, self.n_values)
+        here = self._on(data.device)
+        known = {c: v.float() for c, v in known_values(self.parameters, supplied, data).items()}
+        coefficients, size = _rotated(data, self.rotation)
+        wide = {column: values.expand(len(data)) for column, values in known.items()}
+        features = here._theta(coefficients, wide)[2]
+        noise = (noise_levels(sigma, data).expand(len(data)).to(size.dtype) / size).float()
+        with torch.no_grad():
+            found: Tensor = here.errors.covariance(features, noise)  # type: ignore[union-attr]
+        return found
 
     @cached_property
     def _copies(self) -> dict[torch.device, NetworkEstimator]:
@@ -181,6 +217,7 @@ class NetworkEstimator:
             "m0": m0.to(data.dtype) * size,
             "residual": rest,
             "distance": self._distance(inputs, rest, excused),
+            "edge": self._edge(theta),
         }
         if self.exact is not None and self.errors is not None:
             known_noise = noise > 0
@@ -193,6 +230,14 @@ class NetworkEstimator:
             sigma = torch.where(noise > 0, sigma, found)
             maps["std"] = self._std(coefficients, theta, narrow, m0, sigma, features)
         return maps
+
+    def _edge(self, theta: Tensor) -> Tensor:
+        beyond = torch.zeros(len(theta), dtype=torch.bool, device=theta.device)
+        for name, (low, high) in self.support.items():
+            slack = 1e-4 * (high - low)
+            values = theta[:, self.parameters.index((name,))[0]]
+            beyond |= (values < low - slack) | (values > high + slack)
+        return beyond.to(torch.int32)
 
     def _tested(
         self,

@@ -22,6 +22,7 @@ from bids_brnn.bids.tables import write_table
 from bids_brnn.imaging.grids import load, save
 from bids_brnn.interfaces.base import Node
 from bids_brnn.interfaces.regions.labels import WHOLE_MASK, lookup_names, read_labels
+from bids_brnn.maps import SPREADS
 from bids_brnn.regions import (
     AGREEMENT_COLUMNS,
     COLUMNS,
@@ -171,7 +172,7 @@ def read_maps(maps_file: Path, mask: NDArray[np.bool_]) -> Maps:
     flags = list(of_kind("flag").values())
     return Maps(
         estimates=of_kind("estimate"),
-        spreads=of_kind("std"),
+        spreads={name: values for kind in SPREADS for name, values in of_kind(kind).items()},
         units={row["name"]: row["unit"] for row in listed},
         ranged=tuple(row["name"] for row in listed if "valid_range" in row),
         flagged=flags[0] > 0 if flags else None,

@@ -40,7 +40,7 @@ from bids_brnn.imaging.grids import load
 from bids_brnn.interfaces.base import Node
 from bids_brnn.interfaces.preparation.motion import motion_sidecar
 from bids_brnn.interfaces.series import SeriesRecord
-from bids_brnn.maps import flag_words
+from bids_brnn.maps import flag_words, with_spread
 from bids_brnn.parameters import FIELD_MAPS, MapItem
 from bids_brnn.signals.registry import model_entry, series_kind
 from bids_brnn.zoo.recipe import EstimatorRecipe
@@ -179,7 +179,7 @@ class WriteMaps(Node):
         written = []
         for row in json.loads(Path(inputs.maps_file).read_text(encoding="utf-8")):
             values = np.asanyarray(load(Path(inputs.maps_file).parent / row["file"]).dataobj)
-            desc = inputs.desc + ("Std" if row["kind"] == "std" else "")
+            desc = with_spread(inputs.desc, row["kind"])
             extra = {
                 **method_keys(recipe, inputs.mask_source, decisions),
                 **history_keys(inputs, row.get("noise_warning", "")),

@@ -31,6 +31,7 @@ from bids_brnn.interfaces.sinks.native import (
     read_record,
     with_sidecars,
 )
+from bids_brnn.maps import with_spread
 from bids_brnn.parameters import MapItem
 from bids_brnn.spaces import parse_space
 from bids_brnn.zoo.recipe import EstimatorRecipe
@@ -104,7 +105,7 @@ class WriteSpace(Node):
                     root,
                     series,
                     MapItem(row["name"], row["unit"], row["suffix"], row["description"]),
-                    inputs.desc + ("Std" if row["kind"] == "std" else ""),
+                    with_spread(inputs.desc, row["kind"]),
                     mover(values, labels=row["kind"] == "flag"),
                     mask=mover.mask,
                     like=there,
