@@ -13,8 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bids_brnn.parameters import ParameterSet
 from bids_brnn.information.noise import whitened
+from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import Amplitude, SignalModel, amplitude_of
 
 
@@ -66,9 +66,7 @@ def inverse_information(information: Tensor) -> Tensor:
     return result.to(information.dtype)
 
 
-def covariance(
-    signal: Tensor, derivatives: Tensor, amplitude: Amplitude = "complex"
-) -> Tensor:
+def covariance(signal: Tensor, derivatives: Tensor, amplitude: Amplitude = "complex") -> Tensor:
     """Cramer-Rao covariance ``(..., P, P)`` at M0 = 1, ``sigma`` = 1; scale by (sigma/|M0|)^2."""
     return inverse_information(fisher_information(signal, derivatives, amplitude))
 

@@ -44,7 +44,6 @@ from bids_brnn.signals.two_pools.z_spectrum.saturation_table import (
     saturation_table,
 )
 
-
 _FAR = 1e4
 """Hz."""
 

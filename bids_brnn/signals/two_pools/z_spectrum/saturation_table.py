@@ -126,9 +126,7 @@ def _series(pulse: MTPulse, angle: float, offset: float, box: Box) -> Tensor | N
         for axis, n in enumerate(counts):
             series = np.moveaxis(np.tensordot(_transform(n), series, (1, axis)), 0, axis)
         size = np.abs(series)
-        short = [
-            axis for axis in range(3) if np.take(size, [-1, -2], axis).max() > _TAIL
-        ]
+        short = [axis for axis in range(3) if np.take(size, [-1, -2], axis).max() > _TAIL]
         if not short:
             keep = [
                 int(np.nonzero(size.max(tuple({0, 1, 2} - {axis})) > _SMALL)[0].max(initial=0)) + 1
