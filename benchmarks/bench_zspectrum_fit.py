@@ -5,8 +5,8 @@
 Without ``--data`` voxels are simulated. ``--data`` is a folder of magnitudes
 ``*_flip-*_mt-*.nii.gz`` (divided by the image without MT pulse) with ``Angle`` and ``Offset`` in
 their sidecars, and ``derivatives/*`` with R1, B1 and B0 maps and a mask; pulse shape and timing
-are those of the qMT-SPGR demonstration of qMRLab. Standard deviations are part of the time. Seconds
-are of the clock; CPU seconds tell more on a shared machine.
+are those of the qMT-SPGR demonstration of qMRLab. Standard deviations are part of the time.
+Seconds are of the clock; CPU seconds tell more on a shared machine.
 """
 
 from __future__ import annotations
