@@ -237,7 +237,7 @@ QMT = ParameterSet(
 """Generalized Bloch model, order (m0s, R1f, R2f, Rx, R1s, T2s, w0, B1)."""
 
 Z_SPECTRUM = (
-    QMT.replace("R1s", role="supplied", start=1.0)
+    QMT.replace("R1s", role="supplied", start=1.0, lower=0.05)
     .replace("R1f", role="supplied", start=0.9)
     .replace("w0", role="supplied")
     .replace("B1", role="supplied", lower=0.4, upper=1.6)

@@ -12,6 +12,7 @@ from bids_brnn.errors import OutputError, printable
 from bids_brnn.files import make_folder
 
 _OURS = "bids_brnn"
+_SILENT = logging.CRITICAL + 1  # what it finds critical comes to the user in our words
 _NIPYPE = ("nipype", "nipype.workflow", "nipype.interface", "nipype.utils", "nipype.filemanip")
 
 
@@ -92,7 +93,7 @@ def set_verbosity(verbosity: int, file: Path | None = None) -> None:
     for handler in handlers:
         handler.setFormatter(_Printable("%(asctime)s %(message)s", "%H:%M:%S"))
         ours.addHandler(handler)
-    nipype = {0: logging.CRITICAL, 1: logging.INFO}.get(verbosity, logging.DEBUG)
+    nipype = {0: _SILENT, 1: logging.INFO}.get(verbosity, logging.DEBUG)
     for name in _NIPYPE:
         logging.getLogger(name).setLevel(nipype)
 

@@ -17,7 +17,7 @@ from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
 
 MODEL = "yarnykh"
 """Cheap, and with excitation and delays: its bounds are within 5 % of those of the generalized
-Bloch model, but for R2f, whose bounds are up to 30 % smaller."""
+Bloch model, but for R2f, whose bounds are up to 40 % smaller."""
 SNR = 100.0
 """|M0| over the noise of an image."""
 ERROR_OF_R1 = 0.03

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.imaging.noise_level import NoiseLevel, find_noise_level
+from bids_brnn.imaging.noise_level import NoiseLevel, air_level, find_noise_level
 
 LEAST_SNR = 5.0
 """Signal over noise from which on a magnitude is Gaussian; below, its mean is 2 % high or more."""
+_LIKE_AIR = 1.3
+"""Factor by which the relative variation of air may be off that of pure noise."""
+_RESIDUAL = "the residual of each voxel"
 
 
 def spectrum_noise(
@@ -42,15 +45,33 @@ def spectrum_noise(
         Whether the images were divided by that without MT pulse: their air tells nothing.
     """
     if normalised and declared is None:
-        return NoiseLevel(None, "the residual of each voxel")
+        return NoiseLevel(None, _RESIDUAL)
     fewest = float(averages.min())
     some = data[..., averages == fewest]
     factor = math.sqrt(math.pi / 4 + (1 - math.pi / 4) / fewest)
     scaled = None if declared is None else declared * factor
     found = find_noise_level(some, mask, declared=scaled, magnitude=True)
+    told = air_level(some, mask)
+    if told is not None and not _is_air(np.abs(some), mask, told, fewest):
+        found = NoiseLevel(declared, found.source if declared else _RESIDUAL)
     if declared is not None or found.std is None:
         return NoiseLevel(declared, found.source, found.warning)
     return NoiseLevel(found.std / factor, found.source, found.warning)
+
+
+def _is_air(values: NDArray[Any], mask: NDArray[np.bool_], level: float, averages: float) -> bool:
+    """Whether dark voxels outside the mask vary as the noise of magnitudes does.
+
+    Rayleigh variables have a standard deviation of ``sqrt(4/pi - 1)`` of their mean, averages of
+    ``n`` less by ``sqrt(n)``. Tissue beside a mask of a region varies less: measurements of a
+    Z-spectrum resemble each other, so that tissue alone would pass for noise of one level.
+    """
+    outside = values[~mask]
+    energy = np.square(outside, dtype=np.float64).mean(axis=1) / 2
+    dark = outside[(energy > 0) & (energy < level**2 * (1 + 5 / math.sqrt(values.shape[3])))]
+    expected = math.sqrt((4 / math.pi - 1) / averages)
+    spread = float(np.median(dark.std(axis=0) / dark.mean(axis=0)))
+    return expected / _LIKE_AIR < spread < expected * _LIKE_AIR
 
 
 def spectrum_snr(data: NDArray[Any], mask: NDArray[np.bool_], std: float) -> tuple[float, float]:

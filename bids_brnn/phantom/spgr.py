@@ -12,7 +12,7 @@ from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals import build_model, model_entry
 from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
 
-MODEL = "ramani"
+MODEL = "gbloch-zspectrum"
 """Signal model that makes the images."""
 _QUALITY = 5 / 3  # of images over single time frames: SNR 100 where the data set has 60
 

@@ -101,8 +101,13 @@ class ZSpectrum:
         state = hashlib.sha256()
         for values in (self.mt_flip_angle, self.offset):
             state.update(np.round(values, 9).tobytes())
-        rest = (self.pulse, self.flip_angle, self.repetition_time, self.mt_delay)
-        state.update(repr((*rest, self.excitation_duration, self.normalised)).encode())
+        pulse = self.pulse
+        width = -1.0 if pulse.bandwidth is None else pulse.bandwidth
+        times = (self.repetition_time, self.mt_delay, self.excitation_duration)
+        numbers = (pulse.duration, width, self.flip_angle, *times)
+        # Numbers of NumPy and of Python are the same.
+        words = [f"{float(value):.12g}" for value in numbers]
+        state.update(" ".join([pulse.shape, *words, str(bool(self.normalised))]).encode())
         if self.weights is not None:
             state.update(np.round(self.weights, 9).tobytes())
         return state.hexdigest()[:16]

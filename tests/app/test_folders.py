@@ -150,7 +150,7 @@ class Series:
     """As much of an acquisition as the validation looks at."""
 
     def __init__(self, root):
-        self.parts = {"mag": root / "sub-01" / "anat" / "sub-01_MRF.nii.gz"}
+        self.images = [root / "sub-01" / "anat" / "sub-01_MRF.nii.gz"]
         self.tables = {"rfpulses": root / "rfpulses.tsv"}
         self.supplied = {}
 

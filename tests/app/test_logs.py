@@ -18,7 +18,7 @@ def test_messages_go_to_the_log_file(tmp_path, capsys):
     assert file == tmp_path / "logs" / "run.log"
     with pytest.raises(KeyError), messages(0, file):
         LOG.info("half way")
-        assert logging.getLogger("nipype.workflow").level == logging.CRITICAL
+        assert logging.getLogger("nipype.workflow").level > logging.CRITICAL
         raise KeyError
     assert "half way" in file.read_text()
     assert "half way" in capsys.readouterr().err

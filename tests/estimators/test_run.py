@@ -95,3 +95,30 @@ def test_a_full_device_is_worth_another_try(tmp_path):
     with pytest.raises(TemporaryError, match="--device cpu") as refusal:
         run_estimator(fake, torch.ones(1, 2, dtype=torch.complex64), {}, None, tmp_path / "c", "x")
     assert refusal.value.exit_code == 75
+
+
+def test_spreads_go_to_estimators_that_take_them_and_others_are_named(tmp_path, caplog):
+    taken = {}
+
+    class Taking:
+        name = "taking"
+
+        def estimate(self, data, supplied=None, *, spread=None, **options):
+            taken["spread"] = spread
+
+    class Other:
+        name = "other"
+
+        def estimate(self, data, supplied=None, **options):
+            assert "spread" not in options
+
+    spread = {"R1": torch.ones(2)}
+    for estimator in (Taking(), Other()):
+        run_estimator(
+            estimator, torch.zeros(2, 3), {}, None, tmp_path / "c", estimator.name, spread=spread
+        )
+    assert taken["spread"] is spread
+    warnings = [item.getMessage() for item in caplog.records if item.levelname == "WARNING"]
+    assert warnings == [
+        "other: standard deviations do not include those of the supplied maps (R1)"
+    ]

@@ -40,6 +40,17 @@ def test_what_is_declared_is_kept_and_compared():
     assert "times less" in found.warning
 
 
+@pytest.mark.parametrize("repeats", [(1, 1, 1), (4, 4, 4)])
+def test_tissue_around_a_mask_of_a_region_is_no_air(repeats):
+    shape = (24, 24, 8)
+    tissue = 1 + 0.2 * np.sin(np.arange(24) / 3)[:, None, None] * np.ones(shape)
+    data = (tissue[..., None] * np.array([1000.0, 900.0, 800.0])).astype(np.complex64)
+    mask = np.zeros(shape, bool)
+    mask[10:12, 10:12, 4] = True
+    assert spectrum_noise(data, mask, np.array(repeats)).std is None
+    assert spectrum_noise(data, mask, np.array(repeats), declared=2.0).warning == ""
+
+
 def test_air_of_divided_images_tells_nothing():
     data, mask = magnitudes(3.0, (100, 60), (1, 1))
     assert spectrum_noise(data, mask, np.array([1, 1]), normalised=True).std is None

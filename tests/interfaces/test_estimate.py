@@ -17,6 +17,7 @@ from bids_brnn.interfaces.estimate import EstimateMaps
 from bids_brnn.maps import flag_values, flags
 from bids_brnn.parameters import QMT, RELAXATION
 from bids_brnn.sequences.designs import jiang_like_train
+from bids_brnn.sequences.z_spectrum import usual_protocol
 from bids_brnn.zoo.recipe import EstimatorRecipe
 
 
@@ -148,3 +149,76 @@ def test_a_declared_noise_level_is_compared_with_the_residual(tmp_path, inputs, 
     rows = json.loads((tmp_path / "node" / "maps.json").read_text())
     assert all(words in row.get("noise_warning", "") for row in rows)
     assert any("noise_warning" in row for row in rows) == bool(words)
+
+
+class TestZSpectra:
+    """From magnitudes on disk to maps with their spread."""
+
+    @pytest.fixture
+    def spectrum(self, tmp_path, write_nifti):
+        protocol = usual_protocol()
+        recipe = EstimatorRecipe(
+            "nlls", "ramani", protocol, supplied=("R1", "B1", "w0"), spreads=("R1",),
+            magnitude=True,
+        )  # fmt: skip
+        theta = torch.tensor([[0.13, 1.1, 35.0, 15.0, 1.0, 11.5e-6, 0.0, 1.0]]).double()
+        signal = 800 * recipe.build_model()(theta)[0].numpy()
+        rng = np.random.default_rng(0)
+        data = np.tile(signal.real, (3, 4, 1, 1)) + 2.0 * rng.standard_normal((3, 4, 1, 13))
+        data[2, 3, 0, 1] = 5.0
+        maps = {"R1": 1.1, "B1": 1.0, "w0": 0.0}
+        return {
+            "coefficients": write_nifti("z.nii", data.astype(np.complex64)),
+            "mask": write_nifti("m.nii", np.ones((3, 4, 1), bool)),
+            "recipe": recipe.to_file(tmp_path / "z.json"),
+            "supplied": [
+                str(write_nifti(f"{name}.nii", np.full((3, 4, 1), value, np.float32)))
+                for name, value in maps.items()
+            ],
+            "supplied_names": list(maps),
+            "suffix": "QMTmap",
+        }
+
+    def test_maps_are_parameters_what_follows_and_what_images_tell(
+        self, tmp_path, spectrum, caplog
+    ):
+        outputs = EstimateMaps(**spectrum, noise_std=2.0, noise_level=2.0)
+        (tmp_path / "node").mkdir()
+        outputs.run(cwd=str(tmp_path / "node"))
+        rows = {
+            (row["name"], row["kind"]): row
+            for row in json.loads((tmp_path / "node" / "maps.json").read_text())
+        }
+        estimates = ["m0s", "F", "R1f", "R2f", "T2f", "Rx", "kr", "kf", "T2s"]
+        assert [name for name, kind in rows if kind == "std"] == estimates
+        beside = ["M0", "relres", "snr", "chi2", "MTR", "flags"]
+        assert [name for name, kind in rows if kind != "std"] == [*estimates, *beside]
+        assert {rows[name, "estimate"]["unit"] for name in ("kr", "kf", "R1f")} == {"1/s"}
+        assert rows["MTR", "estimate"]["description"].endswith("650 degrees at 2000 Hz")
+        chi2 = nibabel.load(tmp_path / "node" / "chi2_estimate.nii").get_fdata()
+        assert 0.3 < np.median(chi2) < 2.5  # 8 degrees of freedom, 12 voxels
+        flags = nibabel.load(tmp_path / "node" / "flags_flag.nii").get_fdata()
+        assert int(flags[2, 3, 0]) & 64
+        assert not (flags.astype(int).ravel()[:-1] & 64).any()
+        assert "1 of 12 voxels have a magnitude below 5 noise standard deviations" in caplog.text
+
+    def test_the_spread_of_a_supplied_map_widens_the_estimate(
+        self, tmp_path, spectrum, write_nifti
+    ):
+        stds = []
+        for number, name in enumerate(["", "R1"]):
+            folder = tmp_path / f"node{number}"
+            folder.mkdir()
+            extra = {}
+            if name:
+                path = write_nifti("std.nii", np.full((3, 4, 1), 0.1, np.float32))
+                extra = {"spread": [str(path)], "spread_names": [name]}
+            EstimateMaps(**spectrum, **extra, noise_std=2.0).run(cwd=str(folder))
+            stds.append(nibabel.load(folder / "m0s_std.nii").get_fdata())
+        assert (stds[1] > stds[0]).mean() > 0.9
+
+    def test_without_a_known_noise_there_is_no_chi_squared(self, tmp_path, spectrum):
+        (tmp_path / "node").mkdir()
+        EstimateMaps(**spectrum).run(cwd=str(tmp_path / "node"))
+        rows = json.loads((tmp_path / "node" / "maps.json").read_text())
+        assert "chi2" not in {row["name"] for row in rows}

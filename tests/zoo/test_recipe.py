@@ -13,6 +13,7 @@ import torch
 
 from bids_brnn.errors import DataError, ReadError, SequenceError
 from bids_brnn.sequences.designs import jiang_like_train
+from bids_brnn.sequences.z_spectrum import usual_protocol
 from bids_brnn.signals.supplied import SuppliedModel
 from bids_brnn.zoo.recipe import EstimatorRecipe
 
@@ -186,3 +187,50 @@ def test_a_train_without_signal_is_refused_before_estimation():
     for estimator in ("dict", "nlls"):
         with pytest.raises(SequenceError, match=r"train 1 of x.tsv is zero at every sample"):
             EstimatorRecipe(estimator, "fisp", silent).build()
+
+
+class TestZSpectra:
+    @pytest.fixture
+    def spectrum(self):
+        protocol = replace(usual_protocol(), weights=np.r_[2.0, np.ones(12)])
+        return EstimatorRecipe(
+            "nlls", "ramani", protocol, supplied=("R1", "B1", "w0"), spreads=("R1",),
+            magnitude=True, model_options={"R1s": "equal"},
+        )  # fmt: skip
+
+    def test_the_file_gives_the_same_recipe_back(self, spectrum, tmp_path):
+        again = EstimatorRecipe.from_file(spectrum.to_file(tmp_path / "r.json"))
+        assert again.digest == spectrum.digest
+        assert again.sequence.digest == spectrum.sequence.digest
+        assert again.sequence.name == "usual"
+        assert (again.supplied, again.spreads) == (spectrum.supplied, ("R1",))
+        assert (again.n_values, again.amplitude) == (13, "real")
+        first = (tmp_path / "r.json").read_bytes()
+        assert again.to_file(tmp_path / "b" / "r.json").read_bytes() == first
+
+    def test_every_part_changes_the_digest(self, spectrum):
+        protocol = spectrum.sequence
+        others = [
+            replace(spectrum, sequence=replace(protocol, **changes))
+            for changes in (
+                {"weights": None}, {"normalised": True}, {"mt_delay": 0.003},
+                {"pulse": replace(protocol.pulse, bandwidth=300.0)},
+                {"offset": protocol.offset + 1},
+            )
+        ]  # fmt: skip
+        others += [replace(spectrum, spreads=()), replace(spectrum, model="yarnykh")]
+        assert len({spectrum.digest, *(other.digest for other in others)}) == len(others) + 1
+
+    def test_the_model_has_the_observed_rate_and_the_options(self, spectrum):
+        model = spectrum.build_model(check=True)
+        assert "R1" in model.parameters.names
+        assert not model.parameters.maps_of("R1")  # R1s = R1f: nothing to derive
+        gaussian = replace(spectrum, model_options={"lineshape": "gaussian"}).build_model()
+        theta = model.parameters.start(torch.zeros(1, dtype=torch.float64))[None]
+        assert (gaussian(theta) - model(theta)).abs().max() > 1e-3
+
+    def test_estimators_without_real_scale_are_refused(self, spectrum):
+        with pytest.raises(DataError, match="dict does not serve Z-spectra; use nlls"):
+            replace(spectrum, estimator="dict").build()
+        with pytest.raises(DataError, match="networks need complex data"):
+            replace(spectrum, estimator="brnn", weights="x").build()

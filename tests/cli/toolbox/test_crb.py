@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from bids_brnn.bids.input.z_protocol import read_z_protocol
 from bids_brnn.cli.toolbox.main import main
 from bids_brnn.errors import EXIT_BAD_DATA, EXIT_READ_ERROR, EXIT_USAGE
-from bids_brnn.information.bounds import covariance
+from bids_brnn.information.bounds import covariance, cramer_rao_bound
 from bids_brnn.priors import tissue_values
 from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
 from bids_brnn.signals import build_model
+from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -162,3 +165,51 @@ def test_impossible_requests_are_refused(words, code, message, fisp, capsys):
         words = [*words, "--pulses", fisp[-1]]
     assert main(["crb", *words]) == code
     assert message in capsys.readouterr().err
+
+
+class TestZSpectra:
+    """What a protocol of conventional qMT determines with R1 observed."""
+
+    @pytest.fixture
+    def protocol(self, tmp_path):
+        table = tmp_path / "z.tsv"
+        rows = ["0\t0\toff", *(f"{angle}\t{offset}\ton" for angle in (142, 426)
+                               for offset in (443, 1088, 2732, 6862, 17235))]  # fmt: skip
+        table.write_text("mt_flip_angle\toffset\tmt_state\n" + "\n".join(rows) + "\n")
+        constants = {
+            "MTPulseShape": "GAUSSHANN", "MTPulseDuration": 0.0102, "MTPulseBandwidth": 200,
+            "FlipAngle": 7, "RepetitionTimeExcitation": 0.025,
+        }  # fmt: skip
+        (tmp_path / "z.json").write_text(json.dumps(constants))
+        return table
+
+    def test_the_table_tells_what_is_estimated(self, protocol, tmp_path, capsys):
+        arguments = [
+            "--model",
+            "ramani",
+            "--protocol",
+            str(protocol),
+            "--out",
+            str(tmp_path / "o"),
+        ]
+        assert main(["crb", *arguments, "--no-plots"]) == 0
+        rows = _rows(tmp_path / "o" / "crb.tsv")
+        known = "R1+R1s+w0+B1"
+        told = {row["parameter"] for row in rows if row["known"] == known}
+        assert told == {"m0s", "R2f", "Rx", "T2s"}
+        model = ObservedR1(build_model("ramani", read_z_protocol(protocol)))
+        theta = tissue_values(model.parameters, "WM", torch.zeros(1).double())
+        theta[4] = 1.0  # what estimators assume
+        expected = cramer_rao_bound(model, theta[None])[0].sqrt()
+        for row in rows:
+            if row["tissue"] == "WM" and row["known"] == known:
+                column = model.parameters.index((row["parameter"],))[0]
+                assert float(row["std"]) == pytest.approx(float(expected[column]), rel=1e-4)
+        assert known in capsys.readouterr().out
+
+    def test_a_model_of_pulse_trains_is_refused_with_the_names_that_serve(self, protocol, capsys):
+        code = main(["crb", "--model", "fisp", "--protocol", str(protocol)])
+        assert code == EXIT_BAD_DATA
+        said = capsys.readouterr().err
+        assert '"fisp" is no signal model of Z-spectra; use one of' in said
+        assert "ramani" in said

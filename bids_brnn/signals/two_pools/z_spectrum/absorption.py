@@ -52,7 +52,7 @@ def super_lorentzian(x: Tensor) -> Tensor:
 
 @cache
 def _nodes() -> tuple[Tensor, Tensor]:
-    """Super-Lorentzian at the nodes of the table, its derivatives over log x times the step."""
+    """Super-Lorentzian at the nodes of the table, and how much it rises over a step there."""
     low, high, n = _TABLE
     with torch.enable_grad():
         log = torch.linspace(math.log(low), math.log(high), n, dtype=torch.float64)
