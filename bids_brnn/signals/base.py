@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -55,15 +55,15 @@ class SignalModel(Protocol):
 
 def amplitude_of(model: object) -> Amplitude:
     """What is unknown of M0 in the data that a model describes."""
-    own = getattr(getattr(model, "sequence", None), "amplitude", "complex")
-    found: Amplitude = getattr(model, "amplitude", own)
+    sequence: Any = getattr(model, "sequence", None)
+    found: Amplitude = getattr(model, "amplitude", getattr(sequence, "amplitude", "complex"))
     return found
 
 
 def weights_of(model: object) -> Tensor | None:
     """``(N,)`` float64: the noise variance of a sample is sigma^2 over its weight; None: 1."""
-    own = getattr(getattr(model, "sequence", None), "weights", None)
-    found = getattr(model, "weights", own)
+    sequence: Any = getattr(model, "sequence", None)
+    found: Any = getattr(model, "weights", getattr(sequence, "weights", None))
     return None if found is None else torch.as_tensor(found, dtype=torch.float64)
 
 
