@@ -16,12 +16,13 @@ from bids_brnn.bids.input.z_protocol import read_z_protocol
 from bids_brnn.cli.parser import build_parser
 from bids_brnn.cli.toolbox.main import main
 from bids_brnn.cli.z_designs import bounds, tissue_theta
-from bids_brnn.parameters import OBSERVED_R1, Z_SPECTRUM
+from bids_brnn.parameters import Z_SPECTRUM
 from bids_brnn.priors import TISSUES
 from bids_brnn.sequences.z_designs import Z_PROTOCOLS, demo_protocol
 from bids_brnn.sequences.z_spectrum import usual_protocol
 from bids_brnn.signals import build_model, models
 from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
+from bids_brnn.signals.two_pools.z_spectrum.quantities import OBSERVED_R1
 
 FREE = OBSERVED_R1.columns("estimated")
 NAMES = [OBSERVED_R1.names[column] for column in FREE]

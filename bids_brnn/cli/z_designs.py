@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bids_brnn.parameters import OBSERVED_R1
 from bids_brnn.phantom.ideal import ideal
 from bids_brnn.phantom.spgr import observed_rate
 from bids_brnn.priors import TISSUES
@@ -14,6 +13,7 @@ from bids_brnn.sequences.z_designs import Z_PROTOCOLS
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals import build_model
 from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
+from bids_brnn.signals.two_pools.z_spectrum.quantities import OBSERVED_R1
 
 MODEL = "yarnykh"
 """Cheap, and with excitation and delays: its bounds are within 5 % of those of the generalized

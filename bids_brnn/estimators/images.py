@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from bids_brnn.estimators.base import Estimate
     from bids_brnn.parameters import ParameterSet
     from bids_brnn.sequences.z_spectrum import ZSpectrum
-    from bids_brnn.signals.base import Amplitude
 
 
 def beside_images(
@@ -40,15 +39,16 @@ def beside_images(
         0, and there is no chi-squared.
     """
     weights = None if sequence.weights is None else data.real.new_tensor(sequence.weights)
-    amplitude: Amplitude = "one" if sequence.normalised else "real"
-    told = residual_sigma(estimate, data, parameters, amplitude=amplitude, weights=weights)
+    told = residual_sigma(
+        estimate, data, parameters, amplitude=sequence.amplitude, weights=weights
+    )
     root = 1.0 if weights is None else weights.sqrt()
     sigma = told if level <= 0 else told.new_full(told.shape, level)
     if level <= 0 and not sequence.normalised:
         # Noise is the same in all voxels, and few values in each tell it badly.
         sigma = sigma.nanmedian().expand_as(sigma)
     free = len(parameters.columns("estimated", "nuisance"))
-    degrees = degrees_of_freedom(amplitude, data.shape[-1], free)
+    degrees = degrees_of_freedom(sequence.amplitude, data.shape[-1], free)
     return Beside(
         mtr=mt_ratio(data.real, sequence),
         chi2=(told / level) ** 2 if level > 0 and degrees > 0 else None,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.parameters import OBSERVED_R1
 from bids_brnn.phantom.anatomy import Array, Head, parameter_map
 from bids_brnn.phantom.series import Series
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals import build_model, model_entry
 from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
+from bids_brnn.signals.two_pools.z_spectrum.quantities import OBSERVED_R1
 
 MODEL = "gbloch-zspectrum"
 """Signal model that makes the images."""

@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +81,11 @@ class ZSpectrum:
     def n_samples(self) -> int:
         """Number of measurements."""
         return len(self.offset)
+
+    @property
+    def amplitude(self) -> Literal["real", "one"]:
+        """What is unknown of M0: a real scale, or nothing where images come divided by it."""
+        return "one" if self.normalised else "real"
 
     @property
     def mtr_index(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -33,9 +33,9 @@ class SignalModel(Protocol):
     to ``(..., R)`` while it is simulated, so that ``N`` samples need never be stored.
     dtype and device follow ``theta``.
 
-    A model may also have ``amplitude`` (see :data:`Amplitude`; ``complex`` where it says nothing)
-    and ``weights`` ``(N,)``, numbers of measurements that were averaged: :func:`amplitude_of`,
-    :func:`weights_of`.
+    A model, or the ``sequence`` that it has, may also have ``amplitude`` (see :data:`Amplitude`;
+    ``complex`` where neither has it) and ``weights`` ``(N,)``, numbers of measurements that were
+    averaged: :func:`amplitude_of`, :func:`weights_of`.
     """
 
     @property
@@ -55,14 +55,16 @@ class SignalModel(Protocol):
 
 def amplitude_of(model: object) -> Amplitude:
     """What is unknown of M0 in the data that a model describes."""
-    found: Amplitude = getattr(model, "amplitude", "complex")
+    sequence: Any = getattr(model, "sequence", None)
+    found: Amplitude = getattr(model, "amplitude", getattr(sequence, "amplitude", "complex"))
     return found
 
 
 def weights_of(model: object) -> Tensor | None:
     """``(N,)`` float64: the noise variance of a sample is sigma^2 over its weight; None: 1."""
-    found: Tensor | None = getattr(model, "weights", None)
-    return found
+    sequence: Any = getattr(model, "sequence", None)
+    found: Any = getattr(model, "weights", getattr(sequence, "weights", None))
+    return None if found is None else torch.as_tensor(found, dtype=torch.float64)
 
 
 def forward_derivatives(

@@ -5,7 +5,10 @@ Imports numba; import this module where a compiled function is first needed, not
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
@@ -28,7 +31,24 @@ def jit(function: Function) -> Function:
     written (read-only installation, no home), every process compiles for itself.
     """
     try:
-        compiled: Function = numba.njit(cache=True, **_OPTIONS)(function)
+        compiled: Any = numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:
-        compiled = numba.njit(**_OPTIONS)(function)
-    return compiled
+        kept: Function = numba.njit(**_OPTIONS)(function)
+        return kept
+    # Numba looks at the file of the function alone: after a change in one that it calls, it would
+    # take the machine code of before.
+    file = compiled._cache._cache_file
+    file._source_stamp = (file._source_stamp, _sources())
+    found: Function = compiled
+    return found
+
+
+@cache
+def _sources() -> str:
+    """Hash of all files that compiled functions may come from."""
+    state = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        state.update(path.read_bytes())
+    for path in sorted((Path(__file__).parents[1] / "estimators").rglob("*kernel*.py")):
+        state.update(path.read_bytes())
+    return state.hexdigest()

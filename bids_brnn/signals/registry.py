@@ -17,12 +17,12 @@ from bids_brnn.errors import DataError
 from bids_brnn.parameters import (
     BALANCED,
     FIELD_MAPS,
-    OBSERVED_R1,
     QMT,
     RELAXATION,
     Z_SPECTRUM,
     ParameterSet,
 )
+from bids_brnn.signals.two_pools.z_spectrum.quantities import OBSERVED_R1
 
 if TYPE_CHECKING:
     from bids_brnn.priors import Prior

@@ -214,7 +214,7 @@ class EstimatorRecipe:
     def amplitude(self) -> Amplitude:
         """What is unknown of M0 in the data."""
         if isinstance(self.sequence, ZSpectrum):
-            return "one" if self.sequence.normalised else "real"
+            return self.sequence.amplitude
         return "real" if self.magnitude else "complex"
 
     def build_model(self, *, check: bool = False) -> SignalModel:

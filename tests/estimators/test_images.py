@@ -12,8 +12,8 @@ from bids_brnn.estimators.base import Estimate
 from bids_brnn.estimators.images import beside_images, mt_ratio, mtr_words, rician_words
 from bids_brnn.estimators.maps import as_voxels, named_maps
 from bids_brnn.maps import flag_values
-from bids_brnn.parameters import OBSERVED_R1
 from bids_brnn.sequences.z_spectrum import usual_protocol
+from bids_brnn.signals.two_pools.z_spectrum.quantities import OBSERVED_R1
 
 PROTOCOL = usual_protocol()  # no pulse, 350 and 650 degrees at 1000 ... 20000 Hz
 FREEDOM = 13 - 1 - 4

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bids_brnn.bids.input.z_protocol import read_z_protocol
-from bids_brnn.parameters import OBSERVED_R1, QMT
+from bids_brnn.parameters import QMT
 from bids_brnn.phantom import anatomy, make_dataset
 from bids_brnn.phantom.ideal import ideal
 from bids_brnn.phantom.spgr import MODEL, conventional_tissue, observed_rate
@@ -21,6 +21,7 @@ from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.sequences.z_designs import demo_protocol
 from bids_brnn.signals import build_model, model_entry
 from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
+from bids_brnn.signals.two_pools.z_spectrum.quantities import OBSERVED_R1
 
 SHAPE = (16, 20, 1)
 SIGMA = 10.0  # 1000 over (5/3 of 60)

@@ -28,7 +28,6 @@ from bids_brnn.errors import DataError, SequenceError
 from bids_brnn.parameters import Z_SPECTRUM, ParameterSet
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.base import (
-    Amplitude,
     check_basis,
     check_parameters,
     samplewise_derivatives,
@@ -98,17 +97,6 @@ class ZModel(ABC):
     def n_samples(self) -> int:
         """Number of measurements."""
         return self.sequence.n_samples
-
-    @property
-    def amplitude(self) -> Amplitude:
-        """A real M0, or none where images come divided."""
-        return "one" if self.sequence.normalised else "real"
-
-    @property
-    def weights(self) -> Tensor | None:
-        """Averages of each measurement."""
-        given = self.sequence.weights
-        return None if given is None else torch.from_numpy(given)
 
     def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
         """Signal ``(..., N)`` with zero imaginary part, or coefficients ``(..., R)``."""

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from bids_brnn.errors import DataError
-from bids_brnn.parameters import OBSERVED_R1, ParameterSet, free_pool_rate
+from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import Amplitude, amplitude_of, check_parameters, weights_of
+from bids_brnn.signals.two_pools.z_spectrum.quantities import OBSERVED_R1, free_pool_rate
 
 if TYPE_CHECKING:
     from bids_brnn.signals.base import SignalModel

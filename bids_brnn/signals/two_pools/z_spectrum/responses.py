@@ -27,9 +27,9 @@ from bids_brnn.signals.two_pools.z_spectrum.response_kernels import (
 
 Array = NDArray[np.float64]
 
-ELEMENTS, RADAU = 48, 4
+ELEMENTS, RADAU = 64, 4
 """Equal elements of the pulse, and nodes in each."""
-_LEAST, _MOST, _PER_CYCLE = 4, 192, 4
+_LEAST, _MOST, _PER_CYCLE = 3, 144, 4
 """Steps of Bloch's equations in an element, and for each turn."""
 _GAUSS = 8  # points between two edges of the kernel
 _PER = 64.0  # points of the Green's function per unit of log(1 + kappa)

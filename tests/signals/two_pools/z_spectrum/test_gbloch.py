@@ -102,7 +102,7 @@ class TestIsolatedPools:
         assert solid == pytest.approx(exact[1, 1], abs=1e-6)
 
 
-# Tables and the projection of exchange promise 1e-4 anywhere; 2e-5 was seen at most.
+# Tables and the projection of exchange promise 1e-4 anywhere; half of it is held here.
 @pytest.mark.parametrize("tissue", [WM, FAST], ids=["WM", "fast"])
 @pytest.mark.parametrize(
     ("pulse", "angle", "offset"),

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from bids_brnn.errors import DataError
-from bids_brnn.parameters import FIELD_MAPS, OBSERVED_R1, Z_SPECTRUM, free_pool_rate
+from bids_brnn.parameters import FIELD_MAPS, Z_SPECTRUM
 from bids_brnn.sequences.z_spectrum import usual_protocol
 from bids_brnn.signals import build_model, model_called, model_entry, models, models_by_protocol
 from bids_brnn.signals.base import amplitude_of
 from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
+from bids_brnn.signals.two_pools.z_spectrum.quantities import OBSERVED_R1, free_pool_rate
 
 THETA = torch.tensor(
     [[0.13, 1.1, 35.0, 15.0, 1.0, 11.5e-6, 40.0, 1.05],
