@@ -108,7 +108,8 @@ def data_key(experiment: Experiment) -> str:
             "basis": experiment.subspace.digest,
             "kind": experiment.kind,
             "prior": str(experiment.prior.classes),
-            "parameters": str(experiment.parameters),
+            # What follows from parameters changes no fingerprint.
+            "parameters": f"ParameterSet(items={experiment.parameters.items})",
             "fingerprints": experiment.fingerprints,
             "held_out": experiment.held_out,
             "seed": experiment.seed,
