@@ -149,10 +149,13 @@ def _estimators(
         )
 
 
-def _items() -> dict[str, MapItem]:
-    """What maps show, in the order of the page: what is measured, then what tells of it."""
+def _items(label: str = "") -> dict[str, MapItem]:
+    """What maps show, in the order of the page: what is measured, then what tells of it.
+
+    ``label`` names the model (``model-``) whose word comes first.
+    """
     found: dict[str, MapItem] = {}
-    for entry in models().values():
+    for entry in sorted(models().values(), key=lambda entry: entry.label != label):
         sought = entry.sought
         derived = [item.item for name in sought.names for item in sought.maps_of(name)]
         times = [item for item in derived if item.unit == "s"]  # before the rates that they are of
@@ -175,7 +178,7 @@ def _rank(name: str) -> int:
 def _map_view(
     output_dir: Path, path: Path, quantity: str, sidecar: Mapping[str, Any], desc: str
 ) -> MapView:
-    known = _items().get(quantity)
+    known = _items(parse_name(path).entities.get("model", "")).get(quantity)
     return MapView(
         name=quantity,
         unit=str(sidecar.get("Units", "")),
