@@ -165,6 +165,10 @@ class ParameterSet:
         items[column] = replace(items[column], **changes)  # type: ignore[arg-type]
         return replace(self, items=tuple(items))
 
+    def shown(self, name: str, display: tuple[float, float]) -> ParameterSet:
+        """A copy in which figures of one parameter have another range."""
+        return self.replace(name, item=replace(self[name].item, display=display))
+
     def bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Lower and upper bounds, each of shape ``(P,)``, in dtype and on device of ``like``."""
         lower = like.new_tensor([item.lower for item in self.items])
@@ -243,6 +247,9 @@ Z_SPECTRUM = (
     .replace("B1", role="supplied", lower=0.4, upper=1.6)
     .replace("Rx", lower=0.05, upper=150.0)
     .replace("T2s", upper=50e-6)
+    .shown("R1f", (0.1, 1.5))
+    .shown("R2f", (0.0, 60.0))
+    .shown("Rx", (0.0, 30.0))
 )
 """Two pools of conventional qMT: the same; the data tell neither R1, nor the fields, which come
 from maps, and Rx and T2s less well, so that these may be what published estimates of them are."""

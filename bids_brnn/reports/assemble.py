@@ -19,6 +19,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from bids_brnn.reports import figures
+from bids_brnn.reports.adequacy import adequacy_figure, adequacy_tables, compared
 from bids_brnn.reports.content import EstimatorView, SeriesView, SubjectView
 from bids_brnn.reports.motion import motion_figure
 from bids_brnn.reports.registration import registration_check
@@ -57,8 +58,9 @@ def render_subject(view: SubjectView, page: Path, write_text: WriteText) -> None
             path = folder / f"{series.name}_desc-{name}_figure.svg"
             write_text(path, to_svg(figure))
             panels.append(Panel(title, caption, path.relative_to(page.parent).as_posix()))
+        tables = list(adequacy_tables(series))
         # Agreement first: its figures are the last ones.
-        tables = [table_of(title, AGREEMENT_COLUMNS, rows) for title, rows in series.agreement]
+        tables += [table_of(title, AGREEMENT_COLUMNS, rows) for title, rows in series.agreement]
         tables += [table for item in series.estimators for table in _region_tables(item)]
         sections.append(Section(series, panels, [table for table in tables if table[2]]))
     write_text(page, _template("subject.html").render(view=view, sections=sections))
@@ -129,7 +131,8 @@ def _figures(series: SeriesView) -> list[tuple[str, str, str, Figure]]:
                  "Values inside the mask, by tissue; dotted: literature values at 3 T.",
                  figures.histograms(estimator.estimates, mask, series.labels, series.label_names))
             )  # fmt: skip
-    return found + _agreement_figures(series)
+    models = adequacy_figure(series)
+    return found + ([] if models is None else [models]) + _agreement_figures(series)
 
 
 def _supplied_caption(series: SeriesView) -> str:
@@ -151,7 +154,10 @@ def _supplied_caption(series: SeriesView) -> str:
 
 def _agreement_figures(series: SeriesView) -> list[tuple[str, str, str, Figure]]:
     found = []
-    for first, second in combinations(series.estimators, 2):
+    # Fits by several models have a figure of their own: all pairs of them would be dozens.
+    apart = {item.key for item in compared(series)[1:]}
+    shown = [item for item in series.estimators if item.key not in apart]
+    for first, second in combinations(shown, 2):
         others = {view.name: view for view in second.estimates}
         for view in first.estimates:
             if view.name in others:

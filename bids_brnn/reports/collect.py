@@ -22,7 +22,7 @@ from bids_brnn.bids.safe import read_json
 from bids_brnn.bids.tables import read_columns, read_table
 from bids_brnn.bids.volumes import read_volume
 from bids_brnn.estimators.registry import estimators, title_of
-from bids_brnn.maps import SPREADS, quality_maps, spread_of, with_spread
+from bids_brnn.maps import quality_maps, spread_of
 from bids_brnn.parameters import FIELD_MAPS, MapItem
 from bids_brnn.reports.content import EstimatorView, MapView, SeriesView
 from bids_brnn.reports.preparation import (
@@ -153,10 +153,13 @@ def _spreads(by_desc: Mapping[str, list[MapView]], desc: str) -> list[MapView]:
     return [view for kind in SPREADS for view in by_desc.get(with_spread(desc, kind), [])]
 
 
-def _items() -> dict[str, MapItem]:
-    """What maps show, in the order of the page: what is measured, then what tells of it."""
+def _items(label: str = "") -> dict[str, MapItem]:
+    """What maps show, in the order of the page: what is measured, then what tells of it.
+
+    ``label`` names the model (``model-``) whose word comes first.
+    """
     found: dict[str, MapItem] = {}
-    for entry in models().values():
+    for entry in sorted(models().values(), key=lambda entry: entry.label != label):
         sought = entry.sought
         derived = [item.item for name in sought.names for item in sought.maps_of(name)]
         times = [item for item in derived if item.unit == "s"]  # before the rates that they are of
@@ -179,7 +182,7 @@ def _rank(name: str) -> int:
 def _map_view(
     output_dir: Path, path: Path, quantity: str, sidecar: Mapping[str, Any], desc: str
 ) -> MapView:
-    known = _items().get(quantity)
+    known = _items(parse_name(path).entities.get("model", "")).get(quantity)
     return MapView(
         name=quantity,
         unit=str(sidecar.get("Units", "")),

@@ -34,7 +34,7 @@ def test_filter_keys_and_entities(document):
 
 def test_every_column_of_the_pulse_table(document):
     text = document("inputs.md")
-    section = text[text.index("## Pulse train") : text.index("## Z-spectra")]
+    section = text[text.index("## Pulse train") : text.index("## Other images")]
     columns = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
     assert "gradient" in columns
     table = {name: ["1"] for name in columns}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bids_brnn.parameters import QMT, Z_SPECTRUM, Derived, MapItem, Parameter, ParameterSet
+from bids_brnn.parameters import Z_SPECTRUM, Derived, MapItem, Parameter, ParameterSet
 
 
 def free_pool_rate(R1: Any, m0s: Any, Rx: Any, R1s: Any) -> Any:
@@ -35,7 +35,7 @@ OBSERVED_R1 = ParameterSet(
             ("m0s",), lambda m0s: m0s / (1 - m0s),
         ),
         Derived(
-            QMT["R1f"].item, ("R1", "m0s", "Rx", "R1s"), free_pool_rate,
+            Z_SPECTRUM["R1f"].item, ("R1", "m0s", "Rx", "R1s"), free_pool_rate,
             (Z_SPECTRUM["R1f"].lower, Z_SPECTRUM["R1f"].upper),
         ),
         Derived(
