@@ -173,7 +173,7 @@ _ALWAYS = (
     AT_BOUND,
     Flag(4, "the iterations of the least-squares fit did not converge", _not_converged),
     Flag(
-        32,
+        128,
         "a value lies beyond what the network was trained on",
         lambda voxels: voxels.quality["edge"] > 0 if "edge" in voxels.quality else None,
     ),

@@ -22,7 +22,7 @@ from bids_brnn.bids.safe import read_json
 from bids_brnn.bids.tables import read_columns, read_table
 from bids_brnn.bids.volumes import read_volume
 from bids_brnn.estimators.registry import estimators, title_of
-from bids_brnn.maps import quality_maps, spread_of
+from bids_brnn.maps import SPREADS, quality_maps, spread_of, with_spread
 from bids_brnn.parameters import FIELD_MAPS, MapItem
 from bids_brnn.reports.content import EstimatorView, MapView, SeriesView
 from bids_brnn.reports.preparation import (

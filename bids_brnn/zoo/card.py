@@ -34,7 +34,7 @@ estimator, and no map of standard deviations shows it. Shipped networks reach 0.
 that was trained for some hundred steps has tens."""
 MOST_VARIANCE = 2.0
 """The same for the variance: beyond 2 a voxel needs twice the averages. Shipped networks reach
-1.1."""
+1.2."""
 FEWEST_FINGERPRINTS = 50
 """Few fingerprints hold most of the squared bias, so that a handful tells nothing."""
 _FROM_FILES = {"sidecar", "pulses", "basis", "prior"}

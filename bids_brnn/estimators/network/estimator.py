@@ -37,8 +37,8 @@ Spread = Literal["learnt", "jacobian", "bound", "none"]
 _FORWARD_NUMBERS = 2**22
 """Activations of one layer per block: bounds the memory (16 MB per layer in float32)."""
 _QUALITY: Mapping[str, torch.dtype | None] = {"distance": None, "edge": torch.int32}
-_EXACT = 2048
-"""Voxels whose exact signal is computed together."""
+_EXACT = 2**15
+"""Samples of exact signals that are computed together, times their derivatives."""
 _MULTIPLE = 64
 """Blocks are padded to multiples of this, so that the arithmetic of a voxel does not depend on
 how many others are in its block."""
@@ -256,9 +256,11 @@ class NetworkEstimator:
         told = [c for c in self.parameters.index(self.error_names) if c in free]
         chosen = [self.error_names.index(self.parameters.names[column]) for column in told]
         others = [column for column in free if column not in told]
-        basis = None if self.rotation is None else self.rotation.conj()
-        for some in rows.split(_EXACT):
-            signal, slopes = self.exact.linearize(theta[some].double(), basis)  # type: ignore[union-attr]
+        for some in rows.split(max(1, _EXACT // self.n_values)):
+            signal, slopes = self.exact.linearize(theta[some].double())  # type: ignore[union-attr]
+            if self.rotation is not None:
+                turn = self.rotation.to(signal)
+                signal, slopes = signal @ turn, (slopes.mT @ turn).mT
             std = self.errors.deviations(features[some], sigma[some])  # type: ignore[union-attr]
             statistic[some] = fit_statistic(
                 coefficients[some].to(signal.dtype), signal, slopes[..., told],
