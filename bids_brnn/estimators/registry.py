@@ -206,7 +206,7 @@ register_estimator(
         algorithm="neural network",
         url="https://doi.org/10.48550/arXiv.2312.11468",
         words="Estimate of the trained neural network",
-        std_words="Standard deviation of the network estimate (Cramer-Rao bound at the estimate)",
+        std_words="Standard deviation of the network estimate, as a second network has learnt it",
         # The loss follows the network: learning/loss_words.py has its words.
         methods="Estimates were computed by a neural network that was trained on simulated "
         "fingerprints with noise; its card describes prior, training and measured bias.",
