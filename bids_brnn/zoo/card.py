@@ -30,7 +30,7 @@ LOSSES_BY_PREFERENCE = ("efficient", "bias-reduced", "bias-constrained", "mse-cr
 MOST_SQUARED_BIAS = 1.0
 """Mean squared bias over the Cramer-Rao bound, of each parameter over held-out fingerprints, up
 to which a network serves without being named. Beyond 1 the bias exceeds the noise of an efficient
-estimator, and no map of standard deviations shows it. Shipped networks reach 0.002 to 0.26; one
+estimator, and no map of standard deviations shows it. Shipped networks reach 0.002 to 0.38; one
 that was trained for some hundred steps has tens."""
 MOST_VARIANCE = 2.0
 """The same for the variance: beyond 2 a voxel needs twice the averages. Shipped networks reach
