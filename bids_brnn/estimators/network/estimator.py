@@ -37,6 +37,8 @@ Spread = Literal["learnt", "jacobian", "bound", "none"]
 _FORWARD_NUMBERS = 2**22
 """Activations of one layer per block: bounds the memory (16 MB per layer in float32)."""
 _QUALITY: Mapping[str, torch.dtype | None] = {"distance": None, "edge": torch.int32}
+_ONE_SIDED = 1.645
+"""Standard deviations that one estimate in twenty exceeds to one side."""
 _EXACT = 2**15
 """Samples of exact signals that are computed together, times their derivatives."""
 _MULTIPLE = 64
@@ -217,7 +219,6 @@ class NetworkEstimator:
             "m0": m0.to(data.dtype) * size,
             "residual": rest,
             "distance": self._distance(inputs, rest, excused),
-            "edge": self._edge(theta),
         }
         if self.exact is not None and self.errors is not None:
             known_noise = noise > 0
@@ -229,13 +230,16 @@ class NetworkEstimator:
         if self.spread != "none":
             sigma = torch.where(noise > 0, sigma, found)
             maps["std"] = self._std(coefficients, theta, narrow, m0, sigma, features)
+        maps["edge"] = self._edge(theta, maps.get("std"))
         return maps
 
-    def _edge(self, theta: Tensor) -> Tensor:
+    def _edge(self, theta: Tensor, std: Tensor | None) -> Tensor:
+        """1 where a value lies beyond those of training by more than its noise explains."""
+        noise = torch.zeros_like(theta) if std is None else std.nan_to_num(0.0) * _ONE_SIDED
         beyond = torch.zeros(len(theta), dtype=torch.bool, device=theta.device)
         for name, (low, high) in self.support.items():
-            slack = 1e-4 * (high - low)
-            values = theta[:, self.parameters.index((name,))[0]]
+            column = self.parameters.index((name,))[0]
+            values, slack = theta[:, column], 1e-4 * (high - low) + noise[:, column]
             beyond |= (values < low - slack) | (values > high + slack)
         return beyond.to(torch.int32)
 

@@ -295,3 +295,14 @@ def test_a_network_for_another_number_of_coefficients_is_refused():
     network.spec = Spec(n_coefficients=5)
     with pytest.raises(DataError, match="takes 5 coefficients"):
         NetworkEstimator(network, Polynomial())
+
+
+def test_values_beyond_training_are_told_unless_noise_explains_them(truth):
+    data, supplied = _data(truth)
+    narrow = {"a": (-2.0, 0.2)}
+    found = _estimator(support=narrow, spread="none").estimate(data, supplied)
+    torch.testing.assert_close(found.quality["edge"] > 0, truth[:, 0] > 0.2 + 1e-3)
+    assert _estimator().estimate(data, supplied).quality["edge"].sum() == 0
+    # at a noise of 0.5 no value of at most 0.5 is beyond 0.2
+    noisy = _estimator(support=narrow).estimate(data, supplied, sigma=1.0)
+    assert noisy.quality["edge"].sum() == 0
