@@ -283,10 +283,10 @@ def test_s20_a_batch_plugin_gets_no_path_that_is_code(tmp_path):
     plugin.write_text("plugin: SLURM\n")
     folders = {"bids_dir": tmp_path / "ds", "output_dir": tmp_path / "out"}
     about = {**folders, "use_plugin": plugin}
-    assert choose_plugin(RunConfig(**about, work_dir=Path("/work/plain_1.2")))[0] == "SLURM"
+    assert choose_plugin(RunConfig(**about, work_dir=Path("/scratch/plain_1.2")))[0] == "SLURM"
     for name in ("it's", "a b", "$(id)", "a;b", "a\\b", 'a"b'):
         with pytest.raises(UsageError, match="into scripts; choose one with -w"):
-            choose_plugin(RunConfig(**about, work_dir=Path("/work") / name))
+            choose_plugin(RunConfig(**about, work_dir=Path("/scratch") / name))
 
 
 def test_s21_the_container_does_not_run_as_root():

@@ -254,16 +254,38 @@ def test_parameter_tables_survive_json():
         parameters_from([{"lower": 0}])
 
 
-def test_shipped_models_load_and_state_what_they_reach():
-    for path, card in store.list_cards([SHIPPED]):
-        stored = store.load_model(path)
-        assert stored.card.name == path.stem
-        assert card.shortcoming == ""
-        for row in card.evaluation["held_out"].values():  # with room to the limits
-            assert row["squared_bias_over_crb"] < MOST_SQUARED_BIAS / 2
-            assert row["variance_over_crb"] < MOST_VARIANCE / 1.7
-        # the mean squared bias over 2000 fingerprints is then known to a hundredth of the bound
-        assert card.evaluation["draws"] >= 300
-        assert set(card.evaluation["tissue_sets"]) == {"WM", "GM", "lesion", "oedema"}
-        assert card.licence
-        assert card.citation
+_SHIPPED = [(path, card) for path, card in store.list_cards([SHIPPED])]
+_UNMET = {
+    "qmt-demo": "variance of R2f 1.13 bounds: its two short trains, at a slope near 1",
+    "qmt-demo-msecrb": "squared bias of R2f 0.38 bounds, as SNR now reaches 100",
+}
+"""Networks that miss a limit below; strict, so that one that comes to meet it is noticed."""
+
+
+@pytest.mark.parametrize(("path", "card"), _SHIPPED, ids=[card.name for _, card in _SHIPPED])
+def test_shipped_models_load(path, card):
+    assert store.load_model(path).card.name == path.stem
+    assert card.shortcoming == ""
+    assert set(card.evaluation["tissue_sets"]) == {"WM", "GM", "lesion", "oedema"}
+    assert card.licence
+    assert card.citation
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        pytest.param(
+            card,
+            id=card.name,
+            marks=[pytest.mark.xfail(reason=_UNMET[card.name], strict=True)]
+            if card.name in _UNMET
+            else [],
+        )
+        for _, card in _SHIPPED
+    ],
+)
+def test_shipped_models_state_what_they_reach_with_room_to_the_limits(card):
+    for row in card.evaluation["held_out"].values():
+        assert row["squared_bias_over_crb"] < MOST_SQUARED_BIAS / 4
+        assert row["variance_over_crb"] < MOST_VARIANCE / 1.8
+    assert card.evaluation["draws"] >= 1000
