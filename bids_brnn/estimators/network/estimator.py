@@ -1,10 +1,10 @@
-"""Maps from a trained network, with the uncertainty of that network and a sign of distrust."""
+"""Maps from a trained network, with the uncertainty of that network."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Literal
 
@@ -16,8 +16,9 @@ from bids_brnn.estimators.base import Estimate, Progress
 from bids_brnn.estimators.checkpoint import Checkpoint, run_key
 from bids_brnn.estimators.network.base import ErrorModel, TrainedNetwork
 from bids_brnn.estimators.network.devices import on_device
-from bids_brnn.estimators.network.fit_test import fit_statistic, limit_of
+from bids_brnn.estimators.network.distrust import Distrust, Findings
 from bids_brnn.estimators.network.nuisances import least_squares_scale, refine_nuisances
+from bids_brnn.estimators.network.scaling import unit_coefficients, with_known
 from bids_brnn.estimators.network.spread import bounded, propagated
 from bids_brnn.estimators.results import Results
 from bids_brnn.estimators.voxels import (
@@ -37,10 +38,6 @@ Spread = Literal["learnt", "jacobian", "bound", "none"]
 _FORWARD_NUMBERS = 2**22
 """Activations of one layer per block: bounds the memory (16 MB per layer in float32)."""
 _QUALITY: Mapping[str, torch.dtype | None] = {"distance": None, "edge": torch.int32}
-_ONE_SIDED = 1.645
-"""Standard deviations that one estimate in twenty exceeds to one side."""
-_EXACT = 2**15
-"""Samples of exact signals that are computed together, times their derivatives."""
 _MULTIPLE = 64
 """Blocks are padded to multiples of this, so that the arithmetic of a voxel does not depend on
 how many others are in its block."""
@@ -178,7 +175,7 @@ class NetworkEstimator:
         check_data(data, self.n_values)
         here = self._on(data.device)
         known = {c: v.float() for c, v in known_values(self.parameters, supplied, data).items()}
-        coefficients, size = _rotated(data, self.rotation)
+        coefficients, size = unit_coefficients(data, self.rotation)
         wide = {column: values.expand(len(data)) for column, values in known.items()}
         features = here._theta(coefficients, wide)[2]
         noise = (noise_levels(sigma, data).expand(len(data)).to(size.dtype) / size).float()
@@ -202,7 +199,7 @@ class NetworkEstimator:
         self, data: Tensor, known: Mapping[int, Tensor], noise: Tensor
     ) -> dict[str, Tensor]:
         """Maps of the voxels ``data`` ``(v, R)``; ``noise`` ``(v,)`` is 0 where not known."""
-        coefficients, size = _rotated(data, self.rotation)
+        coefficients, size = unit_coefficients(data, self.rotation)
         narrow = {column: values.float() for column, values in known.items()}
         theta, inputs, features = self._theta(coefficients, narrow)
         nuisances = [c for c in self.parameters.columns("nuisance") if c not in known]
@@ -211,73 +208,25 @@ class NetworkEstimator:
         )
         m0, rest = least_squares_scale(signal, coefficients)
         sigma = (noise.to(size.dtype) / size).float()
-        degrees = degrees_of_freedom("complex", signal.shape[-1], len(self._free(known)))
-        found = residual_noise(rest, degrees)
-        excused = torch.where(noise > 0, sigma, m0.abs() / self.lowest_snr)
+        free = self._free(known)
+        found = Findings(coefficients, theta, m0, rest, sigma, inputs, features, tuple(free))
         maps = {
-            "theta": _with_known(theta, known),
+            "theta": with_known(theta, known),
             "m0": m0.to(data.dtype) * size,
             "residual": rest,
-            "distance": self._distance(inputs, rest, excused),
+            "distance": self._distrust.distance(found),
         }
-        if self.exact is not None and self.errors is not None:
-            known_noise = noise > 0
-            tested = self._tested(coefficients, theta, features, rest, sigma, narrow)
-            beyond = self._beyond(inputs)
-            maps["distance"] = torch.where(
-                known_noise, torch.maximum(tested, beyond), maps["distance"]
-            )
         if self.spread != "none":
-            sigma = torch.where(noise > 0, sigma, found)
-            maps["std"] = self._std(coefficients, theta, narrow, m0, sigma, features)
-        maps["edge"] = self._edge(theta, maps.get("std"))
+            degrees = degrees_of_freedom("complex", signal.shape[-1], len(free))
+            told = torch.where(sigma > 0, sigma, residual_noise(rest, degrees))
+            maps["std"] = self._std(coefficients, theta, narrow, m0, told, features)
+        maps["edge"] = self._distrust.edge(theta, maps.get("std"))
         return maps
 
-    def _edge(self, theta: Tensor, std: Tensor | None) -> Tensor:
-        """1 where a value lies beyond those of training by more than its noise explains."""
-        noise = torch.zeros_like(theta) if std is None else std.nan_to_num(0.0) * _ONE_SIDED
-        beyond = torch.zeros(len(theta), dtype=torch.bool, device=theta.device)
-        for name, (low, high) in self.support.items():
-            column = self.parameters.index((name,))[0]
-            values, slack = theta[:, column], 1e-4 * (high - low) + noise[:, column]
-            beyond |= (values < low - slack) | (values > high + slack)
-        return beyond.to(torch.int32)
-
-    def _tested(
-        self,
-        coefficients: Tensor,
-        theta: Tensor,
-        features: Tensor,
-        rest: Tensor,
-        sigma: Tensor,
-        known: Mapping[int, Tensor],
-    ) -> Tensor:
-        """Root of chi-squared over its limit ``(v,)``; the exact signal only where it decides."""
-        free = self._free(known)
-        limit = limit_of(2 * self.model.n_samples - 2 - len(free))
-        statistic = (rest / sigma.clamp_min(torch.finfo(rest.dtype).tiny)).double().square()
-        rows = (statistic > limit).nonzero()[:, 0]
-        told = [c for c in self.parameters.index(self.error_names) if c in free]
-        chosen = [self.error_names.index(self.parameters.names[column]) for column in told]
-        others = [column for column in free if column not in told]
-        for some in rows.split(max(1, _EXACT // self.n_values)):
-            signal, slopes = self.exact.linearize(theta[some].double())  # type: ignore[union-attr]
-            if self.rotation is not None:
-                turn = self.rotation.to(signal)
-                signal, slopes = signal @ turn, (slopes.mT @ turn).mT
-            std = self.errors.deviations(features[some], sigma[some])  # type: ignore[union-attr]
-            statistic[some] = fit_statistic(
-                coefficients[some].to(signal.dtype), signal, slopes[..., told],
-                slopes[..., others], std[:, chosen], sigma[some].double(),
-            )  # fmt: skip
-        return (statistic / limit).sqrt().to(rest.dtype)
-
-    def _beyond(self, inputs: Tensor) -> Tensor:
-        """How far the inputs lie from those of training; 1 is the most remote percent."""
-        if self.typical_inputs <= 0:
-            return inputs.new_zeros(len(inputs))
-        level = self.network.standardised(inputs).square().mean(-1)
-        return (level / self.typical_inputs).sqrt()
+    @cached_property
+    def _distrust(self) -> Distrust:
+        parts = [item.name for item in fields(Distrust)]
+        return Distrust(**{name: getattr(self, name) for name in parts})
 
     def _free(self, known: Mapping[int, Tensor]) -> list[int]:
         wanted = self.parameters.columns("estimated", "nuisance")
@@ -358,34 +307,3 @@ class NetworkEstimator:
             return self.network(inputs)
 
         return propagated(forward, coefficients)
-
-    def _distance(self, inputs: Tensor, rest: Tensor, sigma: Tensor) -> Tensor:
-        """1 at the 99th percentile of the training data; ``rest`` and ``sigma`` are relative."""
-        channels = 2 * self.model.n_samples
-        expected = (sigma**2 * channels + self.typical_residual**2).sqrt()
-        # A chi distribution with this many channels rarely exceeds its root mean square by more.
-        limit = expected * (1 + 1.65 / channels**0.5)
-        distance: Tensor = rest / limit.clamp_min(torch.finfo(rest.dtype).tiny)
-        return torch.maximum(distance, self._beyond(inputs))
-
-
-def _rotated(data: Tensor, rotation: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Coefficients of unit norm in the basis of training (complex64), and their norms."""
-    channels = torch.view_as_real(data.resolve_conj())
-    # A power of two first, which is exact, so that squares stay in the range of numbers.
-    largest = channels.abs().amax((-1, -2))
-    power = largest / (2 * torch.frexp(largest).mantissa)
-    data = torch.view_as_complex(channels / power[:, None, None])
-    size = data.abs().square().sum(-1).sqrt()
-    unit = (data / size[:, None]).to(torch.complex64)
-    if rotation is not None:
-        unit = unit @ rotation.to(unit)
-    return unit, size * power
-
-
-def _with_known(theta: Tensor, known: Mapping[int, Tensor]) -> Tensor:
-    """``theta`` with known values as they were given, in their precision."""
-    wide = theta.double()
-    for column, values in known.items():
-        wide[:, column] = values
-    return wide

@@ -1,0 +1,132 @@
+"""When to distrust what a network says of a voxel: the data are unlike training, or the values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bids_brnn.estimators.network.base import ErrorModel, TrainedNetwork
+from bids_brnn.estimators.network.fit_test import fit_statistic, limit_of
+from bids_brnn.signals.base import SignalModel
+
+_ONE_SIDED = 1.645
+"""Standard deviations that one estimate in twenty exceeds to one side."""
+_EXACT = 2**15
+"""Samples of exact signals that are computed together, times their derivatives."""
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What is known of ``v`` voxels once they are estimated; data have unit norm."""
+
+    coefficients: Tensor
+    """``(v, R)`` complex, in the basis of training."""
+    theta: Tensor
+    """``(v, P)``."""
+    m0: Tensor
+    """``(v,)`` complex."""
+    rest: Tensor
+    """``(v,)``: norm of what the surrogate leaves of the data."""
+    sigma: Tensor
+    """``(v,)``: noise per channel; 0 where it is not known."""
+    inputs: Tensor
+    """``(v, I)``: of the network."""
+    features: Tensor
+    """``(v, F)``: of the error network."""
+    free: tuple[int, ...]
+    """Columns of ``theta`` that are not known."""
+
+
+@dataclass(frozen=True, eq=False)
+class Distrust:
+    """Distance from training, and values beyond it; parts as in ``NetworkEstimator``."""
+
+    network: TrainedNetwork
+    model: SignalModel
+    rotation: Tensor | None
+    errors: ErrorModel | None
+    error_names: tuple[str, ...]
+    exact: SignalModel | None
+    lowest_snr: float
+    support: Mapping[str, tuple[float, float]]
+    typical_residual: float
+    typical_inputs: float
+
+    def distance(self, found: Findings) -> Tensor:
+        """Distance ``(v,)`` from what the network was trained on; above 1 do not trust.
+
+        Where the noise is known, by the chi-squared of the residual; elsewhere by a residual that
+        no noise of training explains.
+        """
+        known_noise = found.sigma > 0
+        excused = torch.where(known_noise, found.sigma, found.m0.abs() / self.lowest_snr)
+        explained = self._unexplained(found.rest, excused)
+        if self.exact is not None and self.errors is not None:
+            explained = torch.where(known_noise, self._tested(found), explained)
+        return torch.maximum(explained, self._beyond(found.inputs))
+
+    def edge(self, theta: Tensor, std: Tensor | None) -> Tensor:
+        """1 where a value lies beyond those of training by more than its noise explains.
+
+        Parameters
+        ----------
+        theta, std
+            ``(v, P)``: values and their deviations, NaN or None where unknown.
+
+        Returns
+        -------
+        Tensor
+            ``(v,)`` int32.
+        """
+        noise = torch.zeros_like(theta) if std is None else std.nan_to_num(0.0) * _ONE_SIDED
+        beyond = torch.zeros(len(theta), dtype=torch.bool, device=theta.device)
+        for name, (low, high) in self.support.items():
+            column = self.model.parameters.index((name,))[0]
+            values, slack = theta[:, column], 1e-4 * (high - low) + noise[:, column]
+            beyond |= (values < low - slack) | (values > high + slack)
+        return beyond.to(torch.int32)
+
+    def _tested(self, found: Findings) -> Tensor:
+        """Root of chi-squared over its limit ``(v,)``; the exact signal only where it decides."""
+        rest, sigma, free = found.rest, found.sigma, found.free
+        limit = limit_of(2 * self.model.n_samples - 2 - len(free))
+        statistic = (rest / sigma.clamp_min(torch.finfo(rest.dtype).tiny)).double().square()
+        rows = (statistic > limit).nonzero()[:, 0]
+        parameters = self.model.parameters
+        told = [c for c in parameters.index(self.error_names) if c in free]
+        chosen = [self.error_names.index(parameters.names[column]) for column in told]
+        others = [column for column in free if column not in told]
+        n_values = self.model.n_samples if self.rotation is None else len(self.rotation)
+        for some in rows.split(max(1, _EXACT // n_values)):
+            theta = found.theta[some].double()
+            signal, slopes = self.exact.linearize(theta)  # type: ignore[union-attr]
+            if self.rotation is not None:
+                turn = self.rotation.to(signal)
+                signal, slopes = signal @ turn, (slopes.mT @ turn).mT
+            std = self.errors.deviations(  # type: ignore[union-attr]
+                found.features[some], sigma[some]
+            )
+            statistic[some] = fit_statistic(
+                found.coefficients[some].to(signal.dtype), signal, slopes[..., told],
+                slopes[..., others], std[:, chosen], sigma[some].double(),
+            )  # fmt: skip
+        return (statistic / limit).sqrt().to(rest.dtype)
+
+    def _unexplained(self, rest: Tensor, sigma: Tensor) -> Tensor:
+        """1 at the 99th percentile of the training data; ``rest`` and ``sigma`` are relative."""
+        channels = 2 * self.model.n_samples
+        expected = (sigma**2 * channels + self.typical_residual**2).sqrt()
+        # A chi distribution with this many channels rarely exceeds its root mean square by more.
+        limit = expected * (1 + 1.65 / channels**0.5)
+        unexplained: Tensor = rest / limit.clamp_min(torch.finfo(rest.dtype).tiny)
+        return unexplained
+
+    def _beyond(self, inputs: Tensor) -> Tensor:
+        """How far the inputs lie from those of training; 1 is the most remote percent."""
+        if self.typical_inputs <= 0:
+            return inputs.new_zeros(len(inputs))
+        level = self.network.standardised(inputs).square().mean(-1)
+        return (level / self.typical_inputs).sqrt()
