@@ -93,7 +93,10 @@ def residual_sigma(
 
 
 def typical_noise(
-    estimator: NetworkEstimator, data: Tensor, supplied: Mapping[str, Tensor]
+    estimator: NetworkEstimator,
+    data: Tensor,
+    supplied: Mapping[str, Tensor],
+    weights: Tensor | None = None,
 ) -> float | None:
     """Noise per channel of a series that its residuals tell: the median over some voxels.
 
@@ -108,6 +111,8 @@ def typical_noise(
         ``(V, N)``, all voxels of the series.
     supplied
         Known values ``(V,)`` by parameter.
+    weights
+        Averages ``(N,)`` of each value.
 
     Returns
     -------
@@ -118,12 +123,19 @@ def typical_noise(
 
     free = len(estimator.parameters.columns("estimated", "nuisance"))
     fitted = estimator.model.n_samples
-    if degrees_of_freedom("complex", fitted, free) < LEAST_FREEDOM:
+    if degrees_of_freedom(estimator.amplitude, fitted, free) < LEAST_FREEDOM:
         return None
     rows = slice(None, None, max(1, len(data) // _SOME))
     some = {name: values[rows] for name, values in supplied.items()}
     found = estimator.estimate(data[rows], some or None)
-    told = residual_sigma(found, data[rows], estimator.parameters, fitted=fitted)
+    told = residual_sigma(
+        found,
+        data[rows],
+        estimator.parameters,
+        amplitude=estimator.amplitude,
+        weights=weights,
+        fitted=fitted,
+    )
     level = float(told.nanmedian())
     return level if level > 0 else None
 

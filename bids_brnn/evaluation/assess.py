@@ -30,7 +30,7 @@ from bids_brnn.information.second_order import second_order_bounds
 from bids_brnn.learning.training_set import TrainingSet
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.priors import TISSUES, tissue_values
-from bids_brnn.signals.base import SignalModel
+from bids_brnn.signals.base import SignalModel, amplitude_of
 from bids_brnn.zoo.store import StoredModel
 
 SNR_LEVELS = (10.0, 15.0, 20.0, 30.0, 40.0, 50.0)
@@ -184,7 +184,7 @@ class _Judge:
         """Exact coefficients and bounds of ``theta`` ``(n, P)``."""
         wide = theta.double()
         signal, derivatives = self.model.linearize(wide)
-        bound = known_bound(self.parameters, signal, derivatives)
+        bound = known_bound(self.parameters, signal, derivatives, amplitude_of(self.model))
         return TrainingSet(signal.to(torch.complex64), theta.float(), bound.float())
 
     def tissues(self) -> dict[str, TrainingSet]:

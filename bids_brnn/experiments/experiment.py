@@ -11,7 +11,8 @@ from bids_brnn.learning.spec import NetworkSpec
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.priors import Prior
 from bids_brnn.sequences.pulse_sequence import PulseSequence
-from bids_brnn.signals.base import SignalModel
+from bids_brnn.sequences.z_spectrum import ZSpectrum
+from bids_brnn.signals.base import SignalModel, amplitude_of
 from bids_brnn.signals.subspace import CompressedSignal, Subspace
 
 
@@ -32,8 +33,8 @@ class Experiment:
     kind: str
     """Name of the signal model in the registry."""
     model: SignalModel
-    """Of the time samples."""
-    sequence: PulseSequence
+    """Of the time samples, or of the images of a Z-spectrum, such that all have the same noise."""
+    sequence: PulseSequence | ZSpectrum
     subspace: Subspace
     prior: Prior
     training: TrainingConfig
@@ -78,6 +79,7 @@ class Experiment:
             supplied=self.parameters.select("supplied").names,
             lower=tuple(table[name].lower for name in outputs),
             upper=tuple(table[name].upper for name in outputs),
+            scale=amplitude_of(self.model),
             odd="w0" if self._folds else "",
             **self.network,
         )

@@ -14,32 +14,40 @@ from bids_brnn.bids.input.declared import number
 from bids_brnn.bids.input.folders import DESCRIPTION
 from bids_brnn.bids.input.inheritance import metadata_of
 from bids_brnn.bids.input.protocol import Said, Shared, find_table, read_train
+from bids_brnn.bids.input.z_protocol import read_z_protocol
 from bids_brnn.bids.safe import resolved
 from bids_brnn.errors import DataError, ReadError, unknown_names
 from bids_brnn.experiments.experiment import Experiment, Portion
 from bids_brnn.experiments.inputs import read_sequence, read_subspace
 from bids_brnn.experiments.schema import CONFIGURATION
 from bids_brnn.files import expanded
+from bids_brnn.information.averaged import Whitened
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.priors import Prior
 from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
 from bids_brnn.sequences.pulse_sequence import PulseSequence
+from bids_brnn.sequences.z_designs import demo_protocol
+from bids_brnn.sequences.z_spectrum import ZSpectrum, usual_protocol
 from bids_brnn.signals import ModelEntry, model_entry, models
 from bids_brnn.signals.base import SignalModel, check_signal
 from bids_brnn.signals.registry import resolve
 from bids_brnn.signals.subspace import Subspace
+from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
 from bids_brnn.system.kinds import problem
 from bids_brnn.system.reading import read_text, read_toml
 from bids_brnn.zoo.card import ModelCard, same_field
 
-OWN_TRAINS: Mapping[str, Callable[[], PulseSequence]] = {
+OWN_TRAINS: Mapping[str, Callable[[], PulseSequence | ZSpectrum]] = {
     "hybrid-state": hybrid_state_train,
     "jiang": jiang_like_train,
+    "spgr": usual_protocol,
+    "spgr-demo": demo_protocol,
 }
-"""Trains by formula, by their name in a configuration."""
+"""Trains and protocols by formula, by their name in a configuration."""
 _KEYS = {
-    "name", "description", "model", "model_options", "train", "sidecar", "pulses", "basis",
+    "name", "description", "model", "model_options", "train", "sidecar", "pulses", "zspectrum",
+    "basis",
     "basis_from", "basis_fingerprints", "basis_seed", "rank", "prior", "off_resonance",
     "field_strength", "fingerprints", "extra", "focus", "held_out", "seed", "network", "training",
     "surrogate", "errors",
@@ -69,6 +77,23 @@ DEFAULT_TRAINING: Mapping[str, Any] = {
     ],
 }  # fmt: skip
 """Stages where a configuration names none."""
+SPECTRUM_TRAINING: Mapping[str, Any] = {
+    "snr_range": [30, 300],
+    "snr_spacing": "log",
+    "stages": [
+        {"loss": {"name": "efficient", "weight": 0.0, "mirrored": False}, "steps": 3000,
+         "batch": 4096, "learning_rate": 3e-3},
+        {"loss": {"name": "efficient", "weight": 8.0, "excess": 1.0}, "steps": 2000,
+         "batch": 1024, "realisations": 4, "learning_rate": 1.5e-3},
+    ],
+}  # fmt: skip
+"""The same of Z-spectra: few values with little noise, and four smooth parameters."""
+_SPECTRUM_SIZES: Mapping[str, Mapping[str, Any]] = {
+    "network": {"width": 128, "blocks": 3},
+    "surrogate": {"width": 64, "blocks": 2},
+    "errors": {"width": 64, "blocks": 2, "steps": 3000},
+}
+_SPECTRUM_FINGERPRINTS = 60_000
 
 
 def read_experiment(path: Path) -> Experiment:
@@ -118,7 +143,10 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
     model = _model(path, content, sequence)
     prior = _prior(path, content, model_entry(kind), model.parameters)
     subspace = _subspace(content, model, prior, protocol)
-    training = {**DEFAULT_TRAINING, **content.get("training", {})}
+    is_spectrum = isinstance(sequence, ZSpectrum)
+    usual = SPECTRUM_TRAINING if is_spectrum else DEFAULT_TRAINING
+    sizes = _SPECTRUM_SIZES if is_spectrum else {}
+    training = {**usual, **content.get("training", {})}
     if "conjugate" not in training:
         conjugate = model_entry(kind).conjugate
         training["conjugate"] = conjugate and not subspace.basis.is_complex()
@@ -134,10 +162,12 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
         subspace=subspace,
         prior=prior,
         training=config,
-        network=content.get("network", {}),
-        surrogate=content.get("surrogate", {}),
-        errors=content.get("errors", {}),
-        fingerprints=content.get("fingerprints", 200_000),
+        network={**sizes.get("network", {}), **content.get("network", {})},
+        surrogate={**sizes.get("surrogate", {}), **content.get("surrogate", {})},
+        errors={**sizes.get("errors", {}), **content.get("errors", {})},
+        fingerprints=content.get(
+            "fingerprints", _SPECTRUM_FINGERPRINTS if is_spectrum else 200_000
+        ),
         extra=_parts(path, content, prior, "extra"),
         focus=_parts(path, content, prior, "focus"),
         held_out=content.get("held_out", 4096),
@@ -182,13 +212,17 @@ def _check_keys(table: object, known: Collection[str], where: str) -> None:
         raise DataError(unknown_names(where, "key", unknown, sorted(known)))
 
 
-def _model(path: Path, content: Mapping[str, Any], sequence: PulseSequence) -> SignalModel:
-    """The signal model, with the options that its class has."""
+def _model(
+    path: Path, content: Mapping[str, Any], sequence: PulseSequence | ZSpectrum
+) -> SignalModel:
+    """The signal model, with the options that its class has; of a Z-spectrum as it is observed."""
     entry = model_entry(str(content["model"]))
     options = content.get("model_options", {})
     known = set(signature(resolve(entry.home)).parameters) - {"sequence"}
     _check_keys(options, known, f"{path.name}, [model_options]")
     model = entry.build(sequence, **options)
+    if isinstance(sequence, ZSpectrum):
+        model = Whitened(ObservedR1(model))
     check_signal(model, sequence)
     return model
 
@@ -197,7 +231,7 @@ def _model(path: Path, content: Mapping[str, Any], sequence: PulseSequence) -> S
 class _Protocol:
     """Pulse train, the name of its table, and the basis table if there is one."""
 
-    sequence: PulseSequence
+    sequence: PulseSequence | ZSpectrum
     pulses: str
     basis: Path | None
     field_strength: float | None = None
@@ -206,17 +240,17 @@ class _Protocol:
 
 def _protocol(path: Path, content: Mapping[str, Any], entry: ModelEntry) -> _Protocol:
     """What a configuration says of the acquisition."""
-    ways = [key for key in ("train", "sidecar", "pulses") if key in content]
-    if len(ways) != 1:
+    ways = [key for key in ("train", "sidecar", "pulses", "zspectrum") if key in content]
+    if entry.protocol == "zspectrum":
+        return _spectrum(path, content, ways)
+    if len(ways) != 1 or ways == ["zspectrum"]:
         raise DataError(
             f"{path.name}: name the pulse train by exactly one of sidecar (JSON of the series), "
             f"pulses (rfpulses.tsv) or train ({', '.join(OWN_TRAINS)})"
         )
     basis = _file(path, content, "basis") if "basis" in content else None
     if ways == ["train"]:
-        if content["train"] not in OWN_TRAINS:
-            raise DataError(f"{path.name}: train must be one of {', '.join(OWN_TRAINS)}")
-        return _Protocol(OWN_TRAINS[content["train"]](), str(content["train"]), basis)
+        return _Protocol(_own(path, content, PulseSequence), str(content["train"]), basis)
     if ways == ["pulses"]:
         pulses = _file(path, content, "pulses")
         return _Protocol(read_sequence(pulses, entry.name, {}), pulses.name, basis)
@@ -239,6 +273,32 @@ def _protocol(path: Path, content: Mapping[str, Any], entry: ModelEntry) -> _Pro
     train = read_train(table, entry, said, Shared(), [])
     field = number(said.metadata, "MagneticFieldStrength", said.name)
     return _Protocol(train, table.name, basis, field)
+
+
+def _own(
+    path: Path, content: Mapping[str, Any], kind: type[PulseSequence] | type[ZSpectrum]
+) -> PulseSequence | ZSpectrum:
+    """A train or protocol by formula, of the kind that the signal model describes."""
+    trains = {name: make for name, make in OWN_TRAINS.items() if isinstance(make(), kind)}
+    if content["train"] not in trains:
+        raise DataError(f"{path.name}: train must be one of {', '.join(trains)} for this model")
+    return trains[content["train"]]()
+
+
+def _spectrum(path: Path, content: Mapping[str, Any], ways: list[str]) -> _Protocol:
+    """The protocol of a Z-spectrum, which needs no basis."""
+    unused = sorted({"rank", "basis", "basis_from"} & set(content))
+    if unused:
+        raise DataError(f"{path.name}: {', '.join(unused)}: a Z-spectrum has no basis")
+    if ways not in (["train"], ["zspectrum"]):
+        raise DataError(
+            f"{path.name}: name the protocol by zspectrum (zspectrum.tsv with its JSON beside it) "
+            "or by train (spgr)"
+        )
+    if ways == ["train"]:
+        return _Protocol(_own(path, content, ZSpectrum), str(content["train"]), None)
+    table = _file(path, content, "zspectrum")
+    return _Protocol(read_z_protocol(table), table.name, None)
 
 
 def _field_strength(
@@ -318,6 +378,8 @@ def _parts(path: Path, content: Mapping[str, Any], prior: Prior, key: str) -> tu
 def _subspace(
     content: Mapping[str, Any], model: SignalModel, prior: Prior, protocol: _Protocol
 ) -> Subspace:
+    if isinstance(protocol.sequence, ZSpectrum):  # the images are their own coefficients
+        return Subspace(torch.eye(protocol.sequence.n_samples))
     rank = content.get("rank")
     if protocol.basis is not None:
         return read_subspace(protocol.basis, protocol.sequence, protocol.pulses, rank)

@@ -80,10 +80,12 @@ def images_of(model: SignalModel, theta: Tensor) -> tuple[Tensor, Tensor]:
     return whitened(model, signal), whitened(model, derivatives, -2)
 
 
-def efficient_gain(signal: Tensor, derivatives: Tensor) -> tuple[Tensor, Tensor]:
+def efficient_gain(
+    signal: Tensor, derivatives: Tensor, amplitude: Amplitude = "complex"
+) -> tuple[Tensor, Tensor]:
     """What an efficient estimator makes of small noise, and its covariance.
 
-    To first order in noise ``n`` around ``signal``, maximum likelihood with an unknown M0 returns
+    To first order in noise ``n`` around ``signal``, maximum likelihood returns
     ``theta + Re(gain @ n)``: unbiased, with the Cramer-Rao covariance. (One Fisher-scoring step
     from the truth; Kay, Fundamentals of Statistical Signal Processing I, 7.5.)
 
@@ -93,6 +95,8 @@ def efficient_gain(signal: Tensor, derivatives: Tensor) -> tuple[Tensor, Tensor]
         ``(..., N)`` complex at M0 = 1.
     derivatives
         ``(..., N, P)`` with respect to real parameters.
+    amplitude
+        What is unknown of M0.
 
     Returns
     -------
@@ -100,7 +104,8 @@ def efficient_gain(signal: Tensor, derivatives: Tensor) -> tuple[Tensor, Tensor]
         ``(..., P, N)`` complex and ``(..., P, P)`` real, both at M0 = 1; infinite or NaN where a
         parameter cannot be seen.
     """
-    orthogonal = project_out_scale(signal, derivatives)
+    known = amplitude == "one"
+    orthogonal = derivatives if known else project_out_scale(signal, derivatives)
     inverse = inverse_information((orthogonal.mH @ orthogonal).real)
     gain: Tensor = inverse.to(orthogonal.dtype) @ orthogonal.mH
     return gain, inverse

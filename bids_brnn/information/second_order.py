@@ -12,14 +12,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bids_brnn.signals.base import SignalModel
+from bids_brnn.signals.base import Amplitude, SignalModel, amplitude_of
 
+_SCALES: dict[Amplitude, tuple[complex, ...]] = {"complex": (1, 1j), "real": (1,), "one": ()}
+"""Directions of an unknown M0."""
 _STEP = 1e-3
 """Of central differences; 3e-4 to 1e-2 change bounds of qMT by less than 0.2 %."""
 
 
 def second_order_bound(
-    signal: Tensor, derivatives: Tensor, curvatures: Tensor, sigma: float
+    signal: Tensor,
+    derivatives: Tensor,
+    curvatures: Tensor,
+    sigma: float,
+    amplitude: Amplitude = "complex",
 ) -> Tensor:
     """Second-order Bhattacharyya bound (variance) of real parameters, M0 = 1 being unknown.
 
@@ -37,6 +43,8 @@ def second_order_bound(
         ``(N, P, P)`` second derivatives.
     sigma
         Noise standard deviation per real and imaginary channel.
+    amplitude
+        What is unknown of M0; signals with a real one are real.
 
     Returns
     -------
@@ -44,7 +52,8 @@ def second_order_bound(
         ``(P,)``; infinite where a parameter cannot be seen.
     """
     seen = (derivatives.abs().amax(0) > 0).nonzero()[:, 0]
-    slope, bend = _with_scale(signal, derivatives[:, seen], curvatures[:, seen][..., seen])
+    parts = signal, derivatives[:, seen], curvatures[:, seen][..., seen]
+    slope, bend = _with_scale(*parts, _SCALES[amplitude])
     size = slope.square().sum(0).sqrt() / sigma
     slope = slope / sigma / size
     bend = bend / sigma / size[:, None] / size
@@ -62,19 +71,24 @@ def second_order_bound(
     mixed = mixed / norm
     solved = torch.linalg.lstsq(of_pairs / norm / norm[:, None], mixed.mT, driver="gelsd").solution
     inverse, failed = torch.linalg.inv_ex(information - mixed @ solved)
-    found = inverse.diagonal()[:-2] / size[:-2] ** 2
+    found = (inverse.diagonal() / size**2)[: len(seen)]
     bound: Tensor = found.new_full((derivatives.shape[-1],), torch.inf)
     bound[seen] = torch.where((found > 0) & (failed == 0), found, torch.inf)
     return bound
 
 
-def _with_scale(signal: Tensor, derivatives: Tensor, curvatures: Tensor) -> tuple[Tensor, Tensor]:
-    """Slopes ``(2N, P + 2)`` and bends ``(2N, P + 2, P + 2)`` of real channels of ``M0 s``."""
-    count = derivatives.shape[-1]
-    slope = torch.cat([derivatives, signal[:, None], 1j * signal[:, None]], dim=1)
-    bend = slope.new_zeros((len(signal), count + 2, count + 2))
+def _with_scale(
+    signal: Tensor, derivatives: Tensor, curvatures: Tensor, scales: tuple[complex, ...]
+) -> tuple[Tensor, Tensor]:
+    """Slopes ``(2N, Q)`` and bends ``(2N, Q, Q)`` of real channels of ``M0 s``.
+
+    ``Q`` are the parameters and the unknown parts of M0, whose directions are ``scales``.
+    """
+    count, whole = derivatives.shape[-1], derivatives.shape[-1] + len(scales)
+    slope = torch.cat([derivatives, *(factor * signal[:, None] for factor in scales)], dim=1)
+    bend = slope.new_zeros((len(signal), whole, whole))
     bend[:, :count, :count] = curvatures
-    for column, factor in ((count, 1), (count + 1, 1j)):
+    for column, factor in enumerate(scales, count):
         bend[:, :count, column] = bend[:, column, :count] = factor * derivatives
     return torch.cat([slope.real, slope.imag]), torch.cat([bend.real, bend.imag])
 
@@ -109,5 +123,7 @@ def second_order_bounds(model: SignalModel, theta: Tensor, snr: Sequence[float])
     bend = (bend + bend.mT) / 2
     bounds = theta.new_zeros((len(snr), len(theta)))
     for row, level in enumerate(snr):
-        bounds[row, free] = second_order_bound(signal[0], derivatives[0][:, free], bend, 1 / level)
+        bounds[row, free] = second_order_bound(
+            signal[0], derivatives[0][:, free], bend, 1 / level, amplitude_of(model)
+        )
     return bounds

@@ -187,7 +187,8 @@ class EstimateMaps(Node):
             return declared
         from bids_brnn.estimators.maps import typical_noise
 
-        return typical_noise(cast("NetworkEstimator", estimator), data, known)
+        network = cast("NetworkEstimator", estimator)
+        return typical_noise(network, data, known, _weights(recipe, data))
 
     def _noise_std(self) -> float | None:
         """What is known of the noise other than by the residual."""

@@ -226,6 +226,8 @@ class _Errors:
         # As delivered: within the bounds of the parameters.
         errors = estimates.clamp(*self.bounds) - drawn.truth
         size = coefficients.abs().square().sum(-1).sqrt()
+        if self.network.spec.scale == "one":  # data stay as they are
+            size = torch.ones_like(size)
         return features, 1 / (drawn.snr * size), errors
 
     @property

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bids_brnn.learning.bodies import ResidualBody, nested_body
-from bids_brnn.learning.normalisation import normalise
+from bids_brnn.learning.normalisation import normalise, real_inputs
 from bids_brnn.learning.spec import NetworkSpec
 
 _LOG_LIMIT = 20.0
@@ -49,10 +49,17 @@ class CoefficientNetwork(nn.Module):
             self.body = ResidualBody(n_inputs, n_outputs, spec.width, spec.blocks)
 
     def prepare(self, coefficients: Tensor, supplied: Mapping[str, Tensor]) -> Tensor:
-        """Inputs ``(..., 2R + S)`` of coefficients ``(..., R)`` and known parameters ``(...)``."""
-        scaled = normalise(coefficients, self.spec.normalisation)[0]
-        columns = [scaled.real, scaled.imag]
-        columns += [supplied[name].to(scaled.real.dtype)[..., None] for name in self.spec.supplied]
+        """Inputs of coefficients ``(..., R)`` and known parameters ``(...)``.
+
+        Shape ``(..., 2R + S)``, or ``(..., R + S)`` where coefficients are real.
+        """
+        if self.spec.scale == "complex":
+            scaled = normalise(coefficients, self.spec.normalisation)[0]
+            columns = [scaled.real, scaled.imag]
+        else:
+            columns = [real_inputs(coefficients.real, self.spec.scale)]
+        dtype = columns[0].dtype
+        columns += [supplied[name].to(dtype)[..., None] for name in self.spec.supplied]
         return torch.cat(columns, dim=-1)
 
     def standardise(self, inputs: Tensor, truth: Tensor) -> None:

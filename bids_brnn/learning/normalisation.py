@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bids_brnn.errors import DataError
-from bids_brnn.learning.spec import Normalisation
+from bids_brnn.learning.spec import Normalisation, Scale
 
 
 def normalise(coefficients: Tensor, how: Normalisation = "first") -> tuple[Tensor, Tensor]:
@@ -42,3 +42,16 @@ def normalise(coefficients: Tensor, how: Normalisation = "first") -> tuple[Tenso
     real = torch.complex(scaled[..., :1].real, torch.zeros_like(scaled[..., :1].real))
     scaled = torch.cat([real, scaled[..., 1:]], dim=-1)
     return torch.where(valid[..., None], scaled, nan), scale
+
+
+def real_inputs(values: Tensor, scale: Scale) -> Tensor:
+    """Real ``values`` ``(..., R)`` without the scale M0: of norm 1, or as they are.
+
+    A voxel whose norm is zero or not finite is NaN.
+    """
+    if scale == "one":
+        return values
+    size = values.square().sum(-1, keepdim=True).sqrt()
+    valid = torch.isfinite(size) & (size > 0)
+    scaled = values / torch.where(valid, size, torch.ones_like(size))
+    return torch.where(valid, scaled, torch.full_like(scaled, torch.nan))

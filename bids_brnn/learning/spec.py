@@ -11,6 +11,9 @@ from bids_brnn.errors import DataError
 Normalisation = Literal["first", "norm"]
 """``first``: divide by the first coefficient. ``norm``: divide by the norm and by the phase of
 the first coefficient, which stays defined where the first coefficient is small."""
+Scale = Literal["complex", "real", "one"]
+"""What is unknown of M0, as :data:`bids_brnn.signals.base.Amplitude`: a complex scale; a real one
+of real values; nothing."""
 Layout = Literal["residual", "nested"]
 NESTED_WIDTHS = (256, 512, 1024, 768, 512, 384, 256, 128)
 """Of the published layout."""
@@ -40,6 +43,9 @@ class NetworkSpec:
     logarithmic: tuple[str, ...] = ()
     """Outputs of the residual layout that are exponentials: rates that span decades, which are
     then learnt with a relative precision that is similar in tissue and in fluid."""
+    scale: Scale = "complex"
+    """Of the coefficients. Of real ones only real parts are inputs, divided by their norm, or as
+    they are where M0 is known."""
     odd: str = ""
     """Output of the residual layout that changes its sign, and alone does, when the coefficients
     are conjugated: ``w0`` where RF phases and basis are real. One half of the signals, chosen by
@@ -50,6 +56,8 @@ class NetworkSpec:
             raise DataError(
                 f'network layout "{self.layout}" is unknown; use {" or ".join(get_args(Layout))}'
             )
+        if self.scale not in get_args(Scale):
+            raise DataError(f'scale "{self.scale}" is unknown; use {", ".join(get_args(Scale))}')
         if min(self.n_coefficients, len(self.outputs), self.width, self.blocks) < 1:
             raise DataError("a network needs coefficients, outputs, width and blocks above zero")
         bounded = len(self.lower) == len(self.upper) == len(self.outputs)
@@ -61,13 +69,16 @@ class NetworkSpec:
                 f"logarithmic outputs {', '.join(unknown or self.logarithmic)}: they must be "
                 f"outputs ({', '.join(self.outputs)}) of the residual layout"
             )
+        if self.odd and self.scale != "complex":
+            raise DataError(f"real coefficients have no conjugate; {self.odd} cannot be odd")
         if self.odd and (self.odd not in self.outputs or self.layout == "nested"):
             raise DataError(f"the odd output {self.odd} must be one of the residual layout")
 
     @property
     def n_inputs(self) -> int:
         """Real inputs: real and imaginary parts, then the supplied parameters."""
-        return 2 * self.n_coefficients + len(self.supplied)
+        parts = 2 if self.scale == "complex" else 1
+        return parts * self.n_coefficients + len(self.supplied)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -15,7 +15,7 @@ from bids_brnn.errors import DataError, ReadError
 from bids_brnn.files import read_metadata, read_tensors, write_tensors
 from bids_brnn.information.bounds import efficient_gain
 from bids_brnn.parameters import ParameterSet
-from bids_brnn.signals.base import SignalModel
+from bids_brnn.signals.base import SignalModel, amplitude_of
 
 Progress = Callable[[int, int], None]
 """Called with (fingerprints done, fingerprints in all)."""
@@ -126,12 +126,13 @@ def simulate_fingerprints(
     lower, upper = model.parameters.bounds(theta)
     theta = theta.clamp(lower, upper)  # rounding may have moved a value just outside
     free = model.parameters.columns("estimated", "nuisance")
+    amplitude = amplitude_of(model)
     parts: list[tuple[Tensor, ...]] = []
     for first in range(0, n, chunk):
         rows = theta[first : first + chunk]
         signal, derivatives = model.linearize(rows)
         signal, derivatives = signal.to(torch.complex128), derivatives.to(torch.complex128)
-        known_gain, covariance = efficient_gain(signal, derivatives[..., free])
+        known_gain, covariance = efficient_gain(signal, derivatives[..., free], amplitude)
         bound = torch.zeros_like(rows, dtype=torch.float64)
         bound[:, free] = covariance.diagonal(dim1=-2, dim2=-1)
         parts.append((signal.to(torch.complex64), bound))

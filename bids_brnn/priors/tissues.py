@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bids_brnn.errors import ParameterError
-from bids_brnn.parameters import QMT, RELAXATION, ParameterSet
+from bids_brnn.parameters import FIELD_MAPS, QMT, RELAXATION, Parameter, ParameterSet
 from bids_brnn.priors.distributions import Distribution, constant, loguniform, normal, uniform
 from bids_brnn.priors.mixture import Prior, TissueClass
 
@@ -59,12 +59,14 @@ TISSUE_SETS: Mapping[str, Mapping[str, tuple[float, float]]] = {
 values; lesions lose their semi-solid pool, oedema adds free water)."""
 _FIELDS: Mapping[str, tuple[float, float]] = {"B1": (0.8, 1.15), "w0": (-0.45, 0.45)}
 """Of every set; ``w0`` in units of its bound: between the stop bands of a balanced train."""
+_FROM_MAP = 2000.0
+"""rad/s: unit of ``w0`` where it comes from a map; half of it is what the prior reaches."""
 
 
 def tissue_set(parameters: ParameterSet, tissue: str, n: int, *, rng: torch.Generator) -> Tensor:
     """``n`` parameter sets ``(n, P)`` of a kind of tissue, uniform in :data:`TISSUE_SETS`.
 
-    A parameter without a range has its start value.
+    A parameter without a range, and one that is known without a map, has its start value.
 
     Raises
     ------
@@ -77,8 +79,11 @@ def tissue_set(parameters: ParameterSet, tissue: str, n: int, *, rng: torch.Gene
     theta = parameters.start(unit).repeat(n, 1)
     for column, item in enumerate(parameters):
         low, high = {**_FIELDS, **TISSUE_SETS[tissue]}.get(item.name, (item.start, item.start))
+        if _is_constant(item):
+            low = high = item.start
         if item.name == "w0":
-            low, high = low * item.upper, high * item.upper
+            reach = item.upper if item.role == "nuisance" else _FROM_MAP
+            low, high = low * reach, high * reach
         theta[:, column] = low + (high - low) * unit[:, column]
     return theta
 
@@ -94,7 +99,13 @@ def tissue_values(parameters: ParameterSet, tissue: str, like: Tensor) -> Tensor
     if tissue not in TISSUES:
         raise ParameterError(f'unknown tissue "{tissue}"; known: {", ".join(TISSUES)}')
     known = TISSUES[tissue]
-    return parameters.theta({n: known[n] for n in parameters.names if n in known}, like)
+    told = [item.name for item in parameters if item.name in known and not _is_constant(item)]
+    return parameters.theta({name: known[name] for name in told}, like)
+
+
+def _is_constant(item: Parameter) -> bool:
+    """Whether a parameter is known without a map, such as R1s of a Z-spectrum."""
+    return item.role == "supplied" and item.name not in FIELD_MAPS
 
 
 def _bounds(parameters: ParameterSet, name: str) -> Distribution:
@@ -106,7 +117,8 @@ def qmt_prior(parameters: ParameterSet = QMT) -> Prior:
 
     ``parameters`` should be those of the model: off-resonance is uniform over its bounds, which
     a ``GeneralizedBloch`` narrows to +-pi/TR of its pulse train. A model
-    with one apparent rate R1a takes ranges of our own for it.
+    with one apparent rate R1a takes ranges of our own for it, and one of Z-spectra, whose observed
+    R1 is supplied, those of :func:`_spectrum_prior`.
     """
     fixed = {"Rx": constant(10), "R1s": constant(3), "T2s": constant(12e-6), "m0s": constant(1e-3)}
     w0 = _bounds(parameters, "w0")
@@ -135,6 +147,8 @@ def qmt_prior(parameters: ParameterSet = QMT) -> Prior:
         "w0": w0,
         "B1": normal(0.75, 0.125, 0.6, 1.3),
     }
+    if "R1" in parameters.names:
+        return _spectrum_prior(parameters)
     rate = "R1f" if "R1f" in parameters.names else "R1a"
     classes = (
         ("parenchyma", 72, parenchyma, (("R2f", rate),)),
@@ -150,6 +164,40 @@ def qmt_prior(parameters: ParameterSet = QMT) -> Prior:
         name="qmt",
         field_strength=FIELD_STRENGTH,
     )
+
+
+def _spectrum_prior(parameters: ParameterSet) -> Prior:
+    """Parenchyma and fluid (9 : 1) as fits of Z-spectra see them; ranges of our own.
+
+    Fitted T2 of the free pool is shorter there than in relaxometry, and exchange hardly known, so
+    that both are wide; off-resonance reaches 160 Hz.
+    """
+    fields = {"w0": uniform(-1000, 1000), "B1": normal(1, 0.2, 0.55, 1.4)}
+    fixed = {item.name: constant(item.start) for item in parameters if _is_constant(item)}
+    parenchyma = {
+        "m0s": normal(0.11, 0.08, 0, 0.3),
+        "R1": normal(0.85, 0.3, 0.25, 2),
+        "R2f": normal(22, 16, 3, 80),
+        "Rx": normal(17, 10, 3, 50),
+        "T2s": normal(12e-6, 3.5e-6, 5e-6, 25e-6),
+        **fixed,
+        **fields,
+    }
+    fluid = {
+        "m0s": uniform(0, 0.02),
+        "R1": normal(4, 0.75, 1.5, 7, reciprocal=True),
+        "R2f": normal(1, 0.5, 0.1, 3, reciprocal=True),
+        "Rx": constant(10),
+        "T2s": constant(12e-6),
+        **fixed,
+        **fields,
+    }
+    return Prior(
+        parameters,
+        (TissueClass("parenchyma", 9, parenchyma), TissueClass("fluid", 1, fluid)),
+        name="Z-spectra",
+        field_strength=FIELD_STRENGTH,
+    )  # fmt: skip
 
 
 def relaxation_prior(parameters: ParameterSet = RELAXATION) -> Prior:

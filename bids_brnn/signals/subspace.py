@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bids_brnn.errors import DataError
 from bids_brnn.parameters import ParameterSet
-from bids_brnn.signals.base import SignalModel, check_basis
+from bids_brnn.signals.base import Amplitude, SignalModel, amplitude_of, check_basis
 
 _EXACT_LIMIT = 1500  # smaller side of a matrix up to which a full SVD takes seconds at most
 
@@ -160,6 +160,11 @@ class CompressedSignal:
     def n_samples(self) -> int:
         """Number of coefficients."""
         return self.subspace.rank
+
+    @property
+    def amplitude(self) -> Amplitude:
+        """Of the underlying model."""
+        return amplitude_of(self.model)
 
     def _basis(self, theta: Tensor, basis: Tensor | None) -> Tensor:
         own = self.subspace.like(theta)

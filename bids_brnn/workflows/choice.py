@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from bids_brnn.bids.input.acquisition import Acquisition
@@ -71,12 +73,19 @@ def plan_estimation(
             magnitude=acquisition.magnitude_only,
         )
 
+    def by_network(path: Path) -> EstimatorRecipe:
+        return EstimatorRecipe.of_network(
+            path,
+            sequence,
+            acquisition.basis,
+            supplied=supplied,
+            spreads=recipe(NETWORK).spreads,
+            estimator_options=estimator_options(config, NETWORK),
+        )
+
     sequence = acquisition.sequence
     if isinstance(sequence, ZSpectrum):
-        name = spectrum_reference(config, acquisition)
-        main = recipe(name)
-        found = {} if config.zspectrum_model != ALL else _by_other_models(main)
-        return Plan({**found, name: main})
+        return _plan_spectrum(config, acquisition, recipe, by_network)
     if config.motion_correction and acquisition.representation != "time":
         raise DataError(
             f"--motion-correction cannot serve {acquisition.name}: its coefficients are sums over "
@@ -88,13 +97,7 @@ def plan_estimation(
     recipes = {}
     network = choose_network(config.weights, acquisition)
     if network.path is not None:
-        recipes[NETWORK] = EstimatorRecipe.of_network(
-            network.path,
-            sequence,
-            acquisition.basis,
-            supplied=supplied,
-            estimator_options=estimator_options(config, NETWORK),
-        )
+        recipes[NETWORK] = by_network(network.path)
     reference = choose_reference(config, acquisition, has_network=network.path is not None)
     if reference is not None:
         recipes[reference] = recipe(reference)
@@ -104,6 +107,25 @@ def plan_estimation(
             f"--reference none leaves nothing to estimate for {acquisition.name}. {why} Use "
             "--reference auto, or train a network (docs/training.md)."
         )
+    return Plan(recipes, network.notes, network.warning)
+
+
+def _plan_spectrum(
+    config: RunConfig,
+    acquisition: Acquisition,
+    recipe: Callable[[str], EstimatorRecipe],
+    by_network: Callable[[Path], EstimatorRecipe],
+) -> Plan:
+    """Estimators of a Z-spectrum: a network where there is one, and the fits."""
+    check_spectrum(config, acquisition)
+    network = choose_network(config.weights, acquisition)
+    recipes = {} if network.path is None else {NETWORK: by_network(network.path)}
+    several = config.zspectrum_model == ALL
+    reference = spectrum_reference(config, acquisition, has_network=bool(recipes) and not several)
+    if reference is not None:
+        main = recipe(reference)
+        others = _by_other_models(main) if several else {}
+        recipes = {**recipes, **others, reference: main}
     return Plan(recipes, network.notes, network.warning)
 
 
@@ -125,34 +147,45 @@ def estimator_options(config: RunConfig, name: str) -> dict[str, Any]:
     return options
 
 
-def spectrum_reference(config: RunConfig, acquisition: Acquisition) -> str:
-    """The estimator for a Z-spectrum; there are no networks for them.
+def check_spectrum(config: RunConfig, acquisition: Acquisition) -> None:
+    """Refuse what cannot be done with a Z-spectrum.
 
     Raises
     ------
     DataError
-        For a network that was asked for by name, or an option that cannot serve.
-    UsageError
-        If the only estimator possible is not wanted.
+        For an option that cannot serve.
     """
-    name, usual = acquisition.name, model_entry(acquisition.model).reference
+    name = acquisition.name
     if config.motion_correction:
         raise DataError(
             f"--motion-correction cannot serve {name}: it is for time frames of MRF. Bring the "
             "volumes of a Z-spectrum to one position first, and leave the option out."
         )
-    if config.weights not in ("auto", "none"):
-        raise DataError(
-            f"{name} is a Z-spectrum, for which there is no network; use --weights auto or none."
+
+
+def spectrum_reference(
+    config: RunConfig, acquisition: Acquisition, *, has_network: bool
+) -> str | None:
+    """The reference for a Z-spectrum, or None where it is not wanted and there is a network.
+
+    Raises
+    ------
+    UsageError
+        If nothing would be left to estimate, or another estimator cannot serve.
+    """
+    name, usual = acquisition.name, model_entry(acquisition.model).reference
+    if config.reference == "none" and not has_network:
+        raise UsageError(
+            f"--reference none leaves nothing to estimate for {name}: there is no network for its "
+            f"protocol. Use --reference {usual} or auto, or train a network (docs/training.md)."
         )
     if config.reference == "none":
-        raise UsageError(
-            f"--reference none leaves nothing to estimate for {name}: there is no network for "
-            f"Z-spectra. Use --reference {usual} or auto."
-        )
+        return None
+    if config.reference == "auto":
+        return usual if config.level == "full" or not has_network else None
     if config.reference not in ("auto", usual):
         raise UsageError(
-            f"--reference {config.reference} cannot serve {name}: Z-spectra are estimated by "
+            f"--reference {config.reference} cannot serve {name}: Z-spectra are fitted by "
             f"{usual}. Use --reference {usual} or auto."
         )
     return usual

@@ -228,12 +228,12 @@ def _say(config: RunConfig, acquisition: Acquisition, plan: Plan) -> None:
         _LOG.info("%s", note)
     if plan.warning:
         _LOG.warning("%s", plan.warning)
-    if acquisition.representation == "zspectrum":
-        return
-    if acquisition.magnitude_only:
+    spectrum = acquisition.representation == "zspectrum"
+    if acquisition.magnitude_only and not spectrum:
         _LOG.info("%s: no network is used, they need complex data", acquisition.name)
     elif NETWORK not in plan.recipes and config.weights == "auto" and not plan.notes:
-        _LOG.info("%s: no network for its pulse train is installed", acquisition.name)
+        what = "protocol" if spectrum else "pulse train"
+        _LOG.info("%s: no network for its %s is installed", acquisition.name, what)
 
 
 def _link(workflow: Workflow, source: Workflow, target: Workflow, fields: dict[str, str]) -> None:

@@ -37,7 +37,7 @@ MOST_VARIANCE = 2.0
 1.2."""
 FEWEST_FINGERPRINTS = 50
 """Few fingerprints hold most of the squared bias, so that a handful tells nothing."""
-_FROM_FILES = {"sidecar", "pulses", "basis", "prior"}
+_FROM_FILES = {"sidecar", "pulses", "zspectrum", "basis", "prior"}
 MAX_CARD = 16 * 2**20  # bytes
 
 

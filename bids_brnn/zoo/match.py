@@ -9,7 +9,8 @@ from typing import Any
 from bids_brnn.errors import DataError, ReadError
 from bids_brnn.estimators.network.estimator import NetworkEstimator, Precision, Spread
 from bids_brnn.sequences.pulse_sequence import PulseSequence
-from bids_brnn.signals.base import SignalModel
+from bids_brnn.sequences.z_spectrum import ZSpectrum
+from bids_brnn.signals.base import SignalModel, weights_of
 from bids_brnn.signals.registry import models, resolve
 from bids_brnn.signals.subspace import CompressedSignal, Subspace
 from bids_brnn.zoo.card import ModelCard
@@ -84,10 +85,14 @@ def _estimator(
     found = stored.estimator(
         subspace=subspace, parameters=model.parameters, precision=precision, spread=spread
     )
+    weights = weights_of(model)
+    if weights is not None and found.rotation is not None:  # as in training: the same noise in all
+        root = weights.sqrt().to(found.rotation)
+        found = replace(found, rotation=root[:, None] * found.rotation)
     return replace(found, exact=model)
 
 
-def _check_fit(card: ModelCard, kind: str, sequence: PulseSequence) -> None:
+def _check_fit(card: ModelCard, kind: str, sequence: PulseSequence | ZSpectrum) -> None:
     if card.model != kind:
         raise NoMatchingModelError(
             f'the model "{card.name}" is for {card.model} signals, the data are {kind}; '
@@ -110,7 +115,7 @@ def _advice(kind: str, subspace: Subspace | None) -> str:
 
 def _innermost(model: Any) -> Any:
     """The model that knows its pulse train, within those that wrap it."""
-    while not isinstance(getattr(model, "sequence", None), PulseSequence):
+    while not isinstance(getattr(model, "sequence", None), PulseSequence | ZSpectrum):
         model = getattr(model, "model", None)
         if model is None:
             raise DataError("a network needs a signal model that knows its pulse train")

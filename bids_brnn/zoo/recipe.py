@@ -66,10 +66,11 @@ class EstimatorRecipe:
     def of_network(
         cls,
         weights: str | Path,
-        sequence: PulseSequence,
+        sequence: PulseSequence | ZSpectrum,
         basis: NDArray[Any] | None = None,
         *,
         supplied: tuple[str, ...] = (),
+        spreads: tuple[str, ...] = (),
         estimator_options: Mapping[str, Any] | None = None,
     ) -> EstimatorRecipe:
         """The recipe of a trained network; everything else stands on its card.
@@ -80,8 +81,8 @@ class EstimatorRecipe:
             Name of an installed network, or the path of its card, weights or folder.
         sequence, basis
             Of the data.
-        supplied
-            Parameters known from maps.
+        supplied, spreads
+            Parameters known from maps, and those with maps of their standard deviation.
         estimator_options
             Of the network estimator.
 
@@ -107,6 +108,7 @@ class EstimatorRecipe:
             basis=basis,
             estimator_options=dict(estimator_options or {}),
             supplied=supplied,
+            spreads=spreads,
             weights=str(path),
             weights_sha256=card.weights_sha256,
             loss=dict(card.last_loss),
@@ -301,7 +303,7 @@ class EstimatorRecipe:
         return entry.build(model, cache_dir=cache_dir, magnitude=self.magnitude, **options)
 
     def _build_network(self, block_size: int | None) -> Estimator:
-        if self.magnitude or isinstance(self.sequence, ZSpectrum):
+        if self.magnitude and not isinstance(self.sequence, ZSpectrum):
             raise DataError("networks need complex data, and these are magnitudes")
         from bids_brnn.zoo.match import load_network
 

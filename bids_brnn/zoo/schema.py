@@ -42,6 +42,7 @@ _NETWORK = Table(
         "lower": ListOf(_NUMBER, most=64),
         "upper": ListOf(_NUMBER, most=64),
         "logarithmic": _NAMES,
+        "scale": _NAME,
         "odd": _NAME,
     },
 )

@@ -57,10 +57,11 @@ def check_serves(path: Path, card: ModelCard, acquisition: Acquisition) -> None:
             f"{acquisition.name} is {field:g} T; its estimates would be drawn to tissue at "
             "another field"
         )
-    if acquisition.magnitude_only:
+    spectrum = acquisition.representation == "zspectrum"
+    if acquisition.magnitude_only and not spectrum:
         raise DataError(f"{what} needs complex data, the series holds magnitudes only")
     names = parameters_from(card.parameters).names
-    here = model_entry(card.model).parameters.names
+    here = model_entry(card.model).sought.names
     if names != here:
         raise DataError(
             f"{what} has the parameters {', '.join(names)}, the signal model has {', '.join(here)}"

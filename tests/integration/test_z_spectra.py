@@ -8,6 +8,8 @@ import nibabel
 import numpy as np
 import pytest
 
+from bids_brnn.cli.toolbox.main import main
+
 
 @pytest.fixture
 def estimated(spectra, app, tmp_path):
@@ -57,3 +59,62 @@ def test_tissues_are_told_by_the_map_of_R1(spectra, estimated):
     _, _, out = estimated("--sloppy")
     assert next(out.rglob("*_seg-maptissue_desc-nlls_scalarstats.tsv"))
     assert (out / "sub-01.html").is_file()
+
+
+SMALL = """
+model = "ramani"
+zspectrum = "{table}"
+fingerprints = 4000
+held_out = 100
+network = {{ width = 48, blocks = 2 }}
+surrogate = {{ width = 32, blocks = 1, steps = 300 }}
+errors = {{ width = 16, blocks = 1, steps = 100 }}
+[training]
+report_every = 1000
+[[training.stages]]
+loss = {{ name = "efficient", weight = 0.0, mirrored = false }}
+steps = 250
+batch = 512
+warmup = 20
+learning_rate = 5e-3
+"""
+
+
+def test_a_network_that_is_trained_for_the_protocol_serves(spectra, app, tmp_path):
+    head = spectra.one_image()
+    table = next(spectra.root.glob("*_zspectrum.tsv"))
+    config = tmp_path / "small.toml"
+    config.write_text(SMALL.format(table=table))
+    assert main(["train", str(config), str(tmp_path / "small"), "--threads", "1"]) == 0
+    mask = np.zeros(spectra.shape, np.uint8)
+    mask[2, 2:4, 1] = 1
+    image = spectra.image("../mask.nii.gz", mask)
+    out = tmp_path / "out"
+    words = [spectra.root, out, "participant", "-w", tmp_path / "w", "--mask", image]
+    words += [
+        "--nprocs",
+        1,
+        "--skip-bids-validation",
+        "--zspectrum-model",
+        "ramani",
+        "--level",
+        "full",
+    ]
+    assert app(*words, "--weights", tmp_path / "small" / "small.json") == 0
+    stem = head.rsplit("/", 1)[1]
+    for name in ("m0s", "F", "kf", "R1f"):
+        for kind in ("brnn", "brnnStd", "nlls"):
+            file = next(out.rglob(f"{stem}_model-ramani_param-{name}_desc-{kind}_QMTmap.nii.gz"))
+            assert np.isfinite(nibabel.load(file).get_fdata()[mask > 0]).all()
+    found = nibabel.load(
+        next(out.rglob(f"{stem}_model-ramani_param-m0s_desc-brnn_QMTmap.nii.gz"))
+    ).get_fdata()[mask > 0]
+    # Four seconds of training; that of the documentation is within a tenth of the noise.
+    assert np.abs(found - spectra.m0s[mask > 0]).max() < 0.05
+    sidecar = json.loads(
+        next(out.rglob(f"{stem}_model-ramani_param-m0s_desc-brnn_QMTmap.json")).read_text()
+    )
+    assert "small" in json.dumps(sidecar)
+    # Of another model of the same protocol it is not asked.
+    assert app(*words[:10], "--zspectrum-model", "yarnykh", "--weights",
+               tmp_path / "small" / "small.json") != 0  # fmt: skip

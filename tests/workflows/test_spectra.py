@@ -43,7 +43,7 @@ def test_the_usual_options_mean_least_squares_without_a_word(planned, options):
 @pytest.mark.parametrize(
     ("options", "kind", "words"),
     [
-        ({"weights": "qmt-demo"}, DataError, "there is no network"),
+        ({"weights": "qmt-demo"}, DataError, "is for gbloch signals"),
         ({"reference": "none"}, UsageError, "leaves nothing to estimate"),
         ({"reference": "dict"}, UsageError, "--reference dict cannot serve"),
         ({"motion_correction": True}, DataError, "--motion-correction cannot serve"),

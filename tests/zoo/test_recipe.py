@@ -232,5 +232,7 @@ class TestZSpectra:
     def test_estimators_without_real_scale_are_refused(self, spectrum):
         with pytest.raises(DataError, match="dict does not serve Z-spectra; use nlls"):
             replace(spectrum, estimator="dict").build()
-        with pytest.raises(DataError, match="networks need complex data"):
-            replace(spectrum, estimator="brnn", weights="x").build()
+
+    def test_a_network_of_pulse_trains_is_refused(self, spectrum):
+        with pytest.raises(DataError, match="was trained for another pulse train"):
+            EstimatorRecipe.of_network("qmt-demo", spectrum.sequence)

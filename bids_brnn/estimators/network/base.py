@@ -7,6 +7,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from bids_brnn.signals.base import Amplitude
+
 
 class NetworkSpecLike(Protocol):
     """Shape and names of a network."""
@@ -21,7 +23,11 @@ class NetworkSpecLike(Protocol):
 
     @property
     def n_coefficients(self) -> int:
-        """Complex values per voxel."""
+        """Values per voxel."""
+
+    @property
+    def scale(self) -> Amplitude:
+        """What is unknown of M0."""
 
 
 class TrainedNetwork(Protocol):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bids_brnn.estimators.network.base import ErrorModel, TrainedNetwork
 from bids_brnn.estimators.network.fit_test import fit_statistic, limit_of
+from bids_brnn.information.noise import degrees_of_freedom
 from bids_brnn.signals.base import SignalModel
 
 _ONE_SIDED = 1.645
@@ -92,7 +93,8 @@ class Distrust:
     def _tested(self, found: Findings) -> Tensor:
         """Root of chi-squared over its limit ``(v,)``; the exact signal only where it decides."""
         rest, sigma, free = found.rest, found.sigma, found.free
-        limit = limit_of(2 * self.model.n_samples - 2 - len(free))
+        amplitude = self.network.spec.scale
+        limit = limit_of(degrees_of_freedom(amplitude, self.model.n_samples, len(free)))
         statistic = (rest / sigma.clamp_min(torch.finfo(rest.dtype).tiny)).double().square()
         rows = (statistic > limit).nonzero()[:, 0]
         parameters = self.model.parameters
@@ -112,12 +114,13 @@ class Distrust:
             statistic[some] = fit_statistic(
                 found.coefficients[some].to(signal.dtype), signal, slopes[..., told],
                 slopes[..., others], std[:, chosen], sigma[some].double(),
+                amplitude,
             )  # fmt: skip
         return (statistic / limit).sqrt().to(rest.dtype)
 
     def _unexplained(self, rest: Tensor, sigma: Tensor) -> Tensor:
         """1 at the 99th percentile of the training data; ``rest`` and ``sigma`` are relative."""
-        channels = 2 * self.model.n_samples
+        channels = degrees_of_freedom(self.network.spec.scale, self.model.n_samples, 0)
         expected = (sigma**2 * channels + self.typical_residual**2).sqrt()
         # A chi distribution with this many channels rarely exceeds its root mean square by more.
         limit = expected * (1 + 1.65 / channels**0.5)

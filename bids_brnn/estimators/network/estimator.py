@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -19,10 +19,11 @@ from bids_brnn.estimators.network.devices import on_device
 from bids_brnn.estimators.network.distrust import Distrust, Findings
 from bids_brnn.estimators.network.nuisances import least_squares_scale, refine_nuisances
 from bids_brnn.estimators.network.scaling import unit_coefficients, with_known
-from bids_brnn.estimators.network.spread import bounded, propagated
+from bids_brnn.estimators.network.spread import bounded, propagated, with_spread
 from bids_brnn.estimators.results import Results
 from bids_brnn.estimators.voxels import (
     check_data,
+    known_spreads,
     known_values,
     noise_levels,
     take,
@@ -30,7 +31,7 @@ from bids_brnn.estimators.voxels import (
 )
 from bids_brnn.information.noise import degrees_of_freedom, residual_noise
 from bids_brnn.parameters import ParameterSet
-from bids_brnn.signals.base import SignalModel
+from bids_brnn.signals.base import Amplitude, SignalModel
 
 Precision = Literal["float32", "bf16"]
 Spread = Literal["learnt", "jacobian", "bound", "none"]
@@ -125,10 +126,13 @@ class NetworkEstimator:
         sigma: float | Tensor | None = None,
         progress: Progress | None = None,
         checkpoint: Checkpoint | None = None,
+        spread: Mapping[str, Tensor] | None = None,
     ) -> Estimate:
         """Estimate parameters of ``data`` ``(V, R)`` complex, in float32 or below.
 
-        See :meth:`Estimator.estimate <bids_brnn.estimators.base.Estimator.estimate>`.
+        See :meth:`Estimator.estimate <bids_brnn.estimators.base.Estimator.estimate>`; ``spread``
+        holds the standard deviation ``(V,)`` of supplied values by name, and what these change of
+        the outputs is part of the deviations.
 
         Raises
         ------
@@ -140,17 +144,35 @@ class NetworkEstimator:
         check_data(data, self.n_values)
         known = known_values(self.parameters, supplied, data)
         noise = noise_levels(sigma, data)
+        unsure = known_spreads(self.parameters, spread, known, data)
         voxels = voxels_to_estimate(self.parameters, known, data)
         here = self._on(data.device)
-        key = "" if checkpoint is None else run_key(self, data, known, noise)
-        with_std = self.spread != "none"
-        results = Results(data, len(self.parameters), _QUALITY, with_std=with_std)
+        key = (
+            ""
+            if checkpoint is None
+            else run_key(
+                self,
+                data,
+                known,
+                noise,
+                *(part for item in sorted(unsure.items()) for part in item),
+            )
+        )
+        results = Results(
+            data,
+            len(self.parameters),
+            _QUALITY,
+            with_std=self.spread != "none",
+            with_covariance=self._tells_covariance,
+        )
         size = self.block_size or max(_MULTIPLE, _FORWARD_NUMBERS // 512)
         edges = torch.arange(0, len(data), size, device=data.device)[1:]
         blocks = voxels.tensor_split(torch.searchsorted(voxels, edges).cpu())
         for _, block in results.remaining(blocks, progress, checkpoint, key):
             values = {column: take(values, block) for column, values in known.items()}
-            results.put(block, here._estimate_block(data[block], values, take(noise, block)))
+            spreads = {column: take(values, block) for column, values in unsure.items()}
+            maps = here._estimate_block(data[block], values, take(noise, block), spreads)
+            results.put(block, maps)
         return replace(results.estimate(), std_kind=self.std_kind)
 
     def covariance(
@@ -175,7 +197,7 @@ class NetworkEstimator:
         check_data(data, self.n_values)
         here = self._on(data.device)
         known = {c: v.float() for c, v in known_values(self.parameters, supplied, data).items()}
-        coefficients, size = unit_coefficients(data, self.rotation)
+        coefficients, size = unit_coefficients(data, self.rotation, self.amplitude)
         wide = {column: values.expand(len(data)) for column, values in known.items()}
         features = here._theta(coefficients, wide)[2]
         noise = (noise_levels(sigma, data).expand(len(data)).to(size.dtype) / size).float()
@@ -196,32 +218,85 @@ class NetworkEstimator:
         return self._copies[device]
 
     def _estimate_block(
-        self, data: Tensor, known: Mapping[int, Tensor], noise: Tensor
+        self,
+        data: Tensor,
+        known: Mapping[int, Tensor],
+        noise: Tensor,
+        spread: Mapping[int, Tensor],
     ) -> dict[str, Tensor]:
         """Maps of the voxels ``data`` ``(v, R)``; ``noise`` ``(v,)`` is 0 where not known."""
-        coefficients, size = unit_coefficients(data, self.rotation)
+        coefficients, size = unit_coefficients(data, self.rotation, self.amplitude)
         narrow = {column: values.float() for column, values in known.items()}
         theta, inputs, features = self._theta(coefficients, narrow)
         nuisances = [c for c in self.parameters.columns("nuisance") if c not in known]
         theta, signal = refine_nuisances(
             self.model, coefficients, theta, nuisances, steps=self.nuisance_steps
         )
-        m0, rest = least_squares_scale(signal, coefficients)
+        m0, rest = least_squares_scale(signal, coefficients, self.amplitude)
         sigma = (noise.to(size.dtype) / size).float()
         free = self._free(known)
         found = Findings(coefficients, theta, m0, rest, sigma, inputs, features, tuple(free))
         maps = {
             "theta": with_known(theta, known),
             "m0": m0.to(data.dtype) * size,
-            "residual": rest,
+            "residual": rest / coefficients.abs().square().sum(-1).sqrt(),
             "distance": self._distrust.distance(found),
         }
         if self.spread != "none":
-            degrees = degrees_of_freedom("complex", signal.shape[-1], len(free))
+            degrees = degrees_of_freedom(self.amplitude, signal.shape[-1], len(free))
             told = torch.where(sigma > 0, sigma, residual_noise(rest, degrees))
-            maps["std"] = self._std(coefficients, theta, narrow, m0, told, features)
+            std = self._std(coefficients, theta, narrow, m0, told, features)
+            moved = self._moved(coefficients, narrow, spread)
+            maps["std"] = with_spread(std, moved)
+            if self._tells_covariance:
+                maps["covariance"] = self._covariance(features, told, moved)
         maps["edge"] = self._distrust.edge(theta, maps.get("std"))
         return maps
+
+    @property
+    def amplitude(self) -> Amplitude:
+        """What is unknown of M0 in the data."""
+        return self.network.spec.scale
+
+    @property
+    def _tells_covariance(self) -> bool:
+        """Whether maps that follow from several parameters are to have a deviation."""
+        return self.spread == "learnt" and self.parameters.needs_covariance
+
+    def _covariance(self, features: Tensor, sigma: Tensor, moved: Sequence[Tensor]) -> Tensor:
+        """``(v, P, P)``: of the errors that the network tells, and of what is supplied."""
+        columns = torch.tensor(self.parameters.index(self.error_names), device=sigma.device)
+        n = len(self.parameters)
+        found = sigma.new_zeros((len(sigma), n, n))
+        with torch.no_grad():
+            found[:, columns[:, None], columns] = self.errors.covariance(  # type: ignore[union-attr]
+                features, sigma
+            )
+        for change in moved:
+            found += change[:, :, None] * change[:, None, :]
+        return found
+
+    def _moved(
+        self, coefficients: Tensor, known: Mapping[int, Tensor], spread: Mapping[int, Tensor]
+    ) -> list[Tensor]:
+        """What one standard deviation of each supplied value changes, itself included ``(v, P)``.
+
+        Half of the difference of the estimates above and below.
+        """
+        outputs = list(self.parameters.index(self.network.spec.outputs))
+        changes = []
+        for column, std in spread.items():
+            sides = [
+                self._theta(coefficients, {**known, column: known[column] + sign * std.float()})[0]
+                for sign in (1, -1)
+            ]
+            change = torch.zeros_like(sides[0])
+            change[:, outputs] = (sides[0] - sides[1])[:, outputs] / 2
+            for other in known:
+                change[:, other] = 0
+            change[:, column] = std.float()
+            changes.append(change)
+        return changes
 
     @cached_property
     def _distrust(self) -> Distrust:
@@ -289,7 +364,7 @@ class NetworkEstimator:
         elif self.spread == "bound":
             free = self._free(known)
             relative = (sigma / m0.abs())[:, None]
-            std[:, free] = bounded(self.model, theta, free) * relative
+            std[:, free] = bounded(self.model, theta, free, self.amplitude) * relative
         else:
             outputs = self.parameters.index(self.network.spec.outputs)
             std[:, outputs] = self._propagated(coefficients, known) * sigma[:, None]

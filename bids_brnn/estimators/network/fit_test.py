@@ -17,6 +17,8 @@ import torch
 from scipy.stats import chi2
 from torch import Tensor
 
+from bids_brnn.signals.base import Amplitude
+
 FALSE_ALARMS = 0.005
 """Share of voxels that are as in training and exceed the limit."""
 _LEAST = 0.25
@@ -29,7 +31,13 @@ def limit_of(freedom: int) -> float:
 
 
 def fit_statistic(
-    data: Tensor, signal: Tensor, told: Tensor, free: Tensor, std: Tensor, sigma: Tensor
+    data: Tensor,
+    signal: Tensor,
+    told: Tensor,
+    free: Tensor,
+    std: Tensor,
+    sigma: Tensor,
+    amplitude: Amplitude = "complex",
 ) -> Tensor:
     """``T`` of the text above, ``(v,)``.
 
@@ -45,12 +53,18 @@ def fit_statistic(
         ``(v, O)``: deviations of what it tells.
     sigma
         ``(v,)``: of the noise, per channel.
+    amplitude
+        What is unknown of M0. A real one: data and signals are real, with zero imaginary parts.
     """
-    m0 = (signal.conj() * data).sum(-1) / signal.abs().square().sum(-1)
+    if amplitude == "one":
+        m0, scales = torch.ones_like(data[:, 0]), free[..., :0]
+    else:
+        m0 = (signal.conj() * data).sum(-1) / signal.abs().square().sum(-1)
+        directions = (1, 1j) if amplitude == "complex" else (1,)
+        scales = torch.stack([factor * signal for factor in directions], dim=-1)
     rest = _real(data - m0[:, None] * signal)
     scale = m0[:, None, None]
-    around = torch.cat([free * scale, signal[..., None], 1j * signal[..., None]], dim=-1)
-    others = _real(around)
+    others = _real(torch.cat([free * scale, scales], dim=-1))
     others = others / others.norm(dim=1, keepdim=True).clamp_min(torch.finfo(others.dtype).tiny)
     basis = torch.linalg.qr(others).Q
     slopes = _real(told * scale)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bids_brnn.information.bounds import project_out_scale
-from bids_brnn.signals.base import SignalModel
+from bids_brnn.signals.base import Amplitude, SignalModel
 
 _DAMPING = 1e-3
 _STEP = 1e-3
@@ -21,9 +21,17 @@ _STEP = 1e-3
 curvature, and the round-off of float32 are both near 1e-3 of the slope."""
 
 
-def least_squares_scale(signal: Tensor, data: Tensor) -> tuple[Tensor, Tensor]:
-    """M0 ``(v,)`` and norm of the residual ``(v,)`` of signals ``(v, R)`` at M0 = 1."""
-    m0 = (signal.conj() * data).sum(-1) / (signal.abs() ** 2).sum(-1)
+def least_squares_scale(
+    signal: Tensor, data: Tensor, amplitude: Amplitude = "complex"
+) -> tuple[Tensor, Tensor]:
+    """M0 ``(v,)`` and norm of the residual ``(v,)`` of signals ``(v, R)`` at M0 = 1.
+
+    Of real signals and data M0 is real.
+    """
+    if amplitude == "one":
+        m0 = torch.ones_like(data[:, 0])
+    else:
+        m0 = (signal.conj() * data).sum(-1) / (signal.abs() ** 2).sum(-1)
     return m0, (data - m0[:, None] * signal).abs().square().sum(-1).sqrt()
 
 

@@ -7,9 +7,20 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from bids_brnn.signals.base import Amplitude
 
-def unit_coefficients(data: Tensor, rotation: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Coefficients of unit norm in the basis of training (complex64), and their norms."""
+
+def unit_coefficients(
+    data: Tensor, rotation: Tensor | None, amplitude: Amplitude = "complex"
+) -> tuple[Tensor, Tensor]:
+    """Coefficients in the basis of training (complex64), and what they were divided by ``(v,)``.
+
+    That is their norm, or nothing where M0 is known.
+    """
+    if amplitude == "one":
+        plain = data.to(torch.complex64)
+        plain = plain if rotation is None else plain @ rotation.to(plain)
+        return plain, data.real.new_ones(len(data))
     channels = torch.view_as_real(data.resolve_conj())
     # A power of two first, which is exact, so that squares stay in the range of numbers.
     largest = channels.abs().amax((-1, -2))

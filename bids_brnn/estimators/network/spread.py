@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bids_brnn.information.bounds import covariance
-from bids_brnn.signals.base import SignalModel
+from bids_brnn.signals.base import Amplitude, SignalModel
 
 
 def propagated(forward: Callable[[Tensor], Tensor], coefficients: Tensor) -> Tensor:
@@ -36,8 +36,17 @@ def propagated(forward: Callable[[Tensor], Tensor], coefficients: Tensor) -> Ten
     return torch.stack([column.square().sum((-1, -2)).sqrt() for column in columns], dim=-1)
 
 
-def bounded(model: SignalModel, theta: Tensor, free: Sequence[int]) -> Tensor:
+def bounded(
+    model: SignalModel, theta: Tensor, free: Sequence[int], amplitude: Amplitude = "complex"
+) -> Tensor:
     """Root of the Cramer-Rao bound ``(v, len(free))`` at M0 = 1 and noise of sd 1 per channel."""
     signal, derivatives = model.linearize(theta)
-    bound = covariance(signal, derivatives[..., list(free)]).diagonal(dim1=-2, dim2=-1)
-    return bound.to(theta).sqrt()
+    matrix = covariance(signal, derivatives[..., list(free)], amplitude)
+    return matrix.diagonal(dim1=-2, dim2=-1).to(theta).sqrt()
+
+
+def with_spread(std: Tensor, moved: Sequence[Tensor]) -> Tensor:
+    """Deviations ``(v, P)`` that include what each of several causes changes, ``(v, P)`` each."""
+    for change in moved:
+        std = (std.square() + change.square()).sqrt()
+    return std

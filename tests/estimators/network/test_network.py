@@ -58,6 +58,7 @@ class Spec:
     outputs: tuple[str, ...] = ("a", "b")
     supplied: tuple[str, ...] = ("gain",)
     n_coefficients: int = 4
+    scale: str = "complex"
 
 
 class Ratios:
