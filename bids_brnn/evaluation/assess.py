@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from bids_brnn.evaluation.moments import (
     sweep,
     uniform_snr,
 )
-from bids_brnn.evaluation.tissue_sets import SetEffort, judge_tissue_sets
+from bids_brnn.evaluation.tissue_sets import LEVELS, SetEffort, judge_tissue_sets
 from bids_brnn.information.bounds import known_bound
 from bids_brnn.information.noise import add_noise
 from bids_brnn.information.second_order import second_order_bounds
@@ -109,9 +110,13 @@ def assess(
                 fingerprint, effort.peer_draws, estimator=estimator
             )
     result["sweep"] = judge.sweep(effort.draws)
-    result["tissue_sets"] = judge.tissue_sets(SetEffort(draws=effort.draws))
+    levels = [*LEVELS, *_levels(stored.card.snr_range)]
+    result["tissue_sets"] = judge.tissue_sets(
+        SetEffort(draws=effort.draws, levels=sorted(set(levels)))
+    )
     result["outside_training"] = judge.outside()
-    result.update(judge.precision_and_speed(held_out))
+    result["bf16_error_over_crb_std"] = judge.precision(held_out)
+    result["voxels_per_core_second"] = judge.speed(held_out)
     return result
 
 
@@ -124,8 +129,20 @@ def assess_quickly(
     its mean over fingerprints far better.
     """
     judge = _Judge(stored, model, seed)
-    effort = SetEffort(fingerprints=8, draws=200, levels=(40.0,), second_order=False)
-    return {**judge.overall(held_out[:1000], 100), "tissue_sets": judge.tissue_sets(effort)}
+    levels = _levels(stored.card.snr_range)
+    effort = SetEffort(fingerprints=8, draws=200, levels=levels, second_order=False)
+    return {
+        **judge.overall(held_out[:1000], 100),
+        "tissue_sets": judge.tissue_sets(effort),
+        "outside_training": judge.outside(),
+    }
+
+
+def _levels(snr_range: tuple[float, float]) -> list[float]:
+    """SNRs of training at which tissue sets are judged, at least one."""
+    low, high = snr_range
+    middle = float(f"{math.sqrt(low * high):.3g}")
+    return [level for level in LEVELS if low <= level <= high] or [middle]
 
 
 class _Judge:
@@ -269,18 +286,17 @@ class _Judge:
             table[f"flagged_{label}"] = round(float((distance > 1).double().mean()), 4)
         return table
 
-    def precision_and_speed(self, held_out: TrainingSet) -> dict[str, Any]:
+    def precision(self, held_out: TrainingSet) -> float:
+        """Error of bf16 arithmetic in Cramer-Rao standard deviations."""
+
         def half(coefficients: Tensor, theta: Tensor) -> Tensor:
             with torch.autocast("cpu", torch.bfloat16):
                 return self.network(coefficients, theta)
 
         error = precision_error(half, self.network, held_out, self.columns, 50.0, rng=self.rng())
-        return {
-            "bf16_error_over_crb_std": round(error["rms"], 4),
-            "voxels_per_core_second": self._speed(held_out),
-        }
+        return round(error["rms"], 4)
 
-    def _speed(self, held_out: TrainingSet) -> dict[str, float]:
+    def speed(self, held_out: TrainingSet) -> dict[str, float]:
         rows = torch.arange(_TIMED) % len(held_out)
         data = held_out.coefficients[rows]
         rates: dict[str, float] = {}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bids_brnn.bids.input.acquisition import Acquisition
@@ -28,6 +29,8 @@ class Plan:
     """Networks that were left aside, and why."""
     warning: str = ""
     """Why the maps of the network must not be trusted."""
+    marks: Mapping[str, str] = field(default_factory=dict)
+    """What to beware of in single maps of the network, by parameter."""
 
 
 def choose_recipes(
@@ -104,7 +107,7 @@ def plan_estimation(
             f"--reference none leaves nothing to estimate for {acquisition.name}. {why} Use "
             "--reference auto, or train a network (docs/training.md)."
         )
-    return Plan(recipes, network.notes, network.warning)
+    return Plan(recipes, network.notes, network.warning, network.marks)
 
 
 def _by_other_models(main: EstimatorRecipe) -> dict[str, EstimatorRecipe]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,11 @@ class Choice:
     """Networks that were left aside, and why."""
     warning: str = ""
     """Why the maps of this network, which was asked for, must not be trusted."""
+
+    @property
+    def marks(self) -> Mapping[str, str]:
+        """What to beware of in the map of a parameter, by name."""
+        return {} if self.card is None else self.card.marks
 
 
 def choose_network(weights: str, acquisition: Acquisition) -> Choice:
@@ -63,14 +69,24 @@ def choose_network(weights: str, acquisition: Acquisition) -> Choice:
 
 
 def _asked_for(path: Path, card: ModelCard, acquisition: Acquisition) -> Choice:
+    notes = _of_marks(card, acquisition)
     if not card.shortcoming:
-        return Choice(path, card)
+        return Choice(path, card, notes)
     warning = (
         f'{acquisition.name}: the network "{card.name}" is used because it was asked for, but '
         f"{card.shortcoming}: its maps must not be trusted. Judge it with: "
         f"{card.evaluate_command(path)}."
     )
-    return Choice(path, card, warning=warning)
+    return Choice(path, card, notes, warning)
+
+
+def _of_marks(card: ModelCard, acquisition: Acquisition) -> tuple[str, ...]:
+    """What the quality rule says of single maps."""
+    return tuple(
+        f'{acquisition.name}: the {name} map of the network "{card.name}" is to be read with '
+        f"care: {words}."
+        for name, words in card.marks.items()
+    )
 
 
 def _found(acquisition: Acquisition) -> Choice:
@@ -98,7 +114,7 @@ def _found(acquisition: Acquisition) -> Choice:
                     f'{name}: the card of the network "{card.name}" does not say at which field '
                     "strength its tissue is."
                 )
-            return Choice(path, card, tuple(notes))
+            return Choice(path, card, (*notes, *_of_marks(card, acquisition)))
     return Choice(notes=tuple(notes))
 
 
@@ -121,7 +137,7 @@ def _of_other_trains(cards: Found, acquisition: Acquisition) -> list[str]:
 
 def _by_preference(cards: Found, acquisition: Acquisition) -> Found:
     # Of several with the same loss the first one, in the order of folders and names.
-    fitting = [item for item in cards if is_for(item[1], acquisition)]
+    fitting = [item for item in cards if is_for(*item, acquisition)]
     return sorted(fitting, key=lambda item: item[1].preference)
 
 

@@ -26,6 +26,7 @@ from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.supplied import SuppliedModel
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.choice import card_path
+from bids_brnn.zoo.sameness import same_train
 from bids_brnn.zoo.sequences import arrays_of, sequence_from, values_of
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class EstimatorRecipe:
         """
         path = card_path(weights)
         card = ModelCard.from_file(path)
-        if card.sequence.get("digest") != sequence.digest:
+        if not same_train(path, card, sequence):
             trained = card.sequence.get("name") or card.sequence.get("digest")
             raise DataError(
                 f'the network "{card.name}" was trained for another pulse train ({trained}) than '

@@ -42,7 +42,7 @@ width = 32
 blocks = 1
 steps = 150
 [training]
-snr_range = [5, 15]
+snr_range = [30, 90]
 report_every = 1000
 stages = [{ loss = "mse-crb", steps = STEPS, batch = 256, warmup = 5, learning_rate = 5e-3 }]
 """
@@ -72,7 +72,7 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own project")  # a space, as in many a path
     make_dataset(
         folder / "study", n_participants=1, kinds=("mrf",), shape=(8, 9, 1),
-        mrf_train=jiang_like_train(60),
+        mrf_train=jiang_like_train(120),
     )  # fmt: skip
     (folder / "prior.toml").write_text(PRIOR)
     for name, steps in (("my", 250), ("hasty", 3)):
