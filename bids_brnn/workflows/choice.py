@@ -89,7 +89,7 @@ def plan_estimation(
         name = check_magnitude(config, acquisition)
         return Plan({name: recipe(name)})
     recipes = {}
-    network = choose_network(config.weights, acquisition)
+    network = choose_network(config.weights, acquisition, config.networks_dir)
     if network.path is not None:
         recipes[NETWORK] = EstimatorRecipe.of_network(
             network.path,

@@ -28,7 +28,7 @@ SAME_FIELD = 1.2
 """Largest ratio of two field strengths at which relaxation is alike: 2.9 and 3 T, not 1.5."""
 LOSSES_BY_PREFERENCE = ("efficient", "bias-reduced", "bias-constrained", "mse-crb", "mse")
 """Which of several networks for one pulse train serves, where none is named."""
-_FROM_FILES = {"sidecar", "pulses", "basis", "prior"}
+_FROM_FILES = {"sidecar", "pulses", "basis", "prior", "protocol"}
 MAX_CARD = 16 * 2**20  # bytes
 
 
@@ -129,7 +129,7 @@ class ModelCard:
         if config is not None:
             words += ["--config", str(config)]
         elif self.files:
-            words += ["--config", *self.command.split()[2:3]]
+            words += ["--config", *shlex.split(self.command)[2:3]]
         return shlex.join([*words, "--update-card"])
 
     def to_json(self) -> str:

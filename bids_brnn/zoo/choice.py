@@ -34,7 +34,7 @@ class Choice:
         return {} if self.card is None else self.card.marks
 
 
-def choose_network(weights: str, acquisition: Acquisition) -> Choice:
+def choose_network(weights: str, acquisition: Acquisition, own: Path | None = None) -> Choice:
     """The network to use for a series.
 
     Parameters
@@ -44,6 +44,8 @@ def choose_network(weights: str, acquisition: Acquisition) -> Choice:
         name of a network, or the path of its card, its weights or a folder of networks.
     acquisition
         The series.
+    own
+        A folder of networks to search before all others; it may be absent.
 
     Raises
     ------
@@ -55,11 +57,11 @@ def choose_network(weights: str, acquisition: Acquisition) -> Choice:
     if weights == "none":
         return Choice()
     if weights == "auto":
-        return _found(acquisition)
+        return _found(acquisition, own)
     folder = expanded(weights)
     if folder.is_dir():
         return _best_in(folder.absolute(), acquisition)
-    path = card_path(weights)
+    path = card_path(weights, own)
     card = ModelCard.from_file(path)
     try:
         check_serves(path, card, acquisition)
@@ -89,9 +91,9 @@ def _of_marks(card: ModelCard, acquisition: Acquisition) -> tuple[str, ...]:
     )
 
 
-def _found(acquisition: Acquisition) -> Choice:
+def _found(acquisition: Acquisition, own: Path | None) -> Choice:
     """The best network of all folders that was found good and can serve, or none."""
-    cards, problems = read_cards(weight_folders())
+    cards, problems = read_cards(weight_folders(own))
     name = acquisition.name
     notes = [f"{name}: a file in a folder of networks is left aside: {text}." for text in problems]
     fitting = _by_preference(cards, acquisition)
@@ -174,7 +176,7 @@ def _cards_in(folder: Path) -> tuple[Found, list[str]]:
     return cards, problems
 
 
-def card_path(reference: str | Path) -> Path:
+def card_path(reference: str | Path, own: Path | None = None) -> Path:
     """Card of a trained network given by name, or by the path of card, weights or folder.
 
     Raises
@@ -187,7 +189,7 @@ def card_path(reference: str | Path) -> Path:
         return path.with_suffix(".json").absolute()
     if path.is_dir():
         return _only_card(path.absolute())
-    for folder in weight_folders():
+    for folder in weight_folders(own):
         if path.name == str(reference) and (folder / f"{reference}.json").is_file():
             return folder / f"{reference}.json"
     raise ReadError(f'There is no trained model "{reference}"; list them with: brnn models.')
