@@ -87,7 +87,7 @@ def run_training(config: RunConfig) -> int:
     with messages(config.loudness, log_file(config.output_dir, run)):
         discovery = find(config)
         outcome = train_missing(config, discovery.acquisitions)
-        return concluded(outcome, discovery.acquisitions, config.networks_dir)
+        return concluded(outcome, discovery.problems, config.networks_dir)
 
 
 def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Failures:

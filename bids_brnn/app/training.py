@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from bids_brnn.config.run_config import RunConfig
-from bids_brnn.errors import EXIT_OK, BidsBrnnError, DataError, ReadError
+from bids_brnn.errors import EXIT_NODE_CRASHED, EXIT_OK, BidsBrnnError, DataError, ReadError
 from bids_brnn.files import make_folder
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.zoo.cache import Job, holding, job_for, tell, told
@@ -225,19 +225,24 @@ class _Subprocess:
         return content
 
 
-def conclude(outcome: Outcome, acquisitions: Sequence[Acquisition], folder: Path) -> int:
+def conclude(outcome: Outcome, unusable: Sequence[BidsBrnnError], folder: Path) -> int:
     """Say what the level ``train`` did; the exit code.
 
-    Raises
-    ------
-    BidsBrnnError
-        If a protocol has no network that may serve.
+    Parameters
+    ----------
+    outcome
+        Of the protocols.
+    unusable
+        One for each series that cannot be used at all.
+    folder
+        Of networks.
     """
-    for error in outcome.problems[:-1]:
+    errors = [*unusable, *outcome.problems]
+    for error in errors:
         print(f"bids_brnn: {error}", file=sys.stderr)
-    if outcome.problems:
-        raise outcome.problems[-1]
     _LOG.info(
-        "networks for %d of %d series' protocols: %s", outcome.served, len(acquisitions), folder
-    )
-    return EXIT_OK
+        "protocols with a network: %d, without: %d; networks that were trained are in %s",
+        outcome.served, len(outcome.problems), folder,
+    )  # fmt: skip
+    codes = {error.exit_code for error in errors}
+    return EXIT_OK if not codes else codes.pop() if len(codes) == 1 else EXIT_NODE_CRASHED

@@ -99,6 +99,24 @@ class ModelCard:
         return last if last.get("name") == self.loss else {"name": self.loss}
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """How the network was trained and what it reaches, for sidecars and methods texts."""
+        overall = self.evaluation.get("held_out", {}).get("all", {})
+        count = self.training.get("fingerprints")
+        return {
+            "Name": self.name,
+            "SequenceDigest": self.sequence["digest"],
+            "Fingerprints": count if isinstance(count, int) else "n/a",
+            "NoiseRealisations": self.training.get("draws", "n/a"),
+            "SNRRange": list(self.snr_range),
+            "Prior": self.prior.get("name") or "n/a",
+            "MagneticFieldStrength": self.field_strength or "n/a",
+            "Coefficients": self.network.get("n_coefficients", "n/a"),
+            "SquaredBiasOverBound": overall.get("squared_bias_over_crb", "n/a"),
+            "VarianceOverBound": overall.get("variance_over_crb", "n/a"),
+        }
+
+    @property
     def bf16_error(self) -> float:
         """Largest error of bf16 arithmetic in Cramer-Rao standard deviations; NaN if unknown."""
         return number(self.evaluation.get("bf16_error_over_crb_std"))

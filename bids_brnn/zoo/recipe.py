@@ -62,6 +62,8 @@ class EstimatorRecipe:
     """The data are magnitudes (of time frames, of a Z-spectrum), and so is the model."""
     loss: Mapping[str, Any] = field(default_factory=dict)
     """What the network was trained with, for sidecars: ``name`` and options."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """How it was trained and what it reaches (:attr:`ModelCard.facts`)."""
 
     @classmethod
     def of_network(
@@ -111,6 +113,7 @@ class EstimatorRecipe:
             weights=str(path),
             weights_sha256=card.weights_sha256,
             loss=dict(card.last_loss),
+            training=card.facts,
         )
 
     def to_file(self, path: Path) -> Path:
@@ -136,6 +139,7 @@ class EstimatorRecipe:
             "weights_sha256": self.weights_sha256,
             "magnitude": self.magnitude,
             "loss": dict(self.loss),
+            "training": dict(self.training),
             "arrays": beside.name,
             "digest": _digest(arrays),
             **values_of(self.sequence),
@@ -189,6 +193,7 @@ class EstimatorRecipe:
             weights_sha256=content["weights_sha256"],
             magnitude=content["magnitude"],
             loss=content.get("loss", {}),
+            training=content.get("training", {}),
         )
 
     @property

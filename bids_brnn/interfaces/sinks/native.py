@@ -239,13 +239,17 @@ def provenance_of(
         weights_name=Path(recipe.weights).stem or "n/a",
         weights_sha256=recipe.weights_sha256 or "n/a",
         loss=recipe.loss,
-        extra={**extra, **(quality_keys(series, row) if recipe.weights else {})},
+        extra={**extra, **(network_facts(series, recipe, row) if recipe.weights else {})},
     )
 
 
-def quality_keys(series: SeriesRecord, row: Mapping[str, Any]) -> dict[str, str]:
-    """Sidecar keys of a map of a network that misses a limit of the quality rule."""
+def network_facts(
+    series: SeriesRecord, recipe: EstimatorRecipe, row: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Sidecar keys of a map of a network: its training, and what to beware of."""
     found = {
+        "WeightsCard": Path(recipe.weights).name,
+        "WeightsTraining": dict(recipe.training),
         "WeightsWarning": series.network_warning,
         "QualityWarning": series.network_marks.get(str(row["name"]), ""),
     }
