@@ -192,12 +192,12 @@ class _Subprocess:
         words += [job.folder, self.config.nprocs, self.config.device]
         errors = job.work / "errors.log"
         with errors.open("w", encoding="utf-8") as file:
-            process = subprocess.Popen(
+            with subprocess.Popen(
                 [str(word) for word in words], stdout=subprocess.PIPE, stderr=file, text=True
-            )
-            assert process.stdout is not None
-            last = self._listen(job, lock, process.stdout)
-            code = process.wait()
+            ) as process:
+                assert process.stdout is not None
+                last = self._listen(job, lock, process.stdout)
+                code = process.wait()
         if code == EXIT_OK:
             return
         if "error" in last:
