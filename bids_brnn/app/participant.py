@@ -34,7 +34,10 @@ def run_participants(config: RunConfig) -> int:
     BidsBrnnError
         If nothing can be done at all.
     """
+    from bids_brnn.app.training import check_folder
+
     started = time.monotonic()
+    check_folder(config)
     run_folders.check_output(config.output_dir)
     base = run_folders.base_folder(config)
     run_folders.make_private(base)

@@ -28,6 +28,23 @@ _LOG = logging.getLogger("bids_brnn.train")
 _OFTEN = 2.0  # s between two looks at a training of another task
 _SELDOM = 30.0  # s between two lines of progress in the log
 
+
+def check_folder(config: RunConfig) -> None:
+    """Refuse a folder of networks that is named, absent, and not to be filled.
+
+    Raises
+    ------
+    ReadError
+        Naming it.
+    """
+    folder = config.weights_dir
+    if folder is not None and config.train_missing is None and not folder.is_dir():
+        raise ReadError(
+            f"--weights-dir names the folder of networks {folder}, which does not exist; correct "
+            "it, or fill it with --train-missing."
+        )
+
+
 Trainer = Callable[[Job, TextIO], None]
 """Trains a job while its lock is held; a test takes another one."""
 
@@ -191,13 +208,15 @@ class _Subprocess:
         words = [sys.executable, "-m", "bids_brnn.app.train_job", configuration, job.work]
         words += [job.folder, self.config.nprocs, self.config.device]
         errors = job.work / "errors.log"
-        with errors.open("w", encoding="utf-8") as file:
-            with subprocess.Popen(
+        with (
+            errors.open("w", encoding="utf-8") as file,
+            subprocess.Popen(
                 [str(word) for word in words], stdout=subprocess.PIPE, stderr=file, text=True
-            ) as process:
-                assert process.stdout is not None
-                last = self._listen(job, lock, process.stdout)
-                code = process.wait()
+            ) as process,
+        ):
+            assert process.stdout is not None
+            last = self._listen(job, lock, process.stdout)
+            code = process.wait()
         if code == EXIT_OK:
             return
         if "error" in last:

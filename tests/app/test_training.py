@@ -132,7 +132,7 @@ def test_a_network_that_fails_the_rule_is_kept_but_not_used_nor_trained_again(
     card = next(config.networks_dir.glob("*.json"))
     for weights in (str(card), card.stem):  # the fake's weights are of another train
         named = make_config(weights=weights, train_missing=None)
-        with pytest.raises(DataError, match="the basis of the network .* has the shape"):
+        with pytest.raises(DataError, match=r"the basis of the network .* has the shape"):
             plan_estimation(named, series[0], ())
 
 
