@@ -56,7 +56,9 @@ def write_boilerplate(
     def write(folder: Path, rows: list[tuple[str, str, dict[str, EstimatorRecipe]]]) -> None:
         estimators = [name for _, _, recipes in rows for name in recipes]
         losses = [item[NETWORK].loss for _, _, item in rows if NETWORK in item]
-        texts = citation_files([model for _, model, _ in rows], estimators, __version__, losses)
+        trainings = [item[NETWORK].training for _, _, item in rows if NETWORK in item]
+        used = [model for _, model, _ in rows]
+        texts = citation_files(used, estimators, __version__, losses, trainings)
         for name, text in texts.items():
             write_text(folder / name, text)
             written.append(folder / name)

@@ -34,7 +34,10 @@ def run_participants(config: RunConfig) -> int:
     BidsBrnnError
         If nothing can be done at all.
     """
+    from bids_brnn.app.training import check_folder
+
     started = time.monotonic()
+    check_folder(config)
     run_folders.check_output(config.output_dir)
     base = run_folders.base_folder(config)
     run_folders.make_private(base)
@@ -49,7 +52,10 @@ def run_participants(config: RunConfig) -> int:
         with messages(config.loudness, log_file(config.output_dir, run)):
             if (note := run_folders.older_note(config)) is not None:
                 _LOG.info("%s", note)
-            discovery = usable(config, find(config))
+            discovery = find(config)
+            if config.train_missing is not None:
+                train_networks(config, discovery)
+            discovery = usable(config, discovery)
             with run_folders.locked(base, discovery.participants) as killed:
                 run_folders.clear_leftovers(config.output_dir, base, killed)
                 failures = _work(config, discovery, base, run)
@@ -58,6 +64,33 @@ def run_participants(config: RunConfig) -> int:
                     own = dict.fromkeys(discovery.participants, writer)
                     run_folders.clear_leftovers(config.output_dir, base, own)
             return conclude(config, discovery, failures, time.monotonic() - started)
+
+
+def train_networks(config: RunConfig, discovery: Discovery) -> None:
+    """Train what is missing; a protocol that stays without a network has its reference."""
+    from bids_brnn.app.training import train_missing
+
+    for error in train_missing(config, discovery.acquisitions).problems:
+        _LOG.warning("%s", error)
+
+
+def run_training(config: RunConfig) -> int:
+    """Run the level ``train``: networks for all protocols of the data set; the exit code.
+
+    Raises
+    ------
+    BidsBrnnError
+        If a protocol has no network that may serve, or nothing can be done at all.
+    """
+    from bids_brnn.app.training import conclude as concluded
+    from bids_brnn.app.training import train_missing
+
+    run_folders.check_output(config.output_dir)
+    run = run_folders.run_id()
+    with messages(config.loudness, log_file(config.output_dir, run)):
+        discovery = find(config)
+        outcome = train_missing(config, discovery.acquisitions)
+        return concluded(outcome, discovery.problems, config.networks_dir)
 
 
 def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Failures:

@@ -107,12 +107,19 @@ def _taken_apart(
             else:
                 options.append(_Given(word, action, action is not None and action.nargs in _MANY))
             one_more = not equals and action is not None and action.nargs is None
-        elif one_more or (options and options[-1].open):
+        elif one_more or (options and (options[-1].open or _takes(options[-1], word))):
             options[-1].words.append(word)
             one_more = False
         else:
             free.append(word)
     return free, options
+
+
+def _takes(given: _Given, word: str) -> bool:
+    """Whether a word is the value of an option that may stand without one."""
+    action = given.action
+    may = action is not None and action.nargs == "?" and not given.words
+    return may and word in (action.choices or ()) if action is not None else False
 
 
 def _is_number(word: str) -> bool:

@@ -19,6 +19,7 @@ from bids_brnn.estimators.registry import estimators
 from bids_brnn.maps import flags, quality_maps
 from bids_brnn.parameters import MapItem
 from bids_brnn.signals.registry import models
+from bids_brnn.zoo.quality import limit_rows
 
 
 def option_tables(config: type[RunConfig] = RunConfig) -> str:
@@ -103,6 +104,13 @@ def model_table() -> str:
     return _table(heads, rows)
 
 
+def limit_table() -> str:
+    """The quality rule of networks."""
+    return _table(
+        ("figure", "marks a map beyond", "refuses a network beyond", "why"), limit_rows()
+    )
+
+
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(line)} |".replace("| --- ", "|---").replace("--- |", "---|")
@@ -113,6 +121,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "conventional_qmt.md": {"protocols": protocol_table},
     "usage.md": {"options": option_tables},
     "inputs.md": {"models": model_table},
+    "training.md": {"limits": limit_table},
     "messages.md": {"messages": message_tables},
     "outputs.md": {"estimators": estimator_table, "maps": map_table, "flags": flag_table},
 }

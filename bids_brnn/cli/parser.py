@@ -91,6 +91,8 @@ def _add(group: Any, item: Option) -> None:
         keywords |= {"type": options.conversion(item), "choices": item.known or None}
         if item.kind in ("texts", "paths", "table"):
             keywords["nargs"] = "*" if item.bare else "+"
+        elif item.bare:
+            keywords |= {"nargs": "?", "const": item.bare[0]}
         if item.group != "place":
             keywords["metavar"] = options.metavar(item)
     if item.group == "place":

@@ -65,6 +65,10 @@ def run(config: RunConfig) -> int:
 
         with settled(config.output_dir, record_file(config.output_dir / "logs", "group")):
             return gather(config)
+    if config.analysis_level == "train":
+        from bids_brnn.app.participant import run_training
+
+        return run_training(config)
     from bids_brnn.app.participant import run_participants
 
     return run_participants(config)
@@ -92,7 +96,7 @@ def prepare_environment(config: RunConfig) -> None:
     # NumPy's products are small ones inside the signal kernel's own threads: theirs would only
     # wait for each other (three times the processor time in a whole-slice NLLS fit).
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    if config.analysis_level == "participant" and config.weights != "none":
+    if config.analysis_level != "group" and config.weights != "none":
         from bids_brnn.zoo.places import fix_folders
 
         fix_folders()

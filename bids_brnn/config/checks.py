@@ -54,6 +54,14 @@ def check(config: RunConfig) -> None:
         )
     if config.reports_only and config.boilerplate_only:
         raise UsageError("--reports-only and --boilerplate-only exclude each other.")
+    trains = config.train_missing is not None or config.analysis_level == "train"
+    if trains and config.weights != "auto":
+        raise UsageError(
+            f"--weights {config.weights} names the network, so that none is missing; leave it out "
+            "to train one."
+        )
+    if trains and (config.reports_only or config.boilerplate_only):
+        raise UsageError("--reports-only and --boilerplate-only train nothing.")
     _check_derivatives(config)
     _check_folders(config)
 

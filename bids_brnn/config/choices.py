@@ -8,6 +8,10 @@ ALL = "all"
 """All that there are, side by side."""
 
 
+PRESETS = ("quick", "standard", "thorough")
+"""Budgets of a training, the smallest first."""
+
+
 def modalities() -> tuple[str, ...]:
     """Values of ``--modality``: kinds of series."""
     from bids_brnn.signals.registry import series_kinds

@@ -14,13 +14,15 @@ from bids_brnn.config.choices import AUTO, modalities, references, spectrum_mode
 from bids_brnn.config.options import option, required
 from bids_brnn.config.toml import Stored
 
-AnalysisLevel = Literal["participant", "group"]
+AnalysisLevel = Literal["participant", "group", "train"]
 Detail = Literal["minimal", "full"]
 Device = Literal["auto", "cpu", "cuda"]
 Denoise = Literal["none", "mppca", "dwidenoise"]
 Registration = Literal["rigid", "header"]
 SkullStrip = Literal["auto", "skip"]
 Ignorable = Literal["b1map", "b0map", "r1map", "t1w", "mask", "dseg"]
+Preset = Literal["quick", "standard", "thorough"]
+WhileTraining = Literal["wait", "reference"]
 DebugMode = Literal["log", "pdb", "all"]
 
 LOW_MEMORY_BATCH = 512
@@ -45,7 +47,8 @@ class RunConfig(Stored):
     bids_dir: Path = field(metadata=required("the BIDS data set", group="place", exists="folder"))
     output_dir: Path = field(metadata=required("folder of the derivative data set", group="place"))
     analysis_level: AnalysisLevel = option(
-        "participant: maps of each series; group: gather the tables of all participants",
+        "participant: maps of each series; group: gather the tables of all participants; train: "
+        "a network for each protocol that has none, before an array of participants",
         "participant",
         group="place",
     )
@@ -103,6 +106,25 @@ class RunConfig(Stored):
         group="method",
         metavar="MODEL",
         files=(".safetensors", ".json"),
+    )
+    train_missing: Preset | None = option(
+        "train a network first for each protocol that has none: quick (minutes on 2 CPUs), "
+        "standard (default, half an hour) or thorough (hours); it is kept in --weights-dir",
+        None,
+        group="method",
+        bare=("standard",),
+    )
+    weights_dir: Path | None = option(
+        "folder of networks trained for the data set, also looked into without --train-missing; "
+        "default: code/networks in the output folder",
+        None,
+        group="method",
+    )
+    while_training: WhileTraining = option(
+        "where another task trains the network that is missing: wait for it (default), or go on "
+        "with the reference",
+        "wait",
+        group="method",
     )
     reference: str = option(
         "reference estimator; default: auto, which is nlls for qMT and dict for MRF, with --level "
@@ -307,6 +329,16 @@ class RunConfig(Stored):
 
     def __post_init__(self) -> None:
         check(self)
+
+    @property
+    def preset(self) -> str:
+        """Budget of a training."""
+        return self.train_missing or "standard"
+
+    @property
+    def networks_dir(self) -> Path:
+        """Where networks of the data set lie."""
+        return self.weights_dir or self.output_dir / "code" / "networks"
 
     def debugs(self, mode: DebugMode) -> bool:
         """Whether ``--debug`` asks for ``mode``."""

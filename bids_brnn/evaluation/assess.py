@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from bids_brnn.evaluation.moments import (
     sweep,
     uniform_snr,
 )
-from bids_brnn.evaluation.tissue_sets import SetEffort, judge_tissue_sets
+from bids_brnn.evaluation.tissue_sets import LEVELS, SetEffort, judge_tissue_sets
 from bids_brnn.information.bounds import known_bound
 from bids_brnn.information.noise import add_noise
 from bids_brnn.information.second_order import second_order_bounds
@@ -35,6 +36,8 @@ from bids_brnn.zoo.store import StoredModel
 
 SNR_LEVELS = (10.0, 15.0, 20.0, 30.0, 40.0, 50.0)
 FIXED_LEVELS = (20.0, 50.0)
+_HIGHEST = 160.0
+"""Of tissue sets, where a training reaches so far (Z-spectra)."""
 _TIMED = 65536
 
 
@@ -98,6 +101,7 @@ def assess(
         result["in_band"] = {
             f"{level:g}": judge.summary(band, torch.full((len(band),), level), effort.draws)
             for level in FIXED_LEVELS
+            if level >= stored.card.snr_range[0]
         }
     result["tissues"] = {
         name: {"network": judge.curves(fingerprint, effort.tissue_draws)}
@@ -109,9 +113,13 @@ def assess(
                 fingerprint, effort.peer_draws, estimator=estimator
             )
     result["sweep"] = judge.sweep(effort.draws)
-    result["tissue_sets"] = judge.tissue_sets(SetEffort(draws=effort.draws))
+    levels = [*LEVELS, *_levels(stored.card.snr_range)]
+    result["tissue_sets"] = judge.tissue_sets(
+        SetEffort(draws=effort.draws, levels=sorted(set(levels)))
+    )
     result["outside_training"] = judge.outside()
-    result.update(judge.precision_and_speed(held_out))
+    result["bf16_error_over_crb_std"] = judge.precision(held_out)
+    result["voxels_per_core_second"] = judge.speed(held_out)
     return result
 
 
@@ -124,8 +132,20 @@ def assess_quickly(
     its mean over fingerprints far better.
     """
     judge = _Judge(stored, model, seed)
-    effort = SetEffort(fingerprints=8, draws=200, levels=(40.0,), second_order=False)
-    return {**judge.overall(held_out[:1000], 100), "tissue_sets": judge.tissue_sets(effort)}
+    levels = _levels(stored.card.snr_range)
+    effort = SetEffort(fingerprints=8, draws=200, levels=levels, second_order=False)
+    return {
+        **judge.overall(held_out[:1000], 100),
+        "tissue_sets": judge.tissue_sets(effort),
+        "outside_training": judge.outside(),
+    }
+
+
+def _levels(snr_range: tuple[float, float]) -> list[float]:
+    """SNRs of training at which tissue sets are judged, at least one."""
+    low, high = snr_range
+    middle = float(f"{math.sqrt(low * high):.3g}")
+    return [level for level in (*LEVELS, _HIGHEST) if low <= level <= high] or [middle]
 
 
 class _Judge:
@@ -137,6 +157,7 @@ class _Judge:
         self.names = self.parameters.select("estimated").names
         self.columns = self.parameters.index(self.names)
         self.outputs = [stored.network.spec.outputs.index(name) for name in self.names]
+        self.is_real = stored.network.spec.scale != "complex"
 
     def rng(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed)
@@ -245,6 +266,15 @@ class _Judge:
         low, high = self.stored.card.snr_range
         white = self.tissues()["WM"]
         table: dict[str, Any] = {}
+        quiet = max(20.0, low)
+        known = {
+            name: white.theta[:1, column].expand(2000)
+            for name, column in zip(
+                self.parameters.select("supplied").names,
+                self.parameters.columns("supplied"),
+                strict=True,
+            )
+        }
         for label, level in (("half_of_lowest_snr", low / 2), ("twice_highest_snr", high * 2)):
             found = moments(
                 self.network, white, self.columns, torch.tensor([level]), draws=2000,
@@ -262,25 +292,25 @@ class _Judge:
             ("noise_only", torch.view_as_complex(noise)),
             (
                 "white_matter_snr_20",
-                add_noise(white.coefficients.expand(shape), 20.0, rng=self.rng()),
+                add_noise(white.coefficients.expand(shape), quiet, rng=self.rng()),
             ),
         ):
-            distance = estimator.estimate(data).quality["distance"]
+            given = torch.complex(data.real, 0 * data.real) if self.is_real else data
+            distance = estimator.estimate(given, known or None).quality["distance"]
             table[f"flagged_{label}"] = round(float((distance > 1).double().mean()), 4)
         return table
 
-    def precision_and_speed(self, held_out: TrainingSet) -> dict[str, Any]:
+    def precision(self, held_out: TrainingSet) -> float:
+        """Error of bf16 arithmetic in Cramer-Rao standard deviations."""
+
         def half(coefficients: Tensor, theta: Tensor) -> Tensor:
             with torch.autocast("cpu", torch.bfloat16):
                 return self.network(coefficients, theta)
 
         error = precision_error(half, self.network, held_out, self.columns, 50.0, rng=self.rng())
-        return {
-            "bf16_error_over_crb_std": round(error["rms"], 4),
-            "voxels_per_core_second": self._speed(held_out),
-        }
+        return round(error["rms"], 4)
 
-    def _speed(self, held_out: TrainingSet) -> dict[str, float]:
+    def speed(self, held_out: TrainingSet) -> dict[str, float]:
         rows = torch.arange(_TIMED) % len(held_out)
         data = held_out.coefficients[rows]
         rates: dict[str, float] = {}

@@ -19,6 +19,7 @@ from bids_brnn.learning.trainer import TrainingResult
 from bids_brnn.learning.training_set import TrainingSet
 from bids_brnn.priors import Prior
 from bids_brnn.zoo.card import ModelCard, parameters_to
+from bids_brnn.zoo.sameness import anchors_of
 
 if TYPE_CHECKING:
     from bids_brnn.experiments.experiment import Experiment
@@ -56,6 +57,7 @@ def describe(
             "name": experiment.sequence.name,
             "samples": experiment.sequence.n_samples,
             "duration": round(experiment.sequence.duration, 6),
+            "anchors": anchors_of(held_out.theta, held_out.coefficients),
         },
         subspace={
             "digest": experiment.subspace.digest,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from bids_brnn.bids.input.declared import number
 from bids_brnn.bids.input.folders import DESCRIPTION
@@ -19,12 +22,14 @@ from bids_brnn.bids.safe import resolved
 from bids_brnn.errors import DataError, ReadError, unknown_names
 from bids_brnn.experiments.experiment import Experiment, Portion
 from bids_brnn.experiments.inputs import read_sequence, read_subspace
+from bids_brnn.experiments.presets import DEFAULT_TRAINING, with_preset
+from bids_brnn.experiments.rank import designed_subspace
 from bids_brnn.experiments.schema import CONFIGURATION
 from bids_brnn.files import expanded
 from bids_brnn.information.averaged import Whitened
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.parameters import ParameterSet
-from bids_brnn.priors import Prior
+from bids_brnn.priors import Prior, at_field
 from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.sequences.z_designs import demo_protocol
@@ -37,6 +42,7 @@ from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
 from bids_brnn.system.kinds import problem
 from bids_brnn.system.reading import read_text, read_toml
 from bids_brnn.zoo.card import ModelCard, same_field
+from bids_brnn.zoo.recipe import EstimatorRecipe
 
 OWN_TRAINS: Mapping[str, Callable[[], PulseSequence | ZSpectrum]] = {
     "hybrid-state": hybrid_state_train,
@@ -50,7 +56,7 @@ _KEYS = {
     "basis",
     "basis_from", "basis_fingerprints", "basis_seed", "rank", "prior", "off_resonance",
     "field_strength", "fingerprints", "extra", "focus", "held_out", "seed", "network", "training",
-    "surrogate", "errors",
+    "surrogate", "errors", "preset", "protocol", "tissue_at",
 }  # fmt: skip
 _LEAST = {
     "rank": 1, "basis_fingerprints": 1, "basis_seed": 0, "fingerprints": 1, "held_out": 1,
@@ -65,35 +71,6 @@ _TABLES: Mapping[str, frozenset[str]] = {
     "errors": _BESIDE,
 }
 """Keys of tables whose content is passed on as it is."""
-
-DEFAULT_TRAINING: Mapping[str, Any] = {
-    "stages": [
-        {"loss": {"name": "mse-crb", "mirrored": False}, "steps": 1500, "batch": 4096,
-         "learning_rate": 3e-3},
-        {"loss": {"name": "efficient", "weight": 0.0, "mirrored": False}, "steps": 4000,
-         "batch": 4096, "learning_rate": 3e-3},
-        {"loss": {"name": "efficient", "weight": 8.0, "excess": 1.0}, "steps": 6000,
-         "batch": 1024, "realisations": 4, "learning_rate": 1.5e-3},
-    ],
-}  # fmt: skip
-"""Stages where a configuration names none."""
-SPECTRUM_TRAINING: Mapping[str, Any] = {
-    "snr_range": [30, 300],
-    "snr_spacing": "log",
-    "stages": [
-        {"loss": {"name": "efficient", "weight": 0.0, "mirrored": False}, "steps": 3000,
-         "batch": 4096, "learning_rate": 3e-3},
-        {"loss": {"name": "efficient", "weight": 8.0, "excess": 1.0}, "steps": 2000,
-         "batch": 1024, "realisations": 4, "learning_rate": 1.5e-3},
-    ],
-}  # fmt: skip
-"""The same of Z-spectra: few values with little noise, and four smooth parameters."""
-_SPECTRUM_SIZES: Mapping[str, Mapping[str, Any]] = {
-    "network": {"width": 128, "blocks": 3},
-    "surrogate": {"width": 64, "blocks": 2},
-    "errors": {"width": 64, "blocks": 2, "steps": 3000},
-}
-_SPECTRUM_FINGERPRINTS = 60_000
 
 
 def read_experiment(path: Path) -> Experiment:
@@ -138,15 +115,13 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
     if kind not in models():
         raise DataError(f'{path.name}: model = "{kind}"; use {", ".join(models())}')
     _check_kinds(path, content)
+    said, content = content, with_preset(content, model_entry(kind))
     protocol = _protocol(path, content, model_entry(kind))
     sequence = protocol.sequence
     model = _model(path, content, sequence)
     prior = _prior(path, content, model_entry(kind), model.parameters)
     subspace = _subspace(content, model, prior, protocol)
-    is_spectrum = isinstance(sequence, ZSpectrum)
-    usual = SPECTRUM_TRAINING if is_spectrum else DEFAULT_TRAINING
-    sizes = _SPECTRUM_SIZES if is_spectrum else {}
-    training = {**usual, **content.get("training", {})}
+    training = {**DEFAULT_TRAINING, **content.get("training", {})}
     if "conjugate" not in training:
         conjugate = model_entry(kind).conjugate
         training["conjugate"] = conjugate and not subspace.basis.is_complex()
@@ -162,19 +137,19 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
         subspace=subspace,
         prior=prior,
         training=config,
-        network={**sizes.get("network", {}), **content.get("network", {})},
-        surrogate={**sizes.get("surrogate", {}), **content.get("surrogate", {})},
-        errors={**sizes.get("errors", {}), **content.get("errors", {})},
-        fingerprints=content.get(
-            "fingerprints", _SPECTRUM_FINGERPRINTS if is_spectrum else 200_000
-        ),
+        network=content.get("network", {}),
+        surrogate=content.get("surrogate", {}),
+        errors=content.get("errors", {}),
+        fingerprints=content.get("fingerprints", 200_000),
         extra=_parts(path, content, prior, "extra"),
         focus=_parts(path, content, prior, "focus"),
         held_out=content.get("held_out", 4096),
         seed=content.get("seed", 1),
-        command=f"brnn train {path.name} OUT",
+        command=shlex.join(
+            ["brnn", "train", str(path) if "protocol" in said else path.name, "OUT"]
+        ),
         field_strength=_field_strength(path, content, prior, protocol),
-        source=content,
+        source=said,
     )
     try:
         _ = experiment.spec
@@ -236,21 +211,30 @@ class _Protocol:
     basis: Path | None
     field_strength: float | None = None
     """T: as a sidecar says."""
+    columns: NDArray[Any] | None = None
+    """The basis itself, of a stored protocol."""
 
 
 def _protocol(path: Path, content: Mapping[str, Any], entry: ModelEntry) -> _Protocol:
     """What a configuration says of the acquisition."""
-    ways = [key for key in ("train", "sidecar", "pulses", "zspectrum") if key in content]
+    ways = [
+        key for key in ("train", "sidecar", "pulses", "protocol", "zspectrum") if key in content
+    ]
     if entry.protocol == "zspectrum":
         return _spectrum(path, content, ways)
     if len(ways) != 1 or ways == ["zspectrum"]:
         raise DataError(
             f"{path.name}: name the pulse train by exactly one of sidecar (JSON of the series), "
-            f"pulses (rfpulses.tsv) or train ({', '.join(OWN_TRAINS)})"
+            f"pulses (rfpulses.tsv), protocol (JSON of the App) or train ({', '.join(OWN_TRAINS)})"
         )
     basis = _file(path, content, "basis") if "basis" in content else None
     if ways == ["train"]:
         return _Protocol(_own(path, content, PulseSequence), str(content["train"]), basis)
+    if ways == ["protocol"]:
+        stored = EstimatorRecipe.from_file(_file(path, content, "protocol"))
+        if not isinstance(stored.sequence, PulseSequence):
+            raise DataError(f"{path.name}: protocol is no pulse train")
+        return _Protocol(stored.sequence, path.name, basis, columns=stored.basis)
     if ways == ["pulses"]:
         pulses = _file(path, content, "pulses")
         return _Protocol(read_sequence(pulses, entry.name, {}), pulses.name, basis)
@@ -290,13 +274,18 @@ def _spectrum(path: Path, content: Mapping[str, Any], ways: list[str]) -> _Proto
     unused = sorted({"rank", "basis", "basis_from"} & set(content))
     if unused:
         raise DataError(f"{path.name}: {', '.join(unused)}: a Z-spectrum has no basis")
-    if ways not in (["train"], ["zspectrum"]):
+    if ways not in (["train"], ["zspectrum"], ["protocol"]):
         raise DataError(
-            f"{path.name}: name the protocol by zspectrum (zspectrum.tsv with its JSON beside it) "
-            "or by train (spgr)"
+            f"{path.name}: name the protocol by exactly one of zspectrum (zspectrum.tsv with its "
+            "JSON beside it), protocol (JSON of the App) or train (spgr)"
         )
     if ways == ["train"]:
         return _Protocol(_own(path, content, ZSpectrum), str(content["train"]), None)
+    if ways == ["protocol"]:
+        stored = EstimatorRecipe.from_file(_file(path, content, "protocol"))
+        if not isinstance(stored.sequence, ZSpectrum):
+            raise DataError(f"{path.name}: protocol is no Z-spectrum")
+        return _Protocol(stored.sequence, path.name, None)
     table = _file(path, content, "zspectrum")
     return _Protocol(read_z_protocol(table), table.name, None)
 
@@ -351,7 +340,8 @@ def _prior(
         w0 = parameters["w0"]
         parameters = parameters.replace("w0", lower=share * w0.lower, upper=share * w0.upper)
     if chosen is None:
-        return entry.make_prior(parameters)
+        prior = entry.make_prior(parameters)
+        return at_field(prior, float(content["tissue_at"])) if "tissue_at" in content else prior
     table = _file(path, content, "prior")
     try:
         text = read_text(table)
@@ -383,15 +373,19 @@ def _subspace(
     rank = content.get("rank")
     if protocol.basis is not None:
         return read_subspace(protocol.basis, protocol.sequence, protocol.pulses, rank)
+    if protocol.columns is not None:
+        return Subspace(torch.from_numpy(np.array(protocol.columns)))
+    how = content.get("basis_from", "derivatives")
+    if how not in ("derivatives", "signals"):
+        raise DataError(f'basis_from = "{how}"; use derivatives or signals')
+    if rank is None and "preset" in content:
+        return designed_subspace(model, prior, how=how, seed=content.get("basis_seed", 2024))
     if rank is None:
         raise DataError("rank is missing: the number of coefficients of the subspace")
-    how = content.get("basis_from", "derivatives")
     rng = torch.Generator().manual_seed(content.get("basis_seed", 2024))
     theta = prior.sample(content.get("basis_fingerprints", 400), rng=rng)
     if how == "derivatives":
         subspace = Subspace.from_model(model, theta, rank)
-    elif how == "signals":
-        subspace = Subspace.from_signals(model(theta), rank)
     else:
-        raise DataError(f'basis_from = "{how}"; use derivatives or signals')
+        subspace = Subspace.from_signals(model(theta), rank)
     return Subspace(subspace.basis.to(torch.float32))

@@ -17,6 +17,8 @@ CONFIGURATION = Table(
     {
         "off_resonance": Number(-1e9, 1e9),
         "basis_from": Text(),
+        "preset": Text(),
+        "tissue_at": Number(0.01, 25.0, "T"),
         "extra": _PORTIONS,
         "focus": _PORTIONS,
         # What takes memory before anything else is looked at.

@@ -29,6 +29,8 @@ class SeriesRecord:
     """Networks that were left aside, and why."""
     network_warning: str = ""
     """Why the maps of the network must not be trusted."""
+    network_marks: Mapping[str, str] = field(default_factory=dict)
+    """What to beware of in single maps of the network, by parameter."""
 
     @classmethod
     def of(
@@ -38,6 +40,7 @@ class SeriesRecord:
         *,
         network_notes: Sequence[str] = (),
         network_warning: str = "",
+        network_marks: Mapping[str, str] | None = None,
     ) -> SeriesRecord:
         """The record of a series and of the companions that are used with it."""
         return cls(
@@ -50,6 +53,7 @@ class SeriesRecord:
             companions={role: acquisition.uri(path) for role, path in companions.items()},
             network_notes=list(network_notes),
             network_warning=network_warning,
+            network_marks=dict(network_marks or {}),
         )
 
     def to_file(self, path: Path) -> Path:

@@ -9,6 +9,7 @@ from bids_brnn.priors.mixture import Prior, TissueClass
 from bids_brnn.priors.tissues import (
     TISSUE_SETS,
     TISSUES,
+    at_field,
     qmt_prior,
     relaxation_prior,
     tissue_set,
@@ -21,6 +22,7 @@ __all__ = [
     "Distribution",
     "Prior",
     "TissueClass",
+    "at_field",
     "constant",
     "loguniform",
     "normal",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -48,6 +48,23 @@ class Distribution:
         """Smallest and largest value of the parameter."""
         low, high = self._ends()
         return (1 / high, 1 / low) if self.reciprocal else (low, high)
+
+    def scaled(self, factor: float, parameter: Parameter) -> Distribution:
+        """The distribution of ``factor`` times the parameter, cut at its bounds."""
+        by = 1 / factor if self.reciprocal else factor
+        ends = (parameter.lower, parameter.upper)
+        low, high = (1 / ends[1], 1 / max(ends[0], 1e-12)) if self.reciprocal else ends
+
+        def cut(value: float) -> float:
+            return min(max(value, low), high)
+
+        first, second = by * self.first, by * self.second
+        if self.shape == "normal":
+            within = (cut(by * self.within[0]), cut(by * self.within[1]))
+            return replace(self, first=first, second=second, within=within)
+        if self.shape == "constant":
+            return replace(self, first=cut(first))
+        return replace(self, first=cut(first), second=cut(second))
 
     def quantile(self, u: Tensor) -> Tensor:
         """Values at probabilities ``u`` in (0, 1): inverse of the distribution function."""

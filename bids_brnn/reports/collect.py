@@ -32,6 +32,7 @@ from bids_brnn.reports.preparation import (
     preparation_methods,
     preparation_notes,
     step_methods,
+    training_of,
 )
 from bids_brnn.signals.registry import SeriesKind, models, models_of, series_kinds
 
@@ -146,6 +147,7 @@ def _estimators(
             statistics=_statistics(files, desc),
             facts=_estimator_facts(sidecars[desc], views, mask),
             loss=loss_of(sidecars[desc]),
+            training=training_of(sidecars[desc]),
         )
 
 

@@ -43,6 +43,8 @@ class EstimatorView:
     facts: Sequence[tuple[str, str]] = ()
     loss: Mapping[str, Any] = field(default_factory=dict)
     """``TrainingLoss`` of its sidecars: of a network."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """``WeightsTraining`` of its sidecars: of a network."""
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,7 @@ def methods(
     parts: Iterable[str],
     version: str,
     losses: Iterable[Mapping[str, Any]] = (),
+    trainings: Iterable[Mapping[str, Any]] = (),
 ) -> tuple[list[str], list[Reference]]:
     """Paragraphs and references.
 
@@ -89,6 +90,8 @@ def methods(
         Of this program.
     losses
         Of the networks that were used; each is told once.
+    trainings
+        How these were trained (``WeightsTraining`` of sidecars); each is told once.
     """
     words = [loss_words(loss) for loss in losses]
     texts = _texts()
@@ -105,7 +108,7 @@ def methods(
                 told = list(dict.fromkeys(item.methods for item in words))
                 if len(told) > 1:
                     told = [item.replace("It was", "One of the networks was") for item in told]
-                text = " ".join([text, *told])
+                text = " ".join([text, *told, *dict.fromkeys(map(training_words, trainings))])
                 cites += [item.cites for item in words]
         else:
             part = texts.get(key, {"text": "", "references": []})
@@ -115,14 +118,48 @@ def methods(
     return paragraphs, [Reference(key, **known[key]) for key in dict.fromkeys(cited)]
 
 
+def training_words(about: Mapping[str, Any]) -> str:
+    """How a network was trained, in sentences; what its card does not tell is left out.
+
+    >>> training_words({"Name": "my", "SNRRange": [10, 100], "Fingerprints": 2000})
+    'The network "my" was trained for the signal of this acquisition on 2000 simulated \
+fingerprints with signal-to-noise ratios from 10 to 100.'
+    """
+    if not about.get("Name"):
+        return ""
+    text = f'The network "{about["Name"]}" was trained for the signal of this acquisition'
+    if _known(about, "Fingerprints"):
+        text += f" on {about['Fingerprints']} simulated fingerprints"
+        if _known(about, "NoiseRealisations"):
+            text += f", {about['NoiseRealisations']:.2g} noise realisations in all,"
+    if isinstance(about.get("SNRRange"), list) and len(about["SNRRange"]) == 2:
+        low, high = about["SNRRange"]
+        text += f" with signal-to-noise ratios from {low:g} to {high:g}"
+    if _known(about, "MagneticFieldStrength"):
+        text += f", of tissue as it is at {about['MagneticFieldStrength']:g} T"
+    if _known(about, "SquaredBiasOverBound") and _known(about, "VarianceOverBound"):
+        text += (
+            ". On fingerprints that it was not trained with, its squared bias is "
+            f"{about['SquaredBiasOverBound']:.2g} and its variance "
+            f"{about['VarianceOverBound']:.2g} Cramér-Rao bounds on average"
+        )
+    return f"{text}."
+
+
+def _known(about: Mapping[str, Any], key: str) -> bool:
+    value = about.get(key)
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def citation_files(
     used: Iterable[str],
     parts: Iterable[str],
     version: str,
     losses: Iterable[Mapping[str, Any]] = (),
+    trainings: Iterable[Mapping[str, Any]] = (),
 ) -> dict[str, str]:
     """The same by name of file: a page, and its references for LaTeX."""
-    paragraphs, references = methods(used, parts, version, losses)
+    paragraphs, references = methods(used, parts, version, losses, trainings)
     listed = [f"{index}. {item.text} <{item.url}>" for index, item in enumerate(references, 1)]
     body = "\n\n".join(paragraphs)
     page = f"# Methods\n\n{body}\n\n## References\n\n" + "\n".join(listed) + "\n"

@@ -113,7 +113,8 @@ def _write_page(
     used += [variants()[key][1].name for key in shown if key in variants()]
     networks = [item for view in series for item in view.estimators if item.key == NETWORK]
     losses = [item.loss for item in networks]
-    paragraphs, citations = methods(used, parts, __version__, losses)
+    trainings = [item.training for item in networks]
+    paragraphs, citations = methods(used, parts, __version__, losses, trainings)
     view = SubjectView(
         label=label,
         version=__version__,
@@ -130,7 +131,7 @@ def _write_page(
         record_of_page = record_file(output_dir / f"sub-{label}" / "log", "report")
         settle(output_dir, record_of_page, digests(written))
     if record is not None:
-        for name, text in citation_files(used, parts, __version__, losses).items():
+        for name, text in citation_files(used, parts, __version__, losses, trainings).items():
             write_text(record / name, text)
             write_text(output_dir / "logs" / name, text)
     _LOG.info("report: %s", page)

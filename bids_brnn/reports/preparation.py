@@ -69,3 +69,9 @@ def loss_of(about: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a network was trained with, from the sidecar of a map; empty for fits."""
     found = about.get("TrainingLoss")
     return found if isinstance(found, Mapping) else {}
+
+
+def training_of(about: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How a network was trained, from the sidecar of a map; empty for fits."""
+    found = about.get("WeightsTraining")
+    return found if isinstance(found, Mapping) else {}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class Plan:
     """Networks that were left aside, and why."""
     warning: str = ""
     """Why the maps of the network must not be trusted."""
+    marks: Mapping[str, str] = field(default_factory=dict)
+    """What to beware of in single maps of the network, by parameter."""
 
 
 def choose_recipes(
@@ -95,7 +97,7 @@ def plan_estimation(
         name = check_magnitude(config, acquisition)
         return Plan({name: recipe(name)})
     recipes = {}
-    network = choose_network(config.weights, acquisition)
+    network = choose_network(config.weights, acquisition, config.networks_dir)
     if network.path is not None:
         recipes[NETWORK] = by_network(network.path)
     reference = choose_reference(config, acquisition, has_network=network.path is not None)
@@ -107,7 +109,7 @@ def plan_estimation(
             f"--reference none leaves nothing to estimate for {acquisition.name}. {why} Use "
             "--reference auto, or train a network (docs/training.md)."
         )
-    return Plan(recipes, network.notes, network.warning)
+    return Plan(recipes, network.notes, network.warning, network.marks)
 
 
 def _plan_spectrum(
@@ -118,7 +120,7 @@ def _plan_spectrum(
 ) -> Plan:
     """Estimators of a Z-spectrum: a network where there is one, and the fits."""
     check_spectrum(config, acquisition)
-    network = choose_network(config.weights, acquisition)
+    network = choose_network(config.weights, acquisition, config.networks_dir)
     recipes = {} if network.path is None else {NETWORK: by_network(network.path)}
     several = config.zspectrum_model == ALL
     reference = spectrum_reference(config, acquisition, has_network=bool(recipes) and not several)
@@ -126,7 +128,7 @@ def _plan_spectrum(
         main = recipe(reference)
         others = _by_other_models(main) if several else {}
         recipes = {**recipes, **others, reference: main}
-    return Plan(recipes, network.notes, network.warning)
+    return Plan(recipes, network.notes, network.warning, network.marks)
 
 
 def _by_other_models(main: EstimatorRecipe) -> dict[str, EstimatorRecipe]:

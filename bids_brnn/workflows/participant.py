@@ -261,7 +261,11 @@ def series_record(
     for name, segmentation in labels.items():
         used |= segmentation.roles(name)
     return SeriesRecord.of(
-        acquisition, used, network_notes=plan.notes, network_warning=plan.warning
+        acquisition,
+        used,
+        network_notes=plan.notes,
+        network_warning=plan.warning,
+        network_marks=plan.marks,
     )
 
 

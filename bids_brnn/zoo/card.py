@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from bids_brnn.learning.spec import NetworkSpec
 from bids_brnn.parameters import MapItem, Parameter, ParameterSet
 from bids_brnn.system.kinds import problem, shown
 from bids_brnn.system.reading import parse_json, read_bounded
+from bids_brnn.zoo.quality import Verdict, judge, number
 from bids_brnn.zoo.schema import CARD
 
 CARD_FORMAT = 1
@@ -27,17 +28,7 @@ SAME_FIELD = 1.2
 """Largest ratio of two field strengths at which relaxation is alike: 2.9 and 3 T, not 1.5."""
 LOSSES_BY_PREFERENCE = ("efficient", "bias-reduced", "bias-constrained", "mse-crb", "mse")
 """Which of several networks for one pulse train serves, where none is named."""
-MOST_SQUARED_BIAS = 1.0
-"""Mean squared bias over the Cramer-Rao bound, of each parameter over held-out fingerprints, up
-to which a network serves without being named. Beyond 1 the bias exceeds the noise of an efficient
-estimator, and no map of standard deviations shows it. Shipped networks reach 0.002 to 0.38; one
-that was trained for some hundred steps has tens."""
-MOST_VARIANCE = 2.0
-"""The same for the variance: beyond 2 a voxel needs twice the averages. Shipped networks reach
-1.2."""
-FEWEST_FINGERPRINTS = 50
-"""Few fingerprints hold most of the squared bias, so that a handful tells nothing."""
-_FROM_FILES = {"sidecar", "pulses", "zspectrum", "basis", "prior"}
+_FROM_FILES = {"sidecar", "pulses", "zspectrum", "basis", "prior", "protocol"}
 MAX_CARD = 16 * 2**20  # bytes
 
 
@@ -108,33 +99,42 @@ class ModelCard:
         return last if last.get("name") == self.loss else {"name": self.loss}
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """How the network was trained and what it reaches, for sidecars and methods texts."""
+        overall = self.evaluation.get("held_out", {}).get("all", {})
+        count = self.training.get("fingerprints")
+        return {
+            "Name": self.name,
+            "SequenceDigest": self.sequence["digest"],
+            "Fingerprints": count if isinstance(count, int) else "n/a",
+            "NoiseRealisations": self.training.get("draws", "n/a"),
+            "SNRRange": list(self.snr_range),
+            "Prior": self.prior.get("name") or "n/a",
+            "MagneticFieldStrength": self.field_strength or "n/a",
+            "Coefficients": self.network.get("n_coefficients", "n/a"),
+            "SquaredBiasOverBound": overall.get("squared_bias_over_crb", "n/a"),
+            "VarianceOverBound": overall.get("variance_over_crb", "n/a"),
+        }
+
+    @property
     def bf16_error(self) -> float:
         """Largest error of bf16 arithmetic in Cramer-Rao standard deviations; NaN if unknown."""
-        return _number(self.evaluation.get("bf16_error_over_crb_std"))
+        return number(self.evaluation.get("bf16_error_over_crb_std"))
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """What the quality rule says of the figures of the evaluation."""
+        return judge(self.evaluation, self.snr_range)
 
     @property
     def shortcoming(self) -> str:
         """Why the network must not serve unless it is named; empty where it may."""
-        held_out = self.evaluation.get("held_out")
-        if not held_out:
-            return "it was never evaluated"
-        count = _number(self.evaluation.get("fingerprints"))
-        if not count >= FEWEST_FINGERPRINTS:
-            return f"it was evaluated on {count:g} fingerprints, {FEWEST_FINGERPRINTS} are needed"
-        limits = {
-            "squared_bias_over_crb": ("squared bias", MOST_SQUARED_BIAS),
-            "variance_over_crb": ("variance", MOST_VARIANCE),
-        }
-        for key, (word, limit) in limits.items():
-            found = {name: _number(row.get(key)) for name, row in held_out.items()}
-            # What is no number is worse than any.
-            name = max(found, key=lambda item: (math.isnan(found[item]), found[item]))
-            if not found[name] <= limit:
-                return (
-                    f"its {word} on held-out fingerprints is {found[name]:.3g} Cramer-Rao bounds "
-                    f"({name}; the limit is {limit:g})"
-                )
-        return ""
+        return self.verdict.refusal
+
+    @property
+    def marks(self) -> Mapping[str, str]:
+        """What to beware of in the maps of a network that may serve, by parameter."""
+        return self.verdict.marks
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -147,7 +147,7 @@ class ModelCard:
         if config is not None:
             words += ["--config", str(config)]
         elif self.files:
-            words += ["--config", *self.command.split()[2:3]]
+            words += ["--config", *shlex.split(self.command)[2:3]]
         return shlex.join([*words, "--update-card"])
 
     def to_json(self) -> str:
@@ -218,11 +218,6 @@ class ModelCard:
                 raise DataError("errors must hold outputs, width and blocks")
             if not set(told) <= set(spec.outputs) or len(set(told)) < len(told):
                 raise DataError("outputs of errors must be outputs of network, each once")
-
-
-def _number(value: object) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number else math.nan  # type: ignore[arg-type]
 
 
 def same_field(first: float, second: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +28,13 @@ class Choice:
     warning: str = ""
     """Why the maps of this network, which was asked for, must not be trusted."""
 
+    @property
+    def marks(self) -> Mapping[str, str]:
+        """What to beware of in the map of a parameter, by name."""
+        return {} if self.card is None else self.card.marks
 
-def choose_network(weights: str, acquisition: Acquisition) -> Choice:
+
+def choose_network(weights: str, acquisition: Acquisition, own: Path | None = None) -> Choice:
     """The network to use for a series.
 
     Parameters
@@ -38,6 +44,8 @@ def choose_network(weights: str, acquisition: Acquisition) -> Choice:
         name of a network, or the path of its card, its weights or a folder of networks.
     acquisition
         The series.
+    own
+        A folder of networks to search before all others; it may be absent.
 
     Raises
     ------
@@ -49,11 +57,11 @@ def choose_network(weights: str, acquisition: Acquisition) -> Choice:
     if weights == "none":
         return Choice()
     if weights == "auto":
-        return _found(acquisition)
+        return _found(acquisition, own)
     folder = expanded(weights)
     if folder.is_dir():
         return _best_in(folder.absolute(), acquisition)
-    path = card_path(weights)
+    path = card_path(weights, own)
     card = ModelCard.from_file(path)
     try:
         check_serves(path, card, acquisition)
@@ -63,19 +71,29 @@ def choose_network(weights: str, acquisition: Acquisition) -> Choice:
 
 
 def _asked_for(path: Path, card: ModelCard, acquisition: Acquisition) -> Choice:
+    notes = _of_marks(card, acquisition)
     if not card.shortcoming:
-        return Choice(path, card)
+        return Choice(path, card, notes)
     warning = (
         f'{acquisition.name}: the network "{card.name}" is used because it was asked for, but '
         f"{card.shortcoming}: its maps must not be trusted. Judge it with: "
         f"{card.evaluate_command(path)}."
     )
-    return Choice(path, card, warning=warning)
+    return Choice(path, card, notes, warning)
 
 
-def _found(acquisition: Acquisition) -> Choice:
+def _of_marks(card: ModelCard, acquisition: Acquisition) -> tuple[str, ...]:
+    """What the quality rule says of single maps."""
+    return tuple(
+        f'{acquisition.name}: the {name} map of the network "{card.name}" is to be read with '
+        f"care: {words}."
+        for name, words in card.marks.items()
+    )
+
+
+def _found(acquisition: Acquisition, own: Path | None) -> Choice:
     """The best network of all folders that was found good and can serve, or none."""
-    cards, problems = read_cards(weight_folders())
+    cards, problems = read_cards(weight_folders(own))
     name = acquisition.name
     notes = [f"{name}: a file in a folder of networks is left aside: {text}." for text in problems]
     fitting = _by_preference(cards, acquisition)
@@ -98,7 +116,7 @@ def _found(acquisition: Acquisition) -> Choice:
                     f'{name}: the card of the network "{card.name}" does not say at which field '
                     "strength its tissue is."
                 )
-            return Choice(path, card, tuple(notes))
+            return Choice(path, card, (*notes, *_of_marks(card, acquisition)))
     return Choice(notes=tuple(notes))
 
 
@@ -121,7 +139,7 @@ def _of_other_trains(cards: Found, acquisition: Acquisition) -> list[str]:
 
 def _by_preference(cards: Found, acquisition: Acquisition) -> Found:
     # Of several with the same loss the first one, in the order of folders and names.
-    fitting = [item for item in cards if is_for(item[1], acquisition)]
+    fitting = [item for item in cards if is_for(*item, acquisition)]
     return sorted(fitting, key=lambda item: item[1].preference)
 
 
@@ -158,7 +176,7 @@ def _cards_in(folder: Path) -> tuple[Found, list[str]]:
     return cards, problems
 
 
-def card_path(reference: str | Path) -> Path:
+def card_path(reference: str | Path, own: Path | None = None) -> Path:
     """Card of a trained network given by name, or by the path of card, weights or folder.
 
     Raises
@@ -171,7 +189,7 @@ def card_path(reference: str | Path) -> Path:
         return path.with_suffix(".json").absolute()
     if path.is_dir():
         return _only_card(path.absolute())
-    for folder in weight_folders():
+    for folder in weight_folders(own):
         if path.name == str(reference) and (folder / f"{reference}.json").is_file():
             return folder / f"{reference}.json"
     raise ReadError(f'There is no trained model "{reference}"; list them with: brnn models.')

@@ -14,6 +14,8 @@ from bids_brnn.signals.base import SignalModel, weights_of
 from bids_brnn.signals.registry import models, resolve
 from bids_brnn.signals.subspace import CompressedSignal, Subspace
 from bids_brnn.zoo.card import ModelCard
+from bids_brnn.zoo.choice import card_path
+from bids_brnn.zoo.sameness import same_train
 from bids_brnn.zoo.store import StoredModel, list_cards, load_model
 
 
@@ -58,14 +60,14 @@ def load_network(
     subspace = model.subspace if isinstance(model, CompressedSignal) else None
     if weights != "auto":
         stored = load_model(weights)
-        _check_fit(stored.card, kind, sequence)
+        _check_fit(card_path(weights), stored.card, kind, sequence)
         try:
             return _estimator(stored, model, precision, spread)
         except DataError as error:
             raise NoMatchingModelError(f"{error}; {_advice(kind, subspace)}") from error
     reasons = []
     cards = [(path, card) for path, card in list_cards() if card.model == kind]
-    cards = [item for item in cards if item[1].sequence["digest"] == sequence.digest]
+    cards = [item for item in cards if same_train(*item, sequence)]
     for path, card in sorted(cards, key=lambda item: (item[1].loss != loss, item[1].preference)):
         if card.shortcoming:
             reasons.append(f'the model "{card.name}" is left aside: {card.shortcoming}')
@@ -92,13 +94,15 @@ def _estimator(
     return replace(found, exact=model)
 
 
-def _check_fit(card: ModelCard, kind: str, sequence: PulseSequence | ZSpectrum) -> None:
+def _check_fit(
+    path: Path, card: ModelCard, kind: str, sequence: PulseSequence | ZSpectrum
+) -> None:
     if card.model != kind:
         raise NoMatchingModelError(
             f'the model "{card.name}" is for {card.model} signals, the data are {kind}; '
             f"{_advice(kind, None)}"
         )
-    if card.sequence["digest"] != sequence.digest:
+    if not same_train(path, card, sequence):
         raise NoMatchingModelError(
             f'the model "{card.name}" was trained for another pulse train '
             f"({card.sequence['name'] or card.sequence['digest']}); {_advice(kind, None)}"

@@ -49,9 +49,16 @@ def fix_folders() -> None:
         os.environ[WEIGHTS_VARIABLE] = os.pathsep.join(map(str, own_folders()))
 
 
-def weight_folders() -> list[Path]:
-    """Folders of networks: those of the environment variable, then that of the package."""
-    return [*own_folders(), SHIPPED]
+def weight_folders(own: Path | None = None) -> list[Path]:
+    """Folders of networks: ``own`` if it is there, those of the environment, that of the package.
+
+    Raises
+    ------
+    ReadError
+        As :func:`own_folders`.
+    """
+    first = [own] if own is not None and own.is_dir() else []
+    return list(dict.fromkeys([*first, *own_folders(), SHIPPED]))
 
 
 def read_cards(folders: Iterable[Path]) -> tuple[Found, list[str]]:

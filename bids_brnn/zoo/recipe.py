@@ -26,6 +26,7 @@ from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.supplied import SuppliedModel
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.choice import card_path
+from bids_brnn.zoo.sameness import same_train
 from bids_brnn.zoo.sequences import arrays_of, sequence_from, values_of
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class EstimatorRecipe:
     """The data are magnitudes (of time frames, of a Z-spectrum), and so is the model."""
     loss: Mapping[str, Any] = field(default_factory=dict)
     """What the network was trained with, for sidecars: ``name`` and options."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """How it was trained and what it reaches (:attr:`ModelCard.facts`)."""
 
     @classmethod
     def of_network(
@@ -95,7 +98,7 @@ class EstimatorRecipe:
         """
         path = card_path(weights)
         card = ModelCard.from_file(path)
-        if card.sequence.get("digest") != sequence.digest:
+        if not same_train(path, card, sequence):
             trained = card.sequence.get("name") or card.sequence.get("digest")
             raise DataError(
                 f'the network "{card.name}" was trained for another pulse train ({trained}) than '
@@ -112,6 +115,7 @@ class EstimatorRecipe:
             weights=str(path),
             weights_sha256=card.weights_sha256,
             loss=dict(card.last_loss),
+            training=card.facts,
         )
 
     def to_file(self, path: Path) -> Path:
@@ -137,6 +141,7 @@ class EstimatorRecipe:
             "weights_sha256": self.weights_sha256,
             "magnitude": self.magnitude,
             "loss": dict(self.loss),
+            "training": dict(self.training),
             "arrays": beside.name,
             "digest": _digest(arrays),
             **values_of(self.sequence),
@@ -190,6 +195,7 @@ class EstimatorRecipe:
             weights_sha256=content["weights_sha256"],
             magnitude=content["magnitude"],
             loss=content.get("loss", {}),
+            training=content.get("training", {}),
         )
 
     @property

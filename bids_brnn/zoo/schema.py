@@ -46,6 +46,12 @@ _NETWORK = Table(
         "odd": _NAME,
     },
 )
+_ANCHORS = Table(
+    {
+        "theta": ListOf(ListOf(_NUMBER, 1, 64), 1, 64),
+        "coefficients": ListOf(ListOf(ListOf(_NUMBER, 2, 2), 1, 512), 1, 64),
+    }
+)
 _STAGE = Table({}, {"loss": Table({}, {"name": _NAME})})
 CARD = Table(
     {
@@ -55,7 +61,10 @@ CARD = Table(
         "network": _NETWORK,
         "surrogate": Table({"width": WIDTH, "blocks": BLOCKS, "conjugate": Flag()}),
         "parameters": ListOf(_PARAMETER, 1, 64),
-        "sequence": Table({"digest": _NAME}, {"name": _PROSE}),
+        "sequence": Table(
+            {"digest": _NAME},
+            {"name": _PROSE, "samples": Whole(1, 10**9), "duration": _NUMBER, "anchors": _ANCHORS},
+        ),
         "subspace": _ROW,
         "prior": _ROW,
         "snr_range": ListOf(_POSITIVE, 2, 2),
@@ -66,7 +75,14 @@ CARD = Table(
     },
     {
         # Values that are no numbers are judged, not refused: an evaluation may end in NaN.
-        "evaluation": Table({}, {"held_out": Table(rest=_ROW)}),
+        "evaluation": Table(
+            {},
+            {
+                "held_out": Table(rest=_ROW),
+                "tissue_sets": Table(rest=Table(rest=Table(rest=_ROW))),
+                "outside_training": _ROW,
+            },
+        ),
         "recipe": _ROW,
         "support": Table(rest=_PAIR),
         # Of files of earlier versions: nothing.

@@ -9,13 +9,16 @@ from bids_brnn.bids.input.declared import number
 from bids_brnn.errors import DataError
 from bids_brnn.signals.registry import model_entry
 from bids_brnn.zoo.card import ModelCard, parameters_from, same_field
+from bids_brnn.zoo.sameness import same_train
 from bids_brnn.zoo.span import check_span
 from bids_brnn.zoo.weights_file import complex_array, read_weights
 
 
-def is_for(card: ModelCard, acquisition: Acquisition) -> bool:
-    """Whether the network was trained for the pulse train of a series."""
-    return bool(card.sequence["digest"] == acquisition.sequence.digest)
+def is_for(path: Path, card: ModelCard, acquisition: Acquisition) -> bool:
+    """Whether the network of the card ``path`` was trained for the pulse train of a series."""
+    if card.sequence["digest"] == acquisition.sequence.digest:
+        return True
+    return card.model == acquisition.model and same_train(path, card, acquisition.sequence)
 
 
 def _field_of(acquisition: Acquisition) -> float | None:
@@ -47,7 +50,7 @@ def check_serves(path: Path, card: ModelCard, acquisition: Acquisition) -> None:
             f"{what} is for {card.model} signals, the signal model of the series is "
             f"{acquisition.model}"
         )
-    if not is_for(card, acquisition):
+    if not is_for(path, card, acquisition):
         train = card.sequence.get("name") or card.sequence["digest"]
         raise DataError(f"{what} was trained for another pulse train ({train})")
     trained, field = card.field_strength, _field_of(acquisition)

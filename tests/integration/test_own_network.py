@@ -25,26 +25,36 @@ PROJECT = Path(__file__).parents[2]
 CONFIG = """
 model = "fisp"
 sidecar = "study/acq-fisp_MRF.json"
-rank = 5
+rank = 6
 prior = "prior.toml"
-basis_fingerprints = 100
-fingerprints = 2000
-held_out = 100
+basis_fingerprints = 150
+fingerprints = 6000
+held_out = 300
 [network]
-width = 32
+width = 64
 blocks = 2
+normalisation = "norm"
 [errors]
-steps = 40
-width = 16
+steps = 300
+width = 24
+blocks = 1
+batch = 512
 
 [surrogate]
 width = 32
-blocks = 1
-steps = 150
+blocks = 2
+steps = 300
 [training]
-snr_range = [5, 15]
+snr_range = [10, 40]
 report_every = 1000
-stages = [{ loss = "mse-crb", steps = STEPS, batch = 256, warmup = 5, learning_rate = 5e-3 }]
+precision = "float32"
+averaging = 0.98
+[[training.stages]]
+loss = { name = "efficient", weight = 0.0, mirrored = false }
+steps = STEPS
+batch = 1024
+warmup = 20
+learning_rate = 5e-3
 """
 PRIOR = """
 [[class]]
@@ -72,10 +82,10 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own project")  # a space, as in many a path
     make_dataset(
         folder / "study", n_participants=1, kinds=("mrf",), shape=(8, 9, 1),
-        mrf_train=jiang_like_train(60),
+        mrf_train=jiang_like_train(250),
     )  # fmt: skip
     (folder / "prior.toml").write_text(PRIOR)
-    for name, steps in (("my", 250), ("hasty", 3)):
+    for name, steps in (("my", 400), ("hasty", 3)):
         (folder / f"{name}.toml").write_text(CONFIG.replace("STEPS", str(steps)))
         with inside(folder):
             assert main(["train", f"{name}.toml", f"{name} out", "--threads", "1"]) == 0
@@ -148,7 +158,7 @@ def test_the_folder_in_the_environment_serves_from_a_relative_path(project, app,
     anat = project / "auto" / "out" / "sub-01" / "anat"
     rates = nibabel.load(anat / "sub-01_acq-fisp_desc-brnn_R1map.nii.gz").get_fdata()
     # A tiny network at SNR 60: the maps are of tissue, not noise.
-    assert 0.3 < np.nanmedian(rates) < 2.0
+    assert 0.3 < np.median(rates[rates > 0]) < 2.0  # nearly half of the voxels are background
 
 
 @pytest.mark.parametrize("reference", ["my out/my.json", "my out/my.safetensors", "my out"])

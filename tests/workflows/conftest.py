@@ -19,6 +19,7 @@ from bids_brnn.signals.registry import model_entry
 from bids_brnn.signals.subspace import Subspace
 from bids_brnn.zoo.card import ModelCard, parameters_to
 from bids_brnn.zoo.store import save_model
+from tests.zoo.evaluations import judged
 
 SHAPE = (3, 4, 2)
 RANK = 4
@@ -96,12 +97,6 @@ def make_config(dataset, tmp_path):
         return RunConfig(**{**values, **changes})
 
     return make
-
-
-def judged(bias=0.01, variance=1.0, fingerprints=1000):
-    """The numbers of an evaluation."""
-    row = {"squared_bias_over_crb": bias, "variance_over_crb": variance}
-    return {"fingerprints": fingerprints, "draws": 100, "held_out": {"R1": row, "all": row}}
 
 
 @pytest.fixture

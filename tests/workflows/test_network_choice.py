@@ -15,8 +15,9 @@ from safetensors.numpy import load_file, save_file
 from bids_brnn.errors import BidsBrnnError, DataError, ReadError, UsageError
 from bids_brnn.workflows.choice import plan_estimation
 from bids_brnn.zoo.places import WEIGHTS_VARIABLE, fix_folders
+from tests.zoo.evaluations import judged
 
-from .conftest import RANK, judged
+from .conftest import RANK
 
 
 @pytest.fixture
@@ -185,6 +186,12 @@ def test_another_basis_is_told_before_anything_is_estimated(
         (judged(bias="small"), "its squared bias on held-out fingerprints is nan"),
         (judged(fingerprints=4), "it was evaluated on 4 fingerprints, 50 are needed"),
         ({"held_out": {"all": {}}, "fingerprints": 99}, "fingerprints is nan"),
+        (
+            judged(slope=0.4),
+            "its slope against the truth in WM at SNR 40 is 0.4 (R1; the limit is",
+        ),
+        (judged(coverage=0.7), "its share of 95 % intervals that hold the truth in WM at SNR 40"),
+        (judged(tissue_snr="99"), "its evaluation lacks WM at an SNR of its training"),
     ],
 )
 def test_only_a_network_that_was_found_good_serves_by_itself(
@@ -209,6 +216,22 @@ def test_only_a_network_that_was_found_good_serves_by_itself(
     for weights in ("auto", str(folder)):
         plan = plan_estimation(make_config(weights=weights), series, ())
         assert plan.recipes["brnn"].weights.endswith("z-good.json")
+        assert plan.warning == ""
+
+
+def test_a_network_with_one_poor_parameter_serves_and_its_map_is_marked(
+    make_config, acquisitions, save_network, folder
+):
+    series = acquisitions["mrf"]
+    path = save_network(folder, "own", series, evaluation=judged(slope=0.7))
+    for weights in ("auto", "own", str(path)):
+        plan = plan_estimation(make_config(weights=weights), series, ())
+        assert "brnn" in plan.recipes
+        words = "slope against the truth in WM at SNR 40 is 0.7 (the limit is 0.8)"
+        assert plan.marks == {"R1": words}
+        assert plan.notes == (
+            f'{series.name}: the R1 map of the network "own" is to be read with care: {words}.',
+        )
         assert plan.warning == ""
 
 

@@ -15,15 +15,12 @@ from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.signals.one_pool.fisp import EpgFisp
 from bids_brnn.signals.subspace import CompressedSignal, Subspace
 from bids_brnn.zoo import match, store
-from bids_brnn.zoo.card import (
-    MOST_SQUARED_BIAS,
-    MOST_VARIANCE,
-    ModelCard,
-    parameters_from,
-    parameters_to,
-)
+from bids_brnn.zoo.card import ModelCard, parameters_from, parameters_to
 from bids_brnn.zoo.places import SHIPPED, WEIGHTS_VARIABLE
 from bids_brnn.zoo.recognition import rotation_from, sketch
+from tests.zoo.evaluations import judged
+
+MOST_SQUARED_BIAS, MOST_VARIANCE = 1.0, 2.0  # at which a network is refused
 
 
 @pytest.fixture
@@ -31,10 +28,10 @@ def copy(small, tmp_path, monkeypatch):
     """A writable copy of the models, found by name."""
     folder = tmp_path / "copy"
     shutil.copytree(small.folder, folder)
-    row = {"squared_bias_over_crb": 0.1, "variance_over_crb": 1.0}
     for path in folder.glob("*.json"):  # as if both had been found good
-        evaluation = {"fingerprints": 500, "draws": 100, "held_out": {"all": row}}
-        path.write_text(ModelCard.from_file(path).with_evaluation(evaluation).to_json())
+        path.write_text(
+            ModelCard.from_file(path).with_evaluation(judged(tissue_snr="80")).to_json()
+        )
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(folder))
     return folder
 
@@ -266,7 +263,10 @@ _UNMET = {
 @pytest.mark.parametrize(("path", "card"), _SHIPPED, ids=[card.name for _, card in _SHIPPED])
 def test_shipped_models_load(path, card):
     assert store.load_model(path).card.name == path.stem
-    assert card.shortcoming == ""
+    # One of the networks for comparison does not follow the exchange rate of grey matter.
+    refused = {"qmt-demo-msecrb": "its slope against the truth in GM at SNR 80 is 0.472 (Rx;"}
+    assert card.shortcoming.startswith(refused.get(card.name, ""))
+    assert bool(card.shortcoming) == (card.name in refused)
     assert set(card.evaluation["tissue_sets"]) == {"WM", "GM", "lesion", "oedema"}
     assert card.licence
     assert card.citation

@@ -23,6 +23,7 @@ from bids_brnn.files import expanded, make_folder, write_text
 from bids_brnn.reports.evaluation import draw_figures
 from bids_brnn.zoo.choice import card_path
 from bids_brnn.zoo.recognition import rotation_from
+from bids_brnn.zoo.sameness import same_train
 from bids_brnn.zoo.store import StoredModel, load_model
 
 
@@ -57,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     stored = load_model(options.model)
     config = options.config
     experiment = experiment_of(stored.card) if config is None else read_experiment(config)
-    _check(stored, experiment)
+    _check(card_path(options.model), stored, experiment)
     folder = options.out or Path(f"{stored.card.name}.evaluation")
     make_folder(folder)
     held_out = held_out_data(experiment, card_path(options.model).parent)
@@ -77,8 +78,8 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _check(stored: StoredModel, experiment: Experiment) -> None:
-    if stored.card.sequence["digest"] != experiment.sequence.digest:
+def _check(path: Path, stored: StoredModel, experiment: Experiment) -> None:
+    if not same_train(path, stored.card, experiment.sequence):
         raise DataError(
             f'the model "{stored.card.name}" was trained for another pulse train than that of the '
             "configuration; name the configuration that it was trained with"

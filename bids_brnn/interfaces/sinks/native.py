@@ -231,7 +231,6 @@ def provenance_of(
     """What went into the map of a row of ``maps.json``."""
     valid = row.get("valid_range")
     # The T1w image went in only where it told the mask.
-    warned = bool(recipe.weights and series.network_warning)
     left_out = ("dseg_",) if extra.get("MaskSpace") == "T1w" else ("dseg_", "t1w")
     return Provenance(
         sources=[uri for role, uri in series.companions.items() if not role.startswith(left_out)],
@@ -240,8 +239,21 @@ def provenance_of(
         weights_name=Path(recipe.weights).stem or "n/a",
         weights_sha256=recipe.weights_sha256 or "n/a",
         loss=recipe.loss,
-        extra={**extra, **({"WeightsWarning": series.network_warning} if warned else {})},
+        extra={**extra, **(network_facts(series, recipe, row) if recipe.weights else {})},
     )
+
+
+def network_facts(
+    series: SeriesRecord, recipe: EstimatorRecipe, row: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Sidecar keys of a map of a network: its training, and what to beware of."""
+    found = {
+        "WeightsCard": Path(recipe.weights).name,
+        "WeightsTraining": dict(recipe.training),
+        "WeightsWarning": series.network_warning,
+        "QualityWarning": series.network_marks.get(str(row["name"]), ""),
+    }
+    return {key: words for key, words in found.items() if words}
 
 
 def b1_source(recipe: EstimatorRecipe, decisions: list[str]) -> str:

@@ -1,0 +1,80 @@
+"""A training in a process of its own: ``python -m bids_brnn.app.train_job``.
+
+It ends with the process that started it, and goes on from its last checkpoint when it is started
+again. What it has to say are lines of JSON on its standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from bids_brnn.errors import EXIT_OK, BidsBrnnError, curable
+from bids_brnn.system.processes import die_with_parent
+
+
+def main(words: list[str]) -> int:
+    """Train what a configuration says, judge it, and put card and weights into a folder.
+
+    Parameters
+    ----------
+    words
+        The configuration, the folder for the state of the training, the folder for card and
+        weights, the number of threads, and the device.
+    """
+    die_with_parent()
+    configuration, work, folder = (Path(word) for word in words[:3])
+    try:
+        train(configuration, work, folder, threads=int(words[3]), device=words[4])
+    except (BidsBrnnError, OSError, MemoryError, RuntimeError) as error:
+        found = curable(error)
+        if found is None:
+            raise
+        _say({"error": str(found), "code": found.exit_code})
+        return found.exit_code
+    return EXIT_OK
+
+
+def train(configuration: Path, work: Path, folder: Path, *, threads: int, device: str) -> Path:
+    """The card of the network, trained and judged; nothing is seen of it before that."""
+    import torch
+
+    from bids_brnn.evaluation.assess import assess_quickly
+    from bids_brnn.experiments.fingerprints import held_out_data
+    from bids_brnn.experiments.make import make_models
+    from bids_brnn.experiments.progress import Meter, State
+    from bids_brnn.experiments.reading import read_experiment
+    from bids_brnn.files import write_bytes, write_text
+    from bids_brnn.zoo.store import load_model
+
+    torch.set_num_threads(max(1, threads))
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    _say({"words": "design of the subspace"})
+    experiment = read_experiment(configuration)
+
+    def report(state: State) -> None:
+        _say({"words": state.words, "fraction": round(state.fraction, 4)})
+
+    meter = Meter(experiment, report)
+    path = make_models(experiment, work, device=device, progress=meter.progress())[0]
+    _say({"words": "evaluation"})
+    stored = load_model(path)
+    held_out = held_out_data(experiment, work)
+    found = assess_quickly(stored, experiment.compressed, held_out)
+    card = folder / path.name
+    weights = path.with_suffix(".safetensors").read_bytes()
+    write_bytes(card.with_suffix(".safetensors"), weights)  # a card never lacks its weights
+    write_text(card, stored.card.with_evaluation(found).to_json())
+    return card
+
+
+def _say(content: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(content) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,267 @@
+"""Networks that are missing: trained once per protocol, before or instead of the maps."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from bids_brnn.config.run_config import RunConfig
+from bids_brnn.errors import EXIT_NODE_CRASHED, EXIT_OK, BidsBrnnError, DataError, ReadError
+from bids_brnn.files import make_folder
+from bids_brnn.sequences.z_spectrum import ZSpectrum
+from bids_brnn.zoo.cache import Job, holding, job_for, tell, told
+from bids_brnn.zoo.card import ModelCard
+from bids_brnn.zoo.choice import choose_network
+
+if TYPE_CHECKING:
+    from bids_brnn.bids.input.acquisition import Acquisition
+
+_LOG = logging.getLogger("bids_brnn.train")
+_OFTEN = 2.0  # s between two looks at a training of another task
+_SELDOM = 30.0  # s between two lines of progress in the log
+
+
+def check_folder(config: RunConfig) -> None:
+    """Refuse a folder of networks that is named, absent, and not to be filled.
+
+    Raises
+    ------
+    ReadError
+        Naming it.
+    """
+    folder = config.weights_dir
+    if folder is not None and config.train_missing is None and not folder.is_dir():
+        raise ReadError(
+            f"--weights-dir names the folder of networks {folder}, which does not exist; correct "
+            "it, or fill it with --train-missing."
+        )
+
+
+Trainer = Callable[[Job, TextIO], None]
+"""Trains a job while its lock is held; a test takes another one."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the protocols of a run."""
+
+    served: int = 0
+    """Protocols for which there is a network now."""
+    problems: tuple[BidsBrnnError, ...] = ()
+    """One for each protocol without."""
+
+
+def train_missing(
+    config: RunConfig, acquisitions: Iterable[Acquisition], trainer: Trainer | None = None
+) -> Outcome:
+    """Train a network for every protocol that has none that the quality rule lets serve.
+
+    Parameters
+    ----------
+    config
+        Says the preset, the folder of networks, and whether to wait for other tasks.
+    acquisitions
+        Series; those of one protocol share a network.
+    trainer
+        What trains; by default a process of its own.
+    """
+    trainer = trainer or _Subprocess(config)
+    seen: set[str] = set()
+    served, problems = 0, list[BidsBrnnError]()
+    for item in acquisitions:
+        if why := _not_for_networks(item):
+            _LOG.info("%s: no network is trained: %s", item.name, why)
+            continue
+        job = _job(config, item)
+        if job.name in seen:
+            continue
+        seen.add(job.name)
+        try:
+            problem = _settle(config, item, job, trainer)
+        except BidsBrnnError as error:
+            problem = error
+        if problem is None:
+            served += 1
+        else:
+            problems.append(problem)
+    return Outcome(served, tuple(problems))
+
+
+def _not_for_networks(item: Acquisition) -> str:
+    """Why there is nothing to train for a series; empty where there is."""
+    if item.magnitude_only and not isinstance(item.sequence, ZSpectrum):
+        return "it holds magnitudes only, and networks need complex data"
+    return ""
+
+
+def _job(config: RunConfig, item: Acquisition) -> Job:
+    from bids_brnn.experiments.presets import recipe_of
+    from bids_brnn.signals.registry import model_entry
+
+    recipe = recipe_of(config.preset, model_entry(item.model))
+    return job_for(config.networks_dir, item, config.preset, recipe)
+
+
+def _settle(
+    config: RunConfig, item: Acquisition, job: Job, trainer: Trainer
+) -> BidsBrnnError | None:
+    """See that there is a network for a series; why there is none, or None."""
+    waited = False
+    while True:
+        found = choose_network("auto", item, config.networks_dir)
+        if found.path is not None:
+            if waited:
+                _LOG.info("%s: another task has trained %s", item.name, found.path.stem)
+            return None
+        if job.card.is_file():
+            return _refused(item, job)
+        with holding(job.lock) as lock:
+            if lock is not None:
+                if not job.card.is_file():
+                    _train(config, item, job, lock, trainer)
+                continue
+        if config.while_training == "reference":
+            return DataError(
+                f"{item.name}: another task trains the network for its protocol "
+                f"({told(job.lock)}), and --while-training reference does not wait for it."
+            )
+        if not waited:
+            _LOG.info("%s: waiting for a network that another task trains", item.name)
+            waited = True
+        _wait(job)
+
+
+def _wait(job: Job) -> None:
+    """Wait until the holder of the lock is done, or gone; say now and then how far it is."""
+    said = time.monotonic()
+    while not job.card.is_file():
+        with holding(job.lock) as lock:
+            if lock is not None:
+                return
+        if time.monotonic() - said > _SELDOM:
+            said = time.monotonic()
+            _LOG.info("%s: %s", job.name, told(job.lock) or "at work")
+        time.sleep(_OFTEN)
+
+
+def _refused(item: Acquisition, job: Job) -> BidsBrnnError:
+    """The network of a job is there, and does not serve."""
+    card = ModelCard.from_file(job.card)
+    why = card.shortcoming or "it cannot serve the series"
+    return DataError(
+        f'{item.name}: the network "{card.name}", trained with the preset {job.preset}, is left '
+        f"aside: {why}. Train longer with --train-missing and a larger preset, or use the "
+        f"reference; to use it all the same: --weights {job.card}."
+    )
+
+
+def _train(config: RunConfig, item: Acquisition, job: Job, lock: TextIO, trainer: Trainer) -> None:
+    if job.field_strength is None:
+        _LOG.warning(
+            "%s: MagneticFieldStrength is missing; the network learns tissue at 3 T", item.name
+        )
+    begun = "resumed" if any(job.work.glob("*.safetensors")) else "begins"
+    _LOG.info(
+        "%s: no network is for its protocol; training %s: %s, preset %s, in %s",
+        item.name, begun, job.name, job.preset, config.networks_dir,
+    )  # fmt: skip
+    started = time.monotonic()
+    tell(lock, "beginning")
+    make_folder(job.work)
+    trainer(job, lock)
+    card = ModelCard.from_file(job.card)
+    verdict = f"left aside, {card.shortcoming}" if card.shortcoming else "passes the quality rule"
+    _LOG.info(
+        "%s: trained in %.0f s; %s (SHA-256 %s)",
+        job.name, time.monotonic() - started, verdict, card.weights_sha256[:12],
+    )  # fmt: skip
+    shutil.rmtree(job.work, ignore_errors=True)
+
+
+class _Subprocess:
+    """Trains in a process of its own, which ends with this one."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+
+    def __call__(self, job: Job, lock: TextIO) -> None:
+        """Train, and repeat what the process says.
+
+        Raises
+        ------
+        BidsBrnnError
+            What the training ended with.
+        ReadError
+            If it ended without a word.
+        """
+        from bids_brnn.experiments.presets import fastest_precision
+
+        configuration = job.write_configuration(fastest_precision())
+        words = [sys.executable, "-m", "bids_brnn.app.train_job", configuration, job.work]
+        words += [job.folder, self.config.nprocs, self.config.device]
+        errors = job.work / "errors.log"
+        with (
+            errors.open("w", encoding="utf-8") as file,
+            subprocess.Popen(
+                [str(word) for word in words], stdout=subprocess.PIPE, stderr=file, text=True
+            ) as process,
+        ):
+            assert process.stdout is not None
+            last = self._listen(job, lock, process.stdout)
+            code = process.wait()
+        if code == EXIT_OK:
+            return
+        if "error" in last:
+            raise BidsBrnnError(
+                f"{job.series}: the training stopped: {last['error']}", exit_code=int(last["code"])
+            )
+        raise ReadError(
+            f"{job.series}: the training stopped ({code}); see {errors}. It goes on from its last "
+            "checkpoint when the command is run again."
+        )
+
+    def _listen(self, job: Job, lock: TextIO, lines: Iterable[str]) -> Mapping[str, str]:
+        said, phase = 0.0, ""
+        content: Mapping[str, str] = {}
+        for line in lines:
+            content = json.loads(line)
+            words = str(content.get("words", ""))
+            if not words:
+                continue
+            tell(lock, words)
+            now = time.monotonic()
+            if words.partition(",")[0] != phase or now - said > _SELDOM:
+                said, phase = now, words.partition(",")[0]
+                _LOG.info("%s: %s", job.name, words)
+        return content
+
+
+def conclude(outcome: Outcome, unusable: Sequence[BidsBrnnError], folder: Path) -> int:
+    """Say what the level ``train`` did; the exit code.
+
+    Parameters
+    ----------
+    outcome
+        Of the protocols.
+    unusable
+        One for each series that cannot be used at all.
+    folder
+        Of networks.
+    """
+    errors = [*unusable, *outcome.problems]
+    for error in errors:
+        print(f"bids_brnn: {error}", file=sys.stderr)
+    _LOG.info(
+        "protocols with a network: %d, without: %d; networks that were trained are in %s",
+        outcome.served, len(outcome.problems), folder,
+    )  # fmt: skip
+    codes = {error.exit_code for error in errors}
+    return EXIT_OK if not codes else codes.pop() if len(codes) == 1 else EXIT_NODE_CRASHED

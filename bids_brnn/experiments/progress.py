@@ -1,0 +1,118 @@
+"""How far a training is, and how long it will take: one fraction over all of its parts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bids_brnn.experiments.experiment import Experiment
+from bids_brnn.experiments.make import Progress
+from bids_brnn.learning.networks import build_network, count_weights
+from bids_brnn.learning.run import Row
+
+_SIMULATED = 0.05
+"""Share of the whole that the simulation is taken to be."""
+_SOONEST = 0.02
+"""Fraction of the whole after which its speed is known."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a training is."""
+
+    phase: str
+    fraction: float
+    """Of the whole, 0 to 1."""
+    left: float | None
+    """s; None where it is too early to tell."""
+
+    @property
+    def words(self) -> str:
+        """For the log."""
+        text = f"{self.phase}, {100 * self.fraction:.0f} %"
+        return text if self.left is None else f"{text}, about {duration(self.left)} left"
+
+
+def duration(seconds: float) -> str:
+    """A time in words.
+
+    >>> duration(40), duration(200), duration(5000)
+    ('40 s', '3 min', '1.4 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+@dataclass
+class Meter:
+    """Turns reports of the parts into one fraction; work is counted in multiplications."""
+
+    experiment: Experiment
+    report: Callable[[State], None]
+    clock: Callable[[], float] = time.monotonic
+    _began: float = field(init=False)
+    _first: float | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self._began = self.clock()
+        stages = self.experiment.training.stages
+        weights = count_weights(build_network(self.experiment.spec, seed=0))
+        self._per_step = [stage.batch * stage.realisations * weights for stage in stages]
+        training = sum(
+            stage.steps * cost for stage, cost in zip(stages, self._per_step, strict=True)
+        )
+        options = {"width": 128, "blocks": 3, "steps": 4000, **self.experiment.surrogate}
+        surrogate = self._beside({"batch": 1024, **options})
+        options = {"width": 128, "blocks": 2, "steps": 6000, **self.experiment.errors}
+        errors = self._beside({"batch": 2048, **options}) + options["steps"] * 2048 * weights / 3
+        rest = training + surrogate + errors
+        self._share = {
+            "training": (1 - _SIMULATED) * training / rest,
+            "surrogate": (1 - _SIMULATED) * surrogate / rest,
+            "errors": (1 - _SIMULATED) * errors / rest,
+        }
+        self._total = training
+        self._steps = {
+            "surrogate": int({"steps": 4000, **self.experiment.surrogate}["steps"]),
+            "errors": int({"steps": 6000, **self.experiment.errors}["steps"]),
+        }
+
+    def _beside(self, options: dict[str, int]) -> float:
+        inner = options["width"] * options["width"] * 2 * options["blocks"]
+        return float(options["steps"] * options["batch"] * inner)
+
+    def progress(self) -> Progress:
+        """What :func:`make_models` reports to."""
+        return Progress(self._simulated, self._trained, self._imitated, self._learnt)
+
+    def _simulated(self, done: int, total: int) -> None:
+        self._tell("simulation", _SIMULATED * done / total)
+
+    def _trained(self, _name: str, row: Row) -> None:
+        done, left = 0.0, int(row["step"])
+        for stage, cost in zip(self.experiment.training.stages, self._per_step, strict=True):
+            done += min(stage.steps, left) * cost
+            left = max(0, left - stage.steps)
+        self._tell("training", _SIMULATED + self._share["training"] * done / self._total)
+
+    def _imitated(self, step: int, _error: float) -> None:
+        before = _SIMULATED + self._share["training"]
+        part = min(1.0, step / self._steps["surrogate"])
+        self._tell("surrogate of the signal", before + self._share["surrogate"] * part)
+
+    def _learnt(self, step: int, _loss: float) -> None:
+        before = 1 - self._share["errors"]
+        part = min(1.0, step / self._steps["errors"])
+        self._tell("errors of the network", before + self._share["errors"] * part)
+
+    def _tell(self, phase: str, fraction: float) -> None:
+        now = self.clock()
+        if self._first is None:  # a training that is resumed does not begin at 0
+            self._first, self._began = fraction, now
+        gone = fraction - self._first
+        left = None
+        if gone > _SOONEST and now > self._began:
+            left = (now - self._began) * (1 - fraction) / gone
+        self.report(State(phase, fraction, left))

@@ -1,0 +1,133 @@
+"""Whether two pulse trains are the same for a network: by the signal that they make.
+
+Equal tables are equal by digest. A table may differ in what changes no signal, such as the nominal
+duration of a pulse that the model takes as instantaneous, or by a rounding error. A card therefore
+holds anchors: tissue, and the coefficients that the train of training makes of it. Another train
+is the same if it makes the same coefficients,
+
+    |c' - c| max(|M0| / sigma) <= 0.1    for each of them.
+
+An efficient estimator moves by ``G (c' - c)`` with ``G G^T sigma^2`` the Cramer-Rao bound: each of
+its estimates by at most 0.1 standard deviations at the highest SNR of training, which is a squared
+bias of 0.01 bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_brnn.errors import BidsBrnnError
+from bids_brnn.sequences.pulse_sequence import PulseSequence
+from bids_brnn.sequences.z_spectrum import ZSpectrum
+from bids_brnn.zoo.card import ModelCard
+from bids_brnn.zoo.weights_file import complex_array, read_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MOST_DIFFERENCE = 0.1
+"""Of the coefficients of an anchor, in noise standard deviations at the best SNR of training."""
+ANCHORS = 16
+"""Tissues of the prior, off-resonance and B1 included, whose signals are compared."""
+_SAME_DURATION = 1e-3
+"""Largest relative difference of the duration of trains that are worth a simulation."""
+
+
+def anchors_of(theta: Tensor, coefficients: Tensor) -> dict[str, Any]:
+    """Anchors as a card holds them.
+
+    Parameters
+    ----------
+    theta
+        ``(n, P)``.
+    coefficients
+        ``(n, R)``, exact ones at M0 = 1 in the basis of the network.
+    """
+    pairs = np.stack([coefficients.real.numpy(), coefficients.imag.numpy()], -1)
+    return {
+        "theta": [[float(f"{v:.9g}") for v in row] for row in theta[:ANCHORS].tolist()],
+        "coefficients": [
+            [[float(f"{v:.7g}") for v in pair] for pair in row] for row in pairs[:ANCHORS].tolist()
+        ],
+    }
+
+
+def same_train(path: Path, card: ModelCard, sequence: PulseSequence | ZSpectrum) -> bool:
+    """Whether a network was trained for what ``sequence`` measures.
+
+    Parameters
+    ----------
+    path
+        The card, beside its weights, which hold the basis.
+    card
+        What it says.
+    sequence
+        Of the data.
+    """
+    if card.sequence.get("digest") == sequence.digest:
+        return True
+    if not isinstance(sequence, PulseSequence) or not _alike(card.sequence, sequence):
+        return False
+    return _same_signal(_Key(path, card, sequence))
+
+
+def _alike(about: Mapping[str, Any], sequence: PulseSequence) -> bool:
+    """Whether a comparison of signals is worth while."""
+    if "anchors" not in about or about.get("samples") != sequence.n_samples:
+        return False
+    known = float(about.get("duration", 0.0))
+    return abs(sequence.duration - known) <= _SAME_DURATION * known
+
+
+class _Key:
+    """A question whose answer is remembered: by digests, not by objects."""
+
+    def __init__(self, path: Path, card: ModelCard, sequence: PulseSequence) -> None:
+        self.path, self.card, self.sequence = path, card, sequence
+        self.words = (str(path), card.weights_sha256, card.model, sequence.digest)
+
+    def __hash__(self) -> int:
+        return hash(self.words)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.words == other.words
+
+
+@lru_cache(maxsize=256)
+def _same_signal(key: _Key) -> bool:
+    import torch
+
+    from bids_brnn.signals import build_model
+
+    try:
+        arrays = read_weights(key.path, key.card)
+    except BidsBrnnError:  # said where the network is looked at for itself
+        return False
+    if "basis" not in arrays:
+        return False
+    basis = complex_array(arrays["basis"])
+    try:
+        theta, known = _read(key.card.sequence["anchors"])
+    except ValueError:  # rows of unequal length
+        return False
+    if basis.shape[0] != key.sequence.n_samples or known.shape[1] != basis.shape[1]:
+        return False
+    model = build_model(key.card.model, key.sequence)
+    if theta.shape[1] != len(model.parameters):
+        return False
+    with torch.no_grad():
+        signal = model(torch.from_numpy(theta)).numpy()
+    found = signal @ basis.conj()
+    difference = np.linalg.norm(found - known, axis=-1).max() * key.card.snr_range[1]
+    return bool(difference <= MOST_DIFFERENCE)
+
+
+def _read(anchors: Mapping[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
+    pairs = np.asarray(anchors["coefficients"], dtype=np.float64)
+    return np.asarray(anchors["theta"], dtype=np.float64), pairs[..., 0] + 1j * pairs[..., 1]

@@ -1,0 +1,106 @@
+"""The quality rule: what refuses a network, what marks a map, and what does neither."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from bids_brnn.zoo.quality import LIMITS, judge, limit_rows
+from tests.zoo.evaluations import judged
+
+RANGE = (10.0, 50.0)
+
+
+def verdict(**changes):
+    return judge(judged(**changes), RANGE)
+
+
+def test_good_figures_pass_without_a_word():
+    assert verdict() == judge(judged(), RANGE)
+    assert verdict().refusal == ""
+    assert verdict().marks == {}
+
+
+@pytest.mark.parametrize("limit", [item for item in LIMITS if item.table == "tissue_sets"])
+def test_every_limit_of_a_tissue_set_marks_one_parameter_and_refuses_beyond(limit):
+    away = -1 if limit.least else 1
+    between = (limit.marked + limit.refused) / 2
+    found = verdict(**{limit.key: between})
+    assert found.refusal == ""
+    assert set(found.marks) == {"R1"}
+    assert f"is {between:.3g}" in found.marks["R1"]
+    assert f"the limit is {limit.marked:g}" in found.marks["R1"]
+    found = verdict(**{limit.key: limit.refused + 0.1 * away})
+    assert limit.words in found.refusal
+    assert f"(R1; the limit is {limit.refused:g})" in found.refusal
+    assert verdict(**{limit.key: limit.marked - 0.01 * away}).marks == {}
+
+
+@pytest.mark.parametrize("limit", LIMITS, ids=lambda item: f"{item.table}-{item.key}")
+@pytest.mark.parametrize("value", [math.nan, None, "good", True])
+def test_what_is_no_number_is_never_good(limit, value):
+    evaluation = judged()
+    row = evaluation["held_out"]["R1"]
+    if limit.table == "tissue_sets":
+        row = evaluation["tissue_sets"]["WM"]["40"]["R1"]
+    row[limit.key] = value
+    assert "is nan" in judge(evaluation, RANGE).refusal
+
+
+def test_a_slope_that_noise_of_the_evaluation_explains_is_no_fault():
+    assert verdict(slope=0.79, slope_error=0.02).marks == {}
+    assert "R1" in verdict(slope=0.79, slope_error=0.001).marks
+
+
+def test_changed_tissue_and_low_snr_mark_where_healthy_tissue_refuses():
+    evaluation = judged()
+    sets = evaluation["tissue_sets"]
+    deaf = {**sets["WM"]["40"]["R1"], "slope": 0.3}
+    sets["oedema"] = {"40": {"R1": deaf}}
+    sets["WM"]["20"] = {"R1": deaf}
+    found = judge(evaluation, RANGE)
+    assert found.refusal == ""
+    assert "slope against the truth" in found.marks["R1"]
+    sets["GM"] = {"40": {"R1": deaf}}
+    assert "in GM at SNR 40 is 0.3" in judge(evaluation, RANGE).refusal
+
+
+def test_levels_outside_the_range_of_training_are_not_judged():
+    evaluation = judged()
+    sets = evaluation["tissue_sets"]
+    sets["WM"]["80"] = {"R1": {**sets["WM"]["40"]["R1"], "slope": 0.1}}
+    assert judge(evaluation, RANGE).refusal == ""
+    assert "at SNR 80 is 0.1" in judge(evaluation, (10, 100)).refusal
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("flagged_noise_only", 0.5), ("flagged_white_matter_snr_20", 0.2)]
+)
+def test_flags_that_miss_noise_or_cry_at_tissue_refuse(key, value):
+    evaluation = judged()
+    evaluation["outside_training"][key] = value
+    assert f"is {value:g} (the limit is" in judge(evaluation, RANGE).refusal
+    del evaluation["outside_training"][key]
+    assert "is nan (the limit is" in judge(evaluation, RANGE).refusal
+
+
+@pytest.mark.parametrize(
+    ("absent", "words"),
+    [
+        ("held_out", "it was never evaluated"),
+        ("tissue_sets", "its evaluation lacks slope and coverage"),
+        ("outside_training", "its evaluation lacks what it flags"),
+    ],
+)
+def test_an_evaluation_of_an_earlier_version_lacks_what_it_lacks(absent, words):
+    evaluation = judged()
+    del evaluation[absent]
+    assert judge(evaluation, RANGE).refusal.startswith(words)
+    assert judge({}, RANGE).refusal == "it was never evaluated"
+
+
+def test_the_limits_are_told_with_their_reasons():
+    rows = limit_rows()
+    assert len(rows) == len(LIMITS) + 2
+    assert all(reason and refused for _, _, refused, reason in rows)
