@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from bids_brnn.bids.tables import write_table
+from bids_brnn.bids.output.protocol_files import write_basis, write_pulses, write_spectrum
 from bids_brnn.phantom import anatomy
 from bids_brnn.phantom.anatomy import Array, Head
 from bids_brnn.phantom.files import write_image, write_json
@@ -31,22 +30,6 @@ _BASIS_FINGERPRINTS = 250
 _BASIS_SEED = 1
 _BASIS_BAND = 0.6  # of +-pi/TR: the heads stay within half of it, and the stop bands cost rank
 
-_PULSE_COLUMNS: Mapping[str, Mapping[str, str]] = {
-    "train": {"Description": "Pulse train; each has its own steady state."},
-    "onset": {"Description": "Centre of the pulse after the start of its train.", "Units": "s"},
-    "flip_angle": {"Description": "Nominal flip angle.", "Units": "deg"},
-    "duration": {"Description": "Duration of the rectangular pulse.", "Units": "s"},
-    "phase": {"Description": "RF phase.", "Units": "deg"},
-    "pulse_type": {"Description": "inversion or excitation"},
-    "gradient": {"Description": "balanced, crusher, spoiler or dephasing"},
-    "readout": {"Description": "1 where samples follow; these rows are those of the basis."},
-    "echo_time": {"Description": "Pulse centre to sample.", "Units": "s"},
-}
-_OFFSET_COLUMNS: Mapping[str, Mapping[str, str]] = {
-    "mt_flip_angle": {"Description": "Nominal flip angle of the MT pulse.", "Units": "deg"},
-    "offset": {"Description": "Frequency of the MT pulse less that of water.", "Units": "Hz"},
-    "mt_state": {"Description": "Whether the MT pulse is on or off."},
-}
 _PARTS: Mapping[str, Callable[[NDArray[Any]], Array]] = {
     "real": lambda data: data.real,
     "imag": lambda data: data.imag,
@@ -164,9 +147,7 @@ def write_protocol(root: Path, series: Series, sigma: float) -> None:
     """Sidecar and tables that all subjects share; ``sigma`` is that of the data set."""
     stem = f"acq-{series.acquisition}"
     if isinstance(series.sequence, ZSpectrum):
-        table, constants = series.sequence.to_table()
-        write_table(root / f"{stem}_zspectrum.tsv", pd.DataFrame(table))
-        write_json(root / f"{stem}_zspectrum.json", {**_OFFSET_COLUMNS, **constants})
+        write_spectrum(root, stem, series.sequence)
         pointers = {}
     else:
         pointers = _write_train(root, stem, series.model, series.sequence)
@@ -188,14 +169,8 @@ def _write_train(
     pointers = {"PulseTrain": f"bids::{stem}_rfpulses.tsv"}
     if isinstance(model, CompressedSignal):
         pointers["SubspaceBasis"] = f"bids::{stem}_basis.tsv"
-        basis = model.subspace.basis.numpy()
-        names = [f"c{column + 1:02d}" for column in range(basis.shape[1])]
-        columns = pd.DataFrame(basis.astype(np.float64), columns=names)
-        write_table(root / f"{stem}_basis.tsv", columns)
-        description = "Real orthonormal basis, one row per sample; coefficients = basis^T signal."
-        write_json(root / f"{stem}_basis.json", {"Description": description})
-    write_table(root / f"{stem}_rfpulses.tsv", pd.DataFrame(sequence.to_table()))
-    write_json(root / f"{stem}_rfpulses.json", _PULSE_COLUMNS)
+        write_basis(root, stem, model.subspace.basis.numpy())
+    write_pulses(root, stem, sequence)
     return pointers
 
 
