@@ -11,14 +11,11 @@ from typing import Any
 import torch
 
 from bids_brnn.bids.input.declared import number
-from bids_brnn.bids.input.folders import DESCRIPTION
-from bids_brnn.bids.input.inheritance import metadata_of
-from bids_brnn.bids.input.protocol import Said, Shared, find_table, read_train
-from bids_brnn.bids.safe import resolved
 from bids_brnn.errors import DataError, ReadError, unknown_names
 from bids_brnn.experiments.experiment import Experiment, Portion
 from bids_brnn.experiments.inputs import read_sequence, read_subspace
 from bids_brnn.experiments.schema import CONFIGURATION
+from bids_brnn.experiments.sidecars import read_sidecar
 from bids_brnn.files import expanded
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.parameters import ParameterSet
@@ -220,25 +217,11 @@ def _protocol(path: Path, content: Mapping[str, Any], entry: ModelEntry) -> _Pro
     if ways == ["pulses"]:
         pulses = _file(path, content, "pulses")
         return _Protocol(read_sequence(pulses, entry.name, {}), pulses.name, basis)
-    sidecar = _file(path, content, "sidecar")
-    if not sidecar.is_file():
-        raise ReadError(f"cannot read the sidecar {sidecar}: there is no such file")
-    root = _root_of(sidecar)
-    image = sidecar.with_suffix(".nii.gz")
-    inside = (root, resolved(sidecar).parent)  # whoever names a link means what it leads to
-    metadata = metadata_of(image, root, inside)
-    said = Said(metadata, sidecar.name, sidecar.name, model_chosen=True, inside=inside)
-    table = find_table(image, root, said, "rfpulses", {})
-    if table is None:
-        raise DataError(
-            f"no pulse table for {sidecar}: write rfpulses.tsv beside it, or name one in "
-            '"PulseTrain"'
-        )
+    found = read_sidecar(_file(path, content, "sidecar"), entry)
     if basis is None and "basis_from" not in content:
-        basis = find_table(image, root, said, "basis", {})
-    train = read_train(table, entry, said, Shared(), [])
-    field = number(said.metadata, "MagneticFieldStrength", said.name)
-    return _Protocol(train, table.name, basis, field)
+        basis = found.find_basis()
+    field = number(found.about.metadata, "MagneticFieldStrength", found.about.name)
+    return _Protocol(found.sequence, found.pulses.name, basis, field)
 
 
 def _field_strength(
@@ -268,13 +251,6 @@ def _file(path: Path, content: Mapping[str, Any], key: str) -> Path:
     if not isinstance(text, str):
         raise DataError(f"{path.name}: {key} = {text!r} is no path")
     return path.parent / expanded(text)
-
-
-def _root_of(sidecar: Path) -> Path:
-    """Root of the data set that holds a sidecar; its own folder where there is none."""
-    folder = sidecar.parent.absolute()
-    roots = (item for item in (folder, *folder.parents) if (item / DESCRIPTION).is_file())
-    return next(roots, folder)
 
 
 def _prior(

@@ -61,6 +61,18 @@ class Series:
     stream: tuple[int, ...] = ()
     """Random numbers of its own, so that its files do not depend on which other series there are;
     empty: those of the visit, in the order of series."""
+    band: float = 1.0
+    """Off-resonance over that of the head."""
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether the images are divided by that without MT pulse, so that they have no M0."""
+        return isinstance(self.sequence, ZSpectrum) and self.sequence.normalised
+
+    @property
+    def scale(self) -> float:
+        """|M0| of water in units of the images."""
+        return 1.0 if self.is_divided else SCALE
 
     @property
     def suffix(self) -> str:
@@ -143,8 +155,8 @@ def mrf_series(sequence: PulseSequence) -> Series:
     )
 
 
-def write_protocol(root: Path, series: Series, sigma: float) -> None:
-    """Sidecar and tables that all subjects share; ``sigma`` is that of the data set."""
+def write_protocol(root: Path, series: Series, snr: float) -> None:
+    """Sidecar and tables that all subjects share; ``snr`` is that of the data set."""
     stem = f"acq-{series.acquisition}"
     if isinstance(series.sequence, ZSpectrum):
         write_spectrum(root, stem, series.sequence)
@@ -157,7 +169,7 @@ def write_protocol(root: Path, series: Series, sigma: float) -> None:
             "MagneticFieldStrength": 3,
             **series.metadata,
             **pointers,
-            "NoiseStandardDeviation": sigma / series.quality,
+            "NoiseStandardDeviation": series.scale / snr / series.quality,
         },
     )
 
@@ -189,8 +201,10 @@ def write_series(
     inside = scan.labels > 0
     points = anatomy.points_of(scan.labels.shape, scan.affine)
     theta = _theta(series, scan.head, scan.labels[inside], points[inside])
-    m0 = SCALE * anatomy.scale_map(scan.head, scan.labels[inside], points[inside])
-    sigma = SCALE / (scan.snr * series.quality)
+    m0 = series.scale * anatomy.scale_map(scan.head, scan.labels[inside], points[inside])
+    if series.is_divided:
+        m0 = np.ones_like(m0)
+    sigma = series.scale / (scan.snr * series.quality)
     clean = series.model(torch.from_numpy(theta)).numpy()
     shape = (*scan.labels.shape, clean.shape[-1])
     data = sigma * (rng.standard_normal(shape) + 1j * rng.standard_normal(shape))
@@ -215,7 +229,7 @@ def _theta(series: Series, head: Head, labels: NDArray[np.uint8], points: Array)
         if item.name == "B1":
             columns.append(anatomy.transmit_field(head, points))
         elif item.name == "w0":
-            columns.append(anatomy.off_resonance(head, points))
+            columns.append(series.band * anatomy.off_resonance(head, points))
         else:
             columns.append(series.tissue(head, item.name, labels, points))
     return np.stack(columns, axis=-1)

@@ -16,6 +16,18 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "bids_brnn.cli.toolbox.demo",
         "make a small data set with known truth, map it, compare",
     ),
+    "new-sequence": (
+        "bids_brnn.cli.toolbox.new_sequence",
+        "write templates for a protocol of one's own: table, sidecar, training",
+    ),
+    "import-pulseq": (
+        "bids_brnn.cli.toolbox.import_pulseq",
+        "pulse table and sidecar from a Pulseq .seq file",
+    ),
+    "simulate-dataset": (
+        "bids_brnn.cli.toolbox.simulate_dataset",
+        "make a data set with known truth for protocols of one's own",
+    ),
     "simulate": (
         "bids_brnn.cli.toolbox.simulate",
         "signals, derivatives and bounds of parameter sets",
