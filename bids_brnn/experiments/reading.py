@@ -14,6 +14,7 @@ from bids_brnn.bids.input.declared import number
 from bids_brnn.errors import DataError, ReadError, unknown_names
 from bids_brnn.experiments.experiment import Experiment, Portion
 from bids_brnn.experiments.inputs import read_sequence, read_subspace
+from bids_brnn.experiments.keys import DEFAULTS, NAMES
 from bids_brnn.experiments.schema import CONFIGURATION
 from bids_brnn.experiments.sidecars import read_sidecar
 from bids_brnn.files import expanded
@@ -35,12 +36,6 @@ OWN_TRAINS: Mapping[str, Callable[[], PulseSequence]] = {
     "jiang": jiang_like_train,
 }
 """Trains by formula, by their name in a configuration."""
-_KEYS = {
-    "name", "description", "model", "model_options", "train", "sidecar", "pulses", "basis",
-    "basis_from", "basis_fingerprints", "basis_seed", "rank", "prior", "off_resonance",
-    "field_strength", "fingerprints", "extra", "focus", "held_out", "seed", "network", "training",
-    "surrogate", "errors",
-}  # fmt: skip
 _LEAST = {
     "rank": 1, "basis_fingerprints": 1, "basis_seed": 0, "fingerprints": 1, "held_out": 1,
     "seed": 0,
@@ -103,7 +98,7 @@ def experiment_of(card: ModelCard) -> Experiment:
 
 def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
     """The experiment of a configuration that was read from ``path``."""
-    _check_keys(content, _KEYS, path.name)
+    _check_keys(content, NAMES, path.name)
     for key, known in _TABLES.items():
         _check_keys(content.get(key, {}), known, f"{path.name}, [{key}]")
     kind = str(content.get("model"))
@@ -134,11 +129,11 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
         network=content.get("network", {}),
         surrogate=content.get("surrogate", {}),
         errors=content.get("errors", {}),
-        fingerprints=content.get("fingerprints", 200_000),
+        fingerprints=content.get("fingerprints", DEFAULTS["fingerprints"]),
         extra=_parts(path, content, prior, "extra"),
         focus=_parts(path, content, prior, "focus"),
-        held_out=content.get("held_out", 4096),
-        seed=content.get("seed", 1),
+        held_out=content.get("held_out", DEFAULTS["held_out"]),
+        seed=content.get("seed", DEFAULTS["seed"]),
         command=f"brnn train {path.name} OUT",
         field_strength=_field_strength(path, content, prior, protocol),
         source=content,
@@ -257,7 +252,7 @@ def _prior(
     path: Path, content: Mapping[str, Any], entry: ModelEntry, parameters: ParameterSet
 ) -> Prior:
     chosen = content.get("prior")
-    share = content.get("off_resonance", 1.0)
+    share = content.get("off_resonance", DEFAULTS["off_resonance"])
     if share != 1.0:
         if not 0 < share <= 1 or "w0" not in parameters.names:
             raise DataError(
@@ -299,9 +294,11 @@ def _subspace(
         return read_subspace(protocol.basis, protocol.sequence, protocol.pulses, rank)
     if rank is None:
         raise DataError("rank is missing: the number of coefficients of the subspace")
-    how = content.get("basis_from", "derivatives")
-    rng = torch.Generator().manual_seed(content.get("basis_seed", 2024))
-    theta = prior.sample(content.get("basis_fingerprints", 400), rng=rng)
+    how = content.get("basis_from", DEFAULTS["basis_from"])
+    rng = torch.Generator().manual_seed(content.get("basis_seed", DEFAULTS["basis_seed"]))
+    theta = prior.sample(
+        content.get("basis_fingerprints", DEFAULTS["basis_fingerprints"]), rng=rng
+    )
     if how == "derivatives":
         subspace = Subspace.from_model(model, theta, rank)
     elif how == "signals":

@@ -47,8 +47,8 @@ _TR, _TE = 0.6, 0.003  # s, of the T1-weighted image
 _CONVENTIONAL = """
 - `derivatives/relaxometry`: R1 map and its standard deviation, as if another program wrote them.
 
-`acq-{acquisition}` is simulated with what conventional qMT assumes, R1s = 1/s. The R1 map is that of the
-tissue with the R1s it has{other}; R1f of `acq-{acquisition}` follows from both and differs.
+`acq-{acquisition}` is simulated with what conventional qMT assumes, R1s = 1/s. The R1 map is that
+of the tissue with the R1s it has{other}; R1f of `acq-{acquisition}` follows from both and differs.
 Images are magnitudes; their noise has a standard deviation of {sigma:g} before that.
 """
 _BOTH = ParameterSet((*QMT.select("estimated"), *RELAXATION.select("estimated")))

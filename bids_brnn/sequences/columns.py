@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bids_brnn.errors import SequenceError, unknown_names
 
+
 @dataclass(frozen=True)
 class Column:
     """What a column holds, for readers, templates and documentation."""

@@ -35,8 +35,8 @@ _FIRST_STREAM = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``brnn simulate-dataset``."""
     parser.epilog = (
-        "Give protocols by --sidecar, by --pulses and --model, or by --protocol; several make one\n"
-        "data set with a series each. DIR also holds an fMRIPrep-like derivative and the truth\n"
+        "Give protocols by --sidecar, by --pulses and --model, or by --protocol; several make\n"
+        "one data set with a series each. DIR also holds an fMRIPrep-like derivative and the truth\n"
         "(derivatives/truth), with the smallest standard deviation that an estimate can have."
     )
     parser.add_argument("folder", type=expanded, metavar="DIR", help="folder to make")
