@@ -81,7 +81,8 @@ ABOUT: Mapping[str, About] = {
     ),
     "MagneticFieldStrength": About("T", "recommended", "recommended", "noted in the log"),
     "NoiseStandardDeviation": About(
-        "in the units of the images, per channel", "optional", "optional", "estimated from the data"
+        "in the units of the images, per channel", "optional", "optional",
+        "estimated from the data",
     ),
 }  # fmt: skip
 """Every key of :data:`KEYS`, in the order of the documentation."""

@@ -20,7 +20,7 @@ from bids_brnn.experiments.templates import (
 )
 from bids_brnn.files import expanded
 from bids_brnn.phantom.own import design
-from bids_brnn.sequences.z_spectrum import usual_protocol
+from bids_brnn.sequences.z_designs import demo_protocol
 from bids_brnn.signals.registry import ModelEntry, model_entry, models_of, series_kinds
 
 
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     if options.rank is not None and options.kind == SPECTRUM:
         raise UsageError("--rank: a Z-spectrum has no subspace")
     if options.kind == SPECTRUM:
-        say(write_z_template(options.folder, options.label, usual_protocol()), options, None)
+        say(write_z_template(options.folder, options.label, demo_protocol()), options, None)
         return EXIT_OK
     named = options.kind in series_kinds()
     entry = models_of(options.kind)[0] if named else model_entry(options.kind)

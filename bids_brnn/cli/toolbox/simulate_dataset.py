@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``brnn simulate-dataset``."""
     parser.epilog = (
         "Give protocols by --sidecar, by --pulses and --model, or by --protocol; several make\n"
-        "one data set with a series each. DIR also holds an fMRIPrep-like derivative and the truth\n"
-        "(derivatives/truth), with the smallest standard deviation that an estimate can have."
+        "one data set with a series each. DIR also holds an fMRIPrep-like derivative and the\n"
+        "truth (derivatives/truth) and the smallest standard deviation that an estimate can have."
     )
     parser.add_argument("folder", type=expanded, metavar="DIR", help="folder to make")
     parser.add_argument(
@@ -127,6 +127,10 @@ def own_series(options: argparse.Namespace) -> list[Series]:
         made.append(_of_protocol(options.protocol, options, stream))
     if options.pulses is not None:
         made.append(_of_pulses(options, stream + 1))
+    supplied = {name for one in made for name in one.fields}
+    for word in options.field_maps or ():
+        if word != "none" and _FIELDS[word] not in supplied:
+            raise UsageError(f"--field-maps: no model of these protocols has a use for {word}")
     labels = [(one.acquisition, one.suffix) for one in made]
     for label in labels:
         if labels.count(label) > 1:
