@@ -12,6 +12,7 @@ import io
 import math
 import re
 import tempfile
+import traceback
 import warnings
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,11 @@ MAX_BYTES = 64 * 2**20
 _MOST_BLOCKS = 500_000
 _MOST_SAMPLES = 2_000_000  # of one shape, and of all conversions of 1 ms each
 _MOST_OF_ALL = 20_000_000  # of all shapes together, and of all conversions
+_VERSIONS = ((1, 2), (1, 5))
+_STRONGEST = 1e6
+"""Hz: 23 mT, beyond any RF amplifier."""
+_LONGEST = 86400.0  # s
+_SLACK = 2e-6  # s
 _SECTION = re.compile(r"^\[(\w+)\]\s*$", re.MULTILINE)
 _EVENTS = ("rf", "gx", "gy", "gz", "adc", "label", "trigger", "block_duration", "soft_delay")
 
@@ -74,7 +80,14 @@ def _load(library: Any, text: str) -> Any:
         sequence = library.Sequence()
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
-            sequence.read(str(copy), detect_rf_use=False, remove_duplicates=False)
+            try:
+                sequence.read(str(copy), detect_rf_use=False, remove_duplicates=False)
+            except Exception as error:
+                # The library leaves its file open where it fails.
+                for frame, _ in traceback.walk_tb(error.__traceback__):
+                    if (stream := frame.f_locals.get("input_file")) is not None:
+                        stream.close()
+                raise
     return sequence
 
 
@@ -91,6 +104,10 @@ def _check_text(text: str) -> None:
     for name in ("VERSION", "BLOCKS"):
         if name not in sections:
             raise ValueError(f"it has no section [{name}]")
+    version = dict(re.findall(r"^\s*(major|minor)\s+(\d+)", sections["VERSION"], re.MULTILINE))
+    numbers = tuple(int(version.get(key, "0")[:9]) for key in ("major", "minor"))
+    if not _VERSIONS[0] <= numbers <= _VERSIONS[1]:
+        raise ValueError(f"it is of version {numbers[0]}.{numbers[1]}; 1.2 to 1.5 are read")
     blocks = _rows(sections["BLOCKS"])
     if len(blocks) > _MOST_BLOCKS:
         raise ValueError(f"it has more than {_MOST_BLOCKS} blocks")
@@ -160,18 +177,36 @@ def _timeline(sequence: Any, name: str) -> Timeline:
         if block.adc is not None:
             readouts.append(_readout(block.adc, now, where))
         duration = float(block.block_duration)
-        if not 0 <= duration < math.inf:
-            raise DataError(f"{where}: a duration of {duration:g} s")
+        if not 0 <= duration < _LONGEST or now + duration > _LONGEST:
+            raise DataError(f"{where}: it ends {now + duration:g} s after the start")
         now += duration
+        _check_end(now, pulses, readouts, pieces, where)
     ramps = tuple(_ramp(found) for found in pieces)
     return Timeline(pulses, readouts, (ramps[0], ramps[1], ramps[2]), now)
+
+
+def _check_end(
+    end: float,
+    pulses: list[Pulse],
+    readouts: list[Readout],
+    pieces: tuple[list[tuple[float, ...]], ...],
+    where: str,
+) -> None:
+    """Refuse events that reach beyond their block: the next ones would overlap."""
+    ends = [pulses[-1].centre + pulses[-1].shape.duration / 2] if pulses else []
+    ends += [float(readouts[-1].times[-1])] if readouts else []
+    ends += [axis[-1][0] + axis[-1][1] for axis in pieces if axis]
+    if ends and not max(ends) <= end + _SLACK:
+        raise DataError(f"{where}: an event lasts longer than its block")
 
 
 def _waveform(rf: Any, where: str) -> Waveform:
     """The pulse in intervals of constant amplitude."""
     signal, times = np.asarray(rf.signal, dtype=complex), np.asarray(rf.t, dtype=float)
-    if signal.shape != times.shape or not np.isfinite(signal).all() or not signal.size:
+    if signal.shape != times.shape or not signal.size or not np.isfinite(times).all():
         raise DataError(f"{where}: an RF pulse without a shape")
+    if not np.abs(signal).max() < _STRONGEST:
+        raise DataError(f"{where}: an RF amplitude of {np.abs(signal).max():g} Hz")
     if len(signal) == 1:
         return Waveform(signal, np.array([float(rf.shape_dur)]))
     step = times[1] - times[0]
@@ -210,7 +245,7 @@ def _readout(adc: Any, start: float, where: str) -> Readout:
     number = int(adc.num_samples)
     if number < 1 or not adc.dwell > 0:
         raise DataError(f"{where}: an ADC without samples")
-    passed = (np.arange(number) + 0.5) * float(adc.dwell)
+    passed: NDArray[np.float64] = (np.arange(number) + 0.5) * float(adc.dwell)
     phases = float(adc.phase_offset) + 2 * math.pi * float(adc.freq_offset) * passed
     modulation = np.asarray(adc.phase_modulation, dtype=float)
     if modulation.size == number:

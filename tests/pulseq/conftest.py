@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,13 @@ def maker(tmp_path) -> Maker:
     return Maker(tmp_path)
 
 
-def play(path: Path, *, R1: float, R2: float, w0: float = 0.0, B1: float = 1.0,
+@pytest.fixture
+def play():
+    """The isochromat simulation, see :func:`_play`."""
+    return _play
+
+
+def _play(path: Path, *, R1: float, R2: float, w0: float = 0.0, B1: float = 1.0,
          n: int = 1, repeats: int = 1, turn: float = 0.0) -> np.ndarray:  # fmt: skip
     """Samples of a file by ``n`` isochromats across a voxel of 1 / SPOIL, block by block.
 
@@ -126,7 +133,7 @@ def _block(block, xy, z, place, tissue, extra, found):
         width = rf.shape_dur / count
         edges |= {float(rf.delay + k * width) for k in range(count + 1)}
     times = sorted(edges)
-    for begin, end in zip(times, times[1:], strict=False):
+    for begin, end in pairwise(times):
         step, middle = end - begin, (begin + end) / 2
         half = step / 2
         xy, z = _drift(block, xy, z, place, begin, begin + half, R1, R2, w0)
