@@ -245,7 +245,7 @@ def _readout(adc: Any, start: float, where: str) -> Readout:
     number = int(adc.num_samples)
     if number < 1 or not adc.dwell > 0:
         raise DataError(f"{where}: an ADC without samples")
-    passed: NDArray[np.float64] = (np.arange(number) + 0.5) * float(adc.dwell)
+    passed = np.arange(0.5, number, dtype=np.float64) * float(adc.dwell)
     phases = float(adc.phase_offset) + 2 * math.pi * float(adc.freq_offset) * passed
     modulation = np.asarray(adc.phase_modulation, dtype=float)
     if modulation.size == number:

@@ -74,14 +74,8 @@ def _overview() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; problems the user can cure become one sentence and an exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    overview = _overview()
-    if not words:
-        overview.print_help(sys.stderr)
-        return EXIT_USAGE
-    name = overview.parse_args(words[:1]).command
+def command_of(name: str) -> tuple[Command, argparse.ArgumentParser]:
+    """The module of a subcommand, and the parser of its arguments."""
     module, description = COMMANDS[name]
     command = cast(Command, importlib.import_module(module))
     parser = argparse.ArgumentParser(
@@ -90,6 +84,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_arguments(parser)
+    return command, parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; problems the user can cure become one sentence and an exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    overview = _overview()
+    if not words:
+        overview.print_help(sys.stderr)
+        return EXIT_USAGE
+    name = overview.parse_args(words[:1]).command
+    command, parser = command_of(name)
     options = parser.parse_args(words[1:])
     try:
         return command.run(options)
