@@ -29,6 +29,8 @@ _MOST_BLOCKS = 500_000
 _MOST_SAMPLES = 2_000_000  # of one shape, and of all conversions of 1 ms each
 _MOST_OF_ALL = 20_000_000  # of all shapes together, and of all conversions
 _VERSIONS = ((1, 2), (1, 5))
+_END = "\n\n[SIGNATURE]\nType none\n\n"
+"""Put behind every file: the library reads shapes that end with the file for ever."""
 _STRONGEST = 1e6
 """Hz: 23 mT, beyond any RF amplifier."""
 _LONGEST = 86400.0  # s
@@ -76,7 +78,7 @@ def _load(library: Any, text: str) -> Any:
     """The sequence of the library. Other uses than the file declares are not guessed."""
     with tempfile.TemporaryDirectory(prefix="brnn_pulseq_") as folder:
         copy = Path(folder, "sequence.seq")
-        copy.write_text(text, encoding="utf-8")
+        copy.write_text(text + _END, encoding="utf-8")
         sequence = library.Sequence()
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")

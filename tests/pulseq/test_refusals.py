@@ -197,6 +197,8 @@ def test_different_trains_are_cut(maker):
         (lambda text: text.replace("major 1", "major 9"), "version 9.5"),
         (lambda text: text[: len(text) // 3], "own.seq"),
         (lambda text: "", "no section"),
+        (lambda text: text.partition("num_samples 2\n1\n")[0] + "num_samples 2\n1", "own.seq"),
+        (lambda text: text.partition("num_samples 2\n1\n")[0] + "num_samples 2\n", "own.seq"),
         (lambda text: text + "\n[EXTENSIONS]\n1 1 1 2\n2 1 1 1\n\nextension LABELSET 1\n1 1 LIN\n",
          "circle"),
     ],
