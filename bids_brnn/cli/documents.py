@@ -11,13 +11,16 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from bids_brnn.bids.input.declared import ABOUT
 from bids_brnn.cli.messages import message_tables
 from bids_brnn.cli.parser import build_parser
 from bids_brnn.cli.z_designs import protocol_table
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.estimators.registry import estimators
+from bids_brnn.experiments.keys import KEYS
 from bids_brnn.maps import flags, quality_maps
 from bids_brnn.parameters import MapItem
+from bids_brnn.sequences.columns import COLUMNS
 from bids_brnn.signals.registry import models
 from bids_brnn.zoo.quality import limit_rows
 
@@ -111,6 +114,26 @@ def limit_table() -> str:
     )
 
 
+def pulse_table() -> str:
+    """Every column of a pulse table."""
+    rows = [(f"`{name}`", item.unit, item.needed, item.meaning) for name, item in COLUMNS.items()]
+    return _table(("column", "unit", "required", "meaning"), rows)
+
+
+def sidecar_table() -> str:
+    """Every key of the sidecar of a series of pulse trains."""
+    rows = [
+        (f"`{key}`: {item.values}", item.qmt, item.mrf, item.absent) for key, item in ABOUT.items()
+    ]
+    return _table(("key", "qMT", "MRF", "if absent"), rows)
+
+
+def training_table() -> str:
+    """Every key of a training configuration."""
+    rows = [(keys.shown, keys.meaning, keys.fallback) for keys in KEYS]
+    return _table(("key", "meaning", "default"), rows)
+
+
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(line)} |".replace("| --- ", "|---").replace("--- |", "---|")
@@ -120,9 +143,9 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "conventional_qmt.md": {"protocols": protocol_table},
     "usage.md": {"options": option_tables},
-    "inputs.md": {"models": model_table},
-    "training.md": {"limits": limit_table},
+    "inputs.md": {"models": model_table, "pulses": pulse_table, "keys": sidecar_table},
     "messages.md": {"messages": message_tables},
+    "training.md": {"keys": training_table, "limits": limit_table},
     "outputs.md": {"estimators": estimator_table, "maps": map_table, "flags": flag_table},
 }
 """What each page holds between its marks."""

@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from bids_brnn.bids.input.declared import number
-from bids_brnn.bids.input.folders import DESCRIPTION
-from bids_brnn.bids.input.inheritance import metadata_of
-from bids_brnn.bids.input.protocol import Said, Shared, find_table, read_train
-from bids_brnn.bids.input.z_protocol import read_z_protocol
-from bids_brnn.bids.safe import resolved
 from bids_brnn.errors import DataError, ReadError, unknown_names
 from bids_brnn.experiments.experiment import Experiment, Portion
-from bids_brnn.experiments.inputs import read_sequence, read_subspace
+from bids_brnn.experiments.inputs import read_subspace
+from bids_brnn.experiments.keys import DEFAULTS, NAMES
 from bids_brnn.experiments.presets import DEFAULT_TRAINING, with_preset
+from bids_brnn.experiments.protocols import Protocol, named_file, read_protocol
 from bids_brnn.experiments.rank import designed_subspace
 from bids_brnn.experiments.schema import CONFIGURATION
-from bids_brnn.files import expanded
 from bids_brnn.information.averaged import Whitened
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.priors import Prior, at_field
-from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
 from bids_brnn.sequences.pulse_sequence import PulseSequence
-from bids_brnn.sequences.z_designs import demo_protocol
-from bids_brnn.sequences.z_spectrum import ZSpectrum, usual_protocol
+from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals import ModelEntry, model_entry, models
 from bids_brnn.signals.base import SignalModel, check_signal
 from bids_brnn.signals.registry import resolve
@@ -42,22 +34,7 @@ from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
 from bids_brnn.system.kinds import problem
 from bids_brnn.system.reading import read_text, read_toml
 from bids_brnn.zoo.card import ModelCard, same_field
-from bids_brnn.zoo.recipe import EstimatorRecipe
 
-OWN_TRAINS: Mapping[str, Callable[[], PulseSequence | ZSpectrum]] = {
-    "hybrid-state": hybrid_state_train,
-    "jiang": jiang_like_train,
-    "spgr": usual_protocol,
-    "spgr-demo": demo_protocol,
-}
-"""Trains and protocols by formula, by their name in a configuration."""
-_KEYS = {
-    "name", "description", "model", "model_options", "train", "sidecar", "pulses", "zspectrum",
-    "basis",
-    "basis_from", "basis_fingerprints", "basis_seed", "rank", "prior", "off_resonance",
-    "field_strength", "fingerprints", "extra", "focus", "held_out", "seed", "network", "training",
-    "surrogate", "errors", "preset", "protocol", "tissue_at",
-}  # fmt: skip
 _LEAST = {
     "rank": 1, "basis_fingerprints": 1, "basis_seed": 0, "fingerprints": 1, "held_out": 1,
     "seed": 0,
@@ -108,7 +85,7 @@ def experiment_of(card: ModelCard) -> Experiment:
 
 def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
     """The experiment of a configuration that was read from ``path``."""
-    _check_keys(content, _KEYS, path.name)
+    _check_keys(content, NAMES, path.name)
     for key, known in _TABLES.items():
         _check_keys(content.get(key, {}), known, f"{path.name}, [{key}]")
     kind = str(content.get("model"))
@@ -116,7 +93,7 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
         raise DataError(f'{path.name}: model = "{kind}"; use {", ".join(models())}')
     _check_kinds(path, content)
     said, content = content, with_preset(content, model_entry(kind))
-    protocol = _protocol(path, content, model_entry(kind))
+    protocol = read_protocol(path, content, model_entry(kind))
     sequence = protocol.sequence
     model = _model(path, content, sequence)
     prior = _prior(path, content, model_entry(kind), model.parameters)
@@ -140,11 +117,11 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
         network=content.get("network", {}),
         surrogate=content.get("surrogate", {}),
         errors=content.get("errors", {}),
-        fingerprints=content.get("fingerprints", 200_000),
+        fingerprints=content.get("fingerprints", DEFAULTS["fingerprints"]),
         extra=_parts(path, content, prior, "extra"),
         focus=_parts(path, content, prior, "focus"),
-        held_out=content.get("held_out", 4096),
-        seed=content.get("seed", 1),
+        held_out=content.get("held_out", DEFAULTS["held_out"]),
+        seed=content.get("seed", DEFAULTS["seed"]),
         command=shlex.join(
             ["brnn", "train", str(path) if "protocol" in said else path.name, "OUT"]
         ),
@@ -202,96 +179,8 @@ def _model(
     return model
 
 
-@dataclass(frozen=True, eq=False)
-class _Protocol:
-    """Pulse train, the name of its table, and the basis table if there is one."""
-
-    sequence: PulseSequence | ZSpectrum
-    pulses: str
-    basis: Path | None
-    field_strength: float | None = None
-    """T: as a sidecar says."""
-    columns: NDArray[Any] | None = None
-    """The basis itself, of a stored protocol."""
-
-
-def _protocol(path: Path, content: Mapping[str, Any], entry: ModelEntry) -> _Protocol:
-    """What a configuration says of the acquisition."""
-    ways = [
-        key for key in ("train", "sidecar", "pulses", "protocol", "zspectrum") if key in content
-    ]
-    if entry.protocol == "zspectrum":
-        return _spectrum(path, content, ways)
-    if len(ways) != 1 or ways == ["zspectrum"]:
-        raise DataError(
-            f"{path.name}: name the pulse train by exactly one of sidecar (JSON of the series), "
-            f"pulses (rfpulses.tsv), protocol (JSON of the App) or train ({', '.join(OWN_TRAINS)})"
-        )
-    basis = _file(path, content, "basis") if "basis" in content else None
-    if ways == ["train"]:
-        return _Protocol(_own(path, content, PulseSequence), str(content["train"]), basis)
-    if ways == ["protocol"]:
-        stored = EstimatorRecipe.from_file(_file(path, content, "protocol"))
-        if not isinstance(stored.sequence, PulseSequence):
-            raise DataError(f"{path.name}: protocol is no pulse train")
-        return _Protocol(stored.sequence, path.name, basis, columns=stored.basis)
-    if ways == ["pulses"]:
-        pulses = _file(path, content, "pulses")
-        return _Protocol(read_sequence(pulses, entry.name, {}), pulses.name, basis)
-    sidecar = _file(path, content, "sidecar")
-    if not sidecar.is_file():
-        raise ReadError(f"cannot read the sidecar {sidecar}: there is no such file")
-    root = _root_of(sidecar)
-    image = sidecar.with_suffix(".nii.gz")
-    inside = (root, resolved(sidecar).parent)  # whoever names a link means what it leads to
-    metadata = metadata_of(image, root, inside)
-    said = Said(metadata, sidecar.name, sidecar.name, model_chosen=True, inside=inside)
-    table = find_table(image, root, said, "rfpulses", {})
-    if table is None:
-        raise DataError(
-            f"no pulse table for {sidecar}: write rfpulses.tsv beside it, or name one in "
-            '"PulseTrain"'
-        )
-    if basis is None and "basis_from" not in content:
-        basis = find_table(image, root, said, "basis", {})
-    train = read_train(table, entry, said, Shared(), [])
-    field = number(said.metadata, "MagneticFieldStrength", said.name)
-    return _Protocol(train, table.name, basis, field)
-
-
-def _own(
-    path: Path, content: Mapping[str, Any], kind: type[PulseSequence] | type[ZSpectrum]
-) -> PulseSequence | ZSpectrum:
-    """A train or protocol by formula, of the kind that the signal model describes."""
-    trains = {name: make for name, make in OWN_TRAINS.items() if isinstance(make(), kind)}
-    if content["train"] not in trains:
-        raise DataError(f"{path.name}: train must be one of {', '.join(trains)} for this model")
-    return trains[content["train"]]()
-
-
-def _spectrum(path: Path, content: Mapping[str, Any], ways: list[str]) -> _Protocol:
-    """The protocol of a Z-spectrum, which needs no basis."""
-    unused = sorted({"rank", "basis", "basis_from"} & set(content))
-    if unused:
-        raise DataError(f"{path.name}: {', '.join(unused)}: a Z-spectrum has no basis")
-    if ways not in (["train"], ["zspectrum"], ["protocol"]):
-        raise DataError(
-            f"{path.name}: name the protocol by exactly one of zspectrum (zspectrum.tsv with its "
-            "JSON beside it), protocol (JSON of the App) or train (spgr)"
-        )
-    if ways == ["train"]:
-        return _Protocol(_own(path, content, ZSpectrum), str(content["train"]), None)
-    if ways == ["protocol"]:
-        stored = EstimatorRecipe.from_file(_file(path, content, "protocol"))
-        if not isinstance(stored.sequence, ZSpectrum):
-            raise DataError(f"{path.name}: protocol is no Z-spectrum")
-        return _Protocol(stored.sequence, path.name, None)
-    table = _file(path, content, "zspectrum")
-    return _Protocol(read_z_protocol(table), table.name, None)
-
-
 def _field_strength(
-    path: Path, content: Mapping[str, Any], prior: Prior, protocol: _Protocol
+    path: Path, content: Mapping[str, Any], prior: Prior, protocol: Protocol
 ) -> float | None:
     """Of the tissue that the network learns; refuses a prior of another field than the series."""
     said = number(
@@ -311,26 +200,11 @@ def _field_strength(
     return tissue if tissue is not None else series
 
 
-def _file(path: Path, content: Mapping[str, Any], key: str) -> Path:
-    """A file that a configuration names, relative to its folder."""
-    text = content[key]
-    if not isinstance(text, str):
-        raise DataError(f"{path.name}: {key} = {text!r} is no path")
-    return path.parent / expanded(text)
-
-
-def _root_of(sidecar: Path) -> Path:
-    """Root of the data set that holds a sidecar; its own folder where there is none."""
-    folder = sidecar.parent.absolute()
-    roots = (item for item in (folder, *folder.parents) if (item / DESCRIPTION).is_file())
-    return next(roots, folder)
-
-
 def _prior(
     path: Path, content: Mapping[str, Any], entry: ModelEntry, parameters: ParameterSet
 ) -> Prior:
     chosen = content.get("prior")
-    share = content.get("off_resonance", 1.0)
+    share = content.get("off_resonance", DEFAULTS["off_resonance"])
     if share != 1.0:
         if not 0 < share <= 1 or "w0" not in parameters.names:
             raise DataError(
@@ -342,7 +216,7 @@ def _prior(
     if chosen is None:
         prior = entry.make_prior(parameters)
         return at_field(prior, float(content["tissue_at"])) if "tissue_at" in content else prior
-    table = _file(path, content, "prior")
+    table = named_file(path, content, "prior")
     try:
         text = read_text(table)
     except (OSError, ValueError) as error:
@@ -366,7 +240,7 @@ def _parts(path: Path, content: Mapping[str, Any], prior: Prior, key: str) -> tu
 
 
 def _subspace(
-    content: Mapping[str, Any], model: SignalModel, prior: Prior, protocol: _Protocol
+    content: Mapping[str, Any], model: SignalModel, prior: Prior, protocol: Protocol
 ) -> Subspace:
     if isinstance(protocol.sequence, ZSpectrum):  # the images are their own coefficients
         return Subspace(torch.eye(protocol.sequence.n_samples))
@@ -382,8 +256,10 @@ def _subspace(
         return designed_subspace(model, prior, how=how, seed=content.get("basis_seed", 2024))
     if rank is None:
         raise DataError("rank is missing: the number of coefficients of the subspace")
-    rng = torch.Generator().manual_seed(content.get("basis_seed", 2024))
-    theta = prior.sample(content.get("basis_fingerprints", 400), rng=rng)
+    rng = torch.Generator().manual_seed(content.get("basis_seed", DEFAULTS["basis_seed"]))
+    theta = prior.sample(
+        content.get("basis_fingerprints", DEFAULTS["basis_fingerprints"]), rng=rng
+    )
     if how == "derivatives":
         subspace = Subspace.from_model(model, theta, rank)
     else:

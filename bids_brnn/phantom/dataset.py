@@ -47,8 +47,8 @@ _TR, _TE = 0.6, 0.003  # s, of the T1-weighted image
 _CONVENTIONAL = """
 - `derivatives/relaxometry`: R1 map and its standard deviation, as if another program wrote them.
 
-`acq-spgr` is simulated with what conventional qMT assumes, R1s = 1/s. The R1 map is that of the
-tissue with the R1s it has (that of `acq-hsfp`); R1f of `acq-spgr` follows from both and differs.
+`acq-{acquisition}` is simulated with what conventional qMT assumes, R1s = 1/s. The R1 map is that
+of the tissue with the R1s it has{other}; R1f of `acq-{acquisition}` follows from both and differs.
 Images are magnitudes; their noise has a standard deviation of {sigma:g} before that.
 """
 _BOTH = ParameterSet((*QMT.select("estimated"), *RELAXATION.select("estimated")))
@@ -80,6 +80,7 @@ def make_dataset(
     mrf_train: PulseSequence | None = None,
     qmt_rank: int = QMT_RANK,
     spgr_protocol: ZSpectrum | None = None,
+    series: Sequence[Series] = (),
 ) -> Path:
     """Write the data set; equal arguments give equal files, byte for byte.
 
@@ -103,6 +104,8 @@ def make_dataset(
         Coefficients of the qMT series.
     spgr_protocol
         Of conventional qMT: angles, offsets and timing of the MT pulses.
+    series
+        In place of all these: series of protocols of one's own (:mod:`bids_brnn.phantom.own`).
 
     Returns
     -------
@@ -129,9 +132,9 @@ def make_dataset(
         "mrf": lambda: mrf_series(mrf_train or jiang_like_train()),
         "spgr": lambda: spgr_series(spgr_protocol or demo_protocol()),
     }
-    series = [make() for kind, make in made.items() if kind in kinds]
+    series = list(series) or [make() for kind, make in made.items() if kind in kinds]
     names = [f"sub-{number + 1:02d}" for number in range(n_participants)]
-    _write_root(path, series, names, SCALE / snr)
+    _write_root(path, series, names, snr)
     affine = anatomy.affine_of(shape, SLICE)
     for number, name in enumerate(names):
         head = anatomy.draw_head(_BOTH, np.random.default_rng([seed, number]))
@@ -145,17 +148,15 @@ def make_dataset(
     return path
 
 
-def _write_root(root: Path, series: Sequence[Series], names: Sequence[str], sigma: float) -> None:
+def _write_root(root: Path, series: Sequence[Series], names: Sequence[str], snr: float) -> None:
     words = [
         f"`acq-{one.acquisition}_{one.suffix}` ({one.metadata['PulseSequenceType']}, {one.extent})"
         for one in series
     ]
     what = "Series: " + " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
     write_description(root, "bids_brnn phantom with known truth")
-    text = _README.format(what=what + ".", scale=SCALE, sigma=sigma)
-    text += "".join(
-        _CONVENTIONAL.format(sigma=sigma / one.quality) for one in series if "R1" in one.fields
-    )
+    text = _README.format(what=what + ".", scale=SCALE, sigma=SCALE / snr)
+    text += "".join(_conventional_words(one, series, snr) for one in series if "R1" in one.fields)
     write_text(root / "README.md", text)
     write_text(root / ".bidsignore", ignored_names("input_bidsignore"))
     ages = [24 + 7 * number % 45 for number in range(len(names))]
@@ -166,7 +167,7 @@ def _write_root(root: Path, series: Sequence[Series], names: Sequence[str], sigm
         {"age": {"Description": "Invented age of the participant", "Units": "year"}},
     )
     for one in series:
-        write_protocol(root, one, sigma)
+        write_protocol(root, one, snr)
     names_of_labels = [name for name, _ in anatomy.LABELS.values()]
     labels = pd.DataFrame({"index": list(anatomy.LABELS), "name": names_of_labels})
     fmriprep, truth = root / "derivatives" / "fmriprep", root / "derivatives" / "truth"
@@ -180,6 +181,15 @@ def _write_root(root: Path, series: Sequence[Series], names: Sequence[str], sigm
     if any("R1" in one.fields for one in series):
         folder = root / "derivatives" / RELAXOMETRY
         write_description(folder, "R1 maps of the phantom", derivative=RELAXOMETRY)
+
+
+def _conventional_words(one: Series, series: Sequence[Series], snr: float) -> str:
+    pools = [each for each in series if "R1s" in each.model.parameters.names and each is not one]
+    return _CONVENTIONAL.format(
+        sigma=one.scale / snr / one.quality,
+        acquisition=one.acquisition,
+        other=f" (that of `acq-{pools[0].acquisition}`)" if pools else "",
+    )
 
 
 def _write_visit(

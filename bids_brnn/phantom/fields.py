@@ -39,7 +39,7 @@ def write_fields(
             write_image(path, field, scan.affine, {**words, **shared})
         elif parameter == "w0":
             words = {"Units": "Hz", "Description": "Frequency of water less that of the scanner"}
-            field = anatomy.off_resonance(scan.head, points) / (2 * math.pi)
+            field = series.band * anatomy.off_resonance(scan.head, points) / (2 * math.pi)
             write_image(path, field, scan.affine, {**words, **shared})
             # BIDS wants the image that the field was measured with.
             magnitude = SCALE * np.abs(anatomy.scale_map(scan.head, scan.labels, points))

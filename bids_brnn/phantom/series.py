@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from bids_brnn.bids.tables import write_table
+from bids_brnn.bids.output.protocol_files import write_basis, write_pulses, write_spectrum
 from bids_brnn.phantom import anatomy
 from bids_brnn.phantom.anatomy import Array, Head
 from bids_brnn.phantom.files import write_image, write_json
@@ -31,22 +30,6 @@ _BASIS_FINGERPRINTS = 250
 _BASIS_SEED = 1
 _BASIS_BAND = 0.6  # of +-pi/TR: the heads stay within half of it, and the stop bands cost rank
 
-_PULSE_COLUMNS: Mapping[str, Mapping[str, str]] = {
-    "train": {"Description": "Pulse train; each has its own steady state."},
-    "onset": {"Description": "Centre of the pulse after the start of its train.", "Units": "s"},
-    "flip_angle": {"Description": "Nominal flip angle.", "Units": "deg"},
-    "duration": {"Description": "Duration of the rectangular pulse.", "Units": "s"},
-    "phase": {"Description": "RF phase.", "Units": "deg"},
-    "pulse_type": {"Description": "inversion or excitation"},
-    "gradient": {"Description": "balanced, crusher, spoiler or dephasing"},
-    "readout": {"Description": "1 where samples follow; these rows are those of the basis."},
-    "echo_time": {"Description": "Pulse centre to sample.", "Units": "s"},
-}
-_OFFSET_COLUMNS: Mapping[str, Mapping[str, str]] = {
-    "mt_flip_angle": {"Description": "Nominal flip angle of the MT pulse.", "Units": "deg"},
-    "offset": {"Description": "Frequency of the MT pulse less that of water.", "Units": "Hz"},
-    "mt_state": {"Description": "Whether the MT pulse is on or off."},
-}
 _PARTS: Mapping[str, Callable[[NDArray[Any]], Array]] = {
     "real": lambda data: data.real,
     "imag": lambda data: data.imag,
@@ -78,6 +61,18 @@ class Series:
     stream: tuple[int, ...] = ()
     """Random numbers of its own, so that its files do not depend on which other series there are;
     empty: those of the visit, in the order of series."""
+    band: float = 1.0
+    """Off-resonance over that of the head."""
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether the images are divided by that without MT pulse, so that they have no M0."""
+        return isinstance(self.sequence, ZSpectrum) and self.sequence.normalised
+
+    @property
+    def scale(self) -> float:
+        """|M0| of water in units of the images."""
+        return 1.0 if self.is_divided else SCALE
 
     @property
     def suffix(self) -> str:
@@ -160,13 +155,11 @@ def mrf_series(sequence: PulseSequence) -> Series:
     )
 
 
-def write_protocol(root: Path, series: Series, sigma: float) -> None:
-    """Sidecar and tables that all subjects share; ``sigma`` is that of the data set."""
+def write_protocol(root: Path, series: Series, snr: float) -> None:
+    """Sidecar and tables that all subjects share; ``snr`` is that of the data set."""
     stem = f"acq-{series.acquisition}"
     if isinstance(series.sequence, ZSpectrum):
-        table, constants = series.sequence.to_table()
-        write_table(root / f"{stem}_zspectrum.tsv", pd.DataFrame(table))
-        write_json(root / f"{stem}_zspectrum.json", {**_OFFSET_COLUMNS, **constants})
+        write_spectrum(root, stem, series.sequence)
         pointers = {}
     else:
         pointers = _write_train(root, stem, series.model, series.sequence)
@@ -176,7 +169,7 @@ def write_protocol(root: Path, series: Series, sigma: float) -> None:
             "MagneticFieldStrength": 3,
             **series.metadata,
             **pointers,
-            "NoiseStandardDeviation": sigma / series.quality,
+            "NoiseStandardDeviation": series.scale / snr / series.quality,
         },
     )
 
@@ -188,14 +181,8 @@ def _write_train(
     pointers = {"PulseTrain": f"bids::{stem}_rfpulses.tsv"}
     if isinstance(model, CompressedSignal):
         pointers["SubspaceBasis"] = f"bids::{stem}_basis.tsv"
-        basis = model.subspace.basis.numpy()
-        names = [f"c{column + 1:02d}" for column in range(basis.shape[1])]
-        columns = pd.DataFrame(basis.astype(np.float64), columns=names)
-        write_table(root / f"{stem}_basis.tsv", columns)
-        description = "Real orthonormal basis, one row per sample; coefficients = basis^T signal."
-        write_json(root / f"{stem}_basis.json", {"Description": description})
-    write_table(root / f"{stem}_rfpulses.tsv", pd.DataFrame(sequence.to_table()))
-    write_json(root / f"{stem}_rfpulses.json", _PULSE_COLUMNS)
+        write_basis(root, stem, model.subspace.basis.numpy())
+    write_pulses(root, stem, sequence)
     return pointers
 
 
@@ -214,8 +201,10 @@ def write_series(
     inside = scan.labels > 0
     points = anatomy.points_of(scan.labels.shape, scan.affine)
     theta = _theta(series, scan.head, scan.labels[inside], points[inside])
-    m0 = SCALE * anatomy.scale_map(scan.head, scan.labels[inside], points[inside])
-    sigma = SCALE / (scan.snr * series.quality)
+    m0 = series.scale * anatomy.scale_map(scan.head, scan.labels[inside], points[inside])
+    if series.is_divided:
+        m0 = np.ones_like(m0)
+    sigma = series.scale / (scan.snr * series.quality)
     clean = series.model(torch.from_numpy(theta)).numpy()
     shape = (*scan.labels.shape, clean.shape[-1])
     data = sigma * (rng.standard_normal(shape) + 1j * rng.standard_normal(shape))
@@ -240,7 +229,7 @@ def _theta(series: Series, head: Head, labels: NDArray[np.uint8], points: Array)
         if item.name == "B1":
             columns.append(anatomy.transmit_field(head, points))
         elif item.name == "w0":
-            columns.append(anatomy.off_resonance(head, points))
+            columns.append(series.band * anatomy.off_resonance(head, points))
         else:
             columns.append(series.tissue(head, item.name, labels, points))
     return np.stack(columns, axis=-1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,22 +19,26 @@ MODEL = "gbloch-zspectrum"
 _QUALITY = 5 / 3  # of images over single time frames: SNR 100 where the data set has 60
 
 
-def spgr_series(protocol: ZSpectrum) -> Series:
-    """Magnitudes, one image per MT pulse, with maps of R1, B1 and B0."""
+def spgr_series(
+    protocol: ZSpectrum,
+    *,
+    model: str = MODEL,
+    acquisition: str = "spgr",
+    fields: Sequence[str] = ("B1", "w0"),
+    quality: float = _QUALITY,
+) -> Series:
+    """Magnitudes, one image per MT pulse, with maps of R1 and of ``fields``."""
+    names = {"B1": f"acq-{acquisition}_TB1map", "w0": f"acq-{acquisition}_fieldmap"}
     return Series(
-        ObservedR1(build_model(MODEL, protocol)),
+        ObservedR1(build_model(model, protocol)),
         protocol,
-        model_entry(MODEL),
-        acquisition="spgr",
+        model_entry(model),
+        acquisition=acquisition,
         parts=("mag",),
         metadata={"PulseSequenceType": "spoiled gradient echo with off-resonant MT pulses"},
-        fields={
-            "R1": "desc-vfa_R1map",
-            "B1": "acq-spgr_TB1map",
-            "w0": "acq-spgr_fieldmap",
-        },
+        fields={"R1": "desc-vfa_R1map", **{name: names[name] for name in fields}},
         tissue=conventional_tissue,
-        quality=_QUALITY,
+        quality=quality,
         stream=(3,),
     )
 

@@ -9,16 +9,50 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bids_brnn.errors import SequenceError, unknown_names
 
-UNITS: Mapping[str, str] = {
-    "train": "", "onset": "s", "flip_angle": "deg", "duration": "s", "phase": "deg",
-    "shape": "", "pulse_type": "", "gradient": "", "readout": "", "echo_time": "s",
+
+@dataclass(frozen=True)
+class Column:
+    """What a column holds, for readers, templates and documentation."""
+
+    unit: str
+    """Empty where it has none."""
+    needed: str
+    """Whether a table must have it, and what is taken where it has not."""
+    meaning: str
+
+
+COLUMNS: Mapping[str, Column] = {
+    "train": Column("", "no (1)", "number of the train; each has its own steady state"),
+    "onset": Column("s", "yes", "centre of the pulse after the start of its train; increasing"),
+    "flip_angle": Column("deg", "yes", "nominal, 0 ... 360"),
+    "duration": Column("s", "qMT", "of the RF pulse"),
+    "phase": Column("deg", "no (0)", "RF phase; qMT trains alternate 0 and 180"),
+    "shape": Column("", "no (`rect`)", "qMT: `rect` only"),
+    "pulse_type": Column("", "yes", "`inversion` or `excitation`"),
+    "gradient": Column(
+        "", "no",
+        "`balanced`, `crusher`, `spoiler`, `dephasing`; default `balanced` for qMT, `dephasing` "
+        "for MRF",
+    ),
+    "readout": Column(
+        "", "yes",
+        "1 where a sample follows, else 0; rows with 1, in order, are the frames or the rows of "
+        "the basis",
+    ),
+    "echo_time": Column(
+        "s", "where `readout` is 1",
+        "pulse centre to sample; several samples separated by commas; n/a where `readout` is 0",
+    ),
 }  # fmt: skip
+"""Every column that is read."""
+UNITS: Mapping[str, str] = {name: column.unit for name, column in COLUMNS.items()}
 """Unit of each column that is read, empty where it has none."""
 REMARKS = ("comment", "comments", "note", "notes")
 """Columns that may stand in the table and are not read."""
@@ -45,6 +79,15 @@ _TURN = 2 * math.pi + 1e-3
 """A turn in radians, with the slack of rounded text."""
 
 Array = NDArray[np.float64]
+
+
+def described() -> dict[str, dict[str, str]]:
+    """The JSON file beside a table: description and unit by column."""
+    return {
+        name: {"Description": column.meaning.replace("`", "")}
+        | ({"Units": column.unit} if column.unit else {})
+        for name, column in COLUMNS.items()
+    }
 
 
 def check_names(names: Iterable[str]) -> None:

@@ -219,6 +219,50 @@ def jiang_like_train(
     )
 
 
+def balanced_train(
+    n_pulses: int = 500, *, repetition_time: float = 7e-3, inversion_time: float = 10e-3
+) -> PulseSequence:
+    """MR fingerprinting train with balanced gradients in the manner of Ma 2013.
+
+    An inversion (first pulse, no sample), then lobes of 100 repetitions,
+    ``10 + (peak - 10) sin(pi k / 100)`` degrees with peaks of 60 and 30 degrees in turn, RF phase
+    alternating between 0 and pi, one sample in the middle of each repetition.
+
+    Parameters
+    ----------
+    n_pulses
+        Excitations, which are also the frames.
+    repetition_time, inversion_time
+        s; the inversion time runs from pulse centre to pulse centre.
+
+    References
+    ----------
+    Ma et al., Nature 2013;495:187, doi:10.1038/nature11971
+    """
+    if n_pulses < 1:
+        raise SequenceError(f"n_pulses = {n_pulses}: at least one excitation is needed")
+    lobe, position = np.divmod(np.arange(n_pulses), 100)
+    degrees = 10 + (np.where(lobe % 2, 30.0, 60.0) - 10) * np.sin(math.pi * (position + 1) / 101)
+    shape = (1, n_pulses + 1)
+    inversion = np.zeros(shape, dtype=bool)
+    inversion[0, 0] = True
+    echoes = np.full((*shape, 1), repetition_time / 2)
+    echoes[0, 0] = np.nan
+    return PulseSequence(
+        flip_angle=np.radians(np.concatenate([[180.0], np.round(degrees, 3)]))[None],
+        rf_duration=np.zeros(shape),
+        rf_phase=np.concatenate([[0.0], math.pi * (np.arange(n_pulses) % 2)])[None],
+        repetition_time=np.concatenate([[inversion_time], np.full(n_pulses, repetition_time)])[
+            None
+        ],
+        echo_time=echoes,
+        gradient=np.where(inversion, "spoiler", "balanced"),
+        inversion=inversion,
+        start="thermal",
+        name="balanced lobes",
+    )
+
+
 def value_noise(n: int, *, n_nodes: int = 8, seed: int = 2015) -> NDArray[np.float64]:
     """Smooth noise ``(n,)`` that reaches from 0 to 1.
 

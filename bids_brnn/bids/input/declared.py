@@ -8,7 +8,7 @@ being replaced by a default.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from bids_brnn.errors import DataError, nearest
 from bids_brnn.system.kinds import Flag, Kind, ListOf, Number, Text, is_text, problem
@@ -42,6 +42,50 @@ SERIES: Mapping[str, Kind] = {
 """All keys of the sidecar of a series that are used."""
 KEYS = tuple(key for key in SERIES if key not in ("B0FieldSource", "Units"))
 """Those of them that are ours, or ours to read: what others are likely misspelt of."""
+
+
+class About(NamedTuple):
+    """What a key of the sidecar of a series is for."""
+
+    values: str
+    """What it may hold, or its unit."""
+    qmt: str
+    """Whether a series of qMT needs it."""
+    mrf: str
+    absent: str
+    """What holds where it is absent."""
+
+
+ABOUT: Mapping[str, About] = {
+    "SignalRepresentation": About("`subspace` or `time`", "required", "required", "error"),
+    "PulseTrain": About(
+        "BIDS URI, or an inherited `_rfpulses.tsv`", "required", "required", "error"
+    ),
+    "SubspaceBasis": About(
+        "BIDS URI, or an inherited `_basis.tsv`", "with `subspace`", "with `subspace`", "error"
+    ),
+    "BoundaryCondition": About(
+        "`antiperiodic`, `periodic`, `thermal`, `inversion`", "optional", "optional",
+        "`antiperiodic` for qMT, `thermal` for MRF; noted in the log",
+    ),
+    "DephasingPerRepetition": About(
+        "rad", "", "needed unless the table has a `gradient` column", "error"
+    ),
+    "SpoilingState": About("`false`", "", "makes gradients balanced: bSSFP fingerprinting", ""),
+    "SignalModel": About(
+        "name of a signal model", "optional", "optional",
+        "the first model of the kind of series that serves its pulse train",
+    ),
+    "RepetitionTimeExcitation": About(
+        "s", "optional", "optional", "the last interval of a train is that before it"
+    ),
+    "MagneticFieldStrength": About("T", "recommended", "recommended", "noted in the log"),
+    "NoiseStandardDeviation": About(
+        "in the units of the images, per channel", "optional", "optional",
+        "estimated from the data",
+    ),
+}  # fmt: skip
+"""Every key of :data:`KEYS`, in the order of the documentation."""
 _LONGEST_KEY, _MOST_KEYS = 40, 1000
 _LIKENESS = 0.84
 """Of a misspelt key; terms of BIDS, such as RepetitionTimePreparation, are less like ours."""

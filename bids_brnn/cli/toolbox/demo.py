@@ -16,6 +16,8 @@ from bids_brnn.phantom import Agreement, compare_with_truth, make_dataset
 from bids_brnn.phantom.dataset import KINDS
 from bids_brnn.phantom.fields import RELAXOMETRY
 
+MADE = ("fmriprep", RELAXOMETRY)
+"""Folders below ``derivatives`` of a phantom that ``bids_brnn`` reads."""
 _HIDDEN = ("R1", "R2", "T2f", "kf", "kr")  # follow from others, which are shown
 _MEASURABLE = 100.0
 """A tissue in which the bound of some parameter exceeds this many percent is not compared."""
@@ -73,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
         return EXIT_OK
     outputs = folder / "derivatives" / "bids_brnn"
     with tempfile.TemporaryDirectory(prefix="brnn_demo_") as work:
-        code = _run_application(folder, outputs, Path(work))
+        code = run_application(folder, outputs, Path(work))
     if code != EXIT_OK:
         return code
     _say(f"Maps, tables and reports: {outputs}")
@@ -90,10 +92,10 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
-def _run_application(folder: Path, outputs: Path, work: Path) -> int:
-    """The very commands a user would type, through the same entry point."""
-    made = [folder / "derivatives" / name for name in ("fmriprep", RELAXOMETRY)]
-    arguments = {
+def application_commands(folder: Path, outputs: Path, work: Path) -> dict[str, list[str]]:
+    """Arguments of ``bids_brnn`` for a phantom, by analysis level."""
+    made = [folder / "derivatives" / name for name in MADE]
+    extra = {
         "participant": [
             "--derivatives",
             *(f"{path.name}={path}" for path in made if path.is_dir()),
@@ -102,15 +104,19 @@ def _run_application(folder: Path, outputs: Path, work: Path) -> int:
         ],
         "group": ["--work-dir", str(work)],
     }
-    for level, extra in arguments.items():
-        words = [str(folder), str(outputs), level, *extra]
+    return {level: [str(folder), str(outputs), level, *words] for level, words in extra.items()}
+
+
+def run_application(folder: Path, outputs: Path, work: Path) -> int:
+    """The very commands a user would type, through the same entry point."""
+    for level, words in application_commands(folder, outputs, work).items():
         _say("$ bids_brnn " + " ".join(words))
         began = time.perf_counter()
         # -P: a folder in the current directory must not shadow the installed package.
         command = [sys.executable, "-P", "-m", "bids_brnn", *words]
         code = subprocess.run(command, check=False, env=dict(os.environ)).returncode
         if code != EXIT_OK:
-            sys.stderr.write(f"brnn demo: bids_brnn {level} ended with exit code {code}\n")
+            sys.stderr.write(f"bids_brnn {level} ended with exit code {code}\n")
             return code
         _say(f"  ({time.perf_counter() - began:.0f} s)")
     return EXIT_OK

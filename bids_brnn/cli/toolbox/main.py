@@ -16,6 +16,18 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "bids_brnn.cli.toolbox.demo",
         "make a small data set with known truth, map it, compare",
     ),
+    "new-sequence": (
+        "bids_brnn.cli.toolbox.new_sequence",
+        "write templates for a protocol of one's own: table, sidecar, training",
+    ),
+    "import-pulseq": (
+        "bids_brnn.cli.toolbox.import_pulseq",
+        "pulse table and sidecar from a Pulseq .seq file",
+    ),
+    "simulate-dataset": (
+        "bids_brnn.cli.toolbox.simulate_dataset",
+        "make a data set with known truth for protocols of one's own",
+    ),
     "simulate": (
         "bids_brnn.cli.toolbox.simulate",
         "signals, derivatives and bounds of parameter sets",
@@ -62,14 +74,8 @@ def _overview() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; problems the user can cure become one sentence and an exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    overview = _overview()
-    if not words:
-        overview.print_help(sys.stderr)
-        return EXIT_USAGE
-    name = overview.parse_args(words[:1]).command
+def command_of(name: str) -> tuple[Command, argparse.ArgumentParser]:
+    """The module of a subcommand, and the parser of its arguments."""
     module, description = COMMANDS[name]
     command = cast(Command, importlib.import_module(module))
     parser = argparse.ArgumentParser(
@@ -78,6 +84,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_arguments(parser)
+    return command, parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; problems the user can cure become one sentence and an exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    overview = _overview()
+    if not words:
+        overview.print_help(sys.stderr)
+        return EXIT_USAGE
+    name = overview.parse_args(words[:1]).command
+    command, parser = command_of(name)
     options = parser.parse_args(words[1:])
     try:
         return command.run(options)

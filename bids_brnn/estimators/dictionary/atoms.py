@@ -66,6 +66,12 @@ def log_grid(
         ratio *= 0.99
 
 
+def is_grid(parameters: ParameterSet) -> bool:
+    """Whether the default atoms of a model are a grid: R1 and R2 alone are free."""
+    free = parameters.columns("estimated", "nuisance")
+    return [parameters.names[column] for column in free] == ["R1", "R2"]
+
+
 def default_atoms(parameters: ParameterSet, n_atoms: int = 10_000, seed: int = 1) -> Tensor:
     """Atoms ``(A, P)`` float64 for a model.
 
@@ -74,7 +80,7 @@ def default_atoms(parameters: ParameterSet, n_atoms: int = 10_000, seed: int = 1
     """
     free = parameters.columns("estimated", "nuisance")
     names = [parameters.names[column] for column in free]
-    if names == ["R1", "R2"]:
+    if is_grid(parameters):
         grid = log_grid(n_atoms)
         atoms = parameters.start(grid).repeat(len(grid), 1)
         atoms[:, free] = grid

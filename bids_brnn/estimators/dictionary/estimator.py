@@ -13,7 +13,7 @@ from torch import Tensor
 from bids_brnn.errors import DataError
 from bids_brnn.estimators.base import Estimate, Progress
 from bids_brnn.estimators.checkpoint import Checkpoint, run_key
-from bids_brnn.estimators.dictionary.atoms import Dictionary, Tangents, default_atoms
+from bids_brnn.estimators.dictionary.atoms import Dictionary, Tangents, default_atoms, is_grid
 from bids_brnn.estimators.dictionary.library import Library, b1_groups
 from bids_brnn.estimators.dictionary.refine import (
     Explained,
@@ -33,6 +33,9 @@ from bids_brnn.estimators.voxels import (
 from bids_brnn.information.noise import degrees_of_freedom, residual_noise
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import SignalModel
+
+SCATTERED = 15
+"""Steps of refinement between scattered atoms: fluids of a balanced train need them all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +62,10 @@ class DictionaryEstimator:
     b1_bins: Sequence[float] | None = None
     """B1 values that get a dictionary of their own; each voxel is matched in the nearest. By
     default steps of 0.05 between the bounds. Used where B1 is supplied or has the role."""
-    refine: int = 1
-    """Damped Gauss-Newton steps from the best atom; 0 leaves the values on the grid."""
+    refine: int | None = None
+    """Damped Gauss-Newton steps from the best atom; 0 leaves the values on the grid. By default
+    one from the atoms of a grid, and :data:`SCATTERED` from low-discrepancy points, which are far
+    apart, and the nearest of which may lie at another off-resonance than a map says."""
     with_std: bool = True
     """Whether to give standard deviations (needs derivatives of the model)."""
     block_size: int = 4096
@@ -73,7 +78,7 @@ class DictionaryEstimator:
 
     def __post_init__(self) -> None:
         least = min(self.block_size, self.n_atoms, 1 if self.rank is None else self.rank)
-        if least < 1 or self.refine < 0:
+        if least < 1 or self.steps < 0:
             raise DataError("block_size, n_atoms and rank must be at least 1, refine at least 0")
         atoms = self.atoms
         if atoms is not None and (
@@ -86,6 +91,13 @@ class DictionaryEstimator:
             not len(self.b1_bins) or "B1" not in self.parameters.names
         ):
             raise DataError("b1_bins need at least one value and a model with the parameter B1")
+
+    @property
+    def steps(self) -> int:
+        """Steps of refinement."""
+        if self.refine is not None:
+            return self.refine
+        return 1 if self.atoms is not None or is_grid(self.parameters) else SCATTERED
 
     @property
     def parameters(self) -> ParameterSet:
@@ -190,13 +202,13 @@ class DictionaryEstimator:
     ) -> tuple[Tensor, Tensor, Tensor, Explained]:
         """Estimate, its signal and derivatives (empty without need), and what it explains."""
         signal = dictionary.coefficients[index]
-        if self.refine == 0:
+        if self.steps == 0:
             derivatives = tangents.of(index) if self.with_std else signal[..., None]
             return target, signal, derivatives, explain(data, outside, signal)
         model = dictionary.model(self.model)
         free = [column for column in range(len(self.parameters)) if column not in known]
         theta, derivatives = dictionary.theta[index].to(match.dtype), tangents.of(index)
-        for turn in range(self.refine):
+        for turn in range(self.steps):
             moved = step(self.parameters, free, theta, target, data, signal, derivatives)
             signal, derivatives = model.linearize(moved)
             explained = explain(data, outside, signal)

@@ -464,3 +464,18 @@ def test_everything_may_be_supplied(model, atoms):
     torch.testing.assert_close(estimate.theta, truth)
     torch.testing.assert_close(estimate.m0, torch.full_like(estimate.m0, M0), rtol=1e-3, atol=0)
     assert float(estimate.std.abs().max()) == 0
+
+
+def test_scattered_atoms_are_refined_until_a_known_off_resonance_is_told():
+    """One step from an atom at another off-resonance left T2 of fluids five times too small."""
+    model = balanced(120)
+    like = torch.zeros(1, dtype=torch.float64)
+    values = [(0.24, 0.61, -40.0, 0.88), (0.83, 9.0, 25.0, 0.92), (1.3, 12.2, 60.0, 1.1)]
+    theta = torch.stack(
+        [model.parameters.theta(dict(zip(model.parameters.names, row, strict=True)), like)
+         for row in values]
+    )  # fmt: skip
+    known = {name: theta[:, model.parameters.index((name,))[0]] for name in ("w0", "B1")}
+    estimator = DictionaryEstimator(model, n_atoms=1500, b1_bins=[0.9, 1.1], with_std=False)
+    found = estimator.estimate(M0 * model(theta), known)
+    torch.testing.assert_close(found.theta[:, :2], theta[:, :2], rtol=0.02, atol=0)

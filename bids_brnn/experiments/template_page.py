@@ -1,0 +1,116 @@
+"""The page that lies beside templates: what to change, and the commands from there to maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from bids_brnn.sequences.columns import Column
+from bids_brnn.sequences.z_spectrum import COLUMNS as Z_COLUMNS
+from bids_brnn.sequences.z_spectrum import CONSTANTS
+from bids_brnn.sequences.z_words import MEANINGS
+from bids_brnn.signals.registry import ModelEntry
+
+
+def commands(label: str, entry: ModelEntry | None) -> list[tuple[str, str]]:
+    """From templates to maps, called in their folder: what each step is for, and its command."""
+    table = f"acq-{label}_zspectrum.tsv" if entry is None else f"acq-{label}_rfpulses.tsv"
+    if entry is None:
+        return [
+            ("what the protocol can tell", f"brnn crb --model gbloch --protocol {table}"),
+            ("a data set with known truth", f"brnn simulate-dataset PHANTOM --protocol {table}"),
+            (
+                "its maps",
+                "bids_brnn PHANTOM MAPS participant -d fmriprep=PHANTOM/derivatives/fmriprep "
+                "relaxometry=PHANTOM/derivatives/relaxometry",
+            ),
+        ]
+    sidecar = f"acq-{label}_{entry.kind.suffix}.json"
+    return [
+        ("what the train can tell", f"brnn crb --model {entry.name} --pulses {table}"),
+        ("a data set with known truth", f"brnn simulate-dataset PHANTOM --sidecar {sidecar}"),
+        (
+            "its maps by the reference estimator",
+            "bids_brnn PHANTOM MAPS participant -d fmriprep=PHANTOM/derivatives/fmriprep",
+        ),
+        ("a network for the train", f"brnn train {label}.toml NETWORK"),
+        (
+            "maps with it",
+            "bids_brnn PHANTOM MAPS participant -d fmriprep=PHANTOM/derivatives/fmriprep "
+            f"--weights NETWORK/{label}.json",
+        ),
+    ]
+
+
+def page(
+    folder: Path,
+    label: str,
+    entry: ModelEntry | None,
+    *,
+    source: str,
+    table: Path,
+    columns: Mapping[str, Column],
+) -> str:
+    """The text of the page.
+
+    Parameters
+    ----------
+    folder, label, table
+        Where the files lie, and how they are called.
+    entry
+        Model of a pulse train; None: a Z-spectrum.
+    source
+        Where the train is from; empty: it is an example.
+    columns
+        Of the pulse table.
+    """
+    what = "Z-spectrum" if entry is None else f"pulse train ({entry.name})"
+    begin = (
+        f"The table was made from {source}; compare it with what the scanner plays."
+        if source
+        else f"`{table.name}` holds an example: put the protocol of your scanner in its place."
+    )
+    lines = [f"# A {what} of one's own", "", begin, ""]
+    if entry is None:
+        lines += ["| column | unit | meaning |", "|---|---|---|"]
+        lines += [
+            f"| `{name}` | {MEANINGS[name][0]} | {MEANINGS[name][1]} |" for name in Z_COLUMNS
+        ]
+        lines += ["", f"`{table.stem}.json` holds what all measurements share:", ""]
+        lines += ["| key | unit | required | meaning |", "|---|---|---|---|"]
+        lines += [
+            f"| `{key}` | {MEANINGS[key][0]} | {'yes' if needed else 'no'} | {MEANINGS[key][1]} |"
+            for key, (needed, _) in CONSTANTS.items()
+        ]
+    else:
+        lines += ["| column | unit | required | meaning |", "|---|---|---|---|"]
+        lines += [
+            f"| `{name}` | {item.unit} | {item.needed} | {item.meaning} |"
+            for name, item in columns.items()
+        ]
+        lines += [
+            "",
+            "Other columns are refused, but for `comment`, which is not read. The keys of the "
+            "sidecar are explained in it, under `Comments`; those of the training in its own "
+            "comments.",
+        ]
+    if (folder / f"acq-{label}_basis.tsv").exists():
+        lines += [
+            "",
+            f"`acq-{label}_basis.tsv` belongs to this train: make it again whenever the table "
+            "changes, by",
+            "",
+            f"    brnn crb --model {entry.name if entry else ''} --pulses {table.name} "
+            "--design-basis 15 --out DESIGN",
+            "",
+            "or put the basis of the reconstruction in its place.",
+        ]
+    lines += ["", "Called in this folder:", ""]
+    for words, command in commands(label, entry):
+        lines += [f"    {command}    # {words}"]
+    lines += [
+        "",
+        "Copy the tables and the sidecar to the root of your BIDS data set; images are called "
+        f"`sub-01_acq-{label}_..._{entry.kind.suffix if entry else 'QMT'}.nii.gz`.",
+    ]
+    return "\n".join(lines) + "\n"
