@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +44,8 @@ class EstimatorView:
     facts: Sequence[tuple[str, str]] = ()
     loss: Mapping[str, Any] = field(default_factory=dict)
     """``TrainingLoss`` of its sidecars: of a network."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """Sidecar of its first map."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,12 @@ class SeriesView:
     """mm, in the order of the axes of ``mask``."""
     agreement: Sequence[tuple[str, Sequence[Mapping[str, object]]]] = ()
     """Title and rows of each table ``agreement.tsv``."""
+    affine: Array = field(default_factory=lambda: np.eye(4))
+    """``(4, 4)``, from indices of ``mask`` to mm."""
+    file_affine: Array = field(default_factory=lambda: np.eye(4))
+    """``(4, 4)``, from indices of the files, whose axes may be others, to mm."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """Sidecar of the mask."""
     motion: Mapping[str, Array] = field(default_factory=dict)
     """Columns of the table of motion between frames; empty where none was corrected."""
 
@@ -90,6 +99,13 @@ class SubjectView:
     errors: Sequence[str] = ()
     notes: Sequence[str] = ()
 
+
+FLUID = re.compile(r"csf|ventricle|fluid", re.IGNORECASE)
+"""Names of regions that hold fluid alone."""
+WHITE_MATTER = re.compile(r"white.?matter|\bWM\b", re.IGNORECASE)
+NOT_IN_FLUID = frozenset({"Rx", "kr", "R1s", "T2s"})
+"""What describes a semi-solid pool and its exchange, and so nothing where there is none; its size
+(m0s, F, kf) is about 0 there, which is a value."""
 
 LITERATURE: Mapping[str, Sequence[tuple[str, float, str]]] = {
     "m0s": [("WM", 0.20, "qMT, arXiv 2207.08259")],

@@ -145,7 +145,7 @@ def histograms(
     """Distribution of every map, by tissue where labels exist, with literature values as lines."""
     frame = Frame(3.4, 2.3, left=0.15, bottom=0.55, top=0.1)
     figure, axes = plots(len(views), min(3, len(views)), frame)
-    groups = _groups(mask, labels, names)
+    groups = tissue_groups(mask, labels, names)
     for axis, view in zip(axes, views, strict=True):
         low, high = display_range(view, mask)
         for (name, inside), colour in zip(groups.items(), TISSUE_COLOURS * 4, strict=False):
@@ -172,9 +172,10 @@ def histograms(
     return figure
 
 
-def _groups(
+def tissue_groups(
     mask: Mask, labels: NDArray[np.int_] | None, names: Mapping[int, str]
 ) -> dict[str, Mask]:
+    """Where each tissue lies; the whole mask where there are no labels, or too many."""
     if labels is None:
         return {"mask": mask}
     groups: dict[str, Mask] = {}

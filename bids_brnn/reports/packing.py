@@ -1,0 +1,211 @@
+"""Maps of a participant in a form that fits into a page: cropped, rounded, compressed.
+
+Values are kept, not colours, so that the page can show what stands in a file at a voxel. They are
+rounded as floating-point numbers are, by a share of themselves, whatever their range; where a
+whole brain does not fit, every second or third voxel is taken, never a mean of several.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_brnn.maps import flag_words
+from bids_brnn.reports.content import LITERATURE, Array, MapView, SeriesView
+from bids_brnn.reports.figures import crop, display_range
+
+Mask = NDArray[np.bool_]
+FULL_BITS, FEWER_BITS, COARSE_BITS = 10, 7, 6
+"""Bits of the mantissa: rounding by 0.05 %, 0.4 % and 0.8 % at most."""
+_TOP = 2.0**14  # largest number in half precision that rounding cannot push to infinity
+_LONGEST_STEP = 6
+_B64 = 4 / 3
+_OTHER_BITS = 2.0  # of a value after compression: exponent and sign
+_MARGIN = 2
+
+
+class Sampling(NamedTuple):
+    """Which voxels are taken, and how finely their values are rounded."""
+
+    step: tuple[int, int, int]
+    bits: int
+
+
+def pack_series(series: SeriesView, budget: int) -> dict[str, Any]:
+    """Everything that the viewer shows of one series, ready for JSON.
+
+    Parameters
+    ----------
+    series
+        Its maps, in the orientation of :class:`MapView`.
+    budget
+        Characters that the result may take, about.
+
+    Returns
+    -------
+    dict
+        Grid, mask, regions, and each map as base64 of zlib of two planes of half-precision numbers
+        (high bytes, low bytes) at the voxels of the mask, divided by ``scale``.
+    """
+    for sampling in _samplings(series, budget):
+        packed = _pack(series, sampling)
+        if _size(packed) <= budget:
+            break
+    return packed
+
+
+def _samplings(series: SeriesView, budget: int) -> Iterator[Sampling]:
+    """From the finest to the coarsest; those that cannot fit are left out."""
+    n_fine = sum(len(item.estimates) for item in series.estimators) + len(series.supplied)
+    n_coarse = sum(len(item.uncertainties) + len(item.quality) for item in series.estimators)
+    box = _box(series.mask)
+    inside = int(series.mask.sum())
+    whole = int(np.prod([part.stop - part.start for part in box]))
+    n_images = (series.reference is not None) + (series.t1w is not None)
+
+    def characters(sampling: Sampling) -> float:
+        bits = n_fine * (sampling.bits + _OTHER_BITS) + n_coarse * (COARSE_BITS + _OTHER_BITS)
+        images = n_images * (COARSE_BITS + _OTHER_BITS)
+        return (bits * inside + images * whole) / np.prod(sampling.step) / 8 * _B64
+
+    ladder = range(1, _LONGEST_STEP + 1)
+    steps = sorted(
+        product(ladder, ladder, ladder),
+        key=lambda step: (np.prod(step), max(np.multiply(step, series.voxel_size))),
+    )
+    all_of_them = [Sampling((1, 1, 1), FULL_BITS), *(Sampling(step, FEWER_BITS) for step in steps)]
+    # Maps of one value compress better than this rule of noise expects, hence the allowance.
+    fitting = [item for item in all_of_them if characters(item) <= 1.2 * budget]
+    yield from fitting or all_of_them[-1:]
+
+
+def _pack(series: SeriesView, sampling: Sampling) -> dict[str, Any]:
+    box = _box(series.mask)
+    cut = tuple(
+        slice(part.start, part.stop, step) for part, step in zip(box, sampling.step, strict=True)
+    )
+    mask = series.mask[cut]
+    affine = series.affine @ _sampling_matrix(cut)
+    maps = []
+    for item in series.estimators:
+        for kind, views, bits in (
+            ("estimate", item.estimates, sampling.bits), ("std", item.uncertainties, COARSE_BITS),
+            ("quality", item.quality, COARSE_BITS),
+        ):  # fmt: skip
+            maps += [
+                _map(view, series.mask, cut, FULL_BITS if view.name == "flags" else bits)
+                | {"of": item.key, "kind": kind}
+                for view in views
+            ]
+    maps += [
+        _map(view, series.mask, cut, sampling.bits) | {"of": "", "kind": "supplied"}
+        for view in series.supplied
+    ]
+    return {
+        "name": series.name,
+        "shape": list(mask.shape),
+        "step": list(sampling.step),
+        "rounding": 2.0 ** -(sampling.bits + 1),
+        "coarse": 2.0 ** -(COARSE_BITS + 1),
+        "affine": affine.tolist(),
+        "to_file": np.linalg.inv(series.file_affine).tolist(),
+        "mask": _compressed(np.packbits(mask.ravel(order="F"), bitorder="little").tobytes()),
+        "estimators": [{"key": item.key, "title": item.title} for item in series.estimators],
+        "maps": maps,
+        "images": list(_images(series, cut)),
+        "regions": _regions(series.labels, series.label_names, cut),
+        "flags": flag_words(),
+    }
+
+
+def _box(mask: Mask) -> tuple[slice, slice, slice]:
+    """Where the mask lies, with a margin."""
+    rows, columns = crop(mask, _MARGIN)
+    layers = np.flatnonzero(mask.any(axis=(0, 1)))
+    last = slice(layers[0], layers[-1] + 1) if layers.size else slice(None)
+    return tuple(
+        slice(*part.indices(size)[:2])
+        for part, size in zip((rows, columns, last), mask.shape, strict=True)
+    )  # type: ignore[return-value]
+
+
+def _sampling_matrix(cut: Sequence[slice]) -> Array:
+    """From voxels that were taken to voxels of the series."""
+    matrix = np.diag([*(float(part.step) for part in cut), 1.0])
+    matrix[:3, 3] = [part.start for part in cut]
+    return matrix
+
+
+def _map(view: MapView, mask: Mask, cut: tuple[slice, ...], bits: int) -> dict[str, Any]:
+    values = _inside(view.values, mask, cut)
+    low, high = display_range(view, mask)
+    return {
+        "name": view.name,
+        "unit": view.unit,
+        "words": view.description,
+        "file": view.file,
+        "range": [low, high],
+        "literature": [f"{tissue} {value:.4g} ({source})" for tissue, value, source in
+                       LITERATURE.get(view.name, ())],
+        **_halves(values, bits),
+    }  # fmt: skip
+
+
+def _inside(values: Array, mask: Mask, cut: tuple[slice, ...]) -> Array:
+    """Values at the voxels of the mask that are taken, first axis fastest."""
+    return np.asarray(values[cut].ravel(order="F")[mask[cut].ravel(order="F")])
+
+
+def _images(series: SeriesView, cut: tuple[slice, ...]) -> Iterator[dict[str, Any]]:
+    """Images that are shown outside of the mask too."""
+    for name, image in (("series", series.reference), ("T1w", series.t1w)):
+        if image is None:
+            continue
+        finite = image[np.isfinite(image)]
+        high = float(np.percentile(finite[:: max(finite.size // 100_000, 1)], 99)) or 1.0
+        values = image[cut].ravel(order="F")
+        yield {"name": name, "range": [0.0, high], **_halves(values, COARSE_BITS)}
+
+
+def _regions(
+    labels: NDArray[np.int_] | None, names: Mapping[int, str], cut: tuple[slice, ...]
+) -> dict[str, Any] | None:
+    if labels is None:
+        return None
+    values = labels[cut].ravel(order="F").astype(np.uint16)
+    raw = (values >> 8).astype(np.uint8).tobytes() + (values & 255).astype(np.uint8).tobytes()
+    return {"names": {str(key): name for key, name in names.items()}, "data": _compressed(raw)}
+
+
+def _halves(values: Array, bits: int) -> dict[str, Any]:
+    """Half-precision numbers with ``bits`` bits of mantissa, and the factor to multiply with."""
+    plain = np.asarray(values, dtype=np.float32)
+    plain = np.where(np.isfinite(plain), plain, np.nan)
+    largest = float(np.nanmax(np.abs(plain))) if np.isfinite(plain).any() else 0.0
+    whole = largest <= _TOP / 8 and np.array_equal(plain, np.round(plain), equal_nan=True)
+    # Whole numbers (flags, reasons of stop) stay what they are.
+    scale = 1.0 if whole or not largest else largest / _TOP
+    halves = (plain / np.float32(scale)).astype(np.float16).view(np.uint16)
+    drop = 10 - bits
+    if drop and not whole:
+        rounded = halves.astype(np.uint32) + (1 << (drop - 1))
+        keep = np.uint16(0xFFFF << drop & 0xFFFF)
+        halves = np.where(np.isnan(plain), halves, rounded.astype(np.uint16) & keep)
+    raw = (halves >> 8).astype(np.uint8).tobytes() + (halves & 255).astype(np.uint8).tobytes()
+    return {"scale": scale, "data": _compressed(raw)}
+
+
+def _compressed(raw: bytes) -> str:
+    # Levels above gain 2 % and take three times as long.
+    return base64.b64encode(zlib.compress(raw, 4)).decode()
+
+
+def _size(packed: Mapping[str, Any]) -> int:
+    texts = [packed["mask"], *(item["data"] for item in (*packed["maps"], *packed["images"]))]
+    return sum(map(len, texts)) + 300 * len(texts)
