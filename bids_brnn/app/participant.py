@@ -116,6 +116,7 @@ def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Fail
             errors=errors,
             made=None if config.reports_only else heads(config.output_dir, discovery),
             sessions=config.session_label,
+            acquisitions=discovery.acquisitions,
         )
     elif changed and not failures.any and not config.session_label:
         remove_reports(config.output_dir, changed)

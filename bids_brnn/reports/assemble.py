@@ -25,6 +25,8 @@ from bids_brnn.reports.figures import TISSUE_COLOURS
 from bids_brnn.reports.lights import Light, lights
 from bids_brnn.reports.packing import pack_series
 from bids_brnn.reports.panels import Panel, group_panel, panels
+from bids_brnn.reports.protocol import precision_table
+from bids_brnn.reports.provenance import provenance, sources
 
 WriteText = Callable[[Path, str], None]
 """Writes text to a path so that readers see the old or the new file, never half of one."""
@@ -44,6 +46,8 @@ class Section:
     panels: Sequence[Panel]
     tables: Sequence[PageTable]
     """Title, header and rows of each table."""
+    provenance: PageTable
+    sources: Sequence[str]
 
 
 def render_subject(view: SubjectView, page: Path, write_text: WriteText) -> None:
@@ -68,12 +72,14 @@ def _section(series: SeriesView) -> Section:
     # Agreement first: its figures are the last ones.
     tables += [table_of(title, AGREEMENT_COLUMNS, rows) for title, rows in series.agreement]
     tables += [table for item in series.estimators for table in _region_tables(item)]
+    tables.append(precision_table(series))
     shown = [table for table in tables if table[2]]
     figures = panels(series)
     known = {panel.name for panel in figures}
     # A light whose figure is not there leads to the series.
     rows = [(light, f"-{light.link}" if light.link in known else "") for light in lights(series)]
-    return Section(series, rows, comparisons(series), figures, shown)
+    origin = provenance(series), sources(series)
+    return Section(series, rows, comparisons(series), figures, shown, *origin)
 
 
 def _volumes(series: Sequence[SeriesView], budget: int) -> str:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from bids_brnn.reports.adequacy import compared
+from bids_brnn.reports.cells import Cell, map_cell
 from bids_brnn.reports.content import (
     FLUID,
     LITERATURE,
@@ -21,27 +22,12 @@ from bids_brnn.reports.content import (
     MapView,
     SeriesView,
 )
-from bids_brnn.reports.embed import gradient, pixels_uri, svg_uri
-from bids_brnn.reports.figures import agreement, crop, display_range, pick_slices, plane, title_of
+from bids_brnn.reports.embed import svg_uri
+from bids_brnn.reports.figures import agreement, display_range, title_of
 
 Mask = NDArray[np.bool_]
-_MONTAGE = 4
-"""Slices of one image; with three of them in a row, more would be too small."""
 _WIDTH_IN_STD = 3.0
 """Ends of the colours of a difference in standard deviations."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One image of a row."""
-
-    title: str
-    image: str
-    alt: str
-    low: str
-    high: str
-    colours: str
-    """Background of CSS for the colour bar."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +71,9 @@ def comparisons(series: SeriesView) -> list[Comparison]:
 def _words(first: EstimatorView, second: EstimatorView) -> str:
     return (
         f"Each row has one range of colours for {first.title} and {second.title}. Differences "
-        f"are {first.title} minus {second.title}, over the root of the sum of both variances. Both saw "
-        "the same noise, so that differences of efficient estimators are well below 1 standard "
-        "deviation; large coherent areas are bias of one of them."
+        f"are {first.title} minus {second.title}, over the root of the sum of both variances. "
+        "Both saw the same noise, so that differences of efficient estimators are well below 1 "
+        "standard deviation; large coherent areas are bias of one of them."
     )
 
 
@@ -110,18 +96,18 @@ def _row(
     spread, whose = std_of_difference(first, second, view.name)
     difference = np.asarray(view.values, np.float64) - other.values
     cells = [
-        _cell(first.title, view.values, mask, limits, "viridis", view.unit),
-        _cell(second.title, other.values, mask, limits, "viridis", view.unit),
+        map_cell(first.title, view.values, mask, limits, "viridis", view.unit),
+        map_cell(second.title, other.values, mask, limits, "viridis", view.unit),
     ]
     if spread is None:
         half = (limits[1] - limits[0]) / 4
         ends = (-half, half)
-        cells.append(_cell("Difference", difference, mask, ends, "RdBu_r", view.unit))
+        cells.append(map_cell("Difference", difference, mask, ends, "RdBu_r", view.unit))
     else:
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = difference / np.where(spread > 0, spread, np.nan)
         ends = (-_WIDTH_IN_STD, _WIDTH_IN_STD)
-        cells.append(_cell("Difference in std", ratio, mask, ends, "RdBu_r", "1"))
+        cells.append(map_cell("Difference in std", ratio, mask, ends, "RdBu_r", "1"))
     figure = agreement(view, other, mask, (first.key, second.key))
     words = " ".join(filter(None, [whose, left_out, _context(view, first, second)]))
     regions = _regions(series, first, second, view.name)
@@ -165,37 +151,6 @@ def std_of_difference(
     if len(found) == 1:
         return total, f"In standard deviations of {found[0][0].title} alone."
     return total, ""
-
-
-def _cell(
-    title: str,
-    values: Array,
-    mask: Mask,
-    limits: tuple[float, float],
-    colours: str,
-    unit: str,
-) -> Cell:
-    inside = values[mask]
-    inside = inside[np.isfinite(inside)]
-    middle = f"median {np.median(inside):.3g}" if inside.size else "no value"
-    ends = [f"{end:.3g}{'' if unit in ('1', '') else f' {unit}'}" for end in limits]
-    alt = f"{title}: {middle} inside the mask, colours from {ends[0]} to {ends[1]}"
-    image = pixels_uri(_montage(np.where(mask, values, np.nan), mask), limits, colours)
-    return Cell(title, image, alt, ends[0], ends[1], gradient(colours))
-
-
-def _montage(values: Array, mask: Mask) -> Array:
-    """Up to four axial slices side by side, two rows of two."""
-    window = crop(mask)
-    slices = pick_slices(mask, _MONTAGE + 2)
-    slices = slices[1:-1] if len(slices) > _MONTAGE else slices
-    planes = [plane(values, index, window) for index in slices]
-    if len(planes) < 3:
-        return np.concatenate(planes, axis=1)
-    planes += [np.full_like(planes[0], np.nan)] * (-len(planes) % 2)
-    half = len(planes) // 2
-    rows = [np.concatenate(planes[:half], axis=1), np.concatenate(planes[half:], axis=1)]
-    return np.concatenate(rows, axis=0)
 
 
 def _context(view: MapView, *estimators: EstimatorView) -> str:
@@ -269,7 +224,7 @@ def _hover(
     view: MapView,
     axes: Sequence[Axes],
 ) -> str:
-    """Where the axes lie in the figure (shares of it, from the left and the top) and their ends."""
+    """Where the axes lie in the figure (shares of it, from the left top) and their ends."""
     places = []
     for axis in axes:
         box = axis.get_position()

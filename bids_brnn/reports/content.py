@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from bids_brnn.sequences.pulse_sequence import PulseSequence
+    from bids_brnn.sequences.z_spectrum import ZSpectrum
 
 Array = NDArray[np.floating[Any]]
 
@@ -80,6 +84,8 @@ class SeriesView:
     """``(4, 4)``, from indices of the files, whose axes may be others, to mm."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """Sidecar of the mask."""
+    protocol: PulseSequence | ZSpectrum | None = None
+    """What was played out, where the data set is at hand."""
     motion: Mapping[str, Array] = field(default_factory=dict)
     """Columns of the table of motion between frames; empty where none was corrected."""
 
@@ -96,6 +102,8 @@ class SubjectView:
     citations: Sequence[tuple[str, str]]
     """Text and DOI or URL."""
     configuration: str = ""
+    command: str = ""
+    """The command line, with BIDS URIs in place of folders."""
     errors: Sequence[str] = ()
     notes: Sequence[str] = ()
 

@@ -80,6 +80,17 @@ def pixels_uri(values: NDArray[Any], limits: tuple[float, float], colours: str) 
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
+def outlined_uri(image: NDArray[Any], edges: NDArray[np.bool_]) -> str:
+    """A grey image, values 0 to 1, with red pixels where ``edges`` are."""
+    grey = np.rint(253 * np.clip(np.nan_to_num(image), 0, 1)).astype(np.uint8)
+    picture = Image.fromarray(np.where(edges, np.uint8(255), grey), "P")
+    ramp = np.repeat(np.rint(np.arange(254) * 255 / 253).astype(int), 3).tolist()
+    picture.putpalette([*ramp, 255, 255, 255, 255, 70, 70])
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=6)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
 def gradient(colours: str) -> str:
     """A colour table as a background of CSS, low values left."""
     steps = np.rint(255 * colormaps[colours](np.linspace(0, 1, 9))[:, :3]).astype(int)

@@ -72,6 +72,37 @@
     };
   }
 
+  // The voxels of one region upon a scatter plot and a Bland-Altman plot.
+  async function mark(over, name) {
+    over.querySelector("canvas")?.remove();
+    if (!name || !window.regionValues) return;
+    const about = JSON.parse(over.dataset.hover), canvas = document.createElement("canvas");
+    const points = await window.regionValues(about.series, about.name, about.of, about.codes[name]);
+    if (over.dataset.region !== name) return; // left in the meantime
+    [canvas.width, canvas.height] = [over.clientWidth, over.clientHeight];
+    const pen = canvas.getContext("2d");
+    pen.fillStyle = "rgba(33, 102, 172, 0.8)";
+    about.axes.forEach((axis, i) => {
+      const [left, top, width, height] = axis.box.map((share, k) => share * (k % 2 ? canvas.height : canvas.width));
+      const [x0, x1, y0, y1] = axis.ends;
+      for (const [a, b] of points) {
+        const [x, y] = i ? [(a + b) / 2, a - b] : [b, a], u = (x - x0) / (x1 - x0), v = (y - y0) / (y1 - y0);
+        if (u >= 0 && u <= 1 && v >= 0 && v <= 1) pen.fillRect(left + u * width - 1, top + (1 - v) * height - 1, 2.5, 2.5);
+      }
+    });
+    over.querySelector("canvas")?.remove();
+    over.append(canvas);
+  }
+  for (const list of all(".chips")) {
+    const over = list.closest(".row").querySelector(".over");
+    const show = (event) => { const chip = event.target.closest("[data-region]"); over.dataset.region = chip ? chip.dataset.region : ""; mark(over, over.dataset.region); };
+    for (const kind of ["mouseover", "focusin"]) list.addEventListener(kind, show);
+    for (const kind of ["mouseleave", "focusout"]) list.addEventListener(kind, () => { over.dataset.region = ""; mark(over, ""); });
+  }
+
+  // Paper shows what is folded on the screen.
+  addEventListener("beforeprint", () => all("details").forEach((one) => { one.open = true; }));
+
   // The colours of the page: those of the system, or the others.
   const dark = document.getElementById("dark");
   if (dark) {

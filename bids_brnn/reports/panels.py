@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 from bids_brnn.reports import figures
 from bids_brnn.reports.adequacy import adequacy_figure
 from bids_brnn.reports.content import EstimatorView, MapView, SeriesView
+from bids_brnn.reports.cells import Cell
 from bids_brnn.reports.embed import raster_uri, svg_uri
 from bids_brnn.reports.motion import motion_figure
-from bids_brnn.reports.registration import registration_check
+from bids_brnn.reports.protocol import protocol_figure, protocol_words
+from bids_brnn.reports.registration import contour_cells, registration_check
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,13 @@ class Panel:
     alt: str
     image: str
     """Source of the image, which lies in it."""
+    cells: Sequence[Cell] = ()
+    """Images in one row before it; the first two are shown in turns."""
 
 
 def panels(series: SeriesView) -> list[Panel]:
     """Everything to show for a series but comparisons of estimators."""
-    return [*_preparation(series), *_maps(series), *_models(series)]
+    return [*_preparation(series), *_maps(series), *_models(series), *_protocol(series)]
 
 
 def _preparation(series: SeriesView) -> Iterator[Panel]:
@@ -50,7 +54,7 @@ def _preparation(series: SeriesView) -> Iterator[Panel]:
             "Series, T1w image on the grid of the series, and both in turns; the outline is that "
             f"of the mask. T1w image: {how}.",
             f"Sections of the series and of the T1w image, one over the other. T1w image: {how}",
-            raster_uri(figure),
+            raster_uri(figure), contour_cells(series),
         )  # fmt: skip
     if series.supplied:
         figure = figures.mosaic(series.supplied, mask, colours="RdBu_r")
@@ -71,6 +75,7 @@ def _preparation(series: SeriesView) -> Iterator[Panel]:
 
 def _maps(series: SeriesView) -> Iterator[Panel]:
     for item in series.estimators:
+        medians = _medians(item.estimates, series)
         for suffix, title, views, colours in (
             ("", "", item.estimates, "viridis"),
             ("Std", ": standard deviation", item.uncertainties, "magma"),
@@ -83,7 +88,8 @@ def _maps(series: SeriesView) -> Iterator[Panel]:
                 )
                 yield Panel(
                     f"{item.key}{suffix}", f"{item.title}{title}", caption,
-                    f"{item.title}{title}. {_medians(views, series)}", raster_uri(figure),
+                    f"{item.title}{title}. "
+                    f"{_medians(views, series) if suffix else medians}", raster_uri(figure),
                 )  # fmt: skip
         if item.estimates:
             figure = figures.histograms(
@@ -92,7 +98,7 @@ def _maps(series: SeriesView) -> Iterator[Panel]:
             yield Panel(
                 f"{item.key}Hist", f"{item.title}: distributions",
                 "Values inside the mask, by tissue; dotted: literature values at 3 T.",
-                _tissue_words(item, series), svg_uri(figure),
+                _tissue_words(item, series, medians), svg_uri(figure),
             )  # fmt: skip
 
 
@@ -102,6 +108,13 @@ def _models(series: SeriesView) -> Iterator[Panel]:
         name, title, caption, figure = found
         alt = "Median and quartiles of m0s in each region, a mark for each model"
         yield Panel(name, title, caption, alt, svg_uri(figure))
+
+
+def _protocol(series: SeriesView) -> Iterator[Panel]:
+    if series.protocol is not None:
+        words = protocol_words(series.protocol)
+        figure = svg_uri(protocol_figure(series.protocol))
+        yield Panel("protocol", "Protocol", words, f"Plot of the protocol: {words}", figure)
 
 
 def _medians(views: Sequence[MapView], series: SeriesView) -> str:
@@ -115,17 +128,10 @@ def _medians(views: Sequence[MapView], series: SeriesView) -> str:
     return f"Slices of {len(views)} maps; medians inside the mask: {', '.join(parts)}"
 
 
-def _tissue_words(item: EstimatorView, series: SeriesView) -> str:
-    """Medians of each tissue: what a reader takes from histograms."""
+def _tissue_words(item: EstimatorView, series: SeriesView, medians: str) -> str:
     groups = figures.tissue_groups(series.mask, series.labels, series.label_names)
-    parts = []
-    for name, inside in groups.items():
-        medians = [
-            f"{view.name} {np.nanmedian(view.values[inside]):.3g}" for view in item.estimates
-            if np.isfinite(view.values[inside]).any()
-        ]  # fmt: skip
-        parts.append(f"{name}: {', '.join(medians) or 'no value'}")
-    return f"Histograms of {item.title}; medians, {'; '.join(parts)}"
+    sizes = ", ".join(f"{name} ({int(inside.sum())} voxels)" for name, inside in groups.items())
+    return f"Histograms of {item.title} in {sizes}; {medians.partition('; ')[2]}"
 
 
 def supplied_caption(series: SeriesView) -> str:

@@ -13,6 +13,7 @@ from bids_brnn import __version__
 from bids_brnn.errors import NothingSelectedError
 
 if TYPE_CHECKING:
+    from bids_brnn.bids.input.acquisition import Acquisition
     from bids_brnn.reports.content import SeriesView
 
 _LOG = logging.getLogger("bids_brnn.report")
@@ -26,6 +27,7 @@ def write_reports(
     errors: Sequence[str] = (),
     made: Collection[str] | None = None,
     sessions: Sequence[str] = (),
+    acquisitions: Sequence[Acquisition] = (),
 ) -> list[Path]:
     """Write ``sub-<label>.html`` and the citation page of every participant.
 
@@ -47,6 +49,8 @@ def write_reports(
         Labels without ``ses-``: each gets a page of its own, ``sub-<label>_ses-<label>.html``, as
         jobs for other sessions may be writing theirs. Only pages of whole participants remove
         figures of earlier ones.
+    acquisitions
+        Series of the data set: pages show the protocols of those that they are of.
 
     Returns
     -------
@@ -63,8 +67,12 @@ def write_reports(
     from bids_brnn.reports.collect import series_views
 
     pages = []
+    protocols = {item.name: item.sequence for item in acquisitions}
     for label in participants:
-        series = [_dated(view, made) for view in series_views(output_dir, label)]
+        series = [
+            replace(_dated(view, made), protocol=protocols.get(view.name))
+            for view in series_views(output_dir, label)
+        ]
         record = (records or {}).get(label) or newest_record(output_dir, label)
         own = [text for text in errors if concerns(text, label)] + crashes(record)
         written = []
@@ -105,6 +113,7 @@ def _write_page(
     from bids_brnn.reports.assemble import render_subject
     from bids_brnn.reports.content import SubjectView
     from bids_brnn.reports.methods import citation_files, methods
+    from bids_brnn.reports.sharing import command_line, places, shareable
 
     used = [view.model for view in series]
     parts = [key for view in series for key in view.preparation]
@@ -114,14 +123,17 @@ def _write_page(
     networks = [item for view in series for item in view.estimators if item.key == NETWORK]
     losses = [item.loss for item in networks]
     paragraphs, citations = methods(used, parts, __version__, losses)
+    stored = configuration(record)
+    folders = {**places(stored), str(page.parent): "bids::"}
     view = SubjectView(
         label=label,
         version=__version__,
         series=series,
         methods=paragraphs,
         citations=[(item.text, item.url) for item in citations],
-        configuration=configuration(record),
-        errors=errors,
+        configuration=shareable(stored, folders),
+        command=command_line(stored),
+        errors=[shareable(text, folders) for text in errors],
     )
     with recorded() as written:
         render_subject(view, page, write_text)

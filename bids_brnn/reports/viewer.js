@@ -38,17 +38,34 @@
 
   let series = null, viewer = null, layers = [], layer = null, range = [0, 1], at = [0, 0, 0];
 
-  async function openSeries(index) {
-    series = page.series[index];
-    const [nx, ny, nz] = series.shape, n = nx * ny * nz;
-    if (!series.place) {
-      const bits = await unpacked(series.mask);
-      series.place = new Int32Array(n).fill(-1);
+  // Mask and regions of a series; place: of each voxel among those of the mask, -1 outside.
+  function prepared(one) {
+    one.promise ||= (async () => {
+      const bits = await unpacked(one.mask), n = one.shape.reduce((a, b) => a * b);
+      one.place = new Int32Array(n).fill(-1);
       for (let voxel = 0, next = 0; voxel < n; voxel++)
-        if ((bits[voxel >> 3] >> (voxel & 7)) & 1) series.place[voxel] = next++;
-      if (series.regions) series.regions.values = await words16(series.regions.data);
-      await Promise.all(series.maps.map(valuesOf));
-    }
+        if ((bits[voxel >> 3] >> (voxel & 7)) & 1) one.place[voxel] = next++;
+      if (one.regions) one.regions.values = await words16(one.regions.data);
+      return one;
+    })();
+    return one.promise;
+  }
+  // Values of two estimates in the voxels of one region, for scatter plots.
+  window.regionValues = async (seriesName, name, [first, second], code) => {
+    const one = await prepared(page.series.find((item) => item.name === seriesName));
+    const maps = [first, second].map((of) => one.maps.find((item) => item.name === name && item.of === of && item.kind === "estimate"));
+    const [a, b] = await Promise.all(maps.map(valuesOf)), found = [];
+    one.regions.values.forEach((region, voxel) => {
+      const place = one.place[voxel];
+      if (region === code && place >= 0) found.push([a[place], b[place]]);
+    });
+    return found;
+  };
+
+  async function openSeries(index) {
+    series = await prepared(page.series[index]);
+    await Promise.all(series.maps.map(valuesOf));
+    const nz = series.shape[2];
     layers = layersOf(series);
     fill(element("v-map"), layers.map((item, i) => [i, item.title, item.group]));
     const estimators = series.estimators.filter((one) => find("flags", one.key));
@@ -160,7 +177,7 @@
     const [low, high] = range, whole = layer.kind === "image";
     const over = element("v-over").value, share = element("v-opacity").value / 100;
     const flags = over.startsWith("flags") ? find("flags", over.slice(6)).values : null;
-    const [nx, ny] = series.shape, place = series.place, regions = series.regions && series.regions.values;
+    const nx = series.shape[0], place = series.place, regions = series.regions && series.regions.values;
     const edge = (voxel) => [1, -1, nx, -nx].some((step) => (place[voxel + step] ?? -1) < 0);
     for (let voxel = 0; voxel < n; voxel++) {
       const inside = place[voxel];
@@ -209,13 +226,13 @@
   }
 
   function middle() { // of the mask
-    const [nx, ny, nz] = series.shape, sum = [0, 0, 0];
+    const [nx, ny] = series.shape, sum = [0, 0, 0];
     let n = 0;
     series.place.forEach((inside, voxel) => {
       if (inside < 0) return;
       n++; sum[0] += voxel % nx; sum[1] += Math.floor(voxel / nx) % ny; sum[2] += Math.floor(voxel / nx / ny);
     });
-    return n ? sum.map((total) => Math.round(total / n)) : [nx, ny, nz].map((size) => size >> 1);
+    return n ? sum.map((total) => Math.round(total / n)) : series.shape.map((size) => size >> 1);
   }
   function moveTo(voxel) {
     at = voxel;

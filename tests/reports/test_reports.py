@@ -100,11 +100,10 @@ def test_tables_of_regions_and_agreement(tmp_path):
     first = replace(series.estimators[0], statistics=rows)
     series = replace(series, estimators=[first], agreement=[("Agreement: A against B", [both])])
     html, _ = render(tmp_path, [series])
-    titles = re.findall("<h3>(.*?)</h3>", html)[-4:-1]  # the last one is References
-    assert titles == [
-        "Agreement: A against B",
-        "Regions: Network, aseg",
-        "Regions: Network, maptissue (made from these maps: circular)",
+    assert re.findall(r"<summary>(.*?)</summary>", html)[:3] == [
+        "Agreement: A against B (1 row)",
+        "Regions: Network, aseg (1 row)",
+        "Regions: Network, maptissue (made from these maps: circular) (1 row)",
     ]
     assert '<td class="num">0.125 to 0.375</td>' in html  # an interval from its two ends
     assert "None" not in html
@@ -138,7 +137,7 @@ def test_region_table_shows_values_and_leaves_absent_cells_empty(tmp_path):
     html, _ = render(tmp_path, [make_series()])
     assert "<td>WM</td><td>R1f</td><td>1/s</td>" in html
     plain = re.sub(r"<(script|style).*?</\1>", "", html, flags=re.DOTALL)
-    assert "nan" not in re.sub(r"<[^>]+>", "", plain).lower()
+    assert not re.search(r"\bnan\b", re.sub(r"<[^>]+>", "", plain).lower())
 
 
 def test_errors_of_the_run_are_shown(tmp_path):
@@ -244,3 +243,10 @@ def test_hemispheres_are_drawn_as_one_tissue():
     figure = figures.histograms(series.estimators[0].estimates, series.mask, series.labels, names)
     legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert legend == [f"Cerebral-White-Matter (n={int(series.mask.sum())})"]
+
+
+def test_counts_of_points_are_those_of_a_histogram():
+    x, y = np.random.default_rng(3).normal(0, 1, (2, 5000))
+    x[0], y[0] = 2.0, 1.5  # on the upper ends
+    expected, _, _ = np.histogram2d(x, y, bins=figures._BINS, range=((-1, 2), (-2, 1.5)))
+    np.testing.assert_array_equal(figures._counts(x, y, (-1, 2, -2, 1.5)), expected)

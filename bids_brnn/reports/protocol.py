@@ -1,0 +1,109 @@
+"""What was played out, and how precisely it tells each parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from bids_brnn.reports.content import FLUID, NOT_IN_FLUID, SeriesView
+
+if TYPE_CHECKING:
+    from bids_brnn.sequences.pulse_sequence import PulseSequence
+    from bids_brnn.sequences.z_spectrum import ZSpectrum
+
+Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
+_MOST_TRAINS = 6
+
+
+def protocol_figure(protocol: PulseSequence | ZSpectrum) -> Figure:
+    """The pulse train against time, or the measurements of a Z-spectrum by offset and angle."""
+    return _spectrum(protocol) if hasattr(protocol, "offset") else _train(protocol)
+
+
+def protocol_words(protocol: PulseSequence | ZSpectrum) -> str:
+    """The same in a sentence."""
+    if hasattr(protocol, "offset"):
+        on = protocol.mt_flip_angle > 0
+        angles = np.degrees(np.unique(np.round(protocol.mt_flip_angle[on], 6)))
+        offsets = np.abs(protocol.offset[on])
+        return (
+            f"{protocol.n_samples} measurements, {int((~on).sum())} without MT pulse; MT pulses "
+            f"of {', '.join(f'{angle:.4g}' for angle in angles)} degrees, "
+            f"{1e3 * protocol.pulse.duration:.3g} ms, {protocol.pulse.shape.lower()}, offsets "
+            f"{offsets.min():.4g} to {offsets.max():.4g} Hz; excitation "
+            f"{np.degrees(protocol.flip_angle):.3g} degrees, repetition time "
+            f"{1e3 * protocol.repetition_time:.4g} ms."
+        )
+    played = ~protocol.padding
+    excitation = played & ~protocol.inversion
+    angles = np.degrees(protocol.flip_angle[excitation])
+    gaps = 1e3 * protocol.repetition_time[excitation]
+    trains = protocol.flip_angle.shape[0]
+    total = protocol.repetition_time[played].sum()
+    return (
+        f"{trains} pulse train{'s' * (trains > 1)}, {int(played.sum())} pulses, of them "
+        f"{int((protocol.inversion & played).sum())} inversions; excitations of "
+        f"{angles.min():.3g} to {angles.max():.3g} degrees every {gaps.min():.3g} to "
+        f"{gaps.max():.3g} ms; {total:.4g} s in all; start {protocol.start}."
+    )
+
+
+def _train(protocol: PulseSequence) -> Figure:
+    figure = Figure(figsize=(9.0, 4.0), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    for train in range(min(protocol.flip_angle.shape[0], _MOST_TRAINS)):
+        kept = ~protocol.padding[train] & ~protocol.inversion[train]
+        time = np.concatenate([[0.0], np.cumsum(protocol.repetition_time[train])[:-1]])
+        label = f"train {train + 1}"
+        upper.plot(time[kept], np.degrees(protocol.flip_angle[train][kept]), lw=0.9, label=label)
+        lower.plot(time[kept], 1e3 * protocol.repetition_time[train][kept], lw=0.9)
+        inversions = time[protocol.inversion[train] & ~protocol.padding[train]]
+        for moment in inversions[:_MOST_TRAINS]:
+            upper.axvline(moment, color="#b2182b", lw=0.8, ls=":")
+    upper.set_ylabel("flip angle (deg)", fontsize=8)
+    lower.set_ylabel("to the next pulse (ms)", fontsize=8)
+    lower.set_xlabel("time (s)", fontsize=8)
+    if protocol.flip_angle.shape[0] > 1:
+        upper.legend(fontsize=7)
+    for axis in (upper, lower):
+        axis.tick_params(labelsize=7)
+        axis.grid(alpha=0.3)
+    return figure
+
+
+def _spectrum(protocol: ZSpectrum) -> Figure:
+    figure = Figure(figsize=(6.5, 3.2), layout="constrained")
+    axis = figure.subplots()
+    on = protocol.mt_flip_angle > 0
+    axis.plot(
+        protocol.offset[on], np.degrees(protocol.mt_flip_angle[on]), "o", ms=5, color="#2166ac"
+    )
+    axis.set_xscale("symlog" if (protocol.offset[on] <= 0).any() else "log")
+    axis.set_ylim(bottom=0)
+    axis.set_xlabel("offset of the MT pulse (Hz)", fontsize=8)
+    axis.set_ylabel("its flip angle (deg)", fontsize=8)
+    axis.tick_params(labelsize=7)
+    axis.grid(alpha=0.3)
+    return figure
+
+
+def precision_table(series: SeriesView) -> Table:
+    """Noise of each parameter by region: the mean of its map of standard deviations, which is the
+    Cramér-Rao bound at the estimate and the noise of the images, and its share of the median."""
+    rows = []
+    for item in series.estimators:
+        for row in item.statistics:
+            noise, middle = row.get("mean_crb_std"), row.get("median")
+            name, region = str(row.get("param", "")), str(row.get("name", ""))
+            if not isinstance(noise, float) or not isinstance(middle, int | float):
+                continue
+            if name in NOT_IN_FLUID and FLUID.search(region):
+                continue
+            share = f"{100 * noise / abs(middle):.3g} %" if middle else ""
+            rows.append([item.title, region, name, str(row.get("units", "")), f"{middle:.4g}",
+                         f"{noise:.3g}", share])  # fmt: skip
+    header = ["estimator", "region", "parameter", "unit", "median", "noise sd", "noise sd / median"]
+    return "Precision: Cramér-Rao bounds by region", header, rows
