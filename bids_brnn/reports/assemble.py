@@ -15,16 +15,16 @@ from typing import Any
 
 import jinja2
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from bids_brnn.reports.adequacy import adequacy_tables
 from bids_brnn.reports.compare import Comparison, comparisons
 from bids_brnn.reports.content import EstimatorView, SeriesView, SubjectView
 from bids_brnn.reports.embed import colour_tables, niivue, part
 from bids_brnn.reports.figures import TISSUE_COLOURS
+from bids_brnn.reports.group import MIN_SUBJECTS
 from bids_brnn.reports.lights import Light, lights
 from bids_brnn.reports.packing import pack_series
-from bids_brnn.reports.panels import Panel, group_panel, panels
+from bids_brnn.reports.panels import Panel, panels
 from bids_brnn.reports.protocol import precision_table
 from bids_brnn.reports.provenance import provenance, sources
 
@@ -165,15 +165,19 @@ def table_of(
 
 def _interval(row: Mapping[str, object], key: str) -> str:
     ends = [_cell(row.get(f"{key}_{end}")) for end in ("low", "high")]
-    return " to ".join(ends) if all(ends) else ""
+    if not all(ends):
+        return ""
+    n = row.get("n")
+    few = isinstance(n, int | float) and n < MIN_SUBJECTS
+    return " to ".join(ends) + (f" (n = {n:g}, hardly known)" if few else "")
 
 
 def _cell(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
 
 
-Plot = tuple[str, str, Figure]
-"""File name part, caption and figure."""
+Plot = tuple[str, Sequence[Markup]]
+"""Caption and the drawings under it."""
 PageTable = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 """Title, header and rows."""
 
@@ -186,7 +190,7 @@ class GroupView:
     version: str
     plots: Sequence[Plot]
     subjects: Sequence[Mapping[str, str]]
-    """Each with ``label``, ``page`` (relative link) and ``note``."""
+    """Each with ``label``, ``session`` (or nothing), ``page`` (relative link) and ``note``."""
     tables: Sequence[PageTable] = ()
     files: Sequence[tuple[str, str]] = ()
     """Name and meaning of each table of the group."""
@@ -195,5 +199,4 @@ class GroupView:
 
 def render_group(view: GroupView, page: Path, write_text: WriteText) -> None:
     """Write the group page."""
-    shown = [group_panel(name, caption, figure) for name, caption, figure in view.plots]
-    write_text(page, _template("group.html").render(view=view, panels=shown))
+    write_text(page, _template("group.html").render(view=view))

@@ -60,5 +60,3 @@ def montage(values: NDArray[Any], mask: Mask) -> NDArray[Any]:
     half = len(planes) // 2
     rows = [np.concatenate(planes[:half], axis=1), np.concatenate(planes[half:], axis=1)]
     return np.concatenate(rows, axis=0)
-
-

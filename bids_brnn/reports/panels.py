@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from bids_brnn.reports import figures
 from bids_brnn.reports.adequacy import adequacy_figure
@@ -149,8 +148,3 @@ def supplied_caption(series: SeriesView) -> str:
                 f"{low:.3g} and {high:.3g}{unit}."
             )
     return " ".join(sentences)
-
-
-def group_panel(name: str, caption: str, figure: Figure) -> Panel:
-    """A figure of the group."""
-    return Panel(name, name, caption, caption, svg_uri(figure))

@@ -105,5 +105,13 @@ def precision_table(series: SeriesView) -> Table:
             share = f"{100 * noise / abs(middle):.3g} %" if middle else ""
             rows.append([item.title, region, name, str(row.get("units", "")), f"{middle:.4g}",
                          f"{noise:.3g}", share])  # fmt: skip
-    header = ["estimator", "region", "parameter", "unit", "median", "noise sd", "noise sd / median"]
+    header = [
+        "estimator",
+        "region",
+        "parameter",
+        "unit",
+        "median",
+        "noise sd",
+        "noise sd / median",
+    ]
     return "Precision: Cramér-Rao bounds by region", header, rows

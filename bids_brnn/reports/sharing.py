@@ -14,9 +14,7 @@ from bids_brnn.config.run_config import RunConfig
 
 _NAME = r"[^\s\"'/:,;<>()\[\]{}|=]"
 _HOME = re.compile(rf"(?<![\w.-])/(?:home|Users)/{_NAME}+|(?<![\w./-])/root(?![\w-])")
-_PATH = re.compile(
-    rf"(?<![\w/.~*<>+-])(?<!https:)(?<!http:)(?:~|/{_NAME}+)(?:/{_NAME}*)+"
-)
+_PATH = re.compile(rf"(?<![\w/.~*<>+-])(?<!https:)(?<!http:)(?:~|/{_NAME}+)(?:/{_NAME}*)+")
 """An absolute path with two parts or more, or one below the home of a user; not what follows a
 scheme, a fraction, or the end tag of markup."""
 _HOST = re.compile(r"^[\w.-]{5,}$")

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from bids_brnn.reports import assemble, canvas, figures
+from bids_brnn.reports import assemble, canvas, figures, group
 from bids_brnn.reports.content import EstimatorView, MapView, SeriesView, SubjectView
 
 
@@ -221,19 +221,22 @@ def test_own_colour_range_wins_over_percentiles():
 
 
 def test_group_page_links_subjects(tmp_path):
-    series = make_series()
-    plot = figures.histograms(series.estimators[0].estimates, series.mask, None, {})
+    values = np.array([0.1, 0.2])
+    labels, pages = ["sub-01", "sub-02"], ["sub-01.html", "sub-02.html"]
+    region = group.Region("a <b>", values, labels, pages)
     page = tmp_path / "group.html"
 
     def write_text(path: Path, text: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
-    rows = [{"label": "sub-01", "page": "sub-01.html", "note": "outlier: m0s"}]
-    view = assemble.GroupView("My study", "1.0", [("m0s", "caption", plot)], rows)
+    rows = [{"label": "sub-01", "session": "", "page": "sub-01.html", "note": "outlier: m0s"}]
+    drawings = group.distribution({"m0s": [region]}, {"m0s": "1"})
+    view = assemble.GroupView("My study", "1.0", [("caption", drawings)], rows)
     assemble.render_group(view, page, write_text)
     html = page.read_text(encoding="utf-8")
     assert '<a href="sub-01.html">sub-01</a>' in html
+    assert '<a href="sub-02.html" tabindex="-1" aria-label="sub-02: 0.2 in a &lt;b&gt;"' in html
+    assert "<b>" not in html
     assert [path.name for path in tmp_path.iterdir()] == ["group.html"]
 
 
