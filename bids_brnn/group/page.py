@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _KEYS = ("participant_id", "session_id", "acq", "run")
 _MAX_REGIONS = 12  # a figure with more columns cannot be read
+_MAX_POINTS = 40_000  # of a page, each a link; about 140 characters
 _MAX_NOTES = 6  # per subject
 _MAX_ROWS = 400  # a longer table is not read on a page; the file has all
 _AGREEMENT = (
@@ -90,27 +91,35 @@ def write_group_report(
 def _plots(output_dir: Path, tables: Sequence[GroupTable]) -> Iterator[Plot]:
     from bids_brnn.reports.group import distribution
 
-    for item in tables:
-        if item.kind not in ("statistics", "agreement"):
-            continue
+    shown = [item for item in tables if item.kind in ("statistics", "agreement")]
+    most = max(1, min(_MAX_REGIONS, int(_MAX_POINTS / (sum(map(_height, shown)) or 1))))
+    for item in shown:
         column = "median" if item.kind == "statistics" else "bias"
         for acq, table in item.table.groupby("acq", dropna=False):
             label = str(acq) if isinstance(acq, str) else ""
             panels = {
-                str(name): regions_of(part, column, output_dir)
+                str(name): regions_of(part, column, output_dir, most)
                 for name, part in table.groupby("param", sort=False)
             }
             units = dict(zip(table["param"], table["units"].astype(str), strict=True))
             what = "medians" if column == "median" else "mean differences"
             series = f" ({label})" if item.table["acq"].nunique(dropna=False) > 1 else ""
             n = table["name"].nunique()
-            first = f", first {_MAX_REGIONS} of {n} regions" if n > _MAX_REGIONS else ""
+            first = f", first {most} of {n} regions" if n > most else ""
             title = f"{item.desc}, regions of {item.segmentation}{first}: {what}{series}"
             yield title, distribution(panels, units)
 
 
+def _height(item: GroupTable) -> float:
+    """Points of one region of each of the parameters of a table."""
+    return len(item.table) / max(item.table["name"].nunique(), 1)
+
+
 def regions_of(
-    table: pd.DataFrame, column: str = "median", output_dir: Path | None = None
+    table: pd.DataFrame,
+    column: str = "median",
+    output_dir: Path | None = None,
+    most: int = _MAX_REGIONS,
 ) -> list[Region]:
     """One column of one parameter, a :class:`Region` for each of the first regions by index.
 
@@ -119,7 +128,7 @@ def regions_of(
     from bids_brnn.reports.group import Region
 
     ordered = table.sort_values("index", kind="stable")
-    named = list(dict.fromkeys(ordered["name"]))[:_MAX_REGIONS]
+    named = list(dict.fromkeys(ordered["name"]))[:most]
     found = []
     for name in named:
         part = table[table["name"] == name]

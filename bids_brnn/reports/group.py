@@ -107,7 +107,7 @@ def _column(region: Region, x: float, low: float, high: float, rng: np.random.Ge
     foot = _TOP + _HEIGHT + 12
     parts = [
         f'<text transform="translate({x + 3:.1f} {foot}) rotate(-50)" text-anchor="end">'
-        f"{escape(region.name[:18])}<title>{escape(region.name)}</title></text>"
+        f"{escape(_short(region.name))}<title>{escape(region.name)}</title></text>"
     ]
     if kept.size >= MIN_SUBJECTS:
         lower, middle, upper = (
@@ -117,22 +117,27 @@ def _column(region: Region, x: float, low: float, high: float, rng: np.random.Ge
             f'<rect x="{x - 14:.1f}" y="{upper:.1f}" width="28" height="{lower - upper:.1f}" '
             f'class="box"/><path d="M{x - 14:.1f} {middle:.1f}h28" class="median"/>'
         )
-    for index in kept:
+    for index in kept.tolist():
         y = _y(float(region.values[index]), low, high)
         side = x + rng.uniform(-9, 9)
         label = region.labels[index] if region.labels else str(index + 1)
-        words = f"{label}: {region.values[index]:.4g} in {region.name}"
+        words = f"{label}: {region.values[index]:.4g}" + ", apart" * bool(apart[index])
         shape = (
-            f'<path d="M{side:.1f} {y - 5:.1f}l5 5l-5 5l-5-5z" class="apart"/>' if apart[index]
-            else f'<circle cx="{side:.1f}" cy="{y:.1f}" r="3.2" class="point"/>'
+            f'<path d="M{side:.0f} {y - 5:.1f}l5 5l-5 5l-5-5z"/>' if apart[index]
+            else f'<circle cx="{side:.0f}" cy="{y:.1f}" r="3"/>'
         )  # fmt: skip
-        words += ", apart from the others" if apart[index] else ""
-        point = f"<g><title>{escape(words)}</title>{shape}</g>"
+        point = f"<title>{escape(words)}</title>{shape}"
+        kind = "apart" if apart[index] else "point"
         if region.pages:
             # Thousands of points are no stops of the tab key; the table of subjects has them.
-            point = (
-                f'<a href="{escape(region.pages[index])}" tabindex="-1" '
-                f'aria-label="{escape(words)}">{point}</a>'
-            )
-        parts.append(point)
+            link = f'href="{escape(region.pages[index])}" tabindex="-1"'
+            parts.append(f'<a class="{kind}" {link}>{point}</a>')
+        else:
+            parts.append(f'<g class="{kind}">{point}</g>')
     return "".join(parts)
+
+
+def _short(name: str) -> str:
+    """A name of a region that fits below an axis."""
+    plain = name.replace("Left-", "L-").replace("Right-", "R-").replace("Cerebral-", "")
+    return plain if len(plain) <= 19 else f"{plain[:18]}."

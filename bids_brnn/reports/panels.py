@@ -9,8 +9,8 @@ import numpy as np
 
 from bids_brnn.reports import figures
 from bids_brnn.reports.adequacy import adequacy_figure
-from bids_brnn.reports.content import EstimatorView, MapView, SeriesView
 from bids_brnn.reports.cells import Cell
+from bids_brnn.reports.content import EstimatorView, MapView, SeriesView
 from bids_brnn.reports.embed import raster_uri, svg_uri
 from bids_brnn.reports.motion import motion_figure
 from bids_brnn.reports.protocol import protocol_figure, protocol_words

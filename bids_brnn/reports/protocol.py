@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from bids_brnn.reports.content import FLUID, NOT_IN_FLUID, SeriesView
-
-if TYPE_CHECKING:
-    from bids_brnn.sequences.pulse_sequence import PulseSequence
-    from bids_brnn.sequences.z_spectrum import ZSpectrum
+from bids_brnn.sequences.pulse_sequence import PulseSequence
+from bids_brnn.sequences.z_spectrum import ZSpectrum
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 _MOST_TRAINS = 6
@@ -20,12 +17,12 @@ _MOST_TRAINS = 6
 
 def protocol_figure(protocol: PulseSequence | ZSpectrum) -> Figure:
     """The pulse train against time, or the measurements of a Z-spectrum by offset and angle."""
-    return _spectrum(protocol) if hasattr(protocol, "offset") else _train(protocol)
+    return _spectrum(protocol) if isinstance(protocol, ZSpectrum) else _train(protocol)
 
 
 def protocol_words(protocol: PulseSequence | ZSpectrum) -> str:
     """The same in a sentence."""
-    if hasattr(protocol, "offset"):
+    if isinstance(protocol, ZSpectrum):
         on = protocol.mt_flip_angle > 0
         angles = np.degrees(np.unique(np.round(protocol.mt_flip_angle[on], 6)))
         offsets = np.abs(protocol.offset[on])
@@ -91,8 +88,11 @@ def _spectrum(protocol: ZSpectrum) -> Figure:
 
 
 def precision_table(series: SeriesView) -> Table:
-    """Noise of each parameter by region: the mean of its map of standard deviations, which is the
-    Cramér-Rao bound at the estimate and the noise of the images, and its share of the median."""
+    """Noise of each parameter by region, and its share of the median.
+
+    The mean of the map of standard deviations: the Cramér-Rao bound at the estimate and the noise
+    of the images.
+    """
     rows = []
     for item in series.estimators:
         for row in item.statistics:

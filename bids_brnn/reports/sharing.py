@@ -50,7 +50,7 @@ def shareable(text: str, known: Mapping[str, str]) -> str:
     for folder in sorted(known, key=len, reverse=True):
         if len(Path(folder).parts) > 1:
             inside = re.compile(rf"(?<![\w.-]){re.escape(folder.rstrip('/'))}(?:/|(?![\w.-]))")
-            text = inside.sub(lambda _, folder=folder: known[folder], text)
+            text = inside.sub(known[folder].replace("\\", r"\\"), text)
     text = _HOME.sub("~", text.replace("file://", ""))
     text = _PATH.sub(lambda match: f".../{Path(match.group()).name}", text)
     host = socket.gethostname()

@@ -1,6 +1,5 @@
-"""A headless Chromium that tests speak to; without one they are skipped, saying why."""
+"""A headless Chromium that tests of pages speak to; without one they are skipped, saying why."""
 
-import base64
 import itertools
 import json
 import shutil
@@ -106,9 +105,15 @@ class Browser:
         self.send("Input.dispatchKeyEvent", type="keyDown", key=key, text=key)
         self.send("Input.dispatchKeyEvent", type="keyUp", key=key)
 
-    def picture(self, path, whole=False):
-        found = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
-        path.write_bytes(base64.b64decode(found["data"]))
+    def picture(self, selector):
+        """What the screen shows of an element, as base64 of PNG."""
+        self("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        x, y, width, height = self(
+            "(({left, top, width, height}) => [left + scrollX, top + scrollY, width, height])"
+            f"(document.querySelector({selector!r}).getBoundingClientRect())"
+        )
+        clip = {"x": x, "y": y, "width": width, "height": height, "scale": 0.5}
+        return self.send("Page.captureScreenshot", format="png", clip=clip)["data"]
 
     @property
     def complaints(self):
