@@ -53,6 +53,22 @@ class EstimatorView:
 
 
 @dataclass(frozen=True)
+class Spectra:
+    """Z-spectra of some voxels with what models make of them."""
+
+    voxels: NDArray[np.int_]
+    """``(V, 3)``, indices of the files."""
+    offset: Array
+    """``(N,)`` Hz; NaN where the MT pulse is off."""
+    angle: Array
+    """``(N,)``, flip angle of the MT pulse, degrees."""
+    measured: Array
+    """``(V, N)``, in the units of the images."""
+    fitted: Mapping[str, Array]
+    """``(V, N)`` by ``desc-`` of the estimator."""
+
+
+@dataclass(frozen=True)
 class SeriesView:
     """One acquisition: its images, estimators and what was done to it."""
 
@@ -86,6 +102,8 @@ class SeriesView:
     """Sidecar of the mask."""
     protocol: PulseSequence | ZSpectrum | None = None
     """What was played out, where the data set is at hand."""
+    spectra: Spectra | None = None
+    """Of a Z-spectrum, where the data set is at hand."""
     motion: Mapping[str, Array] = field(default_factory=dict)
     """Columns of the table of motion between frames; empty where none was corrected."""
 

@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_brnn.maps import flag_words
-from bids_brnn.reports.content import LITERATURE, Array, MapView, SeriesView
+from bids_brnn.reports.content import LITERATURE, Array, MapView, SeriesView, Spectra
 from bids_brnn.reports.figures import crop, display_range
 
 Mask = NDArray[np.bool_]
 FULL_BITS, FEWER_BITS, COARSE_BITS = 10, 7, 6
 """Bits of the mantissa: rounding by 0.05 %, 0.4 % and 0.8 % at most."""
-_TOP = 2.0**14  # largest number in half precision that rounding cannot push to infinity
+_MOST_BITS = 15
+"""Of three bytes; whole numbers below 65,536 are exact."""
 _LONGEST_STEP = 6
 _B64 = 4 / 3
 _OTHER_BITS = 2.0  # of a value after compression: exponent and sign
@@ -50,8 +51,9 @@ def pack_series(series: SeriesView, budget: int) -> dict[str, Any]:
     Returns
     -------
     dict
-        Grid, mask, regions, and each map as base64 of zlib of two planes of half-precision numbers
-        (high bytes, low bytes) at the voxels of the mask, divided by ``scale``.
+        Grid, mask, regions, and each map as base64 of zlib of the three upper bytes of
+        single-precision numbers at the voxels of the mask: all first bytes, all second ones, all
+        third ones.
     """
     for sampling in _samplings(series, budget):
         packed = _pack(series, sampling)
@@ -99,8 +101,7 @@ def _pack(series: SeriesView, sampling: Sampling) -> dict[str, Any]:
             ("quality", item.quality, COARSE_BITS),
         ):  # fmt: skip
             maps += [
-                _map(view, series.mask, cut, FULL_BITS if view.name == "flags" else bits)
-                | {"of": item.key, "kind": kind}
+                _map(view, series.mask, cut, bits) | {"of": item.key, "kind": kind}
                 for view in views
             ]
     maps += [
@@ -121,6 +122,7 @@ def _pack(series: SeriesView, sampling: Sampling) -> dict[str, Any]:
         "images": list(_images(series, cut)),
         "regions": _regions(series.labels, series.label_names, cut),
         "flags": flag_words(),
+        "spectra": None if series.spectra is None else _spectra(series.spectra),
     }
 
 
@@ -153,7 +155,7 @@ def _map(view: MapView, mask: Mask, cut: tuple[slice, ...], bits: int) -> dict[s
         "range": [low, high],
         "literature": [f"{tissue} {value:.4g} ({source})" for tissue, value, source in
                        LITERATURE.get(view.name, ())],
-        **_halves(values, bits),
+        "data": _floats(values, bits),
     }  # fmt: skip
 
 
@@ -170,7 +172,7 @@ def _images(series: SeriesView, cut: tuple[slice, ...]) -> Iterator[dict[str, An
         finite = image[np.isfinite(image)]
         high = float(np.percentile(finite[:: max(finite.size // 100_000, 1)], 99)) or 1.0
         values = image[cut].ravel(order="F")
-        yield {"name": name, "range": [0.0, high], **_halves(values, COARSE_BITS)}
+        yield {"name": name, "range": [0.0, high], "data": _floats(values, COARSE_BITS)}
 
 
 def _regions(
@@ -183,22 +185,35 @@ def _regions(
     return {"names": {str(key): name for key, name in names.items()}, "data": _compressed(raw)}
 
 
-def _halves(values: Array, bits: int) -> dict[str, Any]:
-    """Half-precision numbers with ``bits`` bits of mantissa, and the factor to multiply with."""
+def _spectra(spectra: Spectra) -> dict[str, Any]:
+    """Data and fits, voxel by voxel; offsets of measurements without MT pulse are null."""
+    return {
+        "voxels": spectra.voxels.tolist(),
+        "offset": [None if np.isnan(value) else float(value) for value in spectra.offset],
+        "angle": [round(float(value), 3) for value in spectra.angle],
+        "measured": _floats(spectra.measured.ravel(), FULL_BITS),
+        "fitted": {
+            key: _floats(values.ravel(), FULL_BITS) for key, values in spectra.fitted.items()
+        },
+    }
+
+
+def _floats(values: Array, bits: int) -> str:
+    """Single-precision numbers with ``bits`` bits of mantissa, as three planes of bytes.
+
+    Whole numbers (flags, reasons of stop) stay what they are.
+    """
     plain = np.asarray(values, dtype=np.float32)
-    plain = np.where(np.isfinite(plain), plain, np.nan)
-    largest = float(np.nanmax(np.abs(plain))) if np.isfinite(plain).any() else 0.0
-    whole = largest <= _TOP / 8 and np.array_equal(plain, np.round(plain), equal_nan=True)
-    # Whole numbers (flags, reasons of stop) stay what they are.
-    scale = 1.0 if whole or not largest else largest / _TOP
-    halves = (plain / np.float32(scale)).astype(np.float16).view(np.uint16)
-    drop = 10 - bits
-    if drop and not whole:
-        rounded = halves.astype(np.uint32) + (1 << (drop - 1))
-        keep = np.uint16(0xFFFF << drop & 0xFFFF)
-        halves = np.where(np.isnan(plain), halves, rounded.astype(np.uint16) & keep)
-    raw = (halves >> 8).astype(np.uint8).tobytes() + (halves & 255).astype(np.uint8).tobytes()
-    return {"scale": scale, "data": _compressed(raw)}
+    plain = np.where(np.isfinite(plain), plain, np.float32(np.nan))
+    if np.array_equal(plain, np.round(plain), equal_nan=True):
+        bits = _MOST_BITS
+    drop = np.uint32(23 - bits)
+    codes = plain.view(np.uint32)
+    # Half a step is added to the magnitude; a carry goes on to the exponent, as it should.
+    rounded = (codes + (np.uint32(1) << (drop - np.uint32(1)))) >> drop << drop
+    codes = np.where(np.isnan(plain), codes, rounded)
+    planes = [(codes >> np.uint32(shift)).astype(np.uint8) for shift in (24, 16, 8)]
+    return _compressed(b"".join(plane.tobytes() for plane in planes))
 
 
 def _compressed(raw: bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from bids_brnn.errors import NothingSelectedError
 
 if TYPE_CHECKING:
     from bids_brnn.bids.input.acquisition import Acquisition
-    from bids_brnn.reports.content import SeriesView
+    from bids_brnn.reports.content import SeriesView, Spectra
 
 _LOG = logging.getLogger("bids_brnn.report")
 
@@ -28,6 +28,7 @@ def write_reports(
     made: Collection[str] | None = None,
     sessions: Sequence[str] = (),
     acquisitions: Sequence[Acquisition] = (),
+    spectra: Callable[[Acquisition, SeriesView], Spectra | None] | None = None,
 ) -> list[Path]:
     """Write ``sub-<label>.html`` and the citation page of every participant.
 
@@ -51,6 +52,8 @@ def write_reports(
         figures of earlier ones.
     acquisitions
         Series of the data set: pages show the protocols of those that they are of.
+    spectra
+        Gives data and fits of some voxels of a series for the page.
 
     Returns
     -------
@@ -67,12 +70,17 @@ def write_reports(
     from bids_brnn.reports.collect import series_views
 
     pages = []
-    protocols = {item.name: item.sequence for item in acquisitions}
+    known = {item.name: item for item in acquisitions}
+
+    def with_data(view: SeriesView) -> SeriesView:
+        item = known.get(view.name)
+        if item is None:
+            return view
+        found = None if spectra is None else spectra(item, view)
+        return replace(view, protocol=item.sequence, spectra=found)
+
     for label in participants:
-        series = [
-            replace(_dated(view, made), protocol=protocols.get(view.name))
-            for view in series_views(output_dir, label)
-        ]
+        series = [with_data(_dated(view, made)) for view in series_views(output_dir, label)]
         record = (records or {}).get(label) or newest_record(output_dir, label)
         own = [text for text in errors if concerns(text, label)] + crashes(record)
         written = []

@@ -49,7 +49,7 @@ def shareable(text: str, known: Mapping[str, str]) -> str:
     """
     for folder in sorted(known, key=len, reverse=True):
         if len(Path(folder).parts) > 1:
-            inside = re.compile(rf"(?<![\w.-]){re.escape(folder.rstrip('/'))}(?:/|(?![\w.-]))")
+            inside = re.compile(rf"(?<![\w.-]){re.escape(folder.rstrip('/'))}(?:/|(?![\w-]|\.\w))")
             text = inside.sub(known[folder].replace("\\", r"\\"), text)
     text = _HOME.sub("~", text.replace("file://", ""))
     text = _PATH.sub(lambda match: f".../{Path(match.group()).name}", text)

@@ -17,24 +17,12 @@
     for (let i = 0; i < n; i++) found[i] = (raw[i] << 8) | raw[n + i];
     return found;
   }
-  let halves = null;
-  function halfTable() {
-    if (halves) return halves;
-    halves = new Float32Array(65536);
-    for (let code = 0; code < 65536; code++) {
-      const exponent = (code >> 10) & 31, fraction = code & 1023, sign = code & 32768 ? -1 : 1;
-      halves[code] = exponent === 31 ? (fraction ? NaN : sign * Infinity)
-        : sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -14 * fraction / 1024);
-    }
-    return halves;
+  async function floats(text) { // the three upper bytes of each number, in planes
+    const raw = await unpacked(text), n = raw.length / 3, codes = new Uint32Array(n);
+    for (let i = 0; i < n; i++) codes[i] = (raw[i] << 24) | (raw[n + i] << 16) | (raw[2 * n + i] << 8);
+    return new Float32Array(codes.buffer);
   }
-  async function valuesOf(item) {
-    if (!item.values) {
-      const codes = await words16(item.data), table = halfTable();
-      item.values = Float32Array.from(codes, (code) => table[code] * item.scale);
-    }
-    return item.values;
-  }
+  const valuesOf = (item) => item.opened ||= floats(item.data).then((values) => item.values = values);
 
   let series = null, viewer = null, layers = [], layer = null, range = [0, 1], at = [0, 0, 0];
 
@@ -50,6 +38,7 @@
     })();
     return one.promise;
   }
+  window.unpackedValues = floats;
   // Values of two estimates in the voxels of one region, for scatter plots.
   window.regionValues = async (seriesName, name, [first, second], code) => {
     const one = await prepared(page.series.find((item) => item.name === seriesName));
@@ -267,6 +256,7 @@
     const titles = ["map", ...series.estimators.flatMap((item) => [item.title, "std"]), ...(second ? ["difference", "in std"] : [])];
     const head = table.tHead.insertRow();
     titles.forEach((title) => { const cell = document.createElement("th"); cell.scope = "col"; cell.textContent = title; head.append(cell); });
+    document.dispatchEvent(new CustomEvent("voxel", { detail: { series, stored } }));
     if (place < 0) return;
     const names = (kind) => [...new Set(series.maps.filter((item) => item.kind === kind).map((item) => item.name))];
     const value = (name, of, kind) => { const item = find(name, of, kind); return item && item.values[place]; };
@@ -285,7 +275,6 @@
     }
     for (const item of series.maps.filter((map) => map.kind === "supplied"))
       row(table.tBodies[0], [`${item.name}, supplied`, text(item.values[place]), ...titles.slice(2).map(() => "")]);
-    document.dispatchEvent(new CustomEvent("voxel", { detail: { series: series.name, stored } }));
   }
   function flagWords(sum) {
     if (sum === undefined || Number.isNaN(sum)) return "n/a";

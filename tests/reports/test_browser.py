@@ -132,8 +132,7 @@ def test_a_click_shows_the_values_of_the_files(viewer, outputs):
 def test_arrow_keys_and_sliders_move_the_crosshair(viewer, outputs):
     viewer("document.getElementById('v-z').focus()")
     before, _ = shown(viewer)
-    viewer("""(() => { const field = document.getElementById('v-z'); field.value = +field.value + 1;
-              field.dispatchEvent(new Event('input')); })()""")
+    choose(viewer, "v-z", 1 + int(viewer("document.getElementById('v-z').value")), "input")
     after, rows = shown(viewer)
     # The first axis of the files goes to superior.
     assert np.subtract(after, before).tolist() == [1, 0, 0]
