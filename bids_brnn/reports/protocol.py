@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from bids_brnn.reports.content import FLUID, NOT_IN_FLUID, SeriesView
 from bids_brnn.sequences.pulse_sequence import PulseSequence
@@ -13,6 +14,7 @@ from bids_brnn.sequences.z_spectrum import ZSpectrum
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 _MOST_TRAINS = 6
+_ALIKE = 1e-6  # decimal text of tables
 
 
 def protocol_figure(protocol: PulseSequence | ZSpectrum) -> Figure:
@@ -29,8 +31,8 @@ def protocol_words(protocol: PulseSequence | ZSpectrum) -> str:
         return (
             f"{protocol.n_samples} measurements, {int((~on).sum())} without MT pulse; MT pulses "
             f"of {', '.join(f'{angle:.4g}' for angle in angles)} degrees, "
-            f"{1e3 * protocol.pulse.duration:.3g} ms, {protocol.pulse.shape.lower()}, offsets "
-            f"{offsets.min():.4g} to {offsets.max():.4g} Hz; excitation "
+            f"{1e3 * protocol.pulse.duration:.3g} ms, {protocol.pulse.shape.lower()}, offsets of "
+            f"{_span(offsets, 'Hz')}; excitation "
             f"{np.degrees(protocol.flip_angle):.3g} degrees, repetition time "
             f"{1e3 * protocol.repetition_time:.4g} ms."
         )
@@ -42,33 +44,45 @@ def protocol_words(protocol: PulseSequence | ZSpectrum) -> str:
     total = protocol.repetition_time[played].sum()
     return (
         f"{trains} pulse train{'s' * (trains > 1)}, {int(played.sum())} pulses, of them "
-        f"{int((protocol.inversion & played).sum())} inversions; excitations of "
-        f"{angles.min():.3g} to {angles.max():.3g} degrees every {gaps.min():.3g} to "
-        f"{gaps.max():.3g} ms; {total:.4g} s in all; start {protocol.start}."
+        f"{int((protocol.inversion & played).sum())} inversions (dotted); excitations of "
+        f"{_span(angles, 'degrees')} every {_span(gaps, 'ms')}; {total:.4g} s in all; start "
+        f"{protocol.start}."
     )
 
 
 def _train(protocol: PulseSequence) -> Figure:
-    figure = Figure(figsize=(9.0, 4.0), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True)
+    gaps = protocol.repetition_time[~protocol.padding & ~protocol.inversion]
+    varies = bool(np.ptp(gaps) > _ALIKE * gaps.max())  # else words say it
+    figure = Figure(figsize=(9.0, 4.0 if varies else 2.4), layout="constrained")
+    axes = figure.subplots(1 + varies, 1, sharex=True, squeeze=False)[:, 0]
     for train in range(min(protocol.flip_angle.shape[0], _MOST_TRAINS)):
         kept = ~protocol.padding[train] & ~protocol.inversion[train]
         time = np.concatenate([[0.0], np.cumsum(protocol.repetition_time[train])[:-1]])
         label = f"train {train + 1}"
-        upper.plot(time[kept], np.degrees(protocol.flip_angle[train][kept]), lw=0.9, label=label)
-        lower.plot(time[kept], 1e3 * protocol.repetition_time[train][kept], lw=0.9)
+        axes[0].plot(time[kept], np.degrees(protocol.flip_angle[train][kept]), lw=0.9, label=label)
+        if varies:
+            axes[1].plot(time[kept], 1e3 * protocol.repetition_time[train][kept], lw=0.9)
         inversions = time[protocol.inversion[train] & ~protocol.padding[train]]
         for moment in inversions[:_MOST_TRAINS]:
-            upper.axvline(moment, color="#b2182b", lw=0.8, ls=":")
-    upper.set_ylabel("flip angle (deg)", fontsize=8)
-    lower.set_ylabel("to the next pulse (ms)", fontsize=8)
-    lower.set_xlabel("time (s)", fontsize=8)
+            axes[0].axvline(moment, color="#b2182b", lw=0.8, ls=":")
+    axes[0].set_ylabel("flip angle (deg)", fontsize=8)
+    if varies:
+        axes[1].set_ylabel("to the next pulse (ms)", fontsize=8)
+        axes[1].set_ylim(bottom=0)
+    axes[-1].set_xlabel("time (s)", fontsize=8)
     if protocol.flip_angle.shape[0] > 1:
-        upper.legend(fontsize=7)
-    for axis in (upper, lower):
+        axes[0].legend(fontsize=7)
+    for axis in axes:
         axis.tick_params(labelsize=7)
         axis.grid(alpha=0.3)
     return figure
+
+
+def _span(values: NDArray[np.float64], unit: str) -> str:
+    low, high = float(values.min()), float(values.max())
+    if high - low <= _ALIKE * abs(high):
+        return f"{high:.4g} {unit}"
+    return f"{low:.4g} to {high:.4g} {unit}"
 
 
 def _spectrum(protocol: ZSpectrum) -> Figure:
