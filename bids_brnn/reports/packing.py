@@ -26,6 +26,7 @@ FULL_BITS, FEWER_BITS, COARSE_BITS = 10, 7, 6
 _MOST_BITS = 15
 """Of three bytes; whole numbers below 65,536 are exact."""
 _LONGEST_STEP = 6
+_LONGEST = 2.0  # longest over shortest edge of what a voxel of the page stands for
 _B64 = 4 / 3
 _OTHER_BITS = 2.0  # of a value after compression: exponent and sign
 _MARGIN = 2
@@ -76,15 +77,27 @@ def _samplings(series: SeriesView, budget: int) -> Iterator[Sampling]:
         images = n_images * (COARSE_BITS + _OTHER_BITS)
         return (bits * inside + images * whole) / np.prod(sampling.step) / 8 * _B64
 
-    ladder = range(1, _LONGEST_STEP + 1)
-    steps = sorted(
-        product(ladder, ladder, ladder),
-        key=lambda step: (np.prod(step), max(np.multiply(step, series.voxel_size))),
-    )
+    steps = _steps(series.voxel_size)
     all_of_them = [Sampling((1, 1, 1), FULL_BITS), *(Sampling(step, FEWER_BITS) for step in steps)]
     # Maps of one value compress better than this rule of noise expects, hence the allowance.
     fitting = [item for item in all_of_them if characters(item) <= 1.2 * budget]
     yield from fitting or all_of_them[-1:]
+
+
+def _steps(size: Sequence[float]) -> list[tuple[int, int, int]]:
+    """Which voxels may be taken: the more the earlier, and no box that is long and thin."""
+    native = max(size) / min(size)
+
+    def length(step: tuple[int, int, int]) -> float:
+        edges = np.multiply(step, size)
+        return float(edges.max() / edges.min())
+
+    ladder = range(1, _LONGEST_STEP + 1)
+    alike = [
+        step for step in product(ladder, ladder, ladder) if length(step) <= max(_LONGEST, native)
+    ]
+    # Of equal numbers of voxels, slices lose before the plane that is looked at.
+    return sorted(alike, key=lambda step: (np.prod(step), length(step), step[0] + step[1]))
 
 
 def _pack(series: SeriesView, sampling: Sampling) -> dict[str, Any]:

@@ -68,7 +68,7 @@
     viewer.setSliceType(nz < 8 ? 0 : 3);
     element("v-turn").setAttribute("aria-pressed", "false");
     const coarse = series.step.some((step) => step > 1)
-      ? `This page holds every ${series.step.join(" x ")}th voxel (right, anterior, superior) of the files. ` : "";
+      ? `This page holds one voxel of ${series.step.join(" x ")} (right x anterior x superior) of the files. ` : "";
     element("v-about").textContent = `${coarse}Values are those of the files, rounded by at most `
       + `${(100 * series.rounding).toPrecision(1)} % (standard deviations and quality ${(100 * series.coarse).toPrecision(1)} %).`;
     moveTo(at);
