@@ -60,7 +60,7 @@ def read_protocol(path: Path, content: Mapping[str, Any], entry: ModelEntry) -> 
     if ways == ["train"]:
         return Protocol(_own(path, content, PulseSequence), str(content["train"]), basis)
     if ways == ["protocol"]:
-        stored = EstimatorRecipe.fromnamed_file(named_file(path, content, "protocol"))
+        stored = EstimatorRecipe.from_file(named_file(path, content, "protocol"))
         if not isinstance(stored.sequence, PulseSequence):
             raise DataError(f"{path.name}: protocol is no pulse train")
         return Protocol(stored.sequence, path.name, basis, columns=stored.basis)
@@ -97,7 +97,7 @@ def _spectrum(path: Path, content: Mapping[str, Any], ways: list[str]) -> Protoc
     if ways == ["train"]:
         return Protocol(_own(path, content, ZSpectrum), str(content["train"]), None)
     if ways == ["protocol"]:
-        stored = EstimatorRecipe.fromnamed_file(named_file(path, content, "protocol"))
+        stored = EstimatorRecipe.from_file(named_file(path, content, "protocol"))
         if not isinstance(stored.sequence, ZSpectrum):
             raise DataError(f"{path.name}: protocol is no Z-spectrum")
         return Protocol(stored.sequence, path.name, None)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _KEYS = ("participant_id", "session_id", "acq", "run")
 _MAX_REGIONS = 12  # a figure with more columns cannot be read
+_MAX_POINTS = 40_000  # of a page, each a link; about 140 characters
 _MAX_NOTES = 6  # per subject
 _MAX_ROWS = 400  # a longer table is not read on a page; the file has all
 _AGREEMENT = (
@@ -70,14 +71,15 @@ def write_group_report(
         If it cannot be written.
     """
     from bids_brnn.files import write_text
+    from bids_brnn.group.changes import change_tables
     from bids_brnn.reports.assemble import GroupView, render_group
 
     view = GroupView(
         title="Group",
         version=__version__,
-        plots=list(_plots(tables)),
+        plots=list(_plots(output_dir, tables)),
         subjects=_subjects(output_dir, tables),
-        tables=list(_page_tables(tables)),
+        tables=[*_page_tables(tables), *change_tables(tables)],
         files=[(item.path.name, _FILES[item.kind]) for item in tables],
         notes=[*notes, *_notes(tables)],
     )
@@ -86,62 +88,88 @@ def write_group_report(
     return page
 
 
-def _plots(tables: Sequence[GroupTable]) -> Iterator[Plot]:
+def _plots(output_dir: Path, tables: Sequence[GroupTable]) -> Iterator[Plot]:
     from bids_brnn.reports.group import distribution
 
-    for item in tables:
-        if item.kind not in ("statistics", "agreement"):
-            continue
+    shown = [item for item in tables if item.kind in ("statistics", "agreement")]
+    most = max(1, min(_MAX_REGIONS, int(_MAX_POINTS / (sum(map(_height, shown)) or 1))))
+    for item in shown:
         column = "median" if item.kind == "statistics" else "bias"
         for acq, table in item.table.groupby("acq", dropna=False):
             label = str(acq) if isinstance(acq, str) else ""
             panels = {
-                str(name): regions_of(part, column)
+                str(name): regions_of(part, column, output_dir, most)
                 for name, part in table.groupby("param", sort=False)
             }
             units = dict(zip(table["param"], table["units"].astype(str), strict=True))
             what = "medians" if column == "median" else "mean differences"
             series = f" ({label})" if item.table["acq"].nunique(dropna=False) > 1 else ""
             n = table["name"].nunique()
-            first = f", first {_MAX_REGIONS} of {n} regions" if n > _MAX_REGIONS else ""
+            first = f", first {most} of {n} regions" if n > most else ""
             title = f"{item.desc}, regions of {item.segmentation}{first}: {what}{series}"
-            name = f"{item.segmentation}{item.desc}{label if series else ''}"
-            yield name, title, distribution(panels, units, title)
+            yield title, distribution(panels, units)
 
 
-def regions_of(table: pd.DataFrame, column: str = "median") -> list[Region]:
-    """One column of one parameter, a :class:`Region` for each of the first regions by index."""
+def _height(item: GroupTable) -> float:
+    """Points of one region of each of the parameters of a table."""
+    return len(item.table) / max(item.table["name"].nunique(), 1)
+
+
+def regions_of(
+    table: pd.DataFrame,
+    column: str = "median",
+    output_dir: Path | None = None,
+    most: int = _MAX_REGIONS,
+) -> list[Region]:
+    """One column of one parameter, a :class:`Region` for each of the first regions by index.
+
+    With ``output_dir`` every value knows the page of its participant.
+    """
     from bids_brnn.reports.group import Region
 
     ordered = table.sort_values("index", kind="stable")
-    named = list(dict.fromkeys(ordered["name"]))[:_MAX_REGIONS]
-    return [
-        Region(str(name), table.loc[table["name"] == name, column].to_numpy(np.float64))
-        for name in named
-    ]
+    named = list(dict.fromkeys(ordered["name"]))[:most]
+    found = []
+    for name in named:
+        part = table[table["name"] == name]
+        labels = [f"{row['participant_id']}{_where(row)}" for _, row in part.iterrows()]
+        pages = (
+            [_page_of(output_dir, *_who(row)) for _, row in part.iterrows()] if output_dir else []
+        )
+        found.append(Region(str(name), part[column].to_numpy(np.float64), labels, pages))
+    return found
+
+
+def _who(row: pd.Series[Any]) -> tuple[str, str]:
+    """Participant and session, an empty text where there is none."""
+    session = row.get("session_id")
+    return str(row["participant_id"]), session if isinstance(session, str) else ""
 
 
 def _subjects(output_dir: Path, tables: Sequence[GroupTable]) -> list[dict[str, str]]:
-    """Label, page and remarks of each participant, those with remarks first."""
-    notes: dict[str, list[str]] = defaultdict(list)
-    participants: set[str] = set()
+    """Label, session, page and remarks of each, those with remarks first."""
+    notes: dict[tuple[str, str], list[str]] = defaultdict(list)
+    known: set[tuple[str, str]] = set()
     for item in tables:
         if item.kind == "statistics":
-            participants |= set(item.table["participant_id"])
-            for label, words in outliers(item.table):
-                notes[label].append(f"{item.desc}: {words}")
+            known |= {_who(row) for _, row in item.table.iterrows()}
+            for who, words in outliers(item.table):
+                notes[who].append(f"{item.desc}: {words}")
         elif item.kind == "quality":
             apart = item.table[item.table["outliers"].notna()]
             for _, row in apart.iterrows():
                 words = str(row["outliers"]).replace(";", ", ")
-                notes[row["participant_id"]].append(f"{row['estimator']}: {words}{_where(row)}")
+                notes[_who(row)].append(f"{row['estimator']}: {words}{_where(row)}")
+    # A table without sessions speaks of all of them.
+    said = {who: notes.get(who) or notes.get((who[0], ""), []) for who in known}
     return [
         {
-            "label": label,
-            "page": _page_of(output_dir, label),
-            "note": _shortened(notes[label]) or "-",
+            "label": who[0],
+            "session": who[1],
+            "page": _page_of(output_dir, *who),
+            "note": _shortened(said[who]) or "-",
         }
-        for label in sorted(participants, key=lambda label: (not notes[label], label))
+        for who in sorted(known, key=lambda who: (not said[who], who))
     ]
 
 
@@ -151,16 +179,22 @@ def _shortened(notes: Sequence[str]) -> str:
     return f"{shown}; and {more} more (column outlier of the tables)" if more > 0 else shown
 
 
-def _page_of(output_dir: Path, label: str) -> str:
+def _page_of(output_dir: Path, label: str, session: str = "") -> str:
     """The report of a participant; that of a session where sessions have pages of their own."""
+    if (output_dir / f"{label}.html").is_file():
+        return f"{label}.html"
+    own = output_dir / f"{label}_{session}.html"
+    if session and own.is_file():
+        return own.name
     pages = sorted(output_dir.glob(f"{label}_ses-*.html"))
-    if pages and not (output_dir / f"{label}.html").is_file():
-        return pages[0].name
-    return f"{label}.html"
+    return pages[0].name if pages else f"{label}.html"
 
 
-def outliers(table: pd.DataFrame) -> Sequence[tuple[str, str]]:
-    """Series whose median lies apart from the others: participant, and what, farthest first."""
+def outliers(table: pd.DataFrame) -> Sequence[tuple[tuple[str, str], str]]:
+    """Series whose median lies apart from the others: who, and what, farthest first.
+
+    Who is the participant and the session (an empty text where there is none).
+    """
     from bids_brnn.group.tables import with_outliers
     from bids_brnn.maps import quality_maps
 
@@ -169,7 +203,7 @@ def outliers(table: pd.DataFrame) -> Sequence[tuple[str, str]]:
     found = []
     for _, row in apart.sort_values("modified_z", key=abs, ascending=False).iterrows():
         where = _where(row, f"z = {row['modified_z']:.1f}")
-        found.append((str(row["participant_id"]), f"{row['param']} in {row['name']}{where}"))
+        found.append((_who(row), f"{row['param']} in {row['name']}{where}"))
     return found
 
 

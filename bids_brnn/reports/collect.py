@@ -67,6 +67,8 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
         supplied=_supplied(output_dir, mask_path.parent.parent, head),
         t1w=_canonical(t1w[0]) if t1w else None,
         voxel_size=_voxel_size(mask_path),
+        affine=np.asarray(nib.as_closest_canonical(nib.load(mask_path)).affine),
+        file_affine=read_grid(mask_path).affine,
         preparation=[*step_methods(about), *preparation_methods(preparation)],
         facts=[
             *_series_facts(mask_path, mask),
@@ -80,6 +82,7 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
             *_notes(files),
         ],
         agreement=_agreement(mask_path.parent, head),
+        about=preparation,
         motion=_motion(mask_path.with_name(f"{head}_desc-motion_timeseries.tsv")),
     )
 
@@ -148,6 +151,7 @@ def _estimators(
             facts=_estimator_facts(sidecars[desc], views, mask),
             loss=loss_of(sidecars[desc]),
             training=training_of(sidecars[desc]),
+            about=sidecars[desc],
         )
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from bids_brnn.sequences.pulse_sequence import PulseSequence
+    from bids_brnn.sequences.z_spectrum import ZSpectrum
 
 Array = NDArray[np.floating[Any]]
 
@@ -45,6 +50,24 @@ class EstimatorView:
     """``TrainingLoss`` of its sidecars: of a network."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """``WeightsTraining`` of its sidecars: of a network."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """Sidecar of its first map."""
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """Z-spectra of some voxels with what models make of them."""
+
+    voxels: NDArray[np.int_]
+    """``(V, 3)``, indices of the files."""
+    offset: Array
+    """``(N,)`` Hz; NaN where the MT pulse is off."""
+    angle: Array
+    """``(N,)``, flip angle of the MT pulse, degrees."""
+    measured: Array
+    """``(V, N)``, in the units of the images."""
+    fitted: Mapping[str, Array]
+    """``(V, N)`` by ``desc-`` of the estimator."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +96,16 @@ class SeriesView:
     """mm, in the order of the axes of ``mask``."""
     agreement: Sequence[tuple[str, Sequence[Mapping[str, object]]]] = ()
     """Title and rows of each table ``agreement.tsv``."""
+    affine: Array = field(default_factory=lambda: np.eye(4))
+    """``(4, 4)``, from indices of ``mask`` to mm."""
+    file_affine: Array = field(default_factory=lambda: np.eye(4))
+    """``(4, 4)``, from indices of the files, whose axes may be others, to mm."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """Sidecar of the mask."""
+    protocol: PulseSequence | ZSpectrum | None = None
+    """What was played out, where the data set is at hand."""
+    spectra: Spectra | None = None
+    """Of a Z-spectrum, where the data set is at hand."""
     motion: Mapping[str, Array] = field(default_factory=dict)
     """Columns of the table of motion between frames; empty where none was corrected."""
 
@@ -89,9 +122,18 @@ class SubjectView:
     citations: Sequence[tuple[str, str]]
     """Text and DOI or URL."""
     configuration: str = ""
+    command: str = ""
+    """The command line, with BIDS URIs in place of folders."""
     errors: Sequence[str] = ()
     notes: Sequence[str] = ()
 
+
+FLUID = re.compile(r"csf|ventricle|fluid", re.IGNORECASE)
+"""Names of regions that hold fluid alone."""
+WHITE_MATTER = re.compile(r"white.?matter|\bWM\b", re.IGNORECASE)
+NOT_IN_FLUID = frozenset({"Rx", "kr", "R1s", "T2s"})
+"""What describes a semi-solid pool and its exchange, and so nothing where there is none; its size
+(m0s, F, kf) is about 0 there, which is a value."""
 
 LITERATURE: Mapping[str, Sequence[tuple[str, float, str]]] = {
     "m0s": [("WM", 0.20, "qMT, arXiv 2207.08259")],

@@ -82,17 +82,17 @@ def plane(values: NDArray[Any], index: int, window: tuple[slice, slice]) -> NDAr
 def mosaic(
     views: Sequence[MapView], mask: Mask, *, colours: str = "viridis", from_zero: bool = False
 ) -> Figure:
-    """Every map of ``views``: a row of slices per map, or a grid of maps for a single slice."""
+    """Every map of ``views``: a row of slices per map, or a grid of maps for few slices."""
     slices, window = pick_slices(mask), crop(mask)
     single = len(slices) == 1
     rows_of_slice, columns_of_slice = plane(mask, slices[0], window).shape
     # Title above the only slice of a map, else on its side at the left of the row.
     head, side = (0.28, 0.1) if single else (0.1, 0.3)
     room = PAGE_WIDTH - side - BAR
-    width = 2.2 if single else min(2.3, room / len(slices) - GAP)
+    width = min(2.2, room / len(slices) - GAP)
     height = width * rows_of_slice / columns_of_slice
     cell = (side + len(slices) * (width + GAP) + BAR, height + head)
-    columns = min(len(views), 3) if single else 1
+    columns = min(len(views), 3 if single else max(1, int(PAGE_WIDTH // cell[0])))
     rows = -(-len(views) // columns)
     figure, area = canvas(cell[0] * columns, cell[1] * rows + 0.1)
     for position, view in enumerate(views):
@@ -145,7 +145,7 @@ def histograms(
     """Distribution of every map, by tissue where labels exist, with literature values as lines."""
     frame = Frame(3.4, 2.3, left=0.15, bottom=0.55, top=0.1)
     figure, axes = plots(len(views), min(3, len(views)), frame)
-    groups = _groups(mask, labels, names)
+    groups = tissue_groups(mask, labels, names)
     for axis, view in zip(axes, views, strict=True):
         low, high = display_range(view, mask)
         for (name, inside), colour in zip(groups.items(), TISSUE_COLOURS * 4, strict=False):
@@ -172,9 +172,10 @@ def histograms(
     return figure
 
 
-def _groups(
+def tissue_groups(
     mask: Mask, labels: NDArray[np.int_] | None, names: Mapping[int, str]
 ) -> dict[str, Mask]:
+    """Where each tissue lies; the whole mask where there are no labels, or too many."""
     if labels is None:
         return {"mask": mask}
     groups: dict[str, Mask] = {}
@@ -191,7 +192,7 @@ def agreement(first: MapView, second: MapView, mask: Mask, names: tuple[str, str
     """Scatter and Bland-Altman plot of one parameter from two estimators."""
     inside = mask & np.isfinite(first.values) & np.isfinite(second.values)
     x, y = second.values[inside], first.values[inside]
-    figure, (left, right) = plots(2, 2, Frame(3.6, 2.9, left=0.75, bottom=0.55, top=0.25))
+    figure, (left, right) = plots(2, 2, Frame(2.9, 2.5, left=0.72, bottom=0.5, top=0.2))
     low, high = display_range(second, mask)
     _density(left, x, y, (low, high, low, high))
     left.plot([low, high], [low, high], color="0.3", linewidth=0.8)
@@ -227,8 +228,20 @@ def _density(axis: Axes, x: Array, y: Array, extent: tuple[float, float, float, 
 
     The lowest colours are left out: a single voxel would not be seen on white.
     """
-    counts, _, _ = np.histogram2d(x, y, bins=_BINS, range=(extent[:2], extent[2:]))
+    counts = _counts(x, y, extent)
     axis.imshow(
         np.where(counts > 0, counts, np.nan).T, extent=extent, cmap="magma_r", origin="lower",
         vmin=-counts.max() / 4, aspect="auto", interpolation="none",
     )  # fmt: skip
+
+
+def _counts(x: Array, y: Array, extent: tuple[float, float, float, float]) -> Array:
+    """Number of points in each bin ``(columns, rows)``; bins are equal, so none is searched."""
+    inside, place = np.ones(x.shape, dtype=bool), np.zeros(x.shape, dtype=np.intp)
+    for values, n_bins, low, high in ((x, _BINS[0], *extent[:2]), (y, _BINS[1], *extent[2:])):
+        bins = np.floor((values - low) * (n_bins / (high - low)))
+        bins = np.where(values == high, n_bins - 1, bins)
+        good = (bins >= 0) & (bins < n_bins)
+        inside &= good
+        place = place * n_bins + np.where(good, bins, 0).astype(np.intp)
+    return np.bincount(place[inside], minlength=_BINS[0] * _BINS[1]).reshape(_BINS).astype(float)

@@ -1,4 +1,7 @@
-"""Group figures: one point per subject and region, and which points lie apart."""
+"""Group figures: one point per series and region, which leads to its page, and which lie apart.
+
+They are drawn as SVG elements of the page itself, so that points are links with names.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.figure import Figure
+from markupsafe import Markup, escape
 from numpy.typing import NDArray
+
+from bids_brnn.reports.canvas import tick_labels
 
 OUTLIER_Z = 3.5
 """Modified z-score above which a value is flagged (Iglewicz and Hoaglin 1993)."""
@@ -22,6 +27,10 @@ class Region:
     name: str
     values: NDArray[np.float64]
     """``(S,)``; NaN where a series has none."""
+    labels: Sequence[str] = ()
+    """What each value is of: participant, session, run."""
+    pages: Sequence[str] = ()
+    """The page of each, as a relative link."""
 
 
 def modified_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -44,37 +53,91 @@ def modified_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return scores
 
 
-def distribution(
-    panels: Mapping[str, Sequence[Region]], units: Mapping[str, str], title: str
-) -> Figure:
-    """A panel per parameter, a column per region, a point per series; outliers in red."""
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(3.8 * columns, 2.6 * rows + 0.3), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+_COLUMN, _HEIGHT, _LEFT, _TOP, _FOOT = 46, 170, 52, 24, 92
+"""Pixels: width of a region, height of the axis, room for numbers, title and names of regions."""
+
+
+def distribution(panels: Mapping[str, Sequence[Region]], units: Mapping[str, str]) -> list[Markup]:
+    """A drawing per parameter: a column per region, a point per series, quartiles from five on."""
+    return [_panel(name, units.get(name, ""), regions) for name, regions in panels.items()]
+
+
+def _panel(name: str, unit: str, regions: Sequence[Region]) -> Markup:
+    title = name if unit in ("1", "") else f"{name} ({unit})"
+    values = np.concatenate([region.values for region in regions] or [np.zeros(0)])
+    values = values[np.isfinite(values)]
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+    room = 0.06 * (high - low) or abs(low) * 0.1 or 1.0
+    low, high = low - room, high + room
+    width = _LEFT + _COLUMN * max(len(regions), 3) + 10
+    parts = [_axis(title, low, high, width)]
     rng = np.random.default_rng(0)  # sideways scatter only
-    for axis, (parameter, regions) in zip(axes, panels.items(), strict=False):
-        for column, region in enumerate(regions):
-            kept = np.isfinite(region.values)
-            values = region.values[kept]
-            apart = np.abs(modified_z(region.values)[kept]) > OUTLIER_Z
-            if values.size >= MIN_SUBJECTS:
-                axis.boxplot(
-                    values, positions=[column], widths=0.6, showfliers=False,
-                    medianprops={"color": "#17324d"}, boxprops={"color": "0.6"},
-                    whiskerprops={"color": "0.6"}, capprops={"color": "0.6"},
-                )  # fmt: skip
-            x = column + rng.uniform(-0.15, 0.15, values.size)
-            axis.scatter(x[~apart], values[~apart], s=12, color="#2166ac", alpha=0.7)
-            axis.scatter(x[apart], values[apart], s=22, color="#b2182b", marker="D")
-        axis.set_xticks(
-            range(len(regions)), [region.name for region in regions], rotation=45, ha="right"
+    for column, region in enumerate(regions):
+        parts.append(_column(region, _LEFT + (column + 0.5) * _COLUMN, low, high, rng))
+    sizes = sorted({int(np.isfinite(region.values).sum()) for region in regions})
+    few = " Fewer than five values: no quartiles." if sizes and sizes[0] < MIN_SUBJECTS else ""
+    label = f"{title}: {len(regions)} regions, {sizes[-1] if sizes else 0} values at most.{few}"
+    return Markup(  # noqa: S704 -- of escaped parts
+        f'<svg role="group" aria-label="{escape(label)}" viewBox="0 0 {width:g} '
+        f'{_TOP + _HEIGHT + _FOOT}" width="{width:g}" height="{_TOP + _HEIGHT + _FOOT}">'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def _y(value: float, low: float, high: float) -> float:
+    return _TOP + (high - value) / (high - low) * _HEIGHT
+
+
+def _axis(title: str, low: float, high: float, width: float) -> str:
+    ticks, labels, factor = tick_labels(low, high)
+    marks = [
+        f'<path d="M{_LEFT} {_y(tick, low, high):.1f}H{width - 8:g}" class="grid"/>'
+        f'<text x="{_LEFT - 5}" y="{_y(tick, low, high) + 3.5:.1f}" text-anchor="end">'
+        f"{escape(label)}</text>"
+        for tick, label in zip(ticks, labels, strict=True)
+    ]
+    words = f"{title}{f' x {factor}' if factor else ''}"
+    head = f'<text x="{_LEFT}" y="14" class="title">{escape(words)}</text>'
+    return head + "".join(marks)
+
+
+def _column(region: Region, x: float, low: float, high: float, rng: np.random.Generator) -> str:
+    kept = np.flatnonzero(np.isfinite(region.values))
+    apart = np.abs(np.nan_to_num(modified_z(region.values))) > OUTLIER_Z
+    foot = _TOP + _HEIGHT + 12
+    parts = [
+        f'<text transform="translate({x + 3:.1f} {foot}) rotate(-50)" text-anchor="end">'
+        f"{escape(_short(region.name))}<title>{escape(region.name)}</title></text>"
+    ]
+    if kept.size >= MIN_SUBJECTS:
+        lower, middle, upper = (
+            _y(float(v), low, high) for v in np.percentile(region.values[kept], [25, 50, 75])
         )
-        axis.tick_params(labelsize=7)
-        unit = units.get(parameter, "")
-        axis.set_title(parameter if unit in ("1", "") else f"{parameter} ({unit})", fontsize=9)
-        axis.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4))
-    for axis in axes[len(panels) :]:
-        axis.set_visible(False)
-    figure.suptitle(title, fontsize=10)
-    return figure
+        parts.append(
+            f'<rect x="{x - 14:.1f}" y="{upper:.1f}" width="28" height="{lower - upper:.1f}" '
+            f'class="box"/><path d="M{x - 14:.1f} {middle:.1f}h28" class="median"/>'
+        )
+    for index in kept.tolist():
+        y = _y(float(region.values[index]), low, high)
+        side = x + rng.uniform(-9, 9)
+        label = region.labels[index] if region.labels else str(index + 1)
+        words = f"{label}: {region.values[index]:.4g}" + ", apart" * bool(apart[index])
+        shape = (
+            f'<path d="M{side:.0f} {y - 5:.1f}l5 5l-5 5l-5-5z"/>' if apart[index]
+            else f'<circle cx="{side:.0f}" cy="{y:.1f}" r="3"/>'
+        )  # fmt: skip
+        point = f"<title>{escape(words)}</title>{shape}"
+        kind = "apart" if apart[index] else "point"
+        if region.pages:
+            # Thousands of points are no stops of the tab key; the table of subjects has them.
+            link = f'href="{escape(region.pages[index])}" tabindex="-1"'
+            parts.append(f'<a class="{kind}" {link}>{point}</a>')
+        else:
+            parts.append(f'<g class="{kind}">{point}</g>')
+    return "".join(parts)
+
+
+def _short(name: str) -> str:
+    """A name of a region that fits below an axis."""
+    plain = name.replace("Left-", "L-").replace("Right-", "R-").replace("Cerebral-", "")
+    return plain if len(plain) <= 19 else f"{plain[:18]}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,8 @@ from bids_brnn import __version__
 from bids_brnn.errors import NothingSelectedError
 
 if TYPE_CHECKING:
-    from bids_brnn.reports.content import SeriesView
+    from bids_brnn.bids.input.acquisition import Acquisition
+    from bids_brnn.reports.content import SeriesView, Spectra
 
 _LOG = logging.getLogger("bids_brnn.report")
 
@@ -26,6 +27,8 @@ def write_reports(
     errors: Sequence[str] = (),
     made: Collection[str] | None = None,
     sessions: Sequence[str] = (),
+    acquisitions: Sequence[Acquisition] = (),
+    spectra: Callable[[Acquisition, SeriesView], Spectra | None] | None = None,
 ) -> list[Path]:
     """Write ``sub-<label>.html`` and the citation page of every participant.
 
@@ -47,6 +50,10 @@ def write_reports(
         Labels without ``ses-``: each gets a page of its own, ``sub-<label>_ses-<label>.html``, as
         jobs for other sessions may be writing theirs. Only pages of whole participants remove
         figures of earlier ones.
+    acquisitions
+        Series of the data set: pages show the protocols of those that they are of.
+    spectra
+        Gives data and fits of some voxels of a series for the page.
 
     Returns
     -------
@@ -63,8 +70,17 @@ def write_reports(
     from bids_brnn.reports.collect import series_views
 
     pages = []
+    known = {item.name: item for item in acquisitions}
+
+    def with_data(view: SeriesView) -> SeriesView:
+        item = known.get(view.name)
+        if item is None:
+            return view
+        found = None if spectra is None else spectra(item, view)
+        return replace(view, protocol=item.sequence, spectra=found)
+
     for label in participants:
-        series = [_dated(view, made) for view in series_views(output_dir, label)]
+        series = [with_data(_dated(view, made)) for view in series_views(output_dir, label)]
         record = (records or {}).get(label) or newest_record(output_dir, label)
         own = [text for text in errors if concerns(text, label)] + crashes(record)
         written = []
@@ -105,6 +121,7 @@ def _write_page(
     from bids_brnn.reports.assemble import render_subject
     from bids_brnn.reports.content import SubjectView
     from bids_brnn.reports.methods import citation_files, methods
+    from bids_brnn.reports.sharing import command_line, places, shareable
 
     used = [view.model for view in series]
     parts = [key for view in series for key in view.preparation]
@@ -115,14 +132,17 @@ def _write_page(
     losses = [item.loss for item in networks]
     trainings = [item.training for item in networks]
     paragraphs, citations = methods(used, parts, __version__, losses, trainings)
+    stored = configuration(record)
+    folders = {**places(stored), str(page.parent): "bids::"}
     view = SubjectView(
         label=label,
         version=__version__,
         series=series,
         methods=paragraphs,
         citations=[(item.text, item.url) for item in citations],
-        configuration=configuration(record),
-        errors=errors,
+        configuration=shareable(stored, folders),
+        command=command_line(stored),
+        errors=[shareable(text, folders) for text in errors],
     )
     with recorded() as written:
         render_subject(view, page, write_text)

@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bids_brnn.reports.canvas import Box, canvas, outline, picture
-from bids_brnn.reports.content import Array
+from bids_brnn.reports.cells import Cell, montage
+from bids_brnn.reports.content import Array, SeriesView
+from bids_brnn.reports.embed import outlined_uri
 from bids_brnn.reports.figures import GAP, PAGE_WIDTH, beside, pick_slices
 
 Mask = NDArray[np.bool_]
@@ -63,6 +65,46 @@ def registration_check(
             if column == 0:
                 beside(area, box, name)
     return figure
+
+
+def contour_cells(series: SeriesView) -> list[Cell]:
+    """Series and T1w image with the same outlines, to be looked at in turns.
+
+    Outlines are those of tissues or regions, which come from the T1w image; without any, that of
+    the mask.
+    """
+    if series.reference is None or series.t1w is None:
+        return []
+    what = "mask" if series.labels is None else "regions"
+    # Pixels of the outline are finer than voxels, which else vanish below it.
+    labels = series.mask.astype(int) if series.labels is None else series.labels
+    edges = _edges(_finer(montage(labels, series.mask)))
+    found = []
+    for name, image, lines in (
+        ("Series", series.reference, edges), ("T1w", series.t1w, edges),
+        ("Series, no outline", series.reference, np.zeros_like(edges)),
+    ):  # fmt: skip
+        alt = f"{name} with the outlines of the {what}" if lines is edges else name
+        grey = _finer(montage(_scaled(image), series.mask))
+        found.append(Cell(name, outlined_uri(grey, lines), f"Registration: {alt}", "", "", ""))
+    return found
+
+
+_WIDE = 600  # pixels from which outlines are thin
+
+
+def _finer(image: NDArray[Any]) -> NDArray[Any]:
+    """Every pixel repeated along both axes, as often as a page can show."""
+    times = max(1, min(8, _WIDE // image.shape[1]))
+    return np.repeat(np.repeat(image, times, axis=0), times, axis=1)
+
+
+def _edges(labels: NDArray[Any]) -> Mask:
+    """Pixels whose neighbour to the right or below has another label."""
+    found = np.zeros(labels.shape, dtype=bool)
+    found[:-1] |= labels[:-1] != labels[1:]
+    found[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    return found
 
 
 def sections(mask: Mask) -> list[tuple[int, int]]:

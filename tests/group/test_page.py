@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -40,16 +42,19 @@ def test_outlier_is_named_and_linked(tmp_path):
     frame = table()
     frame.loc[(frame["participant_id"] == "sub-03") & (frame["name"] == "WM"), "median"] = 0.35
     found = outliers(frame)
-    assert [label for label, _ in found] == ["sub-03"]
+    assert [who for who, _ in found] == [("sub-03", "ses-1")]
     assert "m0s in WM (ses-1 x, z = " in found[0][1]
     item = GroupTable("statistics", tmp_path / "x.tsv", with_outliers(frame), {}, "tissue", "nlls")
     page = write_group_report(tmp_path, [item])
     html = page.read_text(encoding="utf-8")
-    assert '<a href="sub-03.html">sub-03</a></td><td class="wrap">nlls: m0s in WM' in html
+    assert '<a href="sub-03.html">sub-03</a></th><td>ses-1</td><td class="wrap">nlls: m0s' in html
     assert html.index("sub-03") < html.index("sub-01")  # those with remarks come first
-    assert html.count("<tr>") == 1 + 8
+    assert html.count("<tr data-participant") == 8
     assert "circular" not in html
-    assert (tmp_path / "figures" / "group_desc-tissuenlls_figure.svg").is_file()
+    # Each value is a point that leads to the page of its participant; one lies apart.
+    assert html.count('class="point"') + html.count('class="apart"') == 2 * 8
+    assert html.count('class="apart"') == 1
+    assert html.count('href="sub-03.html" tabindex="-1"') == 2
     assert OUTLIER_Z > 3
 
 
@@ -86,7 +91,7 @@ def test_long_tables_and_many_regions_say_that_they_are_cut(tmp_path, monkeypatc
     rows = html.partition("<h2>Quality of the series (")[2].partition("</section>")[0]
     assert rows.count("<td>nlls</td>") == 3
     assert rows.index("sub-08") < rows.index("sub-01")  # what lies apart comes first
-    assert '<a href="sub-08.html">sub-08</a></td><td class="wrap">nlls: median_snr' in html
+    assert re.search(r'sub-08</a></th><td>ses-1</td><td class="wrap">nlls: median_snr', html)
 
 
 def test_each_agreement_is_named_in_the_navigation(tmp_path):
@@ -96,6 +101,22 @@ def test_each_agreement_is_named_in_the_navigation(tmp_path):
         for desc in ("brnnVsNlls", "brnnVsDict")
     ]
     html = write_group_report(tmp_path, items).read_text(encoding="utf-8")
-    navigation = html.partition("<nav>")[2].partition("</nav>")[0]
+    navigation = html.partition("<nav ")[2].partition("</nav>")[0]
     for desc in ("brnnVsNlls", "brnnVsDict"):
         assert f"Agreement: {desc} in aseg</a>" in navigation
+
+
+def test_few_values_have_no_quartiles_and_intervals_say_how_few(tmp_path):
+    frame = with_outliers(table(4))
+    both = pd.DataFrame(
+        {"name": ["mask"], "param": ["R1"], "n": [2], "bias": [0.1], "bias_ci_low": [-1.0],
+         "bias_ci_high": [1.2]}
+    )  # fmt: skip
+    items = [
+        GroupTable("statistics", tmp_path / "x.tsv", frame, {}, "tissue", "nlls"),
+        GroupTable("group_agreement", tmp_path / "y.tsv", both, {}, "aseg", "brnnVsNlls"),
+    ]
+    html = write_group_report(tmp_path, items).read_text(encoding="utf-8")
+    assert 'class="box"' not in html
+    assert "Fewer than five values: no quartiles." in html
+    assert "<td>-1 to 1.2 (n = 2, hardly known)</td>" in html

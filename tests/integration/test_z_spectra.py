@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 
 import nibabel
 import numpy as np
@@ -58,7 +60,25 @@ def test_tissues_are_told_by_the_map_of_R1(spectra, estimated):
     spectra.one_image()
     _, _, out = estimated("--sloppy")
     assert next(out.rglob("*_seg-maptissue_desc-nlls_scalarstats.tsv"))
-    assert (out / "sub-01.html").is_file()
+    page = (out / "sub-01.html").read_text()
+    volumes = json.loads(page.partition('id="volumes">')[2].partition("</script>")[0])
+    (series,) = volumes["series"]
+    measured, fitted = (
+        unpacked(item).reshape(2, -1)
+        for item in (series["spectra"]["measured"], series["spectra"]["fitted"]["nlls"])
+    )
+    # The page shows the fit itself: its residual is the map of residuals, to rounding (0.05 %).
+    residual = np.linalg.norm(measured - fitted, axis=1) / np.linalg.norm(measured, axis=1)
+    stored = nibabel.load(next(out.rglob("*_param-relres_desc-nlls_QMTmap.nii.gz"))).get_fdata()
+    expected = [stored[tuple(voxel)] for voxel in series["spectra"]["voxels"]]
+    np.testing.assert_allclose(residual, expected, atol=1e-3)
+
+
+def unpacked(text):
+    """Numbers of a page: the three upper bytes of single precision, in planes."""
+    planes = np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8).reshape(3, -1)
+    high, middle, low = planes.astype(np.uint32)
+    return (high << 24 | middle << 16 | low << 8).view(np.float32).astype(float)
 
 
 SMALL = """

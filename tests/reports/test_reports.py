@@ -1,13 +1,18 @@
+import base64
+import io
 import re
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
 
-from bids_brnn.reports import assemble, canvas, figures
+from bids_brnn.reports import assemble, canvas, figures, group
 from bids_brnn.reports.content import EstimatorView, MapView, SeriesView, SubjectView
 
 
@@ -58,13 +63,29 @@ def render(tmp_path, series, **changes):
     return page.read_text(encoding="utf-8"), written
 
 
-def test_every_figure_of_the_page_exists_and_is_well_formed(tmp_path):
-    html, _ = render(tmp_path, [make_series()])
-    images = re.findall(r'<img src="([^"]+)"', html)
-    # mask; maps, std, histogram; maps, quality, histogram; agreement of two parameters
-    assert len(images) == 1 + 3 + 3 + 2
+def images_of(html):
+    return [unescape(source) for source in re.findall(r'<img [^>]*src="([^"]+)"', html)]
+
+
+def test_every_figure_lies_in_the_page_and_is_well_formed(tmp_path):
+    html, written = render(tmp_path, [make_series()])
+    assert list(written) == [tmp_path / "sub-01.html"]
+    images = images_of(html)
+    # mask; maps, std, histogram; maps, quality, histogram; a row of four for two parameters
+    assert len(images) == 1 + 3 + 3 + 2 * 4
     for image in images:
-        ElementTree.parse(tmp_path / image)
+        kind, _, content = image.partition(",")
+        if kind == "data:image/svg+xml":
+            ElementTree.fromstring(unquote(content))
+        else:
+            Image.open(io.BytesIO(base64.b64decode(content))).verify()
+
+
+def test_every_image_says_what_it_shows(tmp_path):
+    html, _ = render(tmp_path, [make_series()])
+    alts = re.findall(r'<img [^>]*alt="([^"]*)"', html)
+    assert len(alts) == len(set(alts)) == len(images_of(html))
+    assert all(len(alt) > 20 for alt in alts)
 
 
 def test_tables_of_regions_and_agreement(tmp_path):
@@ -79,19 +100,21 @@ def test_tables_of_regions_and_agreement(tmp_path):
     first = replace(series.estimators[0], statistics=rows)
     series = replace(series, estimators=[first], agreement=[("Agreement: A against B", [both])])
     html, _ = render(tmp_path, [series])
-    titles = re.findall("<h3>(.*?)</h3>", html)[-4:-1]  # the last one is References
-    assert titles == [
-        "Agreement: A against B",
-        "Regions: Network, aseg",
-        "Regions: Network, maptissue (made from these maps: circular)",
+    assert re.findall(r"<summary>(.*?)</summary>", html)[:3] == [
+        "Agreement: A against B (1 row)",
+        "Regions: Network, aseg (1 row)",
+        "Regions: Network, maptissue (made from these maps: circular) (1 row)",
     ]
     assert '<td class="num">0.125 to 0.375</td>' in html  # an interval from its two ends
     assert "None" not in html
 
 
-def test_page_needs_no_network_and_no_script(tmp_path):
+def test_page_needs_no_network_and_shows_everything_without_scripts(tmp_path):
     html, _ = render(tmp_path, [make_series()])
-    assert "<script" not in html
+    assert "<script src" not in html
+    plain = re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
+    assert len(images_of(plain)) == len(images_of(html)) > 10
+    assert "Scripts are off" in plain
     sources = re.findall(r'(?:src|href)="([^"]+)"', html)
     loaded = [s for s in sources if s.startswith("http") and "doi.org" not in s]
     assert loaded == []
@@ -113,7 +136,8 @@ def test_same_content_gives_the_same_bytes(tmp_path):
 def test_region_table_shows_values_and_leaves_absent_cells_empty(tmp_path):
     html, _ = render(tmp_path, [make_series()])
     assert "<td>WM</td><td>R1f</td><td>1/s</td>" in html
-    assert "nan" not in re.sub(r"<[^>]+>", "", html).lower()
+    plain = re.sub(r"<(script|style).*?</\1>", "", html, flags=re.DOTALL)
+    assert not re.search(r"\bnan\b", re.sub(r"<[^>]+>", "", plain).lower())
 
 
 def test_errors_of_the_run_are_shown(tmp_path):
@@ -197,20 +221,23 @@ def test_own_colour_range_wins_over_percentiles():
 
 
 def test_group_page_links_subjects(tmp_path):
-    series = make_series()
-    plot = figures.histograms(series.estimators[0].estimates, series.mask, None, {})
+    values = np.array([0.1, 0.2])
+    labels, pages = ["sub-01", "sub-02"], ["sub-01.html", "sub-02.html"]
+    region = group.Region("a <b>", values, labels, pages)
     page = tmp_path / "group.html"
 
     def write_text(path: Path, text: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
-    rows = [{"label": "sub-01", "page": "sub-01.html", "note": "outlier: m0s"}]
-    view = assemble.GroupView("My study", "1.0", [("m0s", "caption", plot)], rows)
+    rows = [{"label": "sub-01", "session": "", "page": "sub-01.html", "note": "outlier: m0s"}]
+    drawings = group.distribution({"m0s": [region]}, {"m0s": "1"})
+    view = assemble.GroupView("My study", "1.0", [("caption", drawings)], rows)
     assemble.render_group(view, page, write_text)
     html = page.read_text(encoding="utf-8")
     assert '<a href="sub-01.html">sub-01</a>' in html
-    assert (tmp_path / "figures" / "group_desc-m0s_figure.svg").is_file()
+    assert 'href="sub-02.html" tabindex="-1"><title>sub-02: 0.2</title>' in html
+    assert "<b>" not in html
+    assert [path.name for path in tmp_path.iterdir()] == ["group.html"]
 
 
 def test_hemispheres_are_drawn_as_one_tissue():
@@ -219,3 +246,10 @@ def test_hemispheres_are_drawn_as_one_tissue():
     figure = figures.histograms(series.estimators[0].estimates, series.mask, series.labels, names)
     legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert legend == [f"Cerebral-White-Matter (n={int(series.mask.sum())})"]
+
+
+def test_counts_of_points_are_those_of_a_histogram():
+    x, y = np.random.default_rng(3).normal(0, 1, (2, 5000))
+    x[0], y[0] = 2.0, 1.5  # on the upper ends
+    expected, _, _ = np.histogram2d(x, y, bins=figures._BINS, range=((-1, 2), (-2, 1.5)))
+    np.testing.assert_array_equal(figures._counts(x, y, (-1, 2, -2, 1.5)), expected)

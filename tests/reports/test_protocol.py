@@ -1,0 +1,59 @@
+import dataclasses
+
+import numpy as np
+
+from bids_brnn.reports.content import EstimatorView, SeriesView
+from bids_brnn.reports.panels import panels
+from bids_brnn.reports.protocol import precision_table, protocol_figure, protocol_words
+from bids_brnn.sequences.designs import jiang_like_train
+from bids_brnn.sequences.z_designs import demo_protocol
+
+
+def test_a_pulse_train_is_drawn_and_told():
+    train = jiang_like_train(60)
+    words = protocol_words(train)
+    assert "1 pulse train, " in words
+    assert "1 inversions (dotted)" in words
+    upper = protocol_figure(train).axes[0]
+    drawn = upper.lines[0].get_ydata()
+    np.testing.assert_allclose(drawn, np.degrees(train.flip_angle[0][~train.inversion[0]]))
+
+
+def test_times_that_are_alike_are_told_once():
+    train = jiang_like_train(60)
+    alike = dataclasses.replace(
+        train, repetition_time=np.full_like(train.repetition_time, 0.02) * ~train.padding
+    )
+    assert "every 20 ms;" in protocol_words(alike)
+    assert len(protocol_figure(alike).axes) == 1
+
+
+def test_a_spectrum_has_a_point_for_each_mt_pulse():
+    protocol = demo_protocol()
+    on = protocol.mt_flip_angle > 0
+    (line,) = protocol_figure(protocol).axes[0].lines
+    np.testing.assert_allclose(line.get_xdata(), protocol.offset[on])
+    words = protocol_words(protocol)
+    assert f"{protocol.n_samples} measurements, {int((~on).sum())} without MT pulse" in words
+
+
+def test_the_page_shows_the_protocol_where_it_is_known():
+    series = SeriesView("s", "MRF", None, np.ones((4, 4, 2), bool), [])
+    assert [panel.name for panel in panels(series)] == []
+    known = dataclasses.replace(series, protocol=jiang_like_train(60))
+    assert [panel.name for panel in panels(known)] == ["protocol"]
+
+
+def test_precision_is_noise_over_the_median_and_leaves_out_what_has_no_meaning():
+    rows = [
+        {"name": name, "param": param, "units": "1/s", "median": 10.0, "mean_crb_std": 0.5}
+        for name in ("WM", "CSF") for param in ("Rx", "R1f")
+    ]  # fmt: skip
+    item = EstimatorView("nlls", "Fit", [], statistics=rows)
+    series = SeriesView("s", "QMT", None, np.ones((2, 2, 2), bool), [item])
+    _, header, found = precision_table(series)
+    cells = [dict(zip(header, row, strict=True)) for row in found]
+    assert {(row["region"], row["parameter"]) for row in cells} == {
+        ("WM", "Rx"), ("WM", "R1f"), ("CSF", "R1f"),
+    }  # fmt: skip
+    assert {row["noise sd / median"] for row in cells} == {"5 %"}
