@@ -45,6 +45,7 @@ def train(configuration: Path, work: Path, folder: Path, *, threads: int, device
     from bids_brnn.experiments.fingerprints import held_out_data
     from bids_brnn.experiments.make import make_models
     from bids_brnn.experiments.progress import Meter, State
+    from bids_brnn.experiments.rank import subspace_note
     from bids_brnn.experiments.reading import read_experiment
     from bids_brnn.files import write_bytes, write_text
     from bids_brnn.zoo.store import load_model
@@ -54,6 +55,8 @@ def train(configuration: Path, work: Path, folder: Path, *, threads: int, device
         device = "cuda" if torch.cuda.is_available() else "cpu"
     _say({"words": "design of the subspace"})
     experiment = read_experiment(configuration)
+    if note := subspace_note(experiment.model, experiment.subspace):
+        _say({"note": note})
 
     def report(state: State) -> None:
         _say({"words": state.words, "fraction": round(state.fraction, 4)})

@@ -233,6 +233,8 @@ class _Subprocess:
         content: Mapping[str, str] = {}
         for line in lines:
             content = json.loads(line)
+            if "note" in content:
+                _LOG.warning("%s: %s", job.series, content["note"])
             words = str(content.get("words", ""))
             if not words:
                 continue

@@ -18,7 +18,7 @@ from bids_brnn.experiments.inputs import read_subspace
 from bids_brnn.experiments.keys import DEFAULTS, NAMES
 from bids_brnn.experiments.presets import DEFAULT_TRAINING, with_preset
 from bids_brnn.experiments.protocols import Protocol, named_file, read_protocol
-from bids_brnn.experiments.rank import designed_subspace
+from bids_brnn.experiments.rank import made_subspace
 from bids_brnn.experiments.schema import CONFIGURATION
 from bids_brnn.information.averaged import Whitened
 from bids_brnn.learning.config import TrainingConfig
@@ -50,8 +50,15 @@ _TABLES: Mapping[str, frozenset[str]] = {
 """Keys of tables whose content is passed on as it is."""
 
 
-def read_experiment(path: Path) -> Experiment:
+def read_experiment(path: Path, preset: str = "") -> Experiment:
     """Read a training configuration; paths in it are relative to its folder.
+
+    Parameters
+    ----------
+    path
+        TOML.
+    preset
+        Budget in the place of the one that it names, if any.
 
     Raises
     ------
@@ -64,7 +71,7 @@ def read_experiment(path: Path) -> Experiment:
         content = read_toml(path)
     except (OSError, ValueError) as error:
         raise ReadError(f"cannot read the training configuration {path}: {error}") from error
-    return build_experiment(content, path)
+    return build_experiment({**content, **({"preset": preset} if preset else {})}, path)
 
 
 def experiment_of(card: ModelCard) -> Experiment:
@@ -249,19 +256,4 @@ def _subspace(
         return read_subspace(protocol.basis, protocol.sequence, protocol.pulses, rank)
     if protocol.columns is not None:
         return Subspace(torch.from_numpy(np.array(protocol.columns)))
-    how = content.get("basis_from", "derivatives")
-    if how not in ("derivatives", "signals"):
-        raise DataError(f'basis_from = "{how}"; use derivatives or signals')
-    if rank is None and "preset" in content:
-        return designed_subspace(model, prior, how=how, seed=content.get("basis_seed", 2024))
-    if rank is None:
-        raise DataError("rank is missing: the number of coefficients of the subspace")
-    rng = torch.Generator().manual_seed(content.get("basis_seed", DEFAULTS["basis_seed"]))
-    theta = prior.sample(
-        content.get("basis_fingerprints", DEFAULTS["basis_fingerprints"]), rng=rng
-    )
-    if how == "derivatives":
-        subspace = Subspace.from_model(model, theta, rank)
-    else:
-        subspace = Subspace.from_signals(model(theta), rank)
-    return Subspace(subspace.basis.to(torch.float32))
+    return made_subspace(content, model, prior)

@@ -57,7 +57,10 @@ def run(options: argparse.Namespace) -> int:
         torch.set_num_threads(max(1, options.threads))
     stored = load_model(options.model)
     config = options.config
-    experiment = experiment_of(stored.card) if config is None else read_experiment(config)
+    if config is None:
+        experiment = experiment_of(stored.card)
+    else:  # with the preset of the training, which may have been given beside the file
+        experiment = read_experiment(config, str(stored.card.recipe.get("preset", "")))
     _check(card_path(options.model), stored, experiment)
     folder = options.out or Path(f"{stored.card.name}.evaluation")
     make_folder(folder)

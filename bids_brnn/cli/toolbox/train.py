@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from bids_brnn.config.choices import PRESETS
 from bids_brnn.errors import EXIT_OK, UsageError
 from bids_brnn.evaluation.assess import assess_quickly
 from bids_brnn.experiments.experiment import Experiment
@@ -31,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "out", type=expanded, metavar="OUT", help="folder; an interrupted training in it goes on"
     )
+    parser.add_argument(
+        "--preset", choices=PRESETS,
+        help="budget of the training, where CONFIG.toml says nothing else: quick (minutes on "
+        "2 CPUs), standard (half an hour), thorough (hours); without a rank in it, one is chosen",
+    )  # fmt: skip
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all)")
     parser.epilog = (
@@ -49,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if options.threads is not None:
         torch.set_num_threads(max(1, options.threads))
-    experiment = read_experiment(options.config)
+    experiment = read_experiment(options.config, options.preset or "")
     reporter = _Reporter(options.out)
     cards = make_models(
         experiment,
