@@ -34,7 +34,7 @@ if [ "${{3:-}}" = train ]; then touch "$2/trained"; exit "$(cat "$FAULTS/train")
 if [ -e "$FAULTS/hungry-$label" ] && [ "$SLURM_MEM_PER_NODE" -lt 2500 ]; then
     {sys.executable} -c 'import time; kept = b"x" * int(2.5e9); time.sleep(120)'
 fi
-if [ -e "$FAULTS/slow-$label" ]; then sleep "$(cat "$FAULTS/slow-$label")" & wait; fi
+if [ MODULE = bids_brnn ] && [ -e "$FAULTS/slow-$label" ]; then sleep "$(cat "$FAULTS/slow-$label")" & wait; fi
 exec {sys.executable} -m MODULE "$@"
 """
 
@@ -87,7 +87,7 @@ class Study:
 
     def without_slurm(self) -> Path:
         """The same study by the commands that a person would type; the output folder."""
-        out = self.folder / "plain" / "out"
+        out = self.folder / "plain"  # as deep as the other: links in it are relative
         mask = re.compile("SLURM_|BIDS_BRNN_")
         environment = {key: text for key, text in os.environ.items() if not mask.match(key)}
         for level, options in {

@@ -76,16 +76,16 @@ def test_a_study_with_faults_ends_as_one_without(study, tmp_path):
 def test_a_requeued_task_goes_on_where_it_was(study):
     jobs = study.submit("-p", "01", program=("--modality", "mrf"))
     task, log = f"{jobs[0]}_0", study.out / "logs" / "slurm" / f"{jobs[0]}_0.out"
-    until(lambda: "dict: " in read(log), "the second estimate")
+    until(lambda: "dict: " in read(log), "the estimate")
     study.slurm.ask("scontrol", "requeue", task)
     study.slurm.wait(task, "PENDING")
     study.slurm.ask("scontrol", "update", f"jobid={task}", "StartTime=now")
     code, _ = study.group(jobs)
     assert code == "0"
     first, _, second = read(log).partition("restart=1")
-    assert "brnn: done in" in first
+    assert "voxels from the mask" in first
     assert "dict: done in" not in first
-    assert "brnn: done in" not in second  # estimated before, and kept
+    assert "voxels from the mask" not in second  # prepared before, and kept
     assert "dict: done in" in second
     assert "code=0" in second
 
@@ -106,17 +106,19 @@ def test_a_task_is_stopped_before_its_time_limit_and_finished_by_the_next(study)
 
 def test_of_two_tasks_for_one_participant_the_second_is_turned_away(study, tmp_path):
     first = study.submit("-p", "01", program=("--modality", "mrf"))
-    log = study.out / "logs" / "slurm" / f"{first[0]}_0.out"
-    until(lambda: "voxels on cpu" in read(log), "the first estimate")
-    running = study.submit("-p", "01", "--resubmit", check=False)
-    assert running.returncode == 2
-    assert f"job {first[0]} of this study is still in the queue" in running.stderr
-    second = study.submit("-p", "01", work=tmp_path / "another work folder")
-    study.slurm.wait(f"{second[0]}_0")
-    text = study.log(f"{second[0]}_0")
-    assert "Another run works on sub-01" in text
-    assert "code=75" in text
-    assert study.group(first)[0] == "0"
+    second = study.submit(
+        "-p", "01", program=("--modality", "mrf"), work=tmp_path / "another work folder"
+    )
+    again = study.submit("-p", "01", "--resubmit", check=False)
+    assert again.returncode == 2
+    assert " of this study is still in the queue; wait for it" in again.stderr
+    for jobs in (first, second):
+        study.slurm.wait(f"{jobs[0]}_0")
+    texts = [study.log(f"{jobs[0]}_0") for jobs in (first, second)]
+    assert sorted(re.findall(r"code=(\d+)", "".join(texts))) == ["0", "75"]
+    (turned_away,) = [text for text in texts if "code=75" in text]
+    assert "Another run works on sub-01" in turned_away
+    assert not list((study.out / "logs").glob(".*.lock"))
 
 
 def test_networks_are_trained_first_and_nothing_runs_without_them(study):
