@@ -32,6 +32,6 @@ ENV PATH=/opt/bids_brnn/bin:${PATH} \
     PYTHONNOUSERSITE=1 \
     PYTHONUNBUFFERED=1 \
     MPLCONFIGDIR=/tmp
-USER brnn
+USER 1000:1000
 WORKDIR /tmp
 ENTRYPOINT ["bids_brnn"]
