@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bids_brnn import __version__
 from bids_brnn.app import folders as run_folders
 from bids_brnn.app.failures import Failures, sort_out
+from bids_brnn.app.locks import output_locked
 from bids_brnn.app.logs import log_file, messages, set_verbosity
 from bids_brnn.app.selection import find, usable
 from bids_brnn.config.run_config import RunConfig
@@ -56,7 +57,10 @@ def run_participants(config: RunConfig) -> int:
             if config.train_missing is not None:
                 train_networks(config, discovery)
             discovery = usable(config, discovery)
-            with run_folders.locked(base, discovery.participants) as killed:
+            with (
+                output_locked(config.output_dir, discovery.participants, config.session_label),
+                run_folders.locked(base, discovery.participants) as killed,
+            ):
                 run_folders.clear_leftovers(config.output_dir, base, killed)
                 failures = _work(config, discovery, base, run)
                 writer = os.environ.get(WRITER_VARIABLE)

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from bids_brnn import __version__
+from bids_brnn.cli.options import LEAST_MB, memory
 from bids_brnn.cli.parser import build_parser
 from bids_brnn.config.run_config import RunConfig
 
 _POSITIONAL = ("bids_dir", "output_dir", "analysis_level")
 _FIRST = ("participant_label", "session_label")  # their place in the command line is prescribed
 _LEFT_OUT = ("help", "version", "bids_exec_spec")
+_REGISTRY = "registry.example"
+"""Stands for where a site keeps its images; see ``docs/clusters.md``."""
 
 
 def descriptor(config: type[RunConfig] = RunConfig) -> dict[str, Any]:
@@ -36,7 +39,10 @@ def descriptor(config: type[RunConfig] = RunConfig) -> dict[str, Any]:
         "author": "The bids_brnn developers",
         "description": parser.description,
         "command-line": f"mkdir -p [OUTPUT_DIR]; bids_brnn {' '.join(keys)}",
-        "container-image": {"type": "docker", "image": f"bids_brnn:{__version__}"},
+        "container-image": {
+            "type": "docker",
+            "image": f"{_REGISTRY}/bids_brnn:{__version__}",
+        },
         "inputs": [
             {
                 "id": "bids_dir",
@@ -67,7 +73,14 @@ def descriptor(config: type[RunConfig] = RunConfig) -> dict[str, Any]:
                 "members": ["output_dir_name", "participant_level_analysis_dir"],
                 "mutually-exclusive": True,
                 "one-is-required": True,
-            }
+            },
+            {
+                "id": "instead_of_a_run",
+                "name": "Instead of a run",
+                "description": "At most one of them.",
+                "members": ["reports_only", "boilerplate_only"],
+                "mutually-exclusive": True,
+            },
         ],
         "output-files": [
             {
@@ -120,7 +133,10 @@ def _option(action: argparse.Action) -> dict[str, Any]:
         row |= {"type": "Number", "integer": True, "minimum": 1}
     elif action.type is not None and getattr(action.type, "__name__", "") == "count":
         row |= {"type": "Number", "integer": True, "minimum": 0}
-    elif action.metavar in ("FILE", "PATH") and action.dest != "work_dir":
+    elif action.type is memory:
+        row |= {"type": "Number", "integer": True, "minimum": LEAST_MB}
+    elif str(action.metavar).rpartition("=")[2] in ("FILE", "PATH") and action.dest != "work_dir":
+        # Engines mount what is a file to them; of NAME=PATH the name may be left out.
         row["type"] = "File"
     else:
         row["type"] = "String"

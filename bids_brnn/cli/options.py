@@ -15,7 +15,7 @@ from bids_brnn.system.memory import granted_memory
 
 _MEGABYTE = 1024 * 1024
 _MEMORY = re.compile(r"(\d+(?:\.\d*)?(?:[eE]\d+)?)\s*([BKMGT]?)(i?)B?", re.IGNORECASE)
-_LEAST_MB, _MOST_MB = 100, 1e9
+LEAST_MB, _MOST_MB = 100, 1e9
 
 
 def conversion(item: Option) -> Callable[[str], Any]:
@@ -71,9 +71,9 @@ def memory(text: str) -> int:
         raise argparse.ArgumentTypeError(f'"{text}" is not a memory size such as 8000 (MB) or 8G')
     number, unit, binary = float(found[1]), found[2].upper() or "M", bool(found[3])
     size = number * (1024 if binary else 1000) ** "BKMGT".index(unit) / 1e6
-    if not _LEAST_MB <= size < _MOST_MB:
+    if not LEAST_MB <= size < _MOST_MB:
         raise argparse.ArgumentTypeError(
-            f'"{text}" is {size:g} MB; {_LEAST_MB} MB are the least. '
+            f'"{text}" is {size:g} MB; {LEAST_MB} MB are the least. '
             "Numbers without a unit are MB, write 8G for gigabytes"
         )
     return int(size)

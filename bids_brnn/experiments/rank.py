@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bids_brnn.errors import DataError
+from bids_brnn.experiments.keys import DEFAULTS
 from bids_brnn.information.bounds import bound_by_rank, covariance
 from bids_brnn.priors import TISSUE_SETS, Prior, tissue_set
 from bids_brnn.signals.base import SignalModel

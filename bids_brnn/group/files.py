@@ -42,9 +42,10 @@ def participant_files(
         Grows by one for each file that is left aside.
     """
     found = []
-    for label in list_labels(output_dir, "sub-"):
-        if participants and label not in participants:
-            continue
+    # Whoever is asked for is looked up: listing all of a large study for each of its participants
+    # would take forever.
+    there = [label for label in participants if (output_dir / f"sub-{label}").is_dir()]
+    for label in there if participants else list_labels(output_dir, "sub-"):
         folder = output_dir / f"sub-{label}"
         places = {None: folder} | {
             name: folder / f"ses-{name}" for name in list_labels(folder, "ses-")

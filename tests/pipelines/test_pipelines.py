@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -33,7 +32,10 @@ def test_run_is_one_short_function():
     assert text.count("\ndef ") == 1
 
 
-@pytest.mark.parametrize("path", sorted(PIPELINES.rglob("*.sbatch")), ids=str)
+SCRIPTS = sorted([*PIPELINES.rglob("*.sbatch"), *PIPELINES.rglob("*.sh")])
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_job_scripts_parse(path):
     subprocess.run(["bash", "-n", str(path)], check=True)
     shellcheck = shutil.which("shellcheck")
@@ -41,87 +43,14 @@ def test_job_scripts_parse(path):
         subprocess.run([shellcheck, str(path)], check=True)
 
 
-@pytest.fixture
-def site(tmp_path):
-    """A data set table, and a stand-in for the command that keeps what it was called with."""
-    (tmp_path / "ds").mkdir()
-    (tmp_path / "ds" / "participants.tsv").write_text(
-        "participant_id\tage\nsub-01\t3\nsub-02\t4\n"
+def test_the_configuration_of_a_study_takes_every_kind_of_series(tmp_path):
+    config = RunConfig.from_file(
+        PIPELINES / "config.toml",
+        bids_dir=tmp_path / "ds",
+        output_dir=tmp_path / "out",
+        work_dir=tmp_path / "work",
     )
-    command = tmp_path / "bin" / "bids_brnn"
-    command.parent.mkdir()
-    command.write_text(
-        "#!/bin/bash\n"
-        'printf "%s\\n" "$@" > "$OUT/called.txt"\n'
-        'if [ -n "${SLOW:-}" ]; then trap "echo stopped > $OUT/stopped.txt; exit 143" TERM\n'
-        'touch "$OUT/started"; while :; do sleep 0.05; done; fi\n'
-        "exit ${CODE:-0}\n"
-    )
-    command.chmod(0o755)
-    (tmp_path / "out").mkdir()
-    environment = {
-        **os.environ,
-        "PATH": f"{command.parent}:{os.environ['PATH']}",
-        "BIDS": str(tmp_path / "ds"),
-        "OUT": str(tmp_path / "out"),
-        "TMPDIR": str(tmp_path),
-        "SLURM_TMPDIR": str(tmp_path),
-        "SLURM_ARRAY_TASK_ID": "2",
-        "SLURM_CPUS_PER_TASK": "3",
-        "SLURM_MEM_PER_NODE": "8192",
-    }
-    return tmp_path, environment
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_task_maps_its_participant_and_cleans_up(kind, site):
-    folder, environment = site
-    subprocess.run(
-        ["bash", "participant.sbatch"], cwd=PIPELINES / kind, env=environment, check=True
-    )
-    called = (folder / "out" / "called.txt").read_text().splitlines()
-    assert called[:5] == [
-        str(folder / "ds"), str(folder / "out"), "participant", "--participant-label", "sub-02",
-    ]  # fmt: skip
-    options = dict(zip(called[5::2], called[6::2], strict=True))
-    assert options["--nprocs"] == "3"
-    assert options["--mem-mb"] == "7168"
-    assert Path(options["--config-file"]) == PIPELINES / kind / "config.toml"
-    assert not Path(options["-w"]).exists()
-
-
-def test_the_exit_code_is_that_of_the_program(site):
-    _, environment = site
-    done = subprocess.run(
-        ["bash", "participant.sbatch"], cwd=PIPELINES / "qmt", env={**environment, "CODE": "65"}
-    )
-    assert done.returncode == 65
-
-
-def test_a_task_without_participant_is_refused(site):
-    _, environment = site
-    done = subprocess.run(
-        ["bash", "participant.sbatch"],
-        cwd=PIPELINES / "qmt",
-        env={**environment, "SLURM_ARRAY_TASK_ID": "3"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode != 0
-    assert "participants.tsv has no row for task 3" in done.stderr
-
-
-def test_a_cancelled_task_passes_the_signal_on(site):
-    folder, environment = site
-    job = subprocess.Popen(
-        ["bash", "participant.sbatch"], cwd=PIPELINES / "qmt", env={**environment, "SLOW": "1"}
-    )
-    while not (folder / "out" / "started").exists():
-        assert job.poll() is None
-    job.terminate()
-    assert job.wait(timeout=30) == 143
-    assert (folder / "out" / "stopped.txt").read_text() == "stopped\n"
-    assert not list(folder.glob("bids_brnn_*"))
+    assert config.modality == "auto"
 
 
 def test_the_container_recipe_names_files_that_exist():
@@ -129,3 +58,30 @@ def test_the_container_recipe_names_files_that_exist():
     for line in lines.split("%post")[0].split("\n"):
         if line.strip():
             assert (PIPELINES.parent / line.split()[0]).exists()
+
+
+def test_seeds_of_a_training_array_differ_whatever_the_configuration_says(tmp_path):
+    """Each task says its seed on the command line, and evaluates what it made."""
+    command = tmp_path / "brnn"
+    command.write_text(
+        f'#!/bin/bash\necho "$@" >> {tmp_path}/called.txt\n'
+        '[ "$1" = train ] || exit 0\ncd "$3"\n'
+        "touch {net,net-msecrb}.{json,safetensors} net.checkpoint.safetensors\n"
+    )
+    command.chmod(0o755)
+    for seed in ("0", "2"):
+        subprocess.run(
+            ["bash", PIPELINES / "train" / "train.sbatch"],
+            env={
+                "PATH": f"{tmp_path}:/usr/bin:/bin", "CONFIG": "my.toml", "OUT": str(tmp_path),
+                "SLURM_ARRAY_TASK_ID": seed, "SLURM_CPUS_PER_TASK": "3",
+            },
+            check=True,
+        )  # fmt: skip
+    called = (tmp_path / "called.txt").read_text().splitlines()
+    folder = tmp_path / "seed-2"
+    assert f"train my.toml {tmp_path}/seed-0 --seed 0 --threads 3" in called
+    assert f"train my.toml {folder} --seed 2 --threads 3" in called
+    evaluated = [words for words in called if words.startswith(f"evaluate {folder}")]
+    cards = {words.split()[1] for words in evaluated}
+    assert cards == {f"{folder}/net.json", f"{folder}/net-msecrb.json"}

@@ -45,6 +45,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "judge a trained network against bounds and fits",
     ),
     "models": ("bids_brnn.cli.toolbox.models", "list trained networks, or show the card of one"),
+    "cohort": (
+        "bids_brnn.cli.toolbox.cohort",
+        "who is in a study, who is finished, and what the others need",
+    ),
 }
 """Name of the subcommand, its module (loaded only when called) and what it does."""
 

@@ -7,11 +7,13 @@ import csv
 import shlex
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from bids_brnn.cli.options import count
 from bids_brnn.config.choices import PRESETS
 from bids_brnn.errors import EXIT_OK, UsageError
 from bids_brnn.evaluation.assess import assess_quickly
@@ -39,6 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all)")
+    parser.add_argument(
+        "--seed", type=count, metavar="N",
+        help="seed of weights, draws and noise in place of that in [training]: another network",
+    )  # fmt: skip
     parser.epilog = (
         "a configuration needs no more than three lines:\n"
         '  model = "gbloch"\n  sidecar = "sub-01/anat/sub-01_acq-hsfp_QMT.json"\n  rank = 15\n'
@@ -56,6 +62,9 @@ def run(options: argparse.Namespace) -> int:
     if options.threads is not None:
         torch.set_num_threads(max(1, options.threads))
     experiment = read_experiment(options.config, options.preset or "")
+    if options.seed is not None:
+        training = replace(experiment.training, seed=options.seed)
+        experiment = replace(experiment, training=training)
     reporter = _Reporter(options.out)
     cards = make_models(
         experiment,
