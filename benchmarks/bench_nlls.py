@@ -48,8 +48,9 @@ def simulated(n: int) -> tuple[SignalModel, torch.Tensor]:
 
 def measured(folder: Path) -> tuple[SignalModel, torch.Tensor]:
     """Every voxel in the mask of the first qMT series of a BIDS data set."""
-    from bids_brnn.bids.images import read_coefficients, read_mask, to_voxels
+    from bids_brnn.bids.images import read_coefficients, to_voxels
     from bids_brnn.bids.input.discovery import find_acquisitions
+    from bids_brnn.bids.volumes import read_mask
 
     recon = folder / "derivatives" / "recon"
     found = find_acquisitions(folder, kinds=("qmt",), derivatives={"recon": recon})

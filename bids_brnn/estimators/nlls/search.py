@@ -88,7 +88,7 @@ def search(
         voxels, choice, point = voxels[again], choice.rows(again), point[again]
         if len(voxels) == 0:
             break
-        second = problem.minimise(voxels, point[:, free], rule)
+        second = problem.minimise(voxels, point[:, free], rule, solution.rows(voxels))
         starts[voxels] += 1
         choice.discard(problem.reached(second, voxels, choice.unit[..., free]))
         solution = better_of(solution, voxels, second)
