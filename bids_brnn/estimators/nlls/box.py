@@ -26,7 +26,7 @@ def box_step(matrix: Tensor, gradient: Tensor, lower: Tensor, upper: Tensor) -> 
         for part in (matrix, gradient, lower, upper)
     ]
     step = np.empty_like(given[1])
-    minimise_all(*given, step)
+    minimise_all(given[0], given[1], given[2], given[3], step)
     return torch.from_numpy(step).to(gradient)
 
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from bids_brnn.signals.base import Amplitude
-
 
 @dataclass(frozen=True)
 class Quadratic:

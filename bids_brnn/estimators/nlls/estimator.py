@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from threading import Lock
 
 import torch
 from torch import Tensor
 
 from bids_brnn.errors import DataError
+from bids_brnn.estimators.ahead import ahead, block_length, threads_for
 from bids_brnn.estimators.base import Estimate, Estimator, Progress
 from bids_brnn.estimators.candidates import default_candidates
 from bids_brnn.estimators.checkpoint import Checkpoint, run_key
@@ -36,6 +38,8 @@ from bids_brnn.signals.base import SignalModel, amplitude_of
 __all__ = ["STOP_REASONS", "NllsEstimator", "bounds_hit"]
 
 
+_LOCK = Lock()
+_REAL_BLOCK = 1024
 _CHEAP = StoppingRule(100, 0.001)
 """Of real models: their valleys are long, and an evaluation costs microseconds."""
 
@@ -79,7 +83,8 @@ class NllsEstimator:
     """Whether the model is evaluated in single precision; by default if the data are complex in
     single precision, and M0 is."""
     block_size: int = 4096
-    """Voxels estimated together; does not change the result beyond round-off."""
+    """Most voxels estimated together, on each thread; does not change the result beyond
+    round-off."""
     seed: int = 1
     """Of the start candidates, where none are given."""
     name: str = field(default="nlls", init=False)
@@ -115,9 +120,10 @@ class NllsEstimator:
         return {}
 
     def _candidates_on(self, device: torch.device) -> Candidates:
-        if device not in self._candidates:
-            self._candidates[device] = self._simulated.to(device)
-        return self._candidates[device]
+        with _LOCK:  # simulated once, however many threads ask
+            if device not in self._candidates:
+                self._candidates[device] = self._simulated.to(device)
+            return self._candidates[device]
 
     @cached_property
     def _simulated(self) -> Candidates:
@@ -155,9 +161,14 @@ class NllsEstimator:
         key = "" if checkpoint is None else self._key(inputs, voxels)
         wide = self.parameters.needs_covariance
         results = Results(data, len(self.parameters), QUALITY, with_covariance=wide)
-        blocks = voxels.split(self.block_size)
-        for _, block in results.remaining(blocks, progress, checkpoint, key):
-            results.put(block, self._estimate_block(inputs, block))
+        threads = threads_for(data.device)
+        # Tables of real models at the maps of a voxel take memory; their small blocks no time.
+        real = amplitude_of(self.model) != "complex"
+        most = min(self.block_size, _REAL_BLOCK) if real else self.block_size
+        blocks = voxels.split(block_length(len(voxels), most, threads))
+        with ahead(partial(self._estimate_block, inputs), blocks, threads) as maps_of:
+            for number, block in results.remaining(blocks, progress, checkpoint, key):
+                results.put(block, maps_of(number))
         return results.estimate()
 
     def start_points(self, data: Tensor, supplied: Mapping[str, Tensor] | None = None) -> Tensor:

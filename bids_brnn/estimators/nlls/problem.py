@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -19,8 +21,7 @@ from bids_brnn.estimators.nlls.solver import (
 from bids_brnn.estimators.voxels import take
 from bids_brnn.information.bounds import images_of, inverse_information, project_out_scale
 from bids_brnn.information.noise import degrees_of_freedom, whitened
-from bids_brnn.signals.base import SignalModel, amplitude_of
-
+from bids_brnn.signals.base import SignalModel, amplitude_of, for_voxels
 
 _ROUND_OFF = 8.0
 """Epsilons by which a model may err from point to point."""
@@ -38,6 +39,12 @@ class Problem:
     """In which the model is evaluated; everything else is done in double precision."""
     m0: Tensor | None = None
     """``(B,)`` float64: M0 where nothing of it is unknown, in units of the data."""
+
+    @cached_property
+    def _of_voxels(self) -> Callable[[Tensor], SignalModel]:
+        names, n = self.model.parameters.names, len(self.data)
+        known = {names[column]: values.expand(n) for column, values in self.known.items()}
+        return for_voxels(self.model, known)
 
     @property
     def free(self) -> list[int]:
@@ -63,7 +70,7 @@ class Problem:
 
     def linearize(self, unit: Tensor, voxels: Tensor) -> tuple[Tensor, Tensor]:
         """Signal at M0 = 1 and its derivatives by all parameters, in the precision chosen."""
-        return self.model.linearize(self.theta(unit, voxels).to(self.precision))
+        return self._of_voxels(voxels).linearize(self.theta(unit, voxels).to(self.precision))
 
     def measured(self, voxels: Tensor) -> Measured:
         """What the solver is to know of some voxels."""
@@ -85,7 +92,7 @@ class Problem:
 
     def cost(self, unit: Tensor, voxels: Tensor) -> Tensor:
         """Cost ``(B,)`` alone, of real signals."""
-        signal = self.model(self.theta(unit, voxels).to(self.precision))
+        signal = self._of_voxels(voxels)(self.theta(unit, voxels).to(self.precision))
         signal = whitened(self.model, signal)
         given = None if self.m0 is None else self.m0[voxels]
         none = signal.real[..., None][..., :0]

@@ -123,8 +123,8 @@ def minimise(
         iterate(
             active, _array(signal), _array(slopes), measured.data, measured.weight, measured.free,
             measured.span, measured.is_complex, measured.m0, measured.variance, measured.degrees,
-            rule.tolerance, rule.max_iterations, measured.resolution, known, unit, trial, step, m0, gradient,
-            information, extra, numbers, evaluations, reason,
+            rule.tolerance, rule.max_iterations, measured.resolution, known, unit, trial, step, m0,
+            gradient, information, extra, numbers, evaluations, reason,
         )  # fmt: skip
         active = active[reason[active] == 0]
     found = Quadratic(
