@@ -15,12 +15,14 @@ Result = TypeVar("Result")
 _AHEAD = 2
 """Blocks per thread that may be done or under way before they are asked for: bounds the memory."""
 _SHARES = 4
-_LEAST = 512
 
 
-def block_length(n: int, most: int, threads: int) -> int:
-    """Voxels of a block: at most ``most``, and few enough that no thread waits long at the end."""
-    return most if threads <= 1 else min(most, max(_LEAST, -(-n // (_SHARES * threads))))
+def block_length(n: int, most: int, least: int, threads: int) -> int:
+    """Voxels of a block: at most ``most``, and few enough that no thread waits long at the end.
+
+    But not fewer than ``least``, whose time is not what the voxels take.
+    """
+    return most if threads <= 1 else min(most, max(least, -(-n // (_SHARES * threads))))
 
 
 def threads_for(device: torch.device) -> int:
@@ -46,7 +48,7 @@ def ahead(
     threads
         1: everything happens when it is asked for, in the thread that asks.
     """
-    if threads <= 1 or len(blocks) <= 1:
+    if threads <= 1:
         yield lambda number: work(blocks[number])
         return
     found: dict[int, Future[Result]] = {}

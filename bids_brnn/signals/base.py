@@ -93,6 +93,13 @@ def for_voxels(model: SignalModel, known: Mapping[str, Tensor]) -> Callable[[Ten
     return found
 
 
+def keeps_tables(model: object) -> bool:
+    """Whether :func:`for_voxels` computes something, and keeps it, of a model or what it wraps."""
+    while (inner := getattr(model, "model", None)) is not None:
+        model = inner
+    return hasattr(model, "for_voxels")
+
+
 def forward_derivatives(
     function: Callable[[Tensor], Tensor], theta: Tensor
 ) -> tuple[Tensor, Tensor]:

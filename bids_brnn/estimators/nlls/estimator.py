@@ -33,13 +33,15 @@ from bids_brnn.estimators.voxels import (
 )
 from bids_brnn.information.noise import whitened
 from bids_brnn.parameters import ParameterSet
-from bids_brnn.signals.base import SignalModel, amplitude_of
+from bids_brnn.signals.base import SignalModel, amplitude_of, keeps_tables
 
 __all__ = ["STOP_REASONS", "NllsEstimator", "bounds_hit"]
 
 
 _LOCK = Lock()
-_REAL_BLOCK = 1024
+_BLOCK, _TABLES_BLOCK, _CHEAP_BLOCK = (4096, 512), (2048, 512), (16384, 8192)
+"""Most and least voxels of a block: of complex models; of real ones that keep tables of voxels
+(100 kB each); of others, where calls cost more than voxels."""
 _CHEAP = StoppingRule(100, 0.001)
 """Of real models: their valleys are long, and an evaluation costs microseconds."""
 
@@ -82,15 +84,15 @@ class NllsEstimator:
     single: bool | None = None
     """Whether the model is evaluated in single precision; by default if the data are complex in
     single precision, and M0 is."""
-    block_size: int = 4096
-    """Most voxels estimated together, on each thread; does not change the result beyond
-    round-off."""
+    block_size: int | None = None
+    """Most voxels estimated together, on each thread, by default such that neither memory nor
+    the last voxels of a block cost much; does not change the result beyond round-off."""
     seed: int = 1
     """Of the start candidates, where none are given."""
     name: str = field(default="nlls", init=False)
 
     def __post_init__(self) -> None:
-        if self.n_starts < 1 or self._rule.max_iterations < 1 or self.block_size < 1:
+        if self.n_starts < 1 or self._rule.max_iterations < 1 or self._blocks[0] < 1:
             raise DataError("n_starts, max_iterations and block_size must be at least 1")
         start = self.start
         if isinstance(start, Tensor) and (
@@ -113,6 +115,15 @@ class NllsEstimator:
             usual.max_iterations if self.max_iterations is None else self.max_iterations,
             usual.tolerance if self.tolerance is None else self.tolerance,
         )
+
+    @property
+    def _blocks(self) -> tuple[int, int]:
+        """Most and least voxels of a block."""
+        if amplitude_of(self.model) == "complex":
+            most, least = _BLOCK
+        else:
+            most, least = _TABLES_BLOCK if keeps_tables(self.model) else _CHEAP_BLOCK
+        return most if self.block_size is None else self.block_size, least
 
     @cached_property
     def _candidates(self) -> dict[torch.device, Candidates]:
@@ -162,10 +173,7 @@ class NllsEstimator:
         wide = self.parameters.needs_covariance
         results = Results(data, len(self.parameters), QUALITY, with_covariance=wide)
         threads = threads_for(data.device)
-        # Tables of real models at the maps of a voxel take memory; their small blocks no time.
-        real = amplitude_of(self.model) != "complex"
-        most = min(self.block_size, _REAL_BLOCK) if real else self.block_size
-        blocks = voxels.split(block_length(len(voxels), most, threads))
+        blocks = voxels.split(block_length(len(voxels), *self._blocks, threads))
         with ahead(partial(self._estimate_block, inputs), blocks, threads) as maps_of:
             for number, block in results.remaining(blocks, progress, checkpoint, key):
                 results.put(block, maps_of(number))
