@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -35,7 +35,7 @@ class SignalModel(Protocol):
 
     A model, or the ``sequence`` that it has, may also have ``amplitude`` (see :data:`Amplitude`;
     ``complex`` where neither has it) and ``weights`` ``(N,)``, numbers of measurements that were
-    averaged: :func:`amplitude_of`, :func:`weights_of`.
+    averaged: :func:`amplitude_of`, :func:`weights_of`; and what :func:`for_voxels` tells.
     """
 
     @property
@@ -65,6 +65,39 @@ def weights_of(model: object) -> Tensor | None:
     sequence: Any = getattr(model, "sequence", None)
     found: Any = getattr(model, "weights", getattr(sequence, "weights", None))
     return None if found is None else torch.as_tensor(found, dtype=torch.float64)
+
+
+def for_voxels(model: SignalModel, known: Mapping[str, Tensor]) -> Callable[[Tensor], SignalModel]:
+    """A model that will be asked many times for the same voxels, some parameters being known.
+
+    A model may have a method ``for_voxels`` that computes once what follows from the known
+    values; others are used as they are.
+
+    Parameters
+    ----------
+    model
+        Of any voxels.
+    known
+        Values ``(V,)`` by name of parameter.
+
+    Returns
+    -------
+    Callable
+        Voxels ``(B,)`` -> the model for parameter sets ``(B, P)`` of these, which must have the
+        known values. Derivatives by what is known may be missing (0).
+    """
+    own: Any = getattr(model, "for_voxels", None)
+    if own is None:
+        return lambda _: model
+    found: Callable[[Tensor], SignalModel] = own(known)
+    return found
+
+
+def keeps_tables(model: object) -> bool:
+    """Whether :func:`for_voxels` computes something, and keeps it, of a model or what it wraps."""
+    while (inner := getattr(model, "model", None)) is not None:
+        model = inner
+    return hasattr(model, "for_voxels")
 
 
 def forward_derivatives(

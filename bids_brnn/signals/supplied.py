@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from torch import Tensor
 
     from bids_brnn.parameters import ParameterSet
@@ -19,7 +22,7 @@ class SuppliedModel:
     model: SignalModel
     names: tuple[str, ...]
 
-    @property
+    @cached_property
     def parameters(self) -> ParameterSet:
         """Parameters of the model with the role *supplied* for the known ones."""
         parameters = self.model.parameters
@@ -45,6 +48,13 @@ class SuppliedModel:
         from bids_brnn.signals.base import weights_of
 
         return weights_of(self.model)
+
+    def for_voxels(self, known: Mapping[str, Tensor]) -> Callable[[Tensor], SignalModel]:
+        """See :func:`bids_brnn.signals.base.for_voxels`."""
+        from bids_brnn.signals.base import for_voxels
+
+        inner = for_voxels(self.model, known)
+        return lambda rows: SuppliedModel(inner(rows), self.names)
 
     def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
         """Signal ``(..., N)`` or coefficients ``(..., R)``."""

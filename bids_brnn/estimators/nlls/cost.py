@@ -11,8 +11,6 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from bids_brnn.signals.base import Amplitude
-
 
 @dataclass(frozen=True)
 class Quadratic:
@@ -39,11 +37,6 @@ class Quadratic:
         for field in fields(self):
             getattr(self, field.name)[rows] = getattr(other, field.name)
 
-    def finite(self) -> Tensor:
-        """``(B,)`` flags of voxels whose expansion holds no NaN or infinity."""
-        flat = torch.cat([self.gradient, self.information.flatten(1)], dim=-1)
-        return torch.isfinite(self.cost) & torch.isfinite(flat).all(-1)
-
 
 @dataclass(frozen=True)
 class Expansion:
@@ -56,64 +49,11 @@ class Expansion:
     slopes: Tensor
     """``(B, N, F)`` real: derivatives of the fit, ``m0 P ds/dx``."""
 
-    def quadratic(self) -> Quadratic:
-        """Cost, half of its gradient, and the information."""
-        cost = self.residual.square().sum(-1)
-        gradient = -(self.residual[:, None] @ self.slopes)[:, 0]
-        return Quadratic(cost, self.m0, gradient, self.slopes.mT @ self.slopes)
-
-
-def expand_cost(
-    signal: Tensor,
-    slopes: Tensor,
-    data: Tensor,
-    scale: Tensor,
-    amplitude: Amplitude = "complex",
-    given: Tensor | None = None,
-) -> Quadratic:
-    """Expand the cost around ``signal`` after projection of the scale.
-
-    Parameters
-    ----------
-    signal, data
-        ``(B, N)`` complex; the signal at M0 = 1.
-    slopes
-        ``(B, N, F)``: derivatives of the signal.
-    scale
-        ``(F,)``: factors that turn them into derivatives with respect to unit coordinates.
-    amplitude
-        What is unknown of M0; data and signal are real unless it is ``complex``.
-    given
-        ``(B,)``: M0 where nothing of it is unknown.
-
-    Notes
-    -----
-    With ``P`` the projector orthogonal to ``s``, the residual is ``P y`` and Kaufman's Jacobian
-    ``-m0 P ds/dx``. What it neglects is orthogonal to the residual, so the gradient is exact; the
-    Gram matrix is the Fisher information with M0 unknown. Parameters are real: real parts.
-    """
-    if amplitude != "complex":
-        return expand_real(signal, slopes, data, scale, given).quadratic()
-    signal = signal.to(torch.complex128)
-    energy = (signal.conj() * signal).real.sum(-1)
-    m0 = (signal.conj() * data).sum(-1) / energy
-    residual = data - m0[:, None] * signal
-    cost = (residual.conj() * residual).real.sum(-1)
-    # Re(a^H b) is the inner product of stacked real and imaginary parts: one real product for
-    # all, several times faster than complex ones.
-    stacked = stack(slopes).to(torch.float64)
-    others = torch.stack([stack(m0.conj()[:, None] * residual), stack(signal), stack(1j * signal)])
-    products = others.movedim(0, 1) @ stacked * scale
-    along = products[:, 1:] / energy.sqrt()[:, None, None]
-    gram = stacked.mT @ stacked * (scale[:, None] * scale) - along.mT @ along
-    size = (m0.conj() * m0).real
-    return Quadratic(cost, m0, -products[:, 0], gram * size[:, None, None])
-
 
 def expand_real(
     signal: Tensor, slopes: Tensor, data: Tensor, scale: Tensor, given: Tensor | None
 ) -> Expansion:
-    """The same for real signals and data; see :func:`expand_cost`.
+    """Residual and derivatives of real signals and data; see :mod:`.expansion_kernel`.
 
     ``given`` None: M0 is real and unknown, and projected out.
     """

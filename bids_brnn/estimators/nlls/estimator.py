@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from threading import Lock
 
 import torch
 from torch import Tensor
 
 from bids_brnn.errors import DataError
+from bids_brnn.estimators.ahead import ahead, block_length, threads_for
 from bids_brnn.estimators.base import Estimate, Estimator, Progress
 from bids_brnn.estimators.candidates import default_candidates
 from bids_brnn.estimators.checkpoint import Checkpoint, run_key
@@ -31,11 +33,15 @@ from bids_brnn.estimators.voxels import (
 )
 from bids_brnn.information.noise import whitened
 from bids_brnn.parameters import ParameterSet
-from bids_brnn.signals.base import SignalModel, amplitude_of
+from bids_brnn.signals.base import SignalModel, amplitude_of, keeps_tables
 
 __all__ = ["STOP_REASONS", "NllsEstimator", "bounds_hit"]
 
 
+_LOCK = Lock()
+_BLOCK, _TABLES_BLOCK, _CHEAP_BLOCK = (4096, 512), (2048, 512), (16384, 8192)
+"""Most and least voxels of a block: of complex models; of real ones that keep tables of voxels
+(100 kB each); of others, where calls cost more than voxels."""
 _CHEAP = StoppingRule(100, 0.001)
 """Of real models: their valleys are long, and an evaluation costs microseconds."""
 
@@ -78,14 +84,15 @@ class NllsEstimator:
     single: bool | None = None
     """Whether the model is evaluated in single precision; by default if the data are complex in
     single precision, and M0 is."""
-    block_size: int = 4096
-    """Voxels estimated together; does not change the result beyond round-off."""
+    block_size: int | None = None
+    """Most voxels estimated together, on each thread, by default such that neither memory nor
+    the last voxels of a block cost much; does not change the result beyond round-off."""
     seed: int = 1
     """Of the start candidates, where none are given."""
     name: str = field(default="nlls", init=False)
 
     def __post_init__(self) -> None:
-        if self.n_starts < 1 or self._rule.max_iterations < 1 or self.block_size < 1:
+        if self.n_starts < 1 or self._rule.max_iterations < 1 or self._blocks[0] < 1:
             raise DataError("n_starts, max_iterations and block_size must be at least 1")
         start = self.start
         if isinstance(start, Tensor) and (
@@ -109,15 +116,25 @@ class NllsEstimator:
             usual.tolerance if self.tolerance is None else self.tolerance,
         )
 
+    @property
+    def _blocks(self) -> tuple[int, int]:
+        """Most and least voxels of a block."""
+        if amplitude_of(self.model) == "complex":
+            most, least = _BLOCK
+        else:
+            most, least = _TABLES_BLOCK if keeps_tables(self.model) else _CHEAP_BLOCK
+        return most if self.block_size is None else self.block_size, least
+
     @cached_property
     def _candidates(self) -> dict[torch.device, Candidates]:
         """By the device of the data, made when first used."""
         return {}
 
     def _candidates_on(self, device: torch.device) -> Candidates:
-        if device not in self._candidates:
-            self._candidates[device] = self._simulated.to(device)
-        return self._candidates[device]
+        with _LOCK:  # simulated once, however many threads ask
+            if device not in self._candidates:
+                self._candidates[device] = self._simulated.to(device)
+            return self._candidates[device]
 
     @cached_property
     def _simulated(self) -> Candidates:
@@ -155,9 +172,11 @@ class NllsEstimator:
         key = "" if checkpoint is None else self._key(inputs, voxels)
         wide = self.parameters.needs_covariance
         results = Results(data, len(self.parameters), QUALITY, with_covariance=wide)
-        blocks = voxels.split(self.block_size)
-        for _, block in results.remaining(blocks, progress, checkpoint, key):
-            results.put(block, self._estimate_block(inputs, block))
+        threads = threads_for(data.device)
+        blocks = voxels.split(block_length(len(voxels), *self._blocks, threads))
+        with ahead(partial(self._estimate_block, inputs), blocks, threads) as maps_of:
+            for number, block in results.remaining(blocks, progress, checkpoint, key):
+                results.put(block, maps_of(number))
         return results.estimate()
 
     def start_points(self, data: Tensor, supplied: Mapping[str, Tensor] | None = None) -> Tensor:

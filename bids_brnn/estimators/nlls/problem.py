@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from bids_brnn.estimators.nlls.cost import Quadratic, expand_cost, expand_real, stack
-from bids_brnn.estimators.nlls.solver import Solution, StoppingRule, minimise, noise_variance
+from bids_brnn.estimators.nlls.cost import expand_real, stack
+from bids_brnn.estimators.nlls.solver import (
+    Measured,
+    Solution,
+    StoppingRule,
+    minimise,
+    noise_variance,
+)
+from bids_brnn.estimators.voxels import take
 from bids_brnn.information.bounds import images_of, inverse_information, project_out_scale
 from bids_brnn.information.noise import degrees_of_freedom, whitened
-from bids_brnn.signals.base import SignalModel, amplitude_of
+from bids_brnn.signals.base import SignalModel, amplitude_of, for_voxels
+
+_ROUND_OFF = 8.0
+"""Epsilons by which a model may err from point to point."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +39,12 @@ class Problem:
     """In which the model is evaluated; everything else is done in double precision."""
     m0: Tensor | None = None
     """``(B,)`` float64: M0 where nothing of it is unknown, in units of the data."""
+
+    @cached_property
+    def _of_voxels(self) -> Callable[[Tensor], SignalModel]:
+        names, n = self.model.parameters.names, len(self.data)
+        known = {names[column]: values.expand(n) for column, values in self.known.items()}
+        return for_voxels(self.model, known)
 
     @property
     def free(self) -> list[int]:
@@ -49,25 +68,31 @@ class Problem:
             theta[:, column] = values[voxels]
         return theta
 
-    def expand(self, unit: Tensor, voxels: Tensor) -> Quadratic:
-        """Cost and its expansion in unit coordinates."""
-        lower, upper = self.model.parameters.bounds(unit)
-        signal, slopes = self.model.linearize(self.theta(unit, voxels).to(self.precision))
+    def linearize(self, unit: Tensor, voxels: Tensor) -> tuple[Tensor, Tensor]:
+        """Signal at M0 = 1 and its derivatives by all parameters, in the precision chosen."""
+        return self._of_voxels(voxels).linearize(self.theta(unit, voxels).to(self.precision))
+
+    def measured(self, voxels: Tensor) -> Measured:
+        """What the solver is to know of some voxels."""
+        lower, upper = self.model.parameters.bounds(self.variance)
+        ones = torch.ones(self.model.n_samples, dtype=torch.float64)
+        nothing = torch.full((len(voxels),), torch.nan, dtype=torch.float64)
         free = self.free
-        if len(free) < slopes.shape[-1]:
-            slopes = slopes[..., free]
-        return expand_cost(
-            whitened(self.model, signal),
-            whitened(self.model, slopes, -2),
-            self.data[voxels],
-            (upper - lower)[free],
-            amplitude_of(self.model),
-            None if self.m0 is None else self.m0[voxels],
+        return Measured(
+            self.data[voxels].cpu().numpy(),
+            whitened(self.model, ones).numpy(),
+            amplitude_of(self.model) == "complex",
+            (nothing if self.m0 is None else self.m0[voxels].cpu()).numpy(),
+            take(self.variance, voxels).cpu().contiguous().numpy(),
+            self.degrees,
+            _ROUND_OFF * torch.finfo(self.precision).eps,
+            np.array(free, dtype=np.int64),
+            (upper - lower)[free].cpu().to(torch.float64).numpy(),
         )
 
     def cost(self, unit: Tensor, voxels: Tensor) -> Tensor:
         """Cost ``(B,)`` alone, of real signals."""
-        signal = self.model(self.theta(unit, voxels).to(self.precision))
+        signal = self._of_voxels(voxels)(self.theta(unit, voxels).to(self.precision))
         signal = whitened(self.model, signal)
         given = None if self.m0 is None else self.m0[voxels]
         none = signal.real[..., None][..., :0]
@@ -114,14 +139,16 @@ class Problem:
             for place, column in enumerate(spread)
         }
 
-    def minimise(self, voxels: Tensor, start: Tensor, rule: StoppingRule) -> Solution:
-        """Best fit of some voxels from ``start`` ``(B, F)``."""
+    def minimise(
+        self, voxels: Tensor, start: Tensor, rule: StoppingRule, rival: Solution | None = None
+    ) -> Solution:
+        """Best fit of some voxels from ``start`` ``(B, F)``; see :func:`.solver.minimise`."""
         return minimise(
-            lambda unit, rows: self.expand(unit, voxels[rows]),
+            lambda unit, rows: self.linearize(unit, voxels[rows]),
+            self.measured(voxels),
             start,
-            self.variance[voxels],
-            self.degrees,
             rule,
+            rival,
         )
 
     def reached(self, solution: Solution, voxels: Tensor, points: Tensor) -> Tensor:

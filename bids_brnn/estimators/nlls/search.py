@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,6 +12,9 @@ from bids_brnn.estimators.nlls.problem import Problem
 from bids_brnn.estimators.nlls.results import on_bound
 from bids_brnn.estimators.nlls.solver import (
     ITERATION_LIMIT,
+    NOT_FINITE,
+    RESOLVED,
+    STALLED,
     Solution,
     StoppingRule,
     better_of,
@@ -69,7 +73,7 @@ def search(
     solution = problem.minimise(voxels, start[:, free], rule)
     starts = torch.ones_like(voxels)
     if n_starts == 1:
-        return solution, starts
+        return _sharpened(problem, solution, rule), starts
     doubt = _poor(problem, solution, high_residual) | torch.cat(on_bound(solution.unit), -1).any(
         -1
     )
@@ -88,13 +92,29 @@ def search(
         voxels, choice, point = voxels[again], choice.rows(again), point[again]
         if len(voxels) == 0:
             break
-        second = problem.minimise(voxels, point[:, free], rule)
+        second = problem.minimise(voxels, point[:, free], rule, solution.rows(voxels))
         starts[voxels] += 1
         choice.discard(problem.reached(second, voxels, choice.unit[..., free]))
         solution = better_of(solution, voxels, second)
         # A bound that a second start confirms is believed.
         doubt = _poor(problem, solution, high_residual)[voxels]
-    return solution, starts
+    return _sharpened(problem, solution, rule), starts
+
+
+def _sharpened(problem: Problem, solution: Solution, rule: StoppingRule) -> Solution:
+    """The solution, carried on in double precision where round-off of the model ended it."""
+    stuck = (solution.reason == RESOLVED) | (solution.reason == STALLED)
+    rows = torch.nonzero(stuck)[:, 0]
+    if problem.precision == torch.float64 or len(rows) == 0:
+        return solution
+    wide = replace(problem, precision=torch.float64)
+    final = wide.minimise(rows.to(problem.data.device), solution.unit[rows], rule)
+    good = final.reason != NOT_FINITE
+    kept, final = rows[good], final.rows(good)
+    solution.unit[kept], solution.reason[kept] = final.unit, final.reason
+    solution.quadratic.put(kept, final.quadratic)
+    solution.iterations[kept] += final.iterations
+    return solution
 
 
 def _poor(problem: Problem, solution: Solution, high_residual: float) -> Tensor:

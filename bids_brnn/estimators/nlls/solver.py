@@ -1,37 +1,34 @@
-"""Batched Levenberg-Marquardt in a box, with a complex scale projected out.
+"""Levenberg-Marquardt in a box for many voxels, with the scale M0 projected out.
 
-Every problem of a batch has its own damping, converges on its own and then leaves the batch.
+Every voxel has its own damping, converges on its own and is then not simulated any more.
 Coordinates are fractions of the interval between the bounds ("unit"), so that 1e-5 s and 100 1/s
-count alike. Reference: Nielsen's rule for the damping (IMM-REP-1999-05).
+count alike. An iteration is one call of the model for all voxels that are left, and one of
+:func:`.iteration_kernel.iterate`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from bids_brnn.estimators.nlls.box import box_step, decrease
 from bids_brnn.estimators.nlls.cost import Quadratic
 
-CONVERGED, RESOLVED, ITERATION_LIMIT, NOT_FINITE, STALLED = 1, 2, 3, 4, 5
-"""Reasons to stop."""
-
-_SMALLEST_DAMPING = 1e-12
-_GROWTH = 2.0
-"""First factor on the damping after a step that failed; it doubles with every further one."""
-_CLOSE = 5.0
-"""A step that fails within this many tolerances of the minimum ends the iteration."""
-_HOPELESS = 1e6
-"""Damping beyond which steps are too short to matter."""
+CONVERGED, RESOLVED, ITERATION_LIMIT, NOT_FINITE, STALLED, REPEATED = 1, 2, 3, 4, 5, 6
+"""Reasons to stop; see :mod:`.iteration_kernel`."""
 _FLOOR = 1e-20
 """Cost, relative to the energy of the data, below which there is only round-off."""
+_NUMBERS = 5
+"""Columns of the state of a voxel that are single numbers."""
 
-
-Expand = Callable[[Tensor, Tensor], Quadratic]
-"""(unit coordinates ``(B, F)``, voxels ``(B,)``) -> expansion there."""
+Array = NDArray[Any]
+Linearize = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(unit coordinates ``(B, F)``, voxels ``(B,)``) -> signal ``(B, R)``, slopes ``(B, R, P)``."""
 
 
 @dataclass(frozen=True)
@@ -62,76 +59,96 @@ class Solution:
         return Solution(*parts, self.reason[rows])
 
 
-@dataclass
-class _Active:
-    """State of the voxels still in the batch."""
+@dataclass(frozen=True)
+class Measured:
+    """Data of ``B`` voxels and what is known of them."""
 
-    voxel: Tensor
-    unit: Tensor
-    quadratic: Quadratic
-    extra: Tensor
-    """``(B, F)``: curvature that is not in the information."""
-    damping: Tensor
-    growth: Tensor
-
-    @property
-    def curvature(self) -> Tensor:
-        """``(B, F, F)``: what steps are computed with."""
-        return self.quadratic.information + torch.diag_embed(self.extra)
-
-    def keep(self, rows: Tensor) -> _Active:
-        return _Active(
-            self.voxel[rows],
-            self.unit[rows],
-            self.quadratic.rows(rows),
-            self.extra[rows],
-            self.damping[rows],
-            self.growth[rows],
-        )
+    data: Array
+    """``(B, R)`` complex128, whitened, of unit norm."""
+    weight: Array
+    """``(R,)``: what whitens the signal."""
+    is_complex: bool
+    """Whether data and M0 are."""
+    m0: Array
+    """``(B,)``: M0 if known, else NaN."""
+    variance: Array
+    """``(B,)`` of the noise per channel; 0: the residual tells."""
+    degrees: int
+    """Of freedom of the residual."""
+    resolution: float
+    """Relative round-off of the model."""
+    free: Array
+    """``(F,)``: columns of the parameters that are estimated."""
+    span: Array
+    """``(F,)``: widths of their bounds."""
 
 
 def minimise(
-    expand: Expand, start: Tensor, variance: Tensor, degrees: int, rule: StoppingRule
+    linearize: Linearize,
+    measured: Measured,
+    start: Tensor,
+    rule: StoppingRule,
+    rival: Solution | None = None,
 ) -> Solution:
     """Minimise the cost of every voxel within the unit box.
 
     Parameters
     ----------
-    expand
-        Evaluates the model.
+    linearize
+        The model.
+    measured
+        The voxels.
     start
-        ``(B, F)`` in [0, 1].
-    variance
-        ``(B,)``: known noise variance per channel, 0 where it is to be taken from the residual.
-    degrees
-        Degrees of freedom of the residual.
+        ``(B, F)``, inside the box.
     rule
         When to stop.
+    rival
+        Minima that are known; a voxel that comes within their noise stops (:data:`REPEATED`).
     """
-    voxel = torch.arange(len(start), device=start.device)
-    first = expand(start, voxel)
-    damping = torch.full_like(variance, 1e-3)
-    result = Solution(start.clone(), first, torch.ones_like(voxel), torch.zeros_like(voxel))
-    result.reason[~first.finite()] = NOT_FINITE
-    active = _Active(voxel, start, first, 0 * start, damping, torch.full_like(damping, _GROWTH))
-    active = active.keep(first.finite())
-    for iteration in range(1, rule.max_iterations + 1):
-        noise = noise_variance(active.quadratic.cost, variance[active.voxel], degrees)
-        step, left = _propose(active, noise, rule.tolerance)
-        failed = active.growth > _GROWTH
-        done = torch.where(left <= rule.tolerance, CONVERGED, 0)
-        # Near the minimum a step that fails tells of round-off rather than of curvature.
-        done[(done == 0) & failed & (left <= _CLOSE * rule.tolerance)] = RESOLVED
-        done[(done == 0) & failed & (active.damping > _HOPELESS)] = STALLED
-        if iteration == rule.max_iterations:
-            done[done == 0] = ITERATION_LIMIT
-        _finish(result, active, done)
-        active, step = active.keep(done == 0), step[done == 0]
-        if len(step) == 0:
-            break
-        result.iterations[active.voxel] += 1
-        _advance(active, step, expand)
-    return result
+    from bids_brnn.estimators.nlls.iteration_kernel import iterate
+
+    n, n_free = start.shape
+    unit = start.detach().to("cpu", torch.float64).numpy().copy()
+    trial, step = unit.copy(), np.zeros_like(unit)
+    m0, gradient = np.zeros((n, 2)), np.zeros((n, n_free))
+    information, extra = np.zeros((n, n_free, n_free)), np.zeros((n, n_free))
+    numbers = np.zeros((n, _NUMBERS))
+    numbers[:, 1:3] = 1e-3, 2.0
+    evaluations, reason = np.zeros((2, n), np.int64)
+    known = np.full((n, 1 + n_free + n_free**2), -1.0) if rival is None else _flat(rival)
+    active = np.arange(n)
+    while len(active):
+        points = torch.from_numpy(trial[active]).to(start.device)
+        signal, slopes = linearize(points, torch.from_numpy(active).to(start.device))
+        iterate(
+            active, _array(signal), _array(slopes), measured.data, measured.weight, measured.free,
+            measured.span, measured.is_complex, measured.m0, measured.variance, measured.degrees,
+            rule.tolerance, rule.max_iterations, measured.resolution, known, unit, trial, step, m0,
+            gradient, information, extra, numbers, evaluations, reason,
+        )  # fmt: skip
+        active = active[reason[active] == 0]
+    found = Quadratic(
+        torch.from_numpy(numbers[:, 0].copy()),
+        torch.view_as_complex(torch.from_numpy(m0)),
+        torch.from_numpy(gradient),
+        torch.from_numpy(information),
+    )
+    return Solution(
+        torch.from_numpy(unit), found, torch.from_numpy(evaluations), torch.from_numpy(reason)
+    )
+
+
+def _array(values: Tensor) -> Array:
+    found: Array = values.detach().cpu().resolve_conj().resolve_neg().numpy()
+    return found
+
+
+def _flat(known: Solution) -> Array:
+    """Cost, point and information as the kernel reads them; no minimum where none was found."""
+    n = len(known.unit)
+    cost = torch.where(known.reason == NOT_FINITE, -1.0, known.quadratic.cost)
+    parts = (cost[:, None], known.unit, known.quadratic.information.reshape(n, -1))
+    return torch.cat(parts, dim=1).numpy()
 
 
 def noise_variance(cost: Tensor, variance: Tensor, degrees: int) -> Tensor:
@@ -140,99 +157,14 @@ def noise_variance(cost: Tensor, variance: Tensor, degrees: int) -> Tensor:
     return torch.where(variance > 0, variance, estimated).clamp_min(_FLOOR)
 
 
-def _finish(result: Solution, active: _Active, done: Tensor) -> None:
-    rows = torch.nonzero(done)[:, 0]
-    voxel = active.voxel[rows]
-    result.unit[voxel] = active.unit[rows]
-    result.reason[voxel] = done[rows]
-    result.quadratic.put(voxel, active.quadratic.rows(rows))
-
-
-def _propose(active: _Active, noise: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-    """Next step of each voxel, and how far it is from the minimum, in standard deviations.
-
-    The undamped step, which tells, is solved only where the damped one is short: it can be short
-    merely because it is damped, but never longer than the undamped one.
-    """
-    step, promise = _damped(active, active.damping, noise)
-    near = torch.nonzero(promise <= (_CLOSE * tolerance) ** 2 * noise)[:, 0]
-    if len(near):
-        close = active.keep(near)
-        least = torch.full_like(close.damping, _SMALLEST_DAMPING)
-        longer, promise[near] = _damped(close, least, noise[near])
-        # After failed steps the long one would fail again.
-        step[near] = torch.where((close.growth > _GROWTH)[:, None], step[near], longer)
-    # A promise that is not a decrease comes from a matrix too ill-conditioned to solve undamped.
-    return step, (promise.abs() / noise).sqrt()
-
-
-def _damped(active: _Active, damping: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    gradient, curvature = active.quadratic.gradient, active.curvature
-    matrix = curvature.clone()
-    diagonal = matrix.diagonal(dim1=-2, dim2=-1)
-    # A coordinate that leaves no trace in the signal is still damped: as if its bounds were
-    # one standard deviation apart.
-    diagonal += damping[:, None] * (diagonal + noise[:, None])
-    step = box_step(matrix, gradient, -active.unit, 1 - active.unit)
-    return step, decrease(gradient, curvature, step)
-
-
-def _advance(active: _Active, step: Tensor, expand: Expand) -> None:
-    """Try the step of each voxel; take it where the cost falls, damp more where it does not."""
-    trial = (active.unit + step).clamp(0, 1)
-    here, reached = active.quadratic, expand(trial, active.voxel)
-    promised = decrease(here.gradient, active.curvature, step)
-    gain = (here.cost - reached.cost) / promised.clamp_min(1e-300)
-    finite = reached.finite()
-    mean = (here.information + reached.information) / 2
-    learned = learn(active.extra, mean, trial - active.unit, reached.gradient - here.gradient)
-    active.extra = torch.where(finite[:, None], learned, active.extra)
-    better = finite & (promised > 0) & (gain > 1e-4)
-    rows = torch.nonzero(better)[:, 0]
-    active.unit[rows] = trial[rows]
-    here.put(rows, reached.rows(rows))
-    shrink = (1 - (2 * gain.clamp(0, 2) - 1) ** 3).clamp(0.05, 4)
-    lowered = (active.damping * shrink).clamp_min(_SMALLEST_DAMPING)
-    active.damping = torch.where(better, lowered, active.damping * active.growth)
-    active.growth = torch.where(better, _GROWTH, active.growth * 2)
-
-
 def better_of(first: Solution, rows: Tensor, second: Solution) -> Solution:
     """``first``, changed in place where ``second`` (of its voxels ``rows``) fits better."""
     old = torch.where(first.reason[rows] == NOT_FINITE, torch.inf, first.quadratic.cost[rows])
-    wins = (second.reason != NOT_FINITE) & (second.quadratic.cost < old * (1 - 1e-6) - _FLOOR)
+    usable = (second.reason != NOT_FINITE) & (second.reason != REPEATED)
+    wins = usable & (second.quadratic.cost < old * (1 - 1e-6) - _FLOOR)
     taken = rows[wins]
     first.unit[taken] = second.unit[wins]
     first.reason[taken] = second.reason[wins]
     first.quadratic.put(taken, second.quadratic.rows(wins))
     iterations = first.iterations.index_add(0, rows, second.iterations)
     return Solution(first.unit, first.quadratic, iterations, first.reason)
-
-
-def learn(extra: Tensor, information: Tensor, step: Tensor, change: Tensor) -> Tensor:
-    """Update the extra curvature from one step.
-
-    Parameters
-    ----------
-    extra
-        ``(B, F)``: what is known so far, not negative.
-    information
-        ``(B, F, F)``, mean over both ends of the step.
-    step, change
-        ``(B, F)``: the step, and how much it changed (half) the gradient.
-
-    Returns
-    -------
-    Tensor
-        ``(B, F)``; only for the coordinate that explains most of what the information does not,
-        and only if that is a good part of all curvature along the step.
-    """
-    explained = (information @ step[..., None])[..., 0]
-    missing = (change - explained) * step
-    along = (explained * step).sum(-1, keepdim=True)
-    share = step**2 * (information.diagonal(dim1=-2, dim2=-1) + extra)
-    clear = (missing > 0.5 * missing.abs().sum(-1, keepdim=True)) & (missing > 0.2 * along)
-    # A step that hardly moves a coordinate tells nothing about it.
-    silent = share < 0.1 * along
-    fresh = torch.where(clear, missing / step**2, torch.where(silent, extra, 0))
-    return torch.where(torch.isfinite(fresh), fresh, 0)

@@ -244,6 +244,20 @@ def test_block_size_changes_nothing():
     torch.testing.assert_close(one.std, other.std, rtol=1e-9, atol=0)
 
 
+def test_threads_change_nothing():
+    _, _, data = _voxels(600)  # two blocks
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(NllsEstimator(MODEL).estimate(data))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(found[0].theta, found[1].theta, rtol=1e-9, atol=0)
+    torch.testing.assert_close(found[0].std, found[1].std, rtol=1e-9, atol=0)
+
+
 def test_progress_counts_voxels_that_can_be_estimated():
     _, _, data = _voxels(10)
     data[3] = 0

@@ -106,7 +106,8 @@ def simulate(
     kind = np.complex64 if dtype == np.float32 else np.complex128
     out = np.empty((len(theta), TANGENT if derivatives else 1, width), kind)
     # Small enough to share among threads and to keep memory flat, large enough to hide Python.
-    chunk = lanes * (1 if basis is None else 16)
+    blocks = -(-len(theta) // lanes)
+    chunk = lanes * (1 if basis is None else min(16, -(-blocks // max(n_threads or 1, 1))) or 1)
     pieces = [slice(i, i + chunk) for i in range(0, len(theta), chunk)]
     with _threads(n_threads, len(pieces)) as run:
         for _ in run(lambda piece: job(theta[piece], out[piece]), pieces):

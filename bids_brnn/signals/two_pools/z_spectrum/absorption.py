@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Mapping
 from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -67,22 +68,14 @@ def tabulated(x: Tensor) -> Tensor:
 
     Beyond the table it is that at its lower end, and 0 (below 1e-300) at its upper one.
     """
-    low, high, n = _TABLE
-    values, slopes = (part.to(x.device) for part in _nodes())
-    at = x.detach().to(torch.float64)
-    place = torch.log(at.clamp(low, high) / low) * ((n - 1) / math.log(high / low))
-    index = place.long().clamp(0, n - 2)
-    t = place - index
-    here, there = values[index], values[index + 1]
-    rise, end = slopes[index], slopes[index + 1]
-    step = there - here
-    square, cubic = 3 * step - 2 * rise - end, rise + end - 2 * step
-    value = here + t * (rise + t * (square + t * cubic))
-    slope = rise + t * (2 * square + 3 * t * cubic)
-    slope = slope * ((n - 1) / math.log(high / low)) / at.clamp_min(low)
-    inside = (at > low) & (at < high)
-    value = torch.where(at >= high, 0.0, value).to(x.dtype)
-    slope = torch.where(inside, slope, 0.0).to(x.dtype)
+    from bids_brnn.signals.two_pools.z_spectrum.line_kernel import hermite
+
+    values, rises = (part.numpy() for part in _nodes())
+    at = x.detach().to("cpu", torch.float64).contiguous().numpy()
+    found = np.empty((2, at.size))
+    low, high, _ = _TABLE
+    hermite(at.reshape(-1), values, rises, low, high, found)
+    value, slope = (torch.from_numpy(part.reshape(at.shape)).to(x) for part in found)
     return value + slope * (x - x.detach())
 
 

@@ -12,6 +12,7 @@ computed: ``docs/theory/zspectrum.md``.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -25,7 +26,7 @@ from torch import Tensor
 from bids_brnn.errors import SequenceError
 from bids_brnn.parameters import Z_SPECTRUM, ParameterSet
 from bids_brnn.sequences.z_spectrum import ZSpectrum
-from bids_brnn.signals.base import check_basis, check_parameters
+from bids_brnn.signals.base import SignalModel, check_basis, check_parameters
 from bids_brnn.signals.two_pools.pulses.lineshapes import lineshape as find_lineshape
 from bids_brnn.signals.two_pools.z_spectrum.panels import Tables
 
@@ -80,13 +81,21 @@ class GBlochZ:
 
     def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
         """Signal ``(..., N)`` with zero imaginary part, or coefficients ``(..., R)``."""
-        values, _ = self._checked(theta, basis, derivatives=False)
+        return self._signal(theta, basis, None)
+
+    def _signal(self, theta: Tensor, basis: Tensor | None, at: AtFields | None) -> Tensor:
+        values, _ = self._checked(theta, basis, at, derivatives=False)
         signal = torch.complex(values, torch.zeros_like(values))
         return signal if basis is None else signal @ basis.conj().to(signal)
 
     def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Signal and derivatives ``(..., N, P)``."""
-        values, slopes = self._checked(theta, basis, derivatives=True)
+        return self._linearize(theta, basis, None)
+
+    def _linearize(
+        self, theta: Tensor, basis: Tensor | None, at: AtFields | None
+    ) -> tuple[Tensor, Tensor]:
+        values, slopes = self._checked(theta, basis, at, derivatives=True)
         signal = torch.complex(values, torch.zeros_like(values))
         change = torch.complex(slopes, torch.zeros_like(slopes))
         if basis is None:
@@ -108,13 +117,16 @@ class GBlochZ:
         return self.tables.excitation() if self.saturating_excitation else np.ones((1, 1, 1, 1))
 
     def _checked(
-        self, theta: Tensor, basis: Tensor | None, *, derivatives: bool
+        self, theta: Tensor, basis: Tensor | None, at: AtFields | None, *, derivatives: bool
     ) -> tuple[Tensor, Tensor]:
         check_parameters(theta, self.parameters)
         check_basis(basis, self.n_samples)
         flat = theta.detach().reshape(-1, theta.shape[-1]).double().cpu().numpy()
         values, slopes = self.simulate(
-            np.ascontiguousarray(flat), derivatives=derivatives, n_threads=torch.get_num_threads()
+            np.ascontiguousarray(flat),
+            derivatives=derivatives,
+            n_threads=torch.get_num_threads(),
+            at=at,
         )
         shape = (*theta.shape[:-1], self.n_samples)
         signal = torch.from_numpy(values).to(theta).reshape(shape)
@@ -122,23 +134,57 @@ class GBlochZ:
             return signal, signal
         return signal, torch.from_numpy(slopes).to(theta).reshape(*shape, theta.shape[-1])
 
+    def for_voxels(self, known: Mapping[str, Tensor]) -> Callable[[Tensor], SignalModel]:
+        """The model of voxels whose B1 and w0 are known: their part of the tables once for all."""
+        if not {"B1", "w0"} <= set(known):
+            return lambda _: self
+        B1, w0 = (
+            np.ascontiguousarray(known[name].detach().double().cpu().numpy())
+            for name in ("B1", "w0")
+        )
+        fields = self._at_fields(B1, w0)
+        return lambda rows: AtFields(self, fields, rows.cpu().numpy())
+
+    def _at_fields(self, B1: NDArray[np.float64], w0: NDArray[np.float64]) -> _Fields:
+        from bids_brnn.signals.two_pools.z_spectrum.z_kernel import at_fields
+
+        where = self.tables.locate(B1, w0)
+        layout, boxes, data = self.tables.flat()
+        p = layout[:, 0]
+        sizes = (layout[:, 3] + 2 * layout[:, 7]) * (1 + p + p * (p + 1) // 2)
+        lines = np.empty((*where.shape, int(sizes.max(initial=0))))
+        largest = _largest(layout, self._excited.shape)[1]
+        at_fields(B1, w0, where, layout, boxes, data, largest, lines)
+        return _Fields(where, lines, (layout, boxes, data))
+
     def simulate(
-        self, theta: NDArray[np.float64], *, derivatives: bool, n_threads: int = 1
+        self,
+        theta: NDArray[np.float64],
+        *,
+        derivatives: bool,
+        n_threads: int = 1,
+        at: AtFields | None = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Signals ``(V, N)`` and derivatives ``(V, N, 8)`` of sets ``(V, 8)`` within bounds.
 
-        Without ``derivatives`` the second has no rows.
+        Without ``derivatives`` the second has no rows. ``at``: tables at the B1 and w0 of these
+        sets; derivatives by both are then 0.
         """
         from bids_brnn.signals.two_pools.z_spectrum.z_kernel import z_spectra
 
-        where = self.tables.locate(theta[:, 7], theta[:, 6])
-        layout, boxes, data = self.tables.flat()
+        if at is None:
+            where = self.tables.locate(theta[:, 7], theta[:, 6])
+            layout, boxes, data = self.tables.flat()
+            lines, place = np.empty((0, 0, 0)), np.zeros(len(theta), np.int64)
+        else:
+            where, place = at.fields.where[at.rows], at.rows
+            (layout, boxes, data), lines = at.fields.tables, at.fields.lines
         constants, sizes = self._constants, _largest(layout, self._excited.shape)
         signal = np.empty(where.shape)
         slopes = np.empty((len(theta) if derivatives else 0, where.shape[1], theta.shape[1]))
 
         def run(rows: slice) -> None:
-            tables = (layout, boxes, data, *constants, *sizes)
+            tables = (lines, place[rows], layout, boxes, data, *constants, *sizes)
             arguments: list[Any] = [theta[rows], where[rows], *tables, signal[rows], slopes[rows]]
             z_spectra(*arguments)
 
@@ -176,6 +222,46 @@ class GBlochZ:
             np.array(box),
             bool(protocol.normalised),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class _Fields:
+    """Tables of some voxels at their B1 and w0."""
+
+    where: NDArray[np.int64]
+    """``(V, N)``: panels."""
+    lines: NDArray[np.float64]
+    """``(V, N, most)``: Chebyshev coefficients in the third variable."""
+    tables: tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+    """Those that the panels are counted in."""
+
+
+@dataclass(frozen=True, eq=False)
+class AtFields:
+    """A model at the known B1 and w0 of some voxels, by which it has no derivatives (0)."""
+
+    model: GBlochZ
+    fields: _Fields
+    rows: NDArray[np.int64]
+    """Voxels of the parameter sets."""
+
+    @property
+    def parameters(self) -> ParameterSet:
+        """Of the model."""
+        return self.model.parameters
+
+    @property
+    def n_samples(self) -> int:
+        """Of the model."""
+        return self.model.n_samples
+
+    def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
+        """Signal ``(V, N)``, as of the model."""
+        return self.model._signal(theta, basis, self)
+
+    def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Signal and derivatives ``(V, N, P)``."""
+        return self.model._linearize(theta, basis, self)
 
 
 def _largest(layout: NDArray[np.int64], excited: tuple[int, ...]) -> tuple[int, int]:

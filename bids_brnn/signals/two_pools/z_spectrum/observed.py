@@ -11,10 +11,18 @@ from torch import Tensor
 
 from bids_brnn.errors import DataError
 from bids_brnn.parameters import ParameterSet
-from bids_brnn.signals.base import Amplitude, amplitude_of, check_parameters, weights_of
-from bids_brnn.signals.two_pools.z_spectrum.quantities import OBSERVED_R1, free_pool_rate
+from bids_brnn.signals.base import (
+    Amplitude,
+    amplitude_of,
+    check_parameters,
+    for_voxels,
+    weights_of,
+)
+from bids_brnn.signals.two_pools.z_spectrum.quantities import OBSERVED_R1, free_pool_rate_slopes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from bids_brnn.signals.base import SignalModel
 
 SolidRate = Literal["fixed", "equal"]
@@ -71,6 +79,17 @@ class ObservedR1:
         """Of the model."""
         return weights_of(self.model)
 
+    def for_voxels(self, known: Mapping[str, Tensor]) -> Callable[[Tensor], SignalModel]:
+        """See :func:`bids_brnn.signals.base.for_voxels`."""
+        inner = for_voxels(self.model, known)
+
+        def bound(rows: Tensor) -> SignalModel:
+            found = replace(self, model=inner(rows))
+            found.__dict__["parameters"] = self.parameters  # the same; to make them takes time
+            return found
+
+        return bound
+
     def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
         """Signal ``(..., N)``, or coefficients ``(..., R)``."""
         check_parameters(theta, self.parameters)
@@ -99,11 +118,8 @@ class ObservedR1:
             slopes = torch.zeros_like(theta[..., : len(_AMONG)])
             slopes[..., 0] = 1
             return self._inside(pools), slopes
-        with torch.enable_grad():
-            parts = [theta[..., column].detach().clone().requires_grad_() for column in _AMONG]
-            rate = free_pool_rate(*parts)
-            slopes = torch.stack(torch.autograd.grad(rate.sum(), parts), dim=-1)
-        pools[..., _R1] = rate.detach()
+        rate, slopes = free_pool_rate_slopes(*(theta[..., column] for column in _AMONG))
+        pools[..., _R1] = rate
         return self._inside(pools), slopes
 
     def _inside(self, pools: Tensor) -> Tensor:

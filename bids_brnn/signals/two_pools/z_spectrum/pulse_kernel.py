@@ -27,73 +27,6 @@ POWERS = 10
 
 
 @jit
-def chebyshev(x: float, n: int, values: Array, slopes: Array) -> None:
-    """Polynomials ``T_0 ... T_(n-1)`` and their slopes at ``x``."""
-    values[0], slopes[0] = 1.0, 0.0
-    if n > 1:
-        values[1], slopes[1] = x, 1.0
-    for k in range(2, n):
-        values[k] = 2 * x * values[k - 1] - values[k - 2]
-        slopes[k] = 2 * values[k - 1] + 2 * x * slopes[k - 1] - slopes[k - 2]
-
-
-@jit
-def interpolate(
-    table: Array, shape: Array, m: int, x: Array, work: Array, out: Array
-) -> None:  # fmt: skip
-    """Values ``out[0]`` and three slopes ``out[1:]`` of ``m`` functions of three variables.
-
-    Parameters
-    ----------
-    table
-        ``(n1 n2 n3 m,)`` Chebyshev coefficients.
-    shape
-        ``(3,)``: n1, n2, n3.
-    m
-        Number of functions.
-    x
-        ``(3,)`` in [-1, 1].
-    work
-        ``(6, >= n2 n3 m)``; the last row is used for polynomials.
-    out
-        ``(4, >= m)``.
-    """
-    n1, n2, n3 = shape[0], shape[1], shape[2]
-    values, slopes = work[5, :32], work[5, 32:64]
-    size = n2 * n3 * m
-    chebyshev(x[0], n1, values, slopes)
-    for k in range(size):
-        work[0, k] = table[k]
-        work[1, k] = 0.0
-    for i in range(1, n1):
-        f, g = values[i], slopes[i]
-        part = table[i * size : (i + 1) * size]
-        for k in range(size):
-            work[0, k] += f * part[k]
-            work[1, k] += g * part[k]
-    size = n3 * m
-    chebyshev(x[1], n2, values, slopes)
-    for k in range(size):
-        work[2, k], work[3, k], work[4, k] = work[0, k], work[1, k], 0.0
-    for i in range(1, n2):
-        f, g, start = values[i], slopes[i], i * size
-        for k in range(size):
-            work[2, k] += f * work[0, start + k]
-            work[3, k] += f * work[1, start + k]
-            work[4, k] += g * work[0, start + k]
-    chebyshev(x[2], n3, values, slopes)
-    for k in range(m):
-        out[0, k], out[1, k], out[2, k], out[3, k] = work[2, k], work[3, k], work[4, k], 0.0
-    for i in range(1, n3):
-        f, g, start = values[i], slopes[i], i * m
-        for k in range(m):
-            out[0, k] += f * work[2, start + k]
-            out[1, k] += f * work[3, start + k]
-            out[2, k] += f * work[4, start + k]
-            out[3, k] += g * work[2, start + k]
-
-
-@jit
 def unpack(packed: Array, parity: Array, p: int, start: Array, matrix: Array) -> None:
     """Response to the start ``(p,)`` and to arrivals ``(p, p)`` from its independent values."""
     k = 1
@@ -116,6 +49,8 @@ def tilts(a: float, powers: Array, p: int, N: Array, slope: Array) -> None:
     term, before = 1.0, 1.0
     for m in range(1, POWERS):
         before, term = term, term * a
+        if abs(before) < 1e-15:  # each term is at most that: what follows is round-off
+            break
         for i in range(p):
             for j in range(p):
                 N[i, j] += term * powers[m, i, j]

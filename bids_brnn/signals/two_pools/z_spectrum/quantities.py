@@ -20,6 +20,33 @@ def free_pool_rate(R1: Any, m0s: Any, Rx: Any, R1s: Any) -> Any:
     return (R1 - Rx * m0s * (R1s - R1) / among).clamp(item.lower, item.upper)
 
 
+def free_pool_rate_slopes(R1: Any, m0s: Any, Rx: Any, R1s: Any) -> tuple[Any, Any]:
+    """:func:`free_pool_rate`, and its derivatives ``(..., 4)`` by its arguments.
+
+    These are 0 where the rate is held at a bound.
+    """
+    rate = free_pool_rate(R1, m0s, Rx, R1s)
+    item = Z_SPECTRUM["R1f"]
+    fall = R1s - R1
+    open_ = fall + Rx * (1 - m0s)
+    among = open_.clamp(min=1e-3)
+    # R1f = R1 - Rx m0s fall / among, and among moves where it is not held itself.
+    moves = (open_ > 1e-3).to(rate.dtype)
+    by_among = moves * Rx * m0s * fall / among**2
+    by_fall = -Rx * m0s / among + by_among
+    slopes = [
+        1 - by_fall,
+        -Rx * fall / among - by_among * Rx,
+        -m0s * fall / among + by_among * (1 - m0s),
+        by_fall,
+    ]
+    free = ((rate > item.lower) & (rate < item.upper)).to(rate.dtype)
+    found = rate.new_empty((*rate.shape, len(slopes)))
+    for column, slope in enumerate(slopes):
+        found[..., column] = slope * free
+    return rate, found
+
+
 OBSERVED_R1 = ParameterSet(
     (
         Z_SPECTRUM["m0s"],

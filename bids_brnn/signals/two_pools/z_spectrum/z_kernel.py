@@ -15,7 +15,11 @@ from bids_brnn.signals.two_pools.z_spectrum.pulse_kernel import (
     backward,
     dot,
     forward,
+)
+from bids_brnn.signals.two_pools.z_spectrum.table_kernel import (
     interpolate,
+    over_fields,
+    over_third,
 )
 
 Array = NDArray[Any]
@@ -65,10 +69,46 @@ def steady(
 
 
 @jit
+def at_fields(
+    B1: Array, w0: Array, where: Array, layout: Array, boxes: Array, data: Array, largest: int,
+    out: Array
+) -> None:  # fmt: skip
+    """Tables of each voxel at its own B1 and w0, once for all that is asked of it.
+
+    Parameters
+    ----------
+    B1, w0, where
+        ``(V,)`` and ``(V, N)``.
+    layout, boxes, data, largest
+        As of :func:`z_spectra`.
+    out
+        ``(V, N, most)``, written: of the free pool, then of both halves of the semi-solid one.
+    """
+    work, x = np.empty((6, max(largest, 64))), np.empty(2)
+    for n in range(B1.shape[0]):
+        for c in range(where.shape[1]):
+            i = where[n, c]
+            if i < 0:
+                continue
+            x[0], x[1] = (B1[n] - boxes[i, 0]) / boxes[i, 1], (w0[n] - boxes[i, 2]) / boxes[i, 3]
+            p, to = layout[i, 0], 0
+            m = 1 + p + p * (p + 1) // 2
+            for table in range(3):
+                shape = layout[i, 1:4] if table == 0 else layout[i, 5:8]
+                place = layout[i, 4] if table == 0 else layout[i, 8]
+                if table == 2:
+                    place += shape[0] * shape[1] * shape[2] * m
+                over_fields(data[place:], shape, m, x, work)
+                size = shape[2] * m
+                out[n, c, to : to + size] = work[2, :size]
+                to += size
+
+
+@jit
 def z_spectra(
-    theta: Array, where: Array, layout: Array, boxes: Array, data: Array, ranges: Array,
-    durations: Array, flip: float, excited: Array, shape: Array, box: Array, normalised: bool,
-    most: int, largest: int, signal: Array, slopes: Array
+    theta: Array, where: Array, lines: Array, rows: Array, layout: Array, boxes: Array,
+    data: Array, ranges: Array, durations: Array, flip: float, excited: Array, shape: Array,
+    box: Array, normalised: bool, most: int, largest: int, signal: Array, slopes: Array
 ) -> None:  # fmt: skip
     """Signals and derivatives.
 
@@ -78,6 +118,9 @@ def z_spectra(
         ``(V, 8)``: m0s, R1f, R2f, Rx, R1s, T2s, w0, B1.
     where
         ``(V, N)``: panel of each measurement, -1 without MT pulse.
+    lines, rows
+        Of :func:`at_fields`, and ``(V,)`` which of them belong to ``theta``; without rows
+        everything comes from the tables. With them there are no derivatives by w0 and B1.
     layout
         ``(panels, 10)``: size p of the basis; n1, n2, n3 and place in ``data`` of the table of
         the free pool, of the semi-solid pool (two halves of its T2s); place of the basis.
@@ -113,7 +156,7 @@ def z_spectra(
     x, step, k = np.empty(3), np.empty(6), np.empty(5)
     start, end, weight, at_start = np.empty(2), np.empty(2), np.empty(2), np.empty(2)
     by = np.empty(4)
-    derivatives = slopes.shape[0] > 0
+    derivatives, given = slopes.shape[0] > 0, lines.shape[0] > 0
     for n in range(theta.shape[0]):
         row = theta[n]
         m0s, R1f, R2f, Rx, R1s, T2s, w0, B1 = (
@@ -133,21 +176,30 @@ def z_spectra(
                 signal[n, c] = 1.0 if normalised else off[0]
                 if derivatives:
                     for d in range(8):
-                        slopes[n, c, d] = 0.0 if normalised else off[1 + d]
+                        none = normalised or (given and d >= 6)
+                        slopes[n, c, d] = 0.0 if none else off[1 + d]
                 continue
             p = layout[i, 0]
             m = 1 + p + p * (p + 1) // 2
             b1, half1, b2, half2 = boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3]
             x[0], x[1] = (B1 - b1) / half1, (w0 - b2) / half2
             x[2] = (R2f - k[0] - R1f - ranges[0]) / ranges[1]
-            interpolate(data[layout[i, 4] :], layout[i, 1:4], m, x, work, F)
-            place = layout[i, 8]
-            if x_solid < 0:
-                x[2] = 2 * x_solid + 1
+            n_free, n_solid = layout[i, 3], layout[i, 7]
+            if given:
+                line = lines[rows[n], c]
+                over_third(line, n_free, m, x[2], work[5, :64], F)
             else:
-                x[2] = 2 * x_solid - 1
-                place += layout[i, 5] * layout[i, 6] * layout[i, 7] * m
-            interpolate(data[place:], layout[i, 5:8], m, x, work, S)
+                interpolate(data[layout[i, 4] :], layout[i, 1:4], m, x, work, F)
+            upper = x_solid >= 0
+            x[2] = 2 * x_solid - 1 if upper else 2 * x_solid + 1
+            if given:
+                line = line[(n_free + (n_solid if upper else 0)) * m :]
+                over_third(line, n_solid, m, x[2], work[5, :64], S)
+            else:
+                place = layout[i, 8]
+                if upper:
+                    place += layout[i, 5] * layout[i, 6] * n_solid * m
+                interpolate(data[place:], layout[i, 5:8], m, x, work, S)
             place = layout[i, 9]
             parity, e = data[place : place + p], data[place + p : place + 2 * p]
             place += 2 * p
@@ -171,10 +223,15 @@ def z_spectra(
             out[3] += by[2] - m0s * by_R2
             out[4] += by[3]
             out[5] += 2 * dot(wS[0], S[3], m) / (ranges[3] * T2s)
-            out[6] += (dot(wF[0], F[2], m) + dot(wS[0], S[2], m)) / half2
-            out[7] += (dot(wF[0], F[1], m) + dot(wS[0], S[1], m)) / half1
+            if given:
+                out[6], out[7] = 0.0, 0.0
+            else:
+                out[6] += (dot(wF[0], F[2], m) + dot(wS[0], S[2], m)) / half2
+                out[7] += (dot(wF[0], F[1], m) + dot(wS[0], S[1], m)) / half1
             if normalised:
                 value /= off[0]
                 for d in range(8):
                     out[d] = (out[d] - value * off[1 + d]) / off[0]
+                if given:
+                    out[6], out[7] = 0.0, 0.0
             signal[n, c] = value

@@ -1,0 +1,68 @@
+"""Blocks of voxels on several cores, in order, a few of them ahead of what is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+Block = TypeVar("Block")
+Result = TypeVar("Result")
+
+_AHEAD = 2
+"""Blocks per thread that may be done or under way before they are asked for: bounds the memory."""
+_SHARES = 4
+
+
+def block_length(n: int, most: int, least: int, threads: int) -> int:
+    """Voxels of a block: at most ``most``, and few enough that no thread waits long at the end.
+
+    But not fewer than ``least``, whose time is not what the voxels take.
+    """
+    return most if threads <= 1 else min(most, max(least, -(-n // (_SHARES * threads))))
+
+
+def threads_for(device: torch.device) -> int:
+    """Threads that may work at a time: those of PyTorch, or one beside another device."""
+    return torch.get_num_threads() if device.type == "cpu" else 1
+
+
+@contextmanager
+def ahead(
+    work: Callable[[Block], Result], blocks: Sequence[Block], threads: int
+) -> Iterator[Callable[[int], Result]]:
+    """A function that returns the result of block ``number``, to be asked in rising order.
+
+    Each of ``threads`` works on a block of its own, and PyTorch uses one thread in it: so many
+    are busy and no more.
+
+    Parameters
+    ----------
+    work
+        What is done of a block; must be safe on several threads.
+    blocks
+        All of them.
+    threads
+        1: everything happens when it is asked for, in the thread that asks.
+    """
+    if threads <= 1:
+        yield lambda number: work(blocks[number])
+        return
+    found: dict[int, Future[Result]] = {}
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+
+    def get(number: int) -> Result:
+        for later in range(number, min(number + _AHEAD * threads, len(blocks))):
+            if later not in found:
+                found[later] = pool.submit(work, blocks[later])
+        return found.pop(number).result()
+
+    before = torch.get_num_threads()
+    try:
+        yield get
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)  # part of that setting holds for all threads

@@ -1,0 +1,139 @@
+"""An iteration of least squares for each voxel, compiled: what the model says, the next step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_brnn.estimators.nlls.expansion_kernel import expand_complex, expand_real, quadratic
+from bids_brnn.estimators.nlls.step_kernel import (
+    CLOSE,
+    COST,
+    DAMPING,
+    FLOOR,
+    GROWTH,
+    GROWTH_AT_FIRST,
+    HOPELESS,
+    LEAST,
+    PROMISE,
+    hidden,
+    judge,
+    learn,
+    propose,
+    repeats,
+    slope,
+)
+from bids_brnn.signals.compiling import jit
+
+Array = NDArray[Any]
+
+CONVERGED, RESOLVED, ITERATION_LIMIT, NOT_FINITE, STALLED, REPEATED = 1, 2, 3, 4, 5, 6
+"""Reasons to stop."""
+
+
+@jit
+def iterate(
+    active: Array, signal: Array, slopes: Array, data: Array, weight: Array, free: Array,
+    span: Array, is_complex: bool, given: Array, variance: Array, degrees: int, tolerance: float,
+    limit: int, resolution: float, rival: Array, unit: Array, trial: Array, step: Array,
+    m0: Array, gradient: Array, information: Array, extra: Array, numbers: Array,
+    evaluations: Array, reason: Array
+) -> None:  # fmt: skip
+    """Take in what the model says at the trial points, and make the next ones.
+
+    Parameters
+    ----------
+    active
+        ``(A,)``: voxels.
+    signal, slopes
+        ``(A, R)`` and ``(A, R, P)`` complex: at the trial points of these.
+    data, weight
+        ``(V, R)`` whitened complex data; ``(R,)``.
+    free, span
+        ``(F,)``: columns that are estimated, and widths of their bounds.
+    is_complex, given
+        Whether signals and M0 are; ``(V,)`` M0 if known, else NaN.
+    variance, degrees
+        ``(V,)`` of the noise, 0 where the residual tells; degrees of freedom of that.
+    tolerance, limit
+        Of the step left, in standard deviations; of the number of evaluations.
+    resolution
+        Relative round-off of the model.
+    rival
+        ``(V, 1 + F + F F)``: cost, point and information of a minimum that is known already, the
+        cost negative where there is none.
+    unit, trial, step
+        ``(V, F)``: where the voxels are, where they try to go, and the difference.
+    m0, gradient, information, extra, numbers, evaluations, reason
+        State of the voxels: ``(V, 2)``, ``(V, F)``, ``(V, F, F)``, ``(V, F)``, ``(V, 5)``, and two
+        ``(V,)``; ``reason`` is 0 until a voxel is done.
+    """
+    n_free = free.shape[0]
+    values = data.shape[1] * (2 if is_complex else 1)
+    residual, tangent = np.empty(values), np.empty((values, n_free))
+    new_gradient, new_information = np.empty(n_free), np.empty((n_free, n_free))
+    moved, change = np.empty(n_free), np.empty(n_free)
+    flags = np.empty(n_free, np.bool_)
+    matrices, vectors = np.empty((3, n_free, n_free)), np.empty((6, n_free))
+    new_m0 = np.empty(2)
+    for a in range(active.shape[0]):
+        v = active[a]
+        new_m0[0] = given[v]
+        if is_complex:
+            expand_complex(
+                signal[a], slopes[a], free, span, data[v], weight, new_m0, residual, tangent
+            )  # fmt: skip
+        else:
+            expand_real(
+                signal[a], slopes[a], free, span, data[v], weight, new_m0, residual, tangent
+            )  # fmt: skip
+        cost = quadratic(residual, tangent, new_gradient, new_information)
+        for i in range(n_free):
+            if not math.isfinite(new_gradient[i] + new_information[i, i]):
+                cost = math.nan
+        state = numbers[v]
+        evaluations[v] += 1
+        better = evaluations[v] == 1
+        if better and not math.isfinite(cost):
+            reason[v] = NOT_FINITE
+        if not better and math.isfinite(cost):
+            for i in range(n_free):
+                moved[i] = trial[v, i] - unit[v, i]
+                change[i] = new_gradient[i] - gradient[v, i]
+            learn(extra[v], information[v], new_information, moved, change)
+        if not better:
+            flatter = slope(new_gradient, new_information, trial[v]) < 0.25 * slope(
+                gradient[v], information[v], unit[v]
+            )
+            better = judge(cost, flatter, resolution, state)
+        if better:
+            state[COST] = cost
+            m0[v], gradient[v], information[v] = new_m0, new_gradient, new_information
+            unit[v] = trial[v]
+        if reason[v] != 0:
+            continue
+        noise = variance[v] if variance[v] > 0 else state[COST] / max(degrees, 1)
+        noise = max(noise, FLOOR)
+        left = propose(
+            gradient[v], information[v], extra[v], unit[v], state, noise, tolerance, flags,
+            matrices, vectors, step[v]
+        )  # fmt: skip
+        failed = state[GROWTH] > GROWTH_AT_FIRST
+        for i in range(n_free):
+            trial[v, i] = min(max(unit[v, i] + step[v, i], 0.0), 1.0)
+        if left <= tolerance:
+            reason[v] = CONVERGED
+            if not failed:  # the last step is too short to be worth a look
+                unit[v] = trial[v]
+        elif failed and left <= CLOSE * tolerance and state[PROMISE] < hidden(state, resolution):
+            # A step that fails here tells of round-off rather than of curvature.
+            reason[v] = RESOLVED
+        elif failed and state[DAMPING] > HOPELESS:
+            reason[v] = STALLED
+        elif evaluations[v] >= limit:
+            reason[v] = ITERATION_LIMIT
+        elif repeats(rival[v], state[COST], state[LEAST], unit[v], noise, evaluations[v]):
+            reason[v] = REPEATED

@@ -1,0 +1,214 @@
+"""How a voxel steps in Levenberg and Marquardt's method in a box, and what it learns, compiled.
+
+The curvature of one coordinate that Gauss and Newton leave out is learned from exact gradients at
+both ends of a step. Damping: Nielsen (IMM-REP-1999-05).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from numpy.typing import NDArray
+
+from bids_brnn.estimators.nlls.box_kernel import minimise_in_box
+from bids_brnn.signals.compiling import jit
+
+Array = NDArray[Any]
+
+COST, DAMPING, GROWTH, PROMISE, LEAST = range(5)
+"""Columns of ``numbers``: cost; damping and its growth; decrease of the cost that the step
+promises, and cost that is promised of a step that is not damped."""
+
+SMALLEST_DAMPING = 1e-12
+GROWTH_AT_FIRST = 2.0
+"""First factor on the damping after a step that failed; it doubles with every further one."""
+CLOSE = 5.0
+"""A step that fails within this many tolerances of the minimum ends the iteration."""
+HOPELESS = 1e6
+"""Damping beyond which steps are too short to matter."""
+FLOOR = 1e-20
+"""Cost, relative to the energy of the data, below which there is only round-off."""
+_SAME, _NEAR = 1.0, 25.0
+"""Squares of distances from a minimum, in standard deviations: that within which there is no
+other, and that within which there is none if the cost is what the minimum foretells."""
+_RACE = ((12, 1.1), (20, 1.04))
+"""A start is given up after so many evaluations if it promises this many times the cost of a
+minimum that is known. (Of 100 that won on the real slice, none did.)"""
+
+
+@jit
+def along(gradient: Array, matrix: Array, step: Array) -> float:
+    """Decrease of the cost that an expansion promises for a step."""
+    total = 0.0
+    for i in range(step.shape[0]):
+        row = 2 * gradient[i]
+        for j in range(step.shape[0]):
+            row += matrix[i, j] * step[j]
+        total -= row * step[i]
+    return total
+
+
+@jit
+def learn(extra: Array, information: Array, reached: Array, step: Array, change: Array) -> None:
+    """Update the extra curvature from one step.
+
+    Only for the coordinate that explains most of what the information does not, and only if that
+    is a good part of all curvature along the step.
+
+    Parameters
+    ----------
+    extra
+        ``(F,)``: what is known so far, not negative; updated.
+    information, reached
+        ``(F, F)`` at both ends of the step.
+    step, change
+        ``(F,)``: the step, and how much it changed (half of) the gradient.
+    """
+    n = step.shape[0]
+    along, size = 0.0, 0.0
+    for i in range(n):
+        explained = 0.0
+        for j in range(n):
+            explained += (information[i, j] + reached[i, j]) / 2 * step[j]
+        along += explained * step[i]
+        size += abs((change[i] - explained) * step[i])
+    for i in range(n):
+        explained = 0.0
+        for j in range(n):
+            explained += (information[i, j] + reached[i, j]) / 2 * step[j]
+        missing = (change[i] - explained) * step[i]
+        share = step[i] ** 2 * ((information[i, i] + reached[i, i]) / 2 + extra[i])
+        if missing > 0.5 * size and missing > 0.2 * along:
+            extra[i] = missing / step[i] ** 2
+        elif not share < 0.1 * along:
+            # A step that hardly moves a coordinate tells nothing about it.
+            extra[i] = 0.0
+        if not math.isfinite(extra[i]):
+            extra[i] = 0.0
+
+
+@jit
+def propose(
+    gradient: Array, information: Array, extra: Array, unit: Array, numbers: Array, noise: float,
+    tolerance: float, flags: Array, matrices: Array, vectors: Array, step: Array
+) -> float:  # fmt: skip
+    """The next step, and how far it is from the minimum, in standard deviations.
+
+    The undamped step, which tells, is solved only where the damped one is short: it can be short
+    merely because it is damped, but never longer than the undamped one.
+    """
+    n = gradient.shape[0]
+    curvature, matrix, factor = matrices[0], matrices[1], matrices[2]
+    lower, upper, longer, work = vectors[0], vectors[1], vectors[2], vectors[3:6]
+    for i in range(n):
+        lower[i], upper[i] = -unit[i], 1 - unit[i]
+        flags[i] = False
+    curvature[:] = information
+    for i in range(n):
+        curvature[i, i] += extra[i]
+    damping = numbers[DAMPING]
+    for attempt in range(2):
+        matrix[:] = curvature
+        for i in range(n):
+            # A coordinate that leaves no trace in the signal is still damped: as if its bounds
+            # were one standard deviation apart.
+            matrix[i, i] += damping * (curvature[i, i] + noise)
+        minimise_in_box(matrix, gradient, lower, upper, flags, factor, work, longer)
+        promise = along(gradient, curvature, longer)
+        # After failed steps the long one would fail again.
+        if attempt == 0 or not numbers[GROWTH] > GROWTH_AT_FIRST:
+            step[:] = longer
+        if promise > (CLOSE * tolerance) ** 2 * noise:
+            break
+        damping = SMALLEST_DAMPING
+    numbers[PROMISE] = along(gradient, curvature, step)
+    numbers[LEAST] = numbers[COST] - promise
+    # A promise that is not a decrease comes from a matrix too ill-conditioned to solve undamped.
+    return math.sqrt(abs(promise) / noise)
+
+
+@jit
+def slope(gradient: Array, information: Array, unit: Array) -> float:
+    """Square of the gradient that does not push out of the box, in its own units."""
+    total = 0.0
+    for i in range(gradient.shape[0]):
+        g = gradient[i]
+        if not ((unit[i] <= 0 and g > 0) or (unit[i] >= 1 and g < 0)):
+            total += g * g / max(information[i, i], 1e-300)
+    return total
+
+
+@jit
+def hidden(numbers: Array, resolution: float) -> float:
+    """Fall of the cost that round-off of the model may hide."""
+    return 2 * resolution * math.sqrt(max(numbers[COST], 0.0)) + resolution * resolution
+
+
+@jit
+def judge(cost: float, flatter: bool, resolution: float, numbers: Array) -> bool:
+    """Whether a step was good; damping follows.
+
+    Parameters
+    ----------
+    cost
+        At its end; NaN if the model is not finite there.
+    flatter
+        Whether the gradient is smaller there: what tells where round-off of the model hides the
+        fall of the cost.
+    resolution
+        Relative round-off of the model.
+    numbers
+        State of the voxel.
+    """
+    promised = numbers[PROMISE]
+    fall = numbers[COST] - cost
+    gain = fall / max(promised, 1e-300)
+    least = hidden(numbers, resolution)
+    if flatter and promised > 0 and promised < least and abs(fall) < least:
+        gain = 1.0
+    better = math.isfinite(cost) and promised > 0 and gain > 1e-4
+    if better:
+        clamped = 2 * min(max(gain, 0.0), 2.0) - 1
+        shrink = min(max(1 - clamped * clamped * clamped, 0.05), 4.0)
+        numbers[DAMPING] = max(numbers[DAMPING] * shrink, SMALLEST_DAMPING)
+        numbers[GROWTH] = GROWTH_AT_FIRST
+    else:
+        numbers[DAMPING] *= numbers[GROWTH]
+        numbers[GROWTH] *= 2
+    return better
+
+
+@jit
+def repeats(
+    rival: Array, cost: float, least: float, unit: Array, noise: float, evaluations: int
+) -> bool:  # fmt: skip
+    """Whether a voxel is on its way to a minimum that is known, or to none that is lower.
+
+    Parameters
+    ----------
+    rival
+        ``(1 + F + F F,)``: cost, point and information of that.
+    cost, least, unit
+        Where the voxel is, and the cost that it promises.
+    noise
+        Variance.
+    evaluations
+        That led here.
+    """
+    n = unit.shape[0]
+    if rival[0] < 0:
+        return False
+    away = 0.0
+    for i in range(n):
+        row = 0.0
+        for j in range(n):
+            row += rival[1 + n * (1 + i) + j] * (unit[j] - rival[1 + j])
+        away += row * (unit[i] - rival[1 + i])
+    rise = cost - rival[0]
+    if away < _SAME * noise or (away < _NEAR * noise and 0.5 * away < rise < 2 * away):
+        return True
+    for after, factor in _RACE:  # noqa: SIM110
+        if evaluations >= after and least > factor * rival[0]:
+            return True
+    return False

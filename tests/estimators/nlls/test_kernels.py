@@ -1,0 +1,81 @@
+"""Compiled parts of least squares against what they stand for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bids_brnn.estimators.nlls.expansion_kernel import expand_complex, expand_real, quadratic
+from bids_brnn.estimators.nlls.step_kernel import COST, DAMPING, GROWTH, PROMISE, judge, repeats
+
+FREE, SPAN = np.array([0, 2]), np.array([2.0, 0.5])
+N = 7
+
+
+def _signal(x: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """A smooth signal of three parameters, and its slopes ``(N, 3)``."""
+    time = np.linspace(0.1, 1.0, N)
+    rate = x[0] + (1j * x[2] if kind == "complex" else x[2] ** 2)
+    by_2 = 1j if kind == "complex" else 2 * x[2]
+    value = np.exp(-rate * time) * (1 + x[1])
+    slopes = np.stack([-time * value, value / (1 + x[1]), -time * by_2 * value], -1)
+    return value.astype(complex), slopes.astype(complex)
+
+
+def _expand(x: np.ndarray, kind: str, given: float) -> tuple[float, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=N) + 1j * (rng.normal(size=N) if kind == "complex" else 0)
+    weight = np.linspace(1, 2, N)
+    values = 2 * N if kind == "complex" else N
+    residual, tangent = np.empty(values), np.empty((values, 2))
+    gradient, information = np.empty(2), np.empty((2, 2))
+    expand = expand_complex if kind == "complex" else expand_real
+    m0 = np.array([given, 0.0])
+    expand(*_signal(x, kind), FREE, SPAN, data, weight, m0, residual, tangent)
+    return quadratic(residual, tangent, gradient, information), gradient, information
+
+
+@pytest.mark.parametrize(("kind", "given"), [("complex", np.nan), ("real", np.nan), ("real", 0.7)])
+def test_the_gradient_is_that_of_the_cost_with_m0_projected_out(kind, given):
+    x, h = np.array([1.0, 0.3, 0.8]), 1e-5
+    _, gradient, information = _expand(x, kind, given)
+    for place, (column, width) in enumerate(zip(FREE, SPAN, strict=True)):
+        moved = np.zeros(3)
+        moved[column] = h * width
+        rise = _expand(x + moved, kind, given)[0] - _expand(x - moved, kind, given)[0]
+        # Half of the gradient; central differences err by h^2.
+        assert gradient[place] == pytest.approx(rise / (4 * h), rel=1e-6, abs=1e-9)
+    assert np.linalg.eigvalsh(information).min() > -1e-12  # round-off
+
+
+def _state(**values: float) -> np.ndarray:
+    state = np.zeros(5)
+    state[[COST, DAMPING, GROWTH, PROMISE]] = 1.0, 1e-3, 2.0, 1e-8
+    for name, value in values.items():
+        state[{"promise": PROMISE, "cost": COST}[name]] = value
+    return state
+
+
+def test_round_off_of_the_cost_does_not_refuse_a_step_that_flattens():
+    rise = 1 + 1e-7  # of what single precision hides, 2e-6
+    assert judge(rise, True, 1e-6, _state())
+    assert not judge(rise, False, 1e-6, _state())
+    assert not judge(rise, True, 1e-15, _state())
+    assert not judge(1 + 1e-4, True, 1e-6, _state())
+    assert not judge(float("nan"), True, 1e-6, _state())
+
+
+def test_a_start_ends_where_it_comes_back_to_a_known_minimum():
+    # A minimum of cost 1 at 0.5 with standard deviations of 0.01 (noise 1e-4, information 1).
+    rival, noise = np.array([1.0, 0.5, 1.0]), 1e-4
+
+    def ends(x: float, cost: float, least: float = 0.0, after: int = 2) -> bool:
+        return repeats(rival, cost, least, np.array([x]), noise, after)
+
+    assert ends(0.505, 3.0)  # half a standard deviation away
+    assert ends(0.53, 1 + 0.03**2)  # three, at the cost that the minimum foretells
+    assert not ends(0.53, 0.9)  # another one, and lower
+    assert not ends(0.8, 1.09)
+    assert ends(0.8, 1.5, least=1.3, after=12)
+    assert not ends(0.8, 1.5, least=1.3, after=3)
+    assert not repeats(np.array([-1.0, 0.5, 1.0]), 1.0, 0.0, np.array([0.5]), noise, 50)

@@ -1,0 +1,69 @@
+"""Blocks on several threads come in order."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from bids_brnn.estimators.ahead import ahead, block_length
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_results_come_in_order_and_few_blocks_are_ahead():
+    started: list[int] = []
+
+    def work(number: int) -> int:
+        started.append(number)
+        time.sleep(0.002 * (number % 3))
+        return 10 * number
+
+    with ahead(work, range(20), 2) as result:
+        assert [result(0), result(1)] == [0, 10]
+        assert max(started) <= 1 + 4
+        assert [result(number) for number in range(2, 20)] == [10 * n for n in range(2, 20)]
+    assert sorted(started) == list(range(20))
+
+
+def test_one_thread_works_where_it_is_asked():
+    here = threading.get_ident()
+    with ahead(lambda _: threading.get_ident(), range(3), 1) as result:
+        assert {result(0), result(1)} == {here}
+
+
+def test_pytorch_uses_one_thread_in_each_and_its_setting_comes_back():
+    torch.set_num_threads(3)
+    with ahead(lambda _: torch.get_num_threads(), range(6), 3) as result:
+        assert {result(number) for number in range(6)} == {1}
+    assert torch.get_num_threads() == 3
+
+
+def test_an_error_in_a_block_arrives_and_later_blocks_are_given_up():
+    done: list[int] = []
+
+    def work(number: int) -> int:
+        if number == 1:
+            raise ValueError("block 1")
+        done.append(number)
+        return number
+
+    with pytest.raises(ValueError, match="block 1"), ahead(work, range(100), 2) as result:
+        for number in range(100):
+            result(number)
+    assert len(done) < 10
+
+
+@pytest.mark.parametrize(("n", "threads"), [(10, 1), (10, 4), (19_213, 2), (10**6, 8)])
+def test_blocks_are_no_larger_than_asked_and_keep_all_threads_busy(n, threads):
+    length = block_length(n, 4096, 512, threads)
+    assert 1 <= length <= 4096
+    assert threads == 1 or length == 512 or -(-n // length) >= 4 * threads
