@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from bids_brnn.bids.input.acquisition import Acquisition
 
 _LOG = logging.getLogger("bids_brnn.train")
+USUAL = "standard"
+"""Preset of the level ``train`` where no other one is named."""
 _OFTEN = 2.0  # s between two looks at a training of another task
 _SELDOM = 30.0  # s between two lines of progress in the log
 
@@ -106,8 +108,9 @@ def _job(config: RunConfig, item: Acquisition) -> Job:
     from bids_brnn.experiments.presets import recipe_of
     from bids_brnn.signals.registry import model_entry
 
-    recipe = recipe_of(config.preset, model_entry(item.model))
-    return job_for(config.networks_dir, item, config.preset, recipe)
+    preset = config.train_missing or USUAL
+    recipe = recipe_of(preset, model_entry(item.model))
+    return job_for(config.networks_dir, item, preset, recipe)
 
 
 def _settle(

@@ -17,6 +17,8 @@ from bids_brnn.cli.options import LEAST_MB, memory
 from bids_brnn.cli.parser import build_parser
 from bids_brnn.config.run_config import RunConfig
 
+_LEVELS = ("participant", "session", "group")
+"""Levels that Boutiques knows; with ``train`` in it, ``bosh validate --bids`` refuses the file."""
 _POSITIONAL = ("bids_dir", "output_dir", "analysis_level")
 _FIRST = ("participant_label", "session_label")  # their place in the command line is prescribed
 _LEFT_OUT = ("help", "version", "bids_exec_spec")
@@ -59,7 +61,9 @@ def descriptor(config: type[RunConfig] = RunConfig) -> dict[str, Any]:
                 "type": "String",
                 "description": actions["analysis_level"].help,
                 "value-key": "[ANALYSIS_LEVEL]",
-                "value-choices": list(actions["analysis_level"].choices or ()),
+                "value-choices": [
+                    level for level in actions["analysis_level"].choices or () if level in _LEVELS
+                ],
                 "optional": False,
             },
             *optional,

@@ -121,8 +121,7 @@ class RunConfig(Stored):
         group="method",
     )
     while_training: WhileTraining = option(
-        "where another task trains the network that is missing: wait for it (default), or go on "
-        "with the reference",
+        "where another task trains the network: wait (default), or go on with the reference",
         "wait",
         group="method",
     )
@@ -329,11 +328,6 @@ class RunConfig(Stored):
 
     def __post_init__(self) -> None:
         check(self)
-
-    @property
-    def preset(self) -> str:
-        """Budget of a training."""
-        return self.train_missing or "standard"
 
     @property
     def networks_dir(self) -> Path:

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", metavar="MODEL", help="show the card of this model")
     parser.epilog = (
         f"further folders of models are taken from ${WEIGHTS_VARIABLE}; auto: whether bids_brnn "
-        "takes the model by itself"
+        "takes the model by itself; with care: parameters that miss a limit (docs/training.md)"
     )
 
 
@@ -47,7 +47,9 @@ def _line(card: ModelCard, width: int) -> str:
     bias = overall.get("squared_bias_over_crb", float("nan"))
     spread = overall.get("variance_over_crb", float("nan"))
     rank, serves = card.network["n_coefficients"], "no" if card.shortcoming else "yes"
+    care = f"; with care: {', '.join(card.marks)}" if card.marks and not card.shortcoming else ""
     return (
         f"{card.name:{width}}  {card.model:7} {rank:4} {card.loss:13} {bias:10.4f} "
-        f"{spread:8.3f} {serves:4} {card.sequence.get('name', '')} ({card.sequence['digest']})\n"
+        f"{spread:8.3f} {serves:4} {card.sequence.get('name', '')} ({card.sequence['digest']})"
+        f"{care}\n"
     )
