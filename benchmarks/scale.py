@@ -25,6 +25,7 @@ from bids_brnn.cli.run import main as bids_brnn
 
 _COLUMNS = (
     "index\tname\tparam\tunits\tn_voxels\tn_valid\tvolume_mm3\tmean\tstd\tmedian\tp05\tp25\tp75\tp95"
+    "\tmean_crb_std\tiqr\tshare_flagged\tregion_source"
 )
 
 
@@ -60,6 +61,7 @@ def make(place: Path, number: int) -> None:
     (place / "ds" / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.9.0"}')
     rows = [
         f"{region}\tr{region}\t{name}\t1/s\t100\t100\t800\t1.5\t0.1\t1.5\t1.3\t1.4\t1.6\t1.7"
+        "\t0.1\t0.2\t0\tlabels"
         for region in (1, 2)
         for name in ("R1f", "R2f")
     ]
