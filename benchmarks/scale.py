@@ -1,4 +1,4 @@
-"""The bookkeeping of large studies, without maps: time, memory and files by number of participants.
+"""The bookkeeping of large studies, without maps: time and memory by number of participants.
 
     python benchmarks/scale.py DIR                                 40,000 participants at most
     python benchmarks/scale.py DIR --participants 500 1000 2000    others
