@@ -1,4 +1,4 @@
-"""The bookkeeping of large studies, without maps: time, memory and files by number of participants.
+"""The bookkeeping of large studies, without maps: time and memory by number of participants.
 
     python benchmarks/scale.py DIR                                 40,000 participants at most
     python benchmarks/scale.py DIR --participants 500 1000 2000    others
@@ -23,7 +23,10 @@ from bids_brnn.app.cohort import read_cohort
 from bids_brnn.app.locks import output_locked
 from bids_brnn.cli.run import main as bids_brnn
 
-_COLUMNS = "index\tname\tparam\tunits\tn_voxels\tn_valid\tvolume_mm3\tmean\tstd\tmedian\tp05\tp25\tp75\tp95"
+_COLUMNS = (
+    "index\tname\tparam\tunits\tn_voxels\tn_valid\tvolume_mm3\tmean\tstd\tmedian\tp05\tp25\tp75\tp95"
+    "\tmean_crb_std\tiqr\tshare_flagged\tregion_source"
+)
 
 
 def main() -> int:
@@ -58,6 +61,7 @@ def make(place: Path, number: int) -> None:
     (place / "ds" / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.9.0"}')
     rows = [
         f"{region}\tr{region}\t{name}\t1/s\t100\t100\t800\t1.5\t0.1\t1.5\t1.3\t1.4\t1.6\t1.7"
+        "\t0.1\t0.2\t0\tlabels"
         for region in (1, 2)
         for name in ("R1f", "R2f")
     ]

@@ -70,15 +70,6 @@ def descriptor(config: type[RunConfig] = RunConfig) -> dict[str, Any]:
         ],
         "groups": [
             {
-                "id": "output_directory",
-                "name": "Output directory",
-                "description": "A name for the participant level, an existing folder for the "
-                "group level.",
-                "members": ["output_dir_name", "participant_level_analysis_dir"],
-                "mutually-exclusive": True,
-                "one-is-required": True,
-            },
-            {
                 "id": "instead_of_a_run",
                 "name": "Instead of a run",
                 "description": "At most one of them.",
@@ -101,20 +92,27 @@ def descriptor(config: type[RunConfig] = RunConfig) -> dict[str, Any]:
 
 
 def _output_inputs() -> list[dict[str, Any]]:
-    shared = {"value-key": "[OUTPUT_DIR]", "optional": True}
+    """The output folder as a name, and as a file for engines that mount what they are given.
+
+    Keys are replaced one input after the other, and one without a value by nothing: only the first
+    reaches the command line, so it has to have a value.
+    """
+    shared = {"value-key": "[OUTPUT_DIR]"}
     return [
         {
             "id": "output_dir_name",
             "name": "Output directory name",
             "type": "String",
-            "description": "Folder of the derivative data set, participant level.",
+            "description": "Folder of the derivative data set, at every level.",
+            "optional": False,
             **shared,
         },
         {
             "id": "participant_level_analysis_dir",
             "name": "Participant level directory",
             "type": "File",
-            "description": "Folder with the output of the participant level, group level.",
+            "description": "The same folder, where it exists already and has to be mounted.",
+            "optional": True,
             **shared,
         },
     ]

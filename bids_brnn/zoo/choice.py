@@ -131,7 +131,7 @@ def _of_other_trains(cards: Found, acquisition: Acquisition) -> list[str]:
     if not names:
         return []
     return [
-        f"{acquisition.name}: no network is for its pulse train or protocol "
+        f"{acquisition.name}: no network is for its pulse train "
         f"({acquisition.sequence.digest}), left aside are {', '.join(names)}. Train with the "
         "sidecar of the series: it tells more of the train than the pulse table alone."
     ]

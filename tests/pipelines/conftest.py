@@ -34,7 +34,8 @@ if [ "${{3:-}}" = train ]; then touch "$2/trained"; exit "$(cat "$FAULTS/train")
 if [ -e "$FAULTS/hungry-$label" ] && [ "$SLURM_MEM_PER_NODE" -lt 2500 ]; then
     {sys.executable} -c 'import time; kept = b"x" * int(2.5e9); time.sleep(120)'
 fi
-if [ MODULE = bids_brnn ] && [ -e "$FAULTS/slow-$label" ]; then sleep "$(cat "$FAULTS/slow-$label")" & wait; fi
+slow="$FAULTS/slow-$label"
+if [ MODULE = bids_brnn ] && [ -e "$slow" ]; then sleep "$(cat "$slow")" & wait; fi
 exec {sys.executable} -m MODULE "$@"
 """
 

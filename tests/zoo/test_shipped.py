@@ -57,7 +57,9 @@ def test_qmt_of_the_demo_finds_its_network():
 
 def test_every_shipped_model_has_its_comparison():
     # Of the published method: for pulse trains.
-    plain = {name for name in NAMES if not name.endswith("-msecrb") and not name.startswith("spgr")}
+    plain = {
+        name for name in NAMES if not name.endswith("-msecrb") and not name.startswith("spgr")
+    }
     assert {name + "-msecrb" for name in plain} <= NAMES
 
 
