@@ -16,9 +16,7 @@ def test_no_path_user_or_host_in_outputs(finished, tmp_path):
     _, out, work, _, _ = finished
     names = {socket.gethostname(), getpass.getuser(), Path.home().name} - COMMON
     own = [str(out.parent), str(work), str(Path.home()) + "/", *(n for n in names if len(n) > 3)]
-    absolute = re.compile(
-        r"(?<![\w:/.<*+~-])/(?:home|Users|root|tmp|mnt|scratch|opt|usr|var)/\w"
-    )
+    absolute = re.compile(r"(?<![\w:/.<*+~-])/(?:home|Users|root|tmp|mnt|scratch|opt|usr|var)/\w")
     read = 0
     for path in sorted(out.rglob("*")):
         if not path.is_file() or PRIVATE & set(path.relative_to(out).parts):
