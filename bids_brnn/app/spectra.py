@@ -15,6 +15,7 @@ from bids_brnn.sequences.z_spectrum import ZSpectrum
 if TYPE_CHECKING:
     from bids_brnn.bids.input.acquisition import Acquisition
     from bids_brnn.parameters import ParameterSet
+    from bids_brnn.signals.base import SignalModel
 
 _LOG = logging.getLogger("bids_brnn.report")
 _MOST_VOXELS = 200
@@ -53,13 +54,15 @@ def _spectra(acquisition: Acquisition, sequence: ZSpectrum, view: SeriesView) ->
         angle=np.degrees(sequence.mt_flip_angle),
         measured=data,
         fitted={
-            item.key: _fitted(acquisition, view, item, chosen, data) for item in view.estimators
+            item.key: _fitted(acquisition, sequence, view, item, chosen, data)
+            for item in view.estimators
         },
     )
 
 
 def _fitted(
     acquisition: Acquisition,
+    sequence: ZSpectrum,
     view: SeriesView,
     item: EstimatorView,
     chosen: NDArray[np.int_],
@@ -68,16 +71,11 @@ def _fitted(
     """Signal ``(V, N)`` of the model of one estimator at its maps; NaN where there is none."""
     import torch
 
-    from bids_brnn.estimators.registry import estimator_of, variants
-    from bids_brnn.zoo.recipe import EstimatorRecipe
+    from bids_brnn.estimators.registry import variants
 
     of_variant = variants().get(item.key)
-    model = EstimatorRecipe(
-        estimator=estimator_of(item.key).name,
-        model=acquisition.model if of_variant is None else of_variant[1].name,
-        sequence=acquisition.sequence,
-        magnitude=acquisition.magnitude_only,
-    ).build_model()
+    name = acquisition.model if of_variant is None else of_variant[1].name
+    model = _model(name, sequence)
     theta = _theta(model.parameters, view, item, chosen)
     found = np.full(data.shape, np.nan)
     good = np.isfinite(theta).all(1) & np.isfinite(data).all(1)
@@ -86,14 +84,28 @@ def _fitted(
     with torch.no_grad():
         signal = model(torch.from_numpy(theta[good])).real.double().numpy()
     weights = np.ones(data.shape[1])
-    if acquisition.sequence.weights is not None:  # type: ignore[union-attr]
-        weights = np.asarray(acquisition.sequence.weights)  # type: ignore[union-attr]
+    if sequence.weights is not None:
+        weights = np.asarray(sequence.weights)
     scale = np.ones((len(signal), 1))
-    if acquisition.sequence.amplitude == "real":  # type: ignore[union-attr]
+    if sequence.amplitude == "real":
         power = (weights * signal**2).sum(1, keepdims=True)
         scale = (weights * signal * data[good]).sum(1, keepdims=True) / power
     found[good] = scale * signal
     return found
+
+
+_MODELS: dict[tuple[str, str], SignalModel] = {}
+"""By name and digest of the protocol, for all participants: their tables take seconds."""
+
+
+def _model(name: str, sequence: ZSpectrum) -> SignalModel:
+    from bids_brnn.zoo.recipe import EstimatorRecipe
+
+    key = name, sequence.digest
+    if key not in _MODELS:
+        recipe = EstimatorRecipe(estimator="nlls", model=name, sequence=sequence, magnitude=True)
+        _MODELS[key] = recipe.build_model()
+    return _MODELS[key]
 
 
 def _theta(

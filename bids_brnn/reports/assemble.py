@@ -33,6 +33,8 @@ WriteText = Callable[[Path, str], None]
 MOST_CHARACTERS = 7_600_000
 """Of a page, so that mail servers with a limit of 10 MB take it as an attachment."""
 _LEAST_BUDGET = 300_000
+_HERE = "maps come here"
+"""Where the maps go, in the element that holds nothing else."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +57,18 @@ def render_subject(view: SubjectView, page: Path, write_text: WriteText) -> None
     sections = [_section(series) for series in view.series]
     template = _template("subject.html")
     library = niivue() if sections else ""
-    plain = {
-        "view": view,
-        "sections": sections,
-        "python_packages": _packages(),
-        "niivue": Markup(library),  # noqa: S704 -- base64
-        "licences": part("vendor/LICENSES.txt") if sections else "",
-    }
-    size = len(template.render(**plain, volumes=""))
-    markup = Markup(_volumes(view.series, MOST_CHARACTERS - size))  # noqa: S704 -- safe_json
-    write_text(page, template.render(**plain, volumes=markup))
+    text = _template("subject.html").render(
+        view=view,
+        sections=sections,
+        python_packages=_packages(),
+        niivue=Markup(library),  # noqa: S704 -- base64
+        licences=part("vendor/LICENSES.txt") if sections else "",
+        volumes=_HERE,
+    )
+    # Maps take the room that all the rest leaves.
+    before, _, after = text.partition(_HERE)
+    volumes = _volumes(view.series, MOST_CHARACTERS - len(text)) if after else ""
+    write_text(page, before + volumes + after)
 
 
 def _section(series: SeriesView) -> Section:

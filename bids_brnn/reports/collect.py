@@ -127,8 +127,9 @@ def _estimators(
 ) -> Iterator[EstimatorView]:
     by_desc: dict[str, list[MapView]] = {}
     sidecars: dict[str, dict[str, Any]] = {}
+    suffixes, order_of = _map_suffixes(), {name: rank for rank, name in enumerate(_items())}
     for path, name in files:
-        if name.suffix not in _map_suffixes() or name.entities.get("desc") == SUPPLIED:
+        if name.suffix not in suffixes or name.entities.get("desc") == SUPPLIED:
             continue
         sidecar = read_json(_json_of(path))
         desc = name.entities["desc"]
@@ -139,8 +140,10 @@ def _estimators(
     for desc in [*order, *sorted(set(by_desc) - set(order))]:
         if spread_of(desc):
             continue
-        views = sorted(by_desc[desc], key=lambda view: _rank(view.name))
-        spread = sorted(_spreads(by_desc, desc), key=lambda view: _rank(view.name))
+        views, spread = (
+            sorted(found, key=lambda view: order_of.get(view.name, len(order_of)))
+            for found in (by_desc[desc], _spreads(by_desc, desc))
+        )
         yield EstimatorView(
             key=desc,
             title=title_of(desc),
@@ -178,11 +181,6 @@ def _items(label: str = "") -> dict[str, MapItem]:
 def _map_suffixes() -> frozenset[str]:
     kinds = {kind.map_suffix for kind in series_kinds().values()}
     return frozenset(kinds | {item.suffix for item in _items().values() if item.suffix})
-
-
-def _rank(name: str) -> int:
-    names = list(_items())
-    return names.index(name) if name in names else len(names)
 
 
 def _map_view(

@@ -119,18 +119,21 @@ def _protocol(series: SeriesView) -> Iterator[Panel]:
 def _medians(views: Sequence[MapView], series: SeriesView) -> str:
     """What slices show in one sentence."""
     parts = []
+    shown = figures.pick_slices(series.mask)
+    mask = series.mask[..., shown]
     for view in views:
-        inside = view.values[series.mask]
+        inside = view.values[..., shown][mask]
         inside = inside[np.isfinite(inside)]
         unit = "" if view.unit in ("1", "") else f" {view.unit}"
         parts.append(f"{view.name} {np.median(inside):.3g}{unit}" if inside.size else view.name)
-    return f"Slices of {len(views)} maps; medians inside the mask: {', '.join(parts)}"
+    return f"Slices of {len(views)} maps; medians in these slices: {', '.join(parts)}"
 
 
 def _tissue_words(item: EstimatorView, series: SeriesView, medians: str) -> str:
     groups = figures.tissue_groups(series.mask, series.labels, series.label_names)
     sizes = ", ".join(f"{name} ({int(inside.sum())} voxels)" for name, inside in groups.items())
-    return f"Histograms of {item.title} in {sizes}; {medians.partition('; ')[2]}"
+    said = medians.partition("; ")[2].replace("these slices", "the slices above")
+    return f"Histograms of {item.title} in {sizes}; {said}"
 
 
 def supplied_caption(series: SeriesView) -> str:
