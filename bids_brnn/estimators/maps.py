@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -13,15 +13,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bids_brnn.estimators.base import Estimate
-    from bids_brnn.estimators.network.estimator import NetworkEstimator
     from bids_brnn.parameters import Derived, ParameterSet
     from bids_brnn.signals.base import Amplitude
-
-
-LEAST_FREEDOM = 4
-"""Degrees of freedom per voxel from which on a residual tells the noise."""
-_SOME = 4000
-"""Voxels whose residuals tell the noise of a series: their median is known to 1 %."""
 
 
 @dataclass(frozen=True)
@@ -90,42 +83,6 @@ def residual_sigma(
         energy = energy * weights.to(energy)
     degrees = degrees_of_freedom(amplitude, fitted or data.shape[-1], free)
     return residual_noise(estimate.residual * energy.sum(-1).sqrt(), degrees)
-
-
-def typical_noise(
-    estimator: NetworkEstimator, data: Tensor, supplied: Mapping[str, Tensor]
-) -> float | None:
-    """Noise per channel of a series that its residuals tell: the median over some voxels.
-
-    One number for all voxels says more than the residual of each, and a voxel that the model does
-    not describe stands out.
-
-    Parameters
-    ----------
-    estimator
-        A network.
-    data
-        ``(V, N)``, all voxels of the series.
-    supplied
-        Known values ``(V,)`` by parameter.
-
-    Returns
-    -------
-    float or None
-        None where a residual has fewer than :data:`LEAST_FREEDOM` degrees of freedom.
-    """
-    from bids_brnn.information.noise import degrees_of_freedom
-
-    free = len(estimator.parameters.columns("estimated", "nuisance"))
-    fitted = estimator.model.n_samples
-    if degrees_of_freedom("complex", fitted, free) < LEAST_FREEDOM:
-        return None
-    rows = slice(None, None, max(1, len(data) // _SOME))
-    some = {name: values[rows] for name, values in supplied.items()}
-    found = estimator.estimate(data[rows], some or None)
-    told = residual_sigma(found, data[rows], estimator.parameters, fitted=fitted)
-    level = float(told.nanmedian())
-    return level if level > 0 else None
 
 
 def named_maps(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Literal
@@ -17,9 +16,10 @@ from bids_brnn.estimators.checkpoint import Checkpoint, run_key
 from bids_brnn.estimators.network.base import ErrorModel, TrainedNetwork
 from bids_brnn.estimators.network.devices import on_device
 from bids_brnn.estimators.network.distrust import Distrust, Findings
+from bids_brnn.estimators.network.forward import MULTIPLE, Forward, Precision
 from bids_brnn.estimators.network.nuisances import least_squares_scale, refine_nuisances
 from bids_brnn.estimators.network.scaling import unit_coefficients, with_known
-from bids_brnn.estimators.network.spread import bounded, propagated
+from bids_brnn.estimators.network.spread import bounded
 from bids_brnn.estimators.results import Results
 from bids_brnn.estimators.voxels import (
     check_data,
@@ -28,19 +28,15 @@ from bids_brnn.estimators.voxels import (
     take,
     voxels_to_estimate,
 )
-from bids_brnn.information.noise import degrees_of_freedom, residual_noise
+from bids_brnn.information.noise import residual_noise
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import SignalModel
 
-Precision = Literal["float32", "bf16"]
 Spread = Literal["learnt", "jacobian", "bound", "none"]
 
 _FORWARD_NUMBERS = 2**22
 """Activations of one layer per block: bounds the memory (16 MB per layer in float32)."""
 _QUALITY: Mapping[str, torch.dtype | None] = {"distance": None, "edge": torch.int32}
-_MULTIPLE = 64
-"""Blocks are padded to multiples of this, so that the arithmetic of a voxel does not depend on
-how many others are in its block."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +84,9 @@ class NetworkEstimator:
     """99th percentile of the residual that is not noise in training (model errors)."""
     typical_inputs: float = 0.0
     """99th percentile of the mean squared standardised input in training; 0: not used."""
+    freedom: float | None = None
+    """Effective degrees of freedom of a residual, where residuals of the series told the noise:
+    ``series_noise``. By default the noise is white, and its level known."""
     nuisance_steps: int = 1
     """Gauss-Newton steps; a second one lowers residuals little and halves the speed."""
     block_size: int | None = None
@@ -113,6 +112,10 @@ class NetworkEstimator:
         return self.model.parameters
 
     @property
+    def _block(self) -> int:
+        return self.block_size or max(MULTIPLE, _FORWARD_NUMBERS // 512)
+
+    @property
     def n_values(self) -> int:
         """Complex values per voxel of the data."""
         return self.model.n_samples if self.rotation is None else int(self.rotation.shape[0])
@@ -123,12 +126,14 @@ class NetworkEstimator:
         supplied: Mapping[str, Tensor] | None = None,
         *,
         sigma: float | Tensor | None = None,
+        test_noise: Tensor | None = None,
         progress: Progress | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> Estimate:
         """Estimate parameters of ``data`` ``(V, R)`` complex, in float32 or below.
 
-        See :meth:`Estimator.estimate <bids_brnn.estimators.base.Estimator.estimate>`.
+        ``test_noise`` ``(V,)`` takes the place of ``sigma`` in the test of the residual. See
+        :meth:`Estimator.estimate <bids_brnn.estimators.base.Estimator.estimate>`.
 
         Raises
         ------
@@ -140,17 +145,18 @@ class NetworkEstimator:
         check_data(data, self.n_values)
         known = known_values(self.parameters, supplied, data)
         noise = noise_levels(sigma, data)
+        tested = noise if test_noise is None else noise_levels(test_noise, data)
         voxels = voxels_to_estimate(self.parameters, known, data)
         here = self._on(data.device)
-        key = "" if checkpoint is None else run_key(self, data, known, noise)
+        key = "" if checkpoint is None else run_key(self, data, known, noise, tested)
         with_std = self.spread != "none"
         results = Results(data, len(self.parameters), _QUALITY, with_std=with_std)
-        size = self.block_size or max(_MULTIPLE, _FORWARD_NUMBERS // 512)
-        edges = torch.arange(0, len(data), size, device=data.device)[1:]
+        edges = torch.arange(0, len(data), self._block, device=data.device)[1:]
         blocks = voxels.tensor_split(torch.searchsorted(voxels, edges).cpu())
         for _, block in results.remaining(blocks, progress, checkpoint, key):
             values = {column: take(values, block) for column, values in known.items()}
-            results.put(block, here._estimate_block(data[block], values, take(noise, block)))
+            levels = take(noise, block), take(tested, block)
+            results.put(block, here._estimate_block(data[block], values, *levels))
         return replace(results.estimate(), std_kind=self.std_kind)
 
     def covariance(
@@ -177,7 +183,7 @@ class NetworkEstimator:
         known = {c: v.float() for c, v in known_values(self.parameters, supplied, data).items()}
         coefficients, size = unit_coefficients(data, self.rotation)
         wide = {column: values.expand(len(data)) for column, values in known.items()}
-        features = here._theta(coefficients, wide)[2]
+        features = here._forward(coefficients, wide)[2]
         noise = (noise_levels(sigma, data).expand(len(data)).to(size.dtype) / size).float()
         with torch.no_grad():
             found: Tensor = here.errors.covariance(features, noise)  # type: ignore[union-attr]
@@ -195,33 +201,66 @@ class NetworkEstimator:
             self._copies[device] = replace(self, **moved)  # type: ignore[arg-type]
         return self._copies[device]
 
-    def _estimate_block(
+    def _found(
         self, data: Tensor, known: Mapping[int, Tensor], noise: Tensor
-    ) -> dict[str, Tensor]:
-        """Maps of the voxels ``data`` ``(v, R)``; ``noise`` ``(v,)`` is 0 where not known."""
+    ) -> tuple[Findings, Tensor]:
+        """What is found of ``data`` ``(v, R)``, and their norms."""
         coefficients, size = unit_coefficients(data, self.rotation)
-        narrow = {column: values.float() for column, values in known.items()}
-        theta, inputs, features = self._theta(coefficients, narrow)
+        theta, inputs, features = self._forward(coefficients, known)
         nuisances = [c for c in self.parameters.columns("nuisance") if c not in known]
         theta, signal = refine_nuisances(
             self.model, coefficients, theta, nuisances, steps=self.nuisance_steps
         )
         m0, rest = least_squares_scale(signal, coefficients)
         sigma = (noise.to(size.dtype) / size).float()
-        free = self._free(known)
-        found = Findings(coefficients, theta, m0, rest, sigma, inputs, features, tuple(free))
+        free = tuple(self._free(known))
+        return Findings(coefficients, theta, m0, rest, sigma, inputs, features, free), size
+
+    def _estimate_block(
+        self, data: Tensor, known: Mapping[int, Tensor], noise: Tensor, test_noise: Tensor
+    ) -> dict[str, Tensor]:
+        """Maps of the voxels ``data`` ``(v, R)``; noise ``(v,)`` is 0 where not known."""
+        narrow = {column: values.float() for column, values in known.items()}
+        found, size = self._found(data, narrow, noise)
+        tested = replace(found, sigma=(test_noise.to(size.dtype) / size).float())
         maps = {
-            "theta": with_known(theta, known),
-            "m0": m0.to(data.dtype) * size,
-            "residual": rest,
-            "distance": self._distrust.distance(found),
+            "theta": with_known(found.theta, known),
+            "m0": found.m0.to(data.dtype) * size,
+            "residual": found.rest,
+            "distance": self._distrust.distance(tested),
         }
         if self.spread != "none":
-            degrees = degrees_of_freedom("complex", signal.shape[-1], len(free))
-            told = torch.where(sigma > 0, sigma, residual_noise(rest, degrees))
-            maps["std"] = self._std(coefficients, theta, narrow, m0, told, features)
-        maps["edge"] = self._distrust.edge(theta, maps.get("std"))
+            told = residual_noise(found.rest, self._distrust.degrees(found))
+            sigma = torch.where(found.sigma > 0, found.sigma, told)
+            maps["std"] = self._std(replace(found, sigma=sigma), narrow)
+        maps["edge"] = self._distrust.edge(found.theta, maps.get("std"))
         return maps
+
+    def residual_energy(
+        self, data: Tensor, supplied: Mapping[str, Tensor] | None = None, *, sigma: float
+    ) -> Tensor:
+        """Squared norm ``(V,)`` of what the exact signal at the estimate leaves of ``data``.
+
+        What the errors of the network explain at noise ``sigma`` is taken out, so that it is
+        like that of least squares; NaN where a voxel cannot be estimated.
+        """
+        check_data(data, self.n_values)
+        known = known_values(self.parameters, supplied, data)
+        here = self._on(data.device)
+        energy = torch.full(data.shape[:1], torch.nan, dtype=torch.float64, device=data.device)
+        for block in voxels_to_estimate(self.parameters, known, data).split(self._block):
+            values = {column: take(values, block).float() for column, values in known.items()}
+            noise = data.real.new_full(block.shape, sigma)
+            found, _ = here._found(data[block], values, noise)
+            rows = torch.arange(len(block), device=data.device)
+            statistic = here._distrust.statistic(found, found.sigma, rows)
+            energy[block] = statistic * sigma**2
+        return energy
+
+    @cached_property
+    def _forward(self) -> Forward:
+        told = self.errors is not None
+        return Forward(self.network, self.parameters, self.precision, told)
 
     @cached_property
     def _distrust(self) -> Distrust:
@@ -232,78 +271,22 @@ class NetworkEstimator:
         wanted = self.parameters.columns("estimated", "nuisance")
         return [column for column in wanted if column not in known]
 
-    def _theta(
-        self, coefficients: Tensor, known: Mapping[int, Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Parameters ``(v, P)`` within their bounds, and inputs and features of the network."""
-        names = self.parameters.names
-        padding = -len(coefficients) % _MULTIPLE
-        padded = torch.cat([coefficients, coefficients[-1:].expand(padding, -1)])
-        extra = {
-            names[column]: torch.cat([values, values[-1:].expand(padding)])
-            for column, values in known.items()
-        }
-        with torch.no_grad(), self._arithmetic(coefficients):
-            inputs = self.network.prepare(padded, self._inputs_known(extra, padded))
-            if self.errors is not None:
-                outputs, features = self.network.with_features(inputs)
-            else:
-                outputs, features = self.network(inputs), inputs
-        outputs = outputs.float()[: len(coefficients)]
-        theta = self.parameters.start(outputs).repeat(len(outputs), 1)
-        theta[:, self.parameters.index(self.network.spec.outputs)] = outputs
-        for column, values in known.items():
-            theta[:, column] = values
-        lower, upper = self.parameters.bounds(theta)
-        n = len(coefficients)
-        return theta.clamp(lower, upper), inputs[:n], features[:n]
-
-    def _inputs_known(self, extra: Mapping[str, Tensor], like: Tensor) -> dict[str, Tensor]:
-        """Values of the supplied inputs; a nuisance that the network needs has a start value."""
-        return {
-            name: extra.get(name, like.real.new_full(like.shape[:1], self.parameters[name].start))
-            for name in self.network.spec.supplied
-        }
-
-    def _arithmetic(self, like: Tensor) -> AbstractContextManager[object]:
-        if self.precision == "float32":
-            return nullcontext()
-        return torch.autocast(like.device.type, torch.bfloat16)
-
-    def _std(
-        self,
-        coefficients: Tensor,
-        theta: Tensor,
-        known: Mapping[int, Tensor],
-        m0: Tensor,
-        sigma: Tensor,
-        features: Tensor,
-    ) -> Tensor:
+    def _std(self, found: Findings, known: Mapping[int, Tensor]) -> Tensor:
         """Standard deviations ``(v, P)``; 0 where supplied, NaN where the network says nothing."""
+        theta, sigma = found.theta, found.sigma
         std = torch.full_like(theta, torch.nan)
         if self.spread == "learnt" and self.errors is not None:
             with torch.no_grad():
                 std[:, self.parameters.index(self.error_names)] = self.errors.deviations(
-                    features, sigma
+                    found.features, sigma
                 )
         elif self.spread == "bound":
-            free = self._free(known)
-            relative = (sigma / m0.abs())[:, None]
+            free = list(found.free)
+            relative = (sigma / found.m0.abs())[:, None]
             std[:, free] = bounded(self.model, theta, free) * relative
         else:
             outputs = self.parameters.index(self.network.spec.outputs)
-            std[:, outputs] = self._propagated(coefficients, known) * sigma[:, None]
+            std[:, outputs] = self._forward.propagated(found.coefficients, known) * sigma[:, None]
         for column in known:
             std[:, column] = 0
         return std
-
-    def _propagated(self, coefficients: Tensor, known: Mapping[int, Tensor]) -> Tensor:
-        """Standard deviations of the outputs ``(v, outputs)`` at noise of sd 1 per channel."""
-        names = self.parameters.names
-        extra = {names[column]: values for column, values in known.items()}
-
-        def forward(coefficients: Tensor) -> Tensor:
-            inputs = self.network.prepare(coefficients, self._inputs_known(extra, coefficients))
-            return self.network(inputs)
-
-        return propagated(forward, coefficients)
