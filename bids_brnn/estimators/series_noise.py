@@ -75,9 +75,11 @@ class SeriesNoise:
     freedom: float
     """Effective degrees of freedom of a residual."""
 
-    def near(self, declared: float) -> Tensor:
-        """``(V,)``: the level of each voxel, as far as a level that is declared for all allows."""
-        return self.sigma.clamp(declared / MOST_CHANGE, declared * MOST_CHANGE)
+    def near(self, declared: float | Tensor) -> Tensor:
+        """``(V,)``: the level of each voxel, as far as a declared level allows."""
+        level = torch.as_tensor(declared).to(self.sigma)
+        least, most = level / MOST_CHANGE, level * MOST_CHANGE
+        return torch.minimum(torch.maximum(self.sigma, least), most)
 
 
 def series_noise(energy: Tensor, where: Tensor, freedom: int, at: Tensor) -> SeriesNoise:
