@@ -178,6 +178,11 @@ _ALWAYS = (
         lambda voxels: voxels.quality["edge"] > 0 if "edge" in voxels.quality else None,
     ),
     Flag(
+        256,
+        "the voxel holds cerebrospinal fluid (fCSF); parameters are those of the rest",
+        lambda voxels: voxels.quality["csf"] > 0 if "csf" in voxels.quality else None,
+    ),
+    Flag(
         64,
         f"a magnitude is below {LEAST_MAGNITUDE:g} noise standard deviations, where it is biased "
         "upwards (Rician)",

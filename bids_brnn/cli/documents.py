@@ -18,6 +18,7 @@ from bids_brnn.config.run_config import RunConfig
 from bids_brnn.estimators.registry import estimators
 from bids_brnn.maps import flags, quality_maps
 from bids_brnn.parameters import MapItem
+from bids_brnn.signals.mixture import FRACTION, fraction_item
 from bids_brnn.signals.registry import models
 
 
@@ -61,6 +62,7 @@ def map_table() -> str:
                 items.setdefault(parameter.name, parameter.item)
             for derived in entry.sought.maps_of(parameter.name):
                 items.setdefault(derived.item.name, derived.item)
+    items[FRACTION] = fraction_item("")
     shared = {entry.kind.map_suffix for entry in models().values()} | {""}
     items |= {name: entry.item("") for name, entry in quality_maps().items()}
     rows = [

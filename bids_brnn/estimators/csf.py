@@ -18,7 +18,12 @@ from bids_brnn.estimators.checkpoint import Checkpoint
 from bids_brnn.estimators.network.estimator import NetworkEstimator
 from bids_brnn.estimators.network.unmixing import promise, unmix
 from bids_brnn.estimators.nlls.estimator import NllsEstimator
-from bids_brnn.estimators.series_noise import SeriesNoise, chi_squared_limit, series_noise
+from bids_brnn.estimators.series_noise import (
+    MOST_TOLD,
+    SeriesNoise,
+    chi_squared_limit,
+    series_noise,
+)
 from bids_brnn.estimators.voxels import noise_levels
 from bids_brnn.information.noise import degrees_of_freedom
 from bids_brnn.parameters import ParameterSet
@@ -166,7 +171,8 @@ class CsfEstimator:
         if degrees < 2 or not bool((energy > 0).any()):
             return None
         at = data.real.new_zeros(len(data), 3) if places is None else places
-        told = series_noise(energy, at, degrees, at)
+        some = slice(None, None, max(1, len(data) // MOST_TOLD))
+        told = series_noise(energy[some], at[some], degrees, at)
         if not bool((declared > 0).all()):
             return told
         return SeriesNoise(told.near(declared), float(degrees))

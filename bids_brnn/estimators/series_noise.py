@@ -35,7 +35,7 @@ MOST_CHANGE = 2.0
 larger in a whole region are those of something that the model does not describe."""
 LEAST_FREEDOM = 4
 """Degrees of freedom per voxel from which on a residual tells the noise."""
-_SOME = 4000
+MOST_TOLD = 2000
 """Voxels whose residuals tell the noise of a series: a level is known to 1 %."""
 _DEGREE = 4
 """Of the polynomials at most; a higher one explains no more of a real slice."""
@@ -77,7 +77,7 @@ class SeriesNoise:
 
     def near(self, declared: float | Tensor) -> Tensor:
         """``(V,)``: the level of each voxel, as far as a declared level allows."""
-        level = torch.as_tensor(declared).to(self.sigma)
+        level = torch.as_tensor(declared, dtype=self.sigma.dtype, device=self.sigma.device)
         least, most = level / MOST_CHANGE, level * MOST_CHANGE
         return torch.minimum(torch.maximum(self.sigma, least), most)
 
@@ -155,7 +155,7 @@ def noise_of_network(
     )
     if freedom < LEAST_FREEDOM:
         return None
-    rows = torch.arange(0, len(data), max(1, len(data) // _SOME), device=data.device)
+    rows = torch.arange(0, len(data), max(1, len(data) // MOST_TOLD), device=data.device)
     some, given = data[rows], {name: values[rows] for name, values in supplied.items()}
     found = estimator.estimate(some, given or None)
     first = found.residual * some.abs().square().sum(-1).sqrt() / freedom**0.5

@@ -192,18 +192,23 @@ class EstimateMaps(Node):
         tell; where it is, they tell how it varies over space.
         """
         declared = self._noise_std()
+        at = positions(mask, data)
+        unmixing: Any = estimator if recipe.estimator_options.get("csf_fraction") else None
+        further: dict[str, Any] = {} if unmixing is None else {"places": at}
         if recipe.estimator != NETWORK:
-            return estimator, declared, {}
+            return estimator, declared, further
         from bids_brnn.estimators.series_noise import noise_of_network
 
-        network = cast("NetworkEstimator", estimator)
-        found = noise_of_network(network, data, known, positions(mask, data))
+        network = cast("NetworkEstimator", estimator if unmixing is None else unmixing.base)
+        found = noise_of_network(network, data, known, at)
         if found is None:
-            return estimator, declared, {}
+            return estimator, declared, further
         if declared is None:
             adapted: Any = replace(network, freedom=found.freedom)
-            return adapted, found.sigma, {}
-        return estimator, declared, {"test_noise": found.near(declared)}
+            if unmixing is not None:
+                adapted = replace(unmixing, base=adapted)
+            return adapted, found.sigma, further
+        return estimator, declared, {**further, "test_noise": found.near(declared)}
 
     def _noise_std(self) -> float | None:
         """What is known of the noise other than by the residual."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,6 +76,7 @@ def plan_estimation(
     if isinstance(sequence, ZSpectrum):
         name = spectrum_reference(config, acquisition)
         main = recipe(name)
+        main = replace(main, estimator_options=without_csf(main.estimator_options))
         found = {} if config.zspectrum_model != ALL else _by_other_models(main)
         return Plan({**found, name: main})
     if config.motion_correction and acquisition.representation != "time":
@@ -120,9 +122,16 @@ def estimator_options(config: RunConfig, name: str) -> dict[str, Any]:
     """Options of an estimator that differ from its own defaults; a network draws nothing."""
     entry = estimator_entry(name)
     options = dict(entry.sloppy) if config.sloppy else {}
+    if config.csf_fraction and entry.unmixes:
+        options["csf_fraction"] = True
     if entry.seeded and config.random_seed != _DEFAULT_SEED:
         options["seed"] = config.random_seed
     return options
+
+
+def without_csf(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of an estimator of data that tell no share of fluid."""
+    return {key: value for key, value in options.items() if key != "csf_fraction"}
 
 
 def spectrum_reference(config: RunConfig, acquisition: Acquisition) -> str:

@@ -113,10 +113,13 @@ class Distrust:
         """Degrees of freedom of the residual in white noise."""
         return degrees_of_freedom("complex", self.model.n_samples, len(found.free))
 
-    def statistic(self, found: Findings, sigma: Tensor, rows: Tensor) -> Tensor:
+    def statistic(
+        self, found: Findings, sigma: Tensor, rows: Tensor, *, scan: bool = True
+    ) -> Tensor:
         """Chi-squared of the residual of ``rows`` ``(r,)``, errors of the network taken out.
 
-        By the exact signal and the error network where there are such, else as it is.
+        By the exact signal and the error network where there are such, else as it is. With
+        ``scan`` nuisances in another valley are found, which costs time.
         """
         if self.exact is None or self.errors is None:
             return (found.rest[rows] / sigma[rows]).double().square()
@@ -141,7 +144,7 @@ class Distrust:
         for some in rows.split(max(1, _EXACT // n_values)):
             part = minimum(some, found.theta[some])
             again = (part > limit).nonzero()[:, 0]
-            if len(again) and others:
+            if scan and len(again) and others:
                 near = scanned(
                     self.model, found.coefficients[some[again]], found.theta[some[again]], others
                 )

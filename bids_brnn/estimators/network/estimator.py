@@ -253,7 +253,7 @@ class NetworkEstimator:
             noise = data.real.new_full(block.shape, sigma)
             found, _ = here._found(data[block], values, noise)
             rows = torch.arange(len(block), device=data.device)
-            statistic = here._distrust.statistic(found, found.sigma, rows)
+            statistic = here._distrust.statistic(found, found.sigma, rows, scan=False)
             energy[block] = statistic * sigma**2
         return energy
 

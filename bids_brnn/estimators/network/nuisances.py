@@ -64,7 +64,7 @@ def refine_nuisances(
 
 
 def scanned(model: SignalModel, data: Tensor, theta: Tensor, columns: Sequence[int]) -> Tensor:
-    """Parameters ``(v, P)`` with the best of many values of each of ``columns``, in turns.
+    """Parameters ``(v, P)`` with the best of many values of each of ``columns``, in turn.
 
     Signals of balanced trains change within a few rad/s of off-resonance, so that a step from the
     value of a network may end in a neighbouring valley.
@@ -73,7 +73,7 @@ def scanned(model: SignalModel, data: Tensor, theta: Tensor, columns: Sequence[i
     best = theta.clone()
     with torch.no_grad():
         least = least_squares_scale(model(best).to(data.dtype), data)[1]
-        for column in [*columns, *columns]:
+        for column in columns:
             start = best.clone()
             for share in torch.linspace(0, 1, _SCAN).tolist():
                 trial = start.clone()
