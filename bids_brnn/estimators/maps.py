@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from bids_brnn.maps import Beside, Voxels, quality_maps
+from bids_brnn.maps import MOST_NOISE, Beside, Voxels, quality_maps
 from bids_brnn.parameters import MapItem
 
 if TYPE_CHECKING:
@@ -83,6 +83,16 @@ def residual_sigma(
         energy = energy * weights.to(energy)
     degrees = degrees_of_freedom(amplitude, fitted or data.shape[-1], free)
     return residual_noise(estimate.residual * energy.sum(-1).sqrt(), degrees)
+
+
+def noise_share(data: Tensor, level: float, amplitude: Amplitude) -> Tensor | None:
+    """Energy of noise of ``level`` per channel in that of ``data`` ``(V, N)``; None: unknown."""
+    if not level > 0:
+        return None
+    channels = 2 if amplitude == "complex" else 1
+    energy = data.abs().square().sum(-1)
+    share: Tensor = channels * data.shape[-1] * level**2 / energy
+    return share.clamp(max=MOST_NOISE)
 
 
 def named_maps(

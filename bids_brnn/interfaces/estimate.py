@@ -219,11 +219,13 @@ class EstimateMaps(Node):
         self, recipe: EstimatorRecipe, estimate: Estimate, data: Tensor, parameters: ParameterSet
     ) -> Beside:
         """What the images of a Z-spectrum tell beside; says how many are near the noise."""
+        level = self._noise_std() or self.inputs.noise_level
+        from bids_brnn.estimators.maps import noise_share
+
         if not isinstance(recipe.sequence, ZSpectrum):
-            return Beside()
+            return Beside(noise_share=noise_share(data, level, recipe.amplitude))
         from bids_brnn.estimators.images import beside_images, rician_words
 
-        level = self._noise_std() or self.inputs.noise_level
         beside = beside_images(estimate, data, parameters, recipe.sequence, level)
         words = rician_words(beside)
         if words:

@@ -237,12 +237,18 @@ class NetworkEstimator:
         return maps
 
     def residual_energy(
-        self, data: Tensor, supplied: Mapping[str, Tensor] | None = None, *, sigma: float
+        self,
+        data: Tensor,
+        supplied: Mapping[str, Tensor] | None = None,
+        *,
+        sigma: float,
+        scan: bool = False,
     ) -> Tensor:
         """Squared norm ``(V,)`` of what the exact signal at the estimate leaves of ``data``.
 
         What the errors of the network explain at noise ``sigma`` is taken out, so that it is
-        like that of least squares; NaN where a voxel cannot be estimated.
+        like that of least squares; NaN where a voxel cannot be estimated. With ``scan`` nuisances
+        in another valley are found, as in the test of :meth:`estimate`.
         """
         check_data(data, self.n_values)
         known = known_values(self.parameters, supplied, data)
@@ -253,7 +259,7 @@ class NetworkEstimator:
             noise = data.real.new_full(block.shape, sigma)
             found, _ = here._found(data[block], values, noise)
             rows = torch.arange(len(block), device=data.device)
-            statistic = here._distrust.statistic(found, found.sigma, rows, scan=False)
+            statistic = here._distrust.statistic(found, found.sigma, rows, scan=scan)
             energy[block] = statistic * sigma**2
         return energy
 
