@@ -25,6 +25,8 @@ LEAST_MAGNITUDE = 5.0
 """Magnitude over noise below which the Rician bias (1 % at 7, 2 % at 5, 6 % at 3) matters."""
 LEAST_MATCH = 0.9
 """Below it about a fifth of the energy of the signal, or more, is not explained."""
+MOST_NOISE = 0.9
+"""Share of noise above which data are not excused for matching nothing."""
 ITERATION_LIMIT, STALLED = 3, 5
 """Reasons of stop of an iteration that has not converged."""
 _NEAR_BOUND = 1e-6  # of the interval, as in the least-squares fit itself
@@ -40,6 +42,8 @@ class Beside:
     """Reduced chi-squared, where the noise is known other than by the residual."""
     lowest: Tensor | None = None
     """Smallest magnitude over the noise of one image, where data are magnitudes."""
+    noise_share: Tensor | None = None
+    """Energy of the noise in that of the data, at most :data:`MOST_NOISE`; None: not known."""
     has_m0: bool = True
     """Whether M0 is estimated."""
     words: Mapping[str, str] = field(default_factory=dict)
@@ -135,6 +139,14 @@ def _rician(voxels: Voxels) -> Any:
     return None if lowest is None else lowest < LEAST_MAGNITUDE
 
 
+def _low_match(voxels: Voxels) -> Any:
+    match, share = voxels.quality.get("match"), voxels.beside.noise_share
+    if match is None:
+        return None
+    # Noise takes its share of the energy from the match of the best signal there is.
+    return match < (LEAST_MATCH if share is None else LEAST_MATCH * (1 - share) ** 0.5)
+
+
 def _beyond(name: str, test: Callable[[Any], Any]) -> Callable[[Voxels], Any]:
     def raised(voxels: Voxels) -> Any:
         return test(voxels.quality[name]) if name in voxels.quality else None
@@ -176,6 +188,11 @@ _ALWAYS = (
         128,
         "a value lies beyond what the network was trained on",
         lambda voxels: voxels.quality["edge"] > 0 if "edge" in voxels.quality else None,
+    ),
+    Flag(
+        256,
+        "the voxel holds cerebrospinal fluid (fCSF); parameters are those of the rest",
+        lambda voxels: voxels.quality["csf"] > 0 if "csf" in voxels.quality else None,
     ),
     Flag(
         64,
@@ -287,8 +304,9 @@ register_map(
         display=(0.9, 1.0),
         flag=Flag(
             16,
-            f"the match with the dictionary is below {LEAST_MATCH:g}",
-            _beyond("match", lambda match: match < LEAST_MATCH),
+            f"the match with the dictionary is below {LEAST_MATCH:g}, as far as noise does not "
+            "explain it",
+            _low_match,
         ),
         summary=Summary(
             "median_residual",

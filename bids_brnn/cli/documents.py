@@ -21,6 +21,7 @@ from bids_brnn.experiments.keys import KEYS
 from bids_brnn.maps import flags, quality_maps
 from bids_brnn.parameters import MapItem
 from bids_brnn.sequences.columns import COLUMNS
+from bids_brnn.signals.mixture import FRACTION, fraction_item
 from bids_brnn.signals.registry import models
 from bids_brnn.zoo.quality import limit_rows
 
@@ -65,6 +66,7 @@ def map_table() -> str:
                 items.setdefault(parameter.name, parameter.item)
             for derived in entry.sought.maps_of(parameter.name):
                 items.setdefault(derived.item.name, derived.item)
+    items[FRACTION] = fraction_item("")
     shared = {entry.kind.map_suffix for entry in models().values()} | {""}
     items |= {name: entry.item("") for name, entry in quality_maps().items()}
     rows = [

@@ -193,6 +193,13 @@ class RunConfig(Stored):
         group="method",
         metavar="SPACE",
     )
+    csf_fraction: bool = option(
+        "where one compartment does not explain the data of qMT or MRF, fit a second one of "
+        "cerebrospinal fluid: its share in M0 (fCSF), and the parameters of the tissue beside it, "
+        "by the network and by nlls",
+        False,
+        group="method",
+    )
     level: Detail = option(
         "minimal: maps; full (default): also the reference fit, region tables, report",
         "full",

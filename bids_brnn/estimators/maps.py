@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from bids_brnn.maps import Beside, Voxels, quality_maps
+from bids_brnn.maps import MOST_NOISE, Beside, Voxels, quality_maps
 from bids_brnn.parameters import MapItem
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from bids_brnn.estimators.base import Estimate
-    from bids_brnn.estimators.network.estimator import NetworkEstimator
     from bids_brnn.parameters import Derived, ParameterSet
     from bids_brnn.signals.base import Amplitude
-
-
-LEAST_FREEDOM = 4
-"""Degrees of freedom per voxel from which on a residual tells the noise."""
-_SOME = 4000
-"""Voxels whose residuals tell the noise of a series: their median is known to 1 %."""
 
 
 @dataclass(frozen=True)
@@ -92,52 +85,14 @@ def residual_sigma(
     return residual_noise(estimate.residual * energy.sum(-1).sqrt(), degrees)
 
 
-def typical_noise(
-    estimator: NetworkEstimator,
-    data: Tensor,
-    supplied: Mapping[str, Tensor],
-    weights: Tensor | None = None,
-) -> float | None:
-    """Noise per channel of a series that its residuals tell: the median over some voxels.
-
-    One number for all voxels says more than the residual of each, and a voxel that the model does
-    not describe stands out.
-
-    Parameters
-    ----------
-    estimator
-        A network.
-    data
-        ``(V, N)``, all voxels of the series.
-    supplied
-        Known values ``(V,)`` by parameter.
-    weights
-        Averages ``(N,)`` of each value.
-
-    Returns
-    -------
-    float or None
-        None where a residual has fewer than :data:`LEAST_FREEDOM` degrees of freedom.
-    """
-    from bids_brnn.information.noise import degrees_of_freedom
-
-    free = len(estimator.parameters.columns("estimated", "nuisance"))
-    fitted = estimator.model.n_samples
-    if degrees_of_freedom(estimator.amplitude, fitted, free) < LEAST_FREEDOM:
+def noise_share(data: Tensor, level: float, amplitude: Amplitude) -> Tensor | None:
+    """Energy of noise of ``level`` per channel in that of ``data`` ``(V, N)``; None: unknown."""
+    if not level > 0:
         return None
-    rows = slice(None, None, max(1, len(data) // _SOME))
-    some = {name: values[rows] for name, values in supplied.items()}
-    found = estimator.estimate(data[rows], some or None)
-    told = residual_sigma(
-        found,
-        data[rows],
-        estimator.parameters,
-        amplitude=estimator.amplitude,
-        weights=weights,
-        fitted=fitted,
-    )
-    level = float(told.nanmedian())
-    return level if level > 0 else None
+    channels = 2 if amplitude == "complex" else 1
+    energy = data.abs().square().sum(-1)
+    share: Tensor = channels * data.shape[-1] * level**2 / energy
+    return share.clamp(max=MOST_NOISE)
 
 
 def named_maps(

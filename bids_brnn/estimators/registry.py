@@ -66,6 +66,8 @@ class EstimatorEntry:
     """Whether it serves models whose M0 is real or 1, such as those of Z-spectra."""
     most_parameters: int | None = None
     """Unknown parameters above which it is of no use."""
+    unmixes: bool = False
+    """Whether it can fit a share of cerebrospinal fluid (``estimators.csf``)."""
     sloppy: Mapping[str, Any] = field(default_factory=dict)
     """Options with ``--sloppy``."""
 
@@ -212,6 +214,7 @@ register_estimator(
         "fingerprints with noise; its card describes prior, training and measured bias.",
         cites=("brnn",),
         trained=True,
+        unmixes=True,
         quick=True,
     )
 )
@@ -233,6 +236,7 @@ register_estimator(
         cites=("varpro",),
         seeded=True,
         real=True,
+        unmixes=True,
         points="start",
         sloppy={"max_iterations": 10, "n_starts": 1},
     )

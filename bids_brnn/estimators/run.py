@@ -47,16 +47,17 @@ def run_estimator(
     estimator: Estimator,
     data: Tensor,
     supplied: Mapping[str, Tensor],
-    sigma: float | None,
+    sigma: float | Tensor | None,
     checkpoint_file: Path,
     label: str,
     *,
     spread: Mapping[str, Tensor] | None = None,
+    **further: Any,
 ) -> Estimate:
     """Estimate, telling the progress and keeping partial results in ``checkpoint_file``.
 
     ``spread`` holds standard deviations of supplied values; of estimators that cannot propagate
-    them it is said that theirs lack these.
+    them it is said that theirs lack these. ``further`` goes to the estimator as it is.
 
     Raises
     ------
@@ -68,7 +69,6 @@ def run_estimator(
     from bids_brnn.estimators.checkpoint import Checkpoint
 
     _LOG.info("%s: %d voxels on %s", label, len(data), data.device.type)
-    further: dict[str, Any] = {}
     if spread and "spread" in inspect.signature(estimator.estimate).parameters:
         further["spread"] = spread
     elif spread:

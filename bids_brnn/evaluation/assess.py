@@ -13,7 +13,8 @@ from torch import Tensor
 
 from bids_brnn.errors import ParameterError
 from bids_brnn.estimators.base import Estimator
-from bids_brnn.estimators.network.estimator import Precision, Spread
+from bids_brnn.estimators.network.estimator import Spread
+from bids_brnn.estimators.network.forward import Precision
 from bids_brnn.evaluation.moments import (
     EstimatingFunction,
     in_band,

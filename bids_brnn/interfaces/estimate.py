@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -106,14 +107,16 @@ class EstimateMaps(Node):
             block_size=inputs.batch_size if isdefined(inputs.batch_size) else None,
         )
         known = known_maps(inputs.supplied, inputs.supplied_names, mask, data)
+        estimator, sigma, further = self._noise_of(recipe, estimator, data, known, mask)
         estimate = run_estimator(
             estimator,
             data,
             known,
-            self._noise_of(recipe, estimator, data, known),
+            sigma,
             folder / "checkpoint.safetensors",
             inputs.label or estimator.name,
             spread=known_maps(inputs.spread, inputs.spread_names, mask, data),
+            **further,
         )
         fitted = _fitted(recipe, estimator)
         warning = self._contradiction(recipe, estimate, data, estimator.parameters, fitted)
@@ -149,7 +152,8 @@ class EstimateMaps(Node):
         fitted: int,
     ) -> str:
         """How the residual contradicts the declared noise, in words; or nothing."""
-        from bids_brnn.estimators.maps import LEAST_FREEDOM, residual_sigma
+        from bids_brnn.estimators.maps import residual_sigma
+        from bids_brnn.estimators.series_noise import LEAST_FREEDOM
         from bids_brnn.information.noise import degrees_of_freedom
 
         # The residual of few values per voxel is mostly that of too many parameters.
@@ -180,15 +184,31 @@ class EstimateMaps(Node):
         estimator: Estimator,
         data: Tensor,
         known: Mapping[str, Tensor],
-    ) -> float | None:
-        """Noise for weights and spread: as declared; for a network else what residuals tell."""
-        declared = self._noise_std()
-        if declared is not None or recipe.estimator != NETWORK:
-            return declared
-        from bids_brnn.estimators.maps import typical_noise
+        mask: NDArray[np.bool_],
+    ) -> tuple[Estimator, float | Tensor | None, dict[str, Any]]:
+        """Estimator, noise for weights and spread, and further arguments.
 
-        network = cast("NetworkEstimator", estimator)
-        return typical_noise(network, data, known, _weights(recipe, data))
+        Where the noise is not declared, that of a network is what the residuals of the series
+        tell; where it is, they tell how it varies over space.
+        """
+        declared = self._noise_std()
+        at = positions(mask, data)
+        unmixing: Any = estimator if recipe.estimator_options.get("csf_fraction") else None
+        further: dict[str, Any] = {} if unmixing is None else {"places": at}
+        if recipe.estimator != NETWORK:
+            return estimator, declared, further
+        from bids_brnn.estimators.series_noise import noise_of_network
+
+        network = cast("NetworkEstimator", estimator if unmixing is None else unmixing.base)
+        found = noise_of_network(network, data, known, at)
+        if found is None:
+            return estimator, declared, further
+        if declared is None:
+            adapted: Any = replace(network, freedom=found.freedom)
+            if unmixing is not None:
+                adapted = replace(unmixing, base=adapted)
+            return adapted, found.sigma, further
+        return estimator, declared, {**further, "test_noise": found.near(declared)}
 
     def _noise_std(self) -> float | None:
         """What is known of the noise other than by the residual."""
@@ -199,11 +219,13 @@ class EstimateMaps(Node):
         self, recipe: EstimatorRecipe, estimate: Estimate, data: Tensor, parameters: ParameterSet
     ) -> Beside:
         """What the images of a Z-spectrum tell beside; says how many are near the noise."""
+        level = self._noise_std() or self.inputs.noise_level
+        from bids_brnn.estimators.maps import noise_share
+
         if not isinstance(recipe.sequence, ZSpectrum):
-            return Beside()
+            return Beside(noise_share=noise_share(data, level, recipe.amplitude))
         from bids_brnn.estimators.images import beside_images, rician_words
 
-        level = self._noise_std() or self.inputs.noise_level
         beside = beside_images(estimate, data, parameters, recipe.sequence, level)
         words = rician_words(beside)
         if words:
@@ -231,6 +253,11 @@ def known_maps(files: Any, names: Any, mask: NDArray[np.bool_], like: Tensor) ->
             )
         values[name] = like.real.new_tensor(np.asanyarray(volume.dataobj)[mask])
     return values
+
+
+def positions(mask: NDArray[np.bool_], like: Tensor) -> Tensor:
+    """Indices ``(V, 3)`` of the voxels of a mask, on the device of ``like``."""
+    return like.real.new_tensor(np.argwhere(mask))
 
 
 def _fitted(recipe: EstimatorRecipe, estimator: Estimator) -> int:

@@ -121,14 +121,21 @@ def _plan_spectrum(
     """Estimators of a Z-spectrum: a network where there is one, and the fits."""
     check_spectrum(config, acquisition)
     network = choose_network(config.weights, acquisition, config.networks_dir)
-    recipes = {} if network.path is None else {NETWORK: by_network(network.path)}
+    recipes = {}
+    if network.path is not None:
+        recipes[NETWORK] = _whole(by_network(network.path))
     several = config.zspectrum_model == ALL
     reference = spectrum_reference(config, acquisition, has_network=bool(recipes) and not several)
     if reference is not None:
-        main = recipe(reference)
+        main = _whole(recipe(reference))
         others = _by_other_models(main) if several else {}
         recipes = {**recipes, **others, reference: main}
     return Plan(recipes, network.notes, network.warning, network.marks)
+
+
+def _whole(recipe: EstimatorRecipe) -> EstimatorRecipe:
+    """A recipe of data that tell no share of fluid."""
+    return replace(recipe, estimator_options=without_csf(recipe.estimator_options))
 
 
 def _by_other_models(main: EstimatorRecipe) -> dict[str, EstimatorRecipe]:
@@ -144,9 +151,16 @@ def estimator_options(config: RunConfig, name: str) -> dict[str, Any]:
     """Options of an estimator that differ from its own defaults; a network draws nothing."""
     entry = estimator_entry(name)
     options = dict(entry.sloppy) if config.sloppy else {}
+    if config.csf_fraction and entry.unmixes:
+        options["csf_fraction"] = True
     if entry.seeded and config.random_seed != _DEFAULT_SEED:
         options["seed"] = config.random_seed
     return options
+
+
+def without_csf(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of an estimator of data that tell no share of fluid."""
+    return {key: value for key, value in options.items() if key != "csf_fraction"}
 
 
 def check_spectrum(config: RunConfig, acquisition: Acquisition) -> None:

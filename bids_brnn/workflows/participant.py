@@ -228,6 +228,14 @@ def _say(config: RunConfig, acquisition: Acquisition, plan: Plan) -> None:
         _LOG.info("%s", note)
     if plan.warning:
         _LOG.warning("%s", plan.warning)
+    if config.csf_fraction and not any(
+        recipe.estimator_options.get("csf_fraction") for recipe in plan.recipes.values()
+    ):
+        _LOG.warning(
+            "%s: --csf-fraction changes nothing here; it is for the network and for nlls of "
+            "complex qMT and MRF series",
+            acquisition.name,
+        )
     spectrum = acquisition.representation == "zspectrum"
     if acquisition.magnitude_only and not spectrum:
         _LOG.info("%s: no network is used, they need complex data", acquisition.name)

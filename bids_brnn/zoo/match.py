@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from bids_brnn.errors import DataError, ReadError
-from bids_brnn.estimators.network.estimator import NetworkEstimator, Precision, Spread
+from bids_brnn.estimators.network.estimator import NetworkEstimator, Spread
+from bids_brnn.estimators.network.forward import Precision
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.base import SignalModel, weights_of

@@ -23,6 +23,7 @@ from bids_brnn.estimators.registry import NETWORK, estimator_entry
 from bids_brnn.files import write_bytes, write_text
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.sequences.z_spectrum import ZSpectrum
+from bids_brnn.signals.registry import model_entry
 from bids_brnn.signals.supplied import SuppliedModel
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.choice import card_path
@@ -301,12 +302,21 @@ class EstimatorRecipe:
         if entry.trained:
             return self._build_network(block_size)
         options = dict(self.estimator_options)
+        unmixes = options.pop("csf_fraction", False)
         if block_size is not None:
             options["block_size"] = block_size
         model = self.build_model(check=True)
         if isinstance(self.sequence, ZSpectrum):
             return entry.build_real(model, **options)
-        return entry.build(model, cache_dir=cache_dir, magnitude=self.magnitude, **options)
+        built = entry.build(model, cache_dir=cache_dir, magnitude=self.magnitude, **options)
+        return self._unmixing(built, model) if unmixes else built
+
+    def _unmixing(self, estimator: Any, model: SignalModel) -> Estimator:
+        """The estimator with a share of fluid where one compartment does not explain the data."""
+        from bids_brnn.estimators.csf import CsfEstimator, fluid_mixture
+
+        suffix = model_entry(self.model).kind.map_suffix
+        return cast("Estimator", CsfEstimator(estimator, fluid_mixture(model, suffix)))
 
     def _build_network(self, block_size: int | None) -> Estimator:
         if self.magnitude and not isinstance(self.sequence, ZSpectrum):
@@ -329,10 +339,12 @@ class EstimatorRecipe:
                 f"{self.weights} is not the network that the recipe was made for (other SHA-256): "
                 "it was changed since; make the recipe again, or run again."
             )
-        network: Any = load_network(
-            self.build_model(), self.model, weights=self.weights, **self.estimator_options
-        )
-        return cast("Estimator", replace(network, block_size=block_size))
+        options = dict(self.estimator_options)
+        unmixes = options.pop("csf_fraction", False)
+        model = self.build_model()
+        network: Any = load_network(model, self.model, weights=self.weights, **options)
+        network = replace(network, block_size=block_size)
+        return self._unmixing(network, model) if unmixes else cast("Estimator", network)
 
 
 def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:

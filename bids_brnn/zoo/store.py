@@ -12,7 +12,8 @@ from safetensors.torch import save as save_bytes
 from torch import Tensor, nn
 
 from bids_brnn.errors import BidsBrnnError, DataError
-from bids_brnn.estimators.network.estimator import NetworkEstimator, Precision, Spread
+from bids_brnn.estimators.network.estimator import NetworkEstimator, Spread
+from bids_brnn.estimators.network.forward import Precision
 from bids_brnn.files import write_bytes, write_text
 from bids_brnn.learning.error_network import ErrorNetwork
 from bids_brnn.learning.networks import CoefficientNetwork, build_network

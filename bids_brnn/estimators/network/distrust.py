@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from bids_brnn.estimators.network.base import ErrorModel, TrainedNetwork
-from bids_brnn.estimators.network.fit_test import fit_statistic, limit_of
+from bids_brnn.estimators.network.fit_test import fit_statistic
+from bids_brnn.estimators.network.nuisances import scanned
+from bids_brnn.estimators.series_noise import chi_squared_limit
 from bids_brnn.information.noise import degrees_of_freedom
 from bids_brnn.signals.base import SignalModel
 
@@ -55,19 +57,23 @@ class Distrust:
     support: Mapping[str, tuple[float, float]]
     typical_residual: float
     typical_inputs: float
+    freedom: float | None
 
     def distance(self, found: Findings) -> Tensor:
         """Distance ``(v,)`` from what the network was trained on; above 1 do not trust.
 
-        Where the noise is known, by the chi-squared of the residual; elsewhere by a residual that
-        no noise of training explains.
+        Where the noise and the exact signal are known, by the chi-squared of the residual: inputs
+        that are rare in training and that noise explains are no reason. Elsewhere by a residual
+        that no noise of training explains, and by inputs beyond those of training.
         """
         known_noise = found.sigma > 0
         excused = torch.where(known_noise, found.sigma, found.m0.abs() / self.lowest_snr)
-        explained = self._unexplained(found.rest, excused)
-        if self.exact is not None and self.errors is not None:
-            explained = torch.where(known_noise, self._tested(found), explained)
-        return torch.maximum(explained, self._beyond(found.inputs))
+        distance = torch.maximum(
+            self._unexplained(found.rest, excused), self._beyond(found.inputs)
+        )
+        if self.exact is None or self.errors is None:
+            return distance
+        return torch.where(known_noise, self._tested(found), distance)
 
     def edge(self, theta: Tensor, std: Tensor | None) -> Tensor:
         """1 where a value lies beyond those of training by more than its noise explains.
@@ -92,35 +98,71 @@ class Distrust:
 
     def _tested(self, found: Findings) -> Tensor:
         """Root of chi-squared over its limit ``(v,)``; the exact signal only where it decides."""
-        rest, sigma, free = found.rest, found.sigma, found.free
-        amplitude = self.network.spec.scale
-        limit = limit_of(degrees_of_freedom(amplitude, self.model.n_samples, len(free)))
-        statistic = (rest / sigma.clamp_min(torch.finfo(rest.dtype).tiny)).double().square()
+        sigma = found.sigma
+        if self.freedom is not None:
+            # Noise that residuals tell is no excuse for signals that nothing else tells from it.
+            sigma = torch.minimum(sigma, found.m0.abs() / self.lowest_snr)
+        limit = chi_squared_limit(self.degrees(found), self.freedom)
+        tiny = torch.finfo(sigma.dtype).tiny
+        statistic = (found.rest / sigma.clamp_min(tiny)).double().square()
         rows = (statistic > limit).nonzero()[:, 0]
-        parameters = self.model.parameters
+        statistic[rows] = self.statistic(found, sigma, rows)
+        return (statistic / limit).sqrt().to(found.rest.dtype)
+
+    def degrees(self, found: Findings) -> int:
+        """Degrees of freedom of the residual in white noise."""
+        return degrees_of_freedom(self.network.spec.scale, self.model.n_samples, len(found.free))
+
+    def statistic(
+        self, found: Findings, sigma: Tensor, rows: Tensor, *, scan: bool = True
+    ) -> Tensor:
+        """Chi-squared of the residual of ``rows`` ``(r,)``, errors of the network taken out.
+
+        By the exact signal and the error network where there are such, else as it is. With
+        ``scan`` nuisances in another valley are found, which costs time.
+        """
+        if self.exact is None or self.errors is None:
+            return (found.rest[rows] / sigma[rows]).double().square()
+        free, parameters = found.free, self.model.parameters
         told = [c for c in parameters.index(self.error_names) if c in free]
         chosen = [self.error_names.index(parameters.names[column]) for column in told]
         others = [column for column in free if column not in told]
         n_values = self.model.n_samples if self.rotation is None else len(self.rotation)
-        for some in rows.split(max(1, _EXACT // n_values)):
-            theta = found.theta[some].double()
-            signal, slopes = self.exact.linearize(theta)  # type: ignore[union-attr]
-            if self.rotation is not None:
-                turn = self.rotation.to(signal)
-                signal, slopes = signal @ turn, (slopes.mT @ turn).mT
+        parts = [sigma.new_zeros(0, dtype=torch.float64)]
+        bounds = parameters.bounds(found.theta.double())
+        limit = chi_squared_limit(self.degrees(found), self.freedom)
+
+        def minimum(some: Tensor, theta: Tensor) -> Tensor:
             std = self.errors.deviations(  # type: ignore[union-attr]
                 found.features[some], sigma[some]
-            )
-            statistic[some] = fit_statistic(
-                found.coefficients[some].to(signal.dtype), signal, slopes[..., told],
-                slopes[..., others], std[:, chosen], sigma[some].double(),
-                amplitude,
+            )[:, chosen]
+            return fit_statistic(
+                self._linearize, found.coefficients[some], theta, (told, others), std,
+                sigma[some].double(), limit, bounds, self.network.spec.scale,
             )  # fmt: skip
-        return (statistic / limit).sqrt().to(rest.dtype)
+
+        for some in rows.split(max(1, _EXACT // n_values)):
+            part = minimum(some, found.theta[some])
+            again = (part > limit).nonzero()[:, 0]
+            if scan and len(again) and others:
+                near = scanned(
+                    self.model, found.coefficients[some[again]], found.theta[some[again]], others
+                )
+                part[again] = torch.minimum(part[again], minimum(some[again], near))
+            parts.append(part)
+        return torch.cat(parts)
+
+    def _linearize(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """The exact signal and its derivatives in the basis of training."""
+        signal, slopes = self.exact.linearize(theta)  # type: ignore[union-attr]
+        if self.rotation is None:
+            return signal, slopes
+        turn = self.rotation.to(signal)
+        return signal @ turn, (slopes.mT @ turn).mT
 
     def _unexplained(self, rest: Tensor, sigma: Tensor) -> Tensor:
         """1 at the 99th percentile of the training data; ``rest`` and ``sigma`` are relative."""
-        channels = degrees_of_freedom(self.network.spec.scale, self.model.n_samples, 0)
+        channels = (2 if self.network.spec.scale == "complex" else 1) * self.model.n_samples
         expected = (sigma**2 * channels + self.typical_residual**2).sqrt()
         # A chi distribution with this many channels rarely exceeds its root mean square by more.
         limit = expected * (1 + 1.65 / channels**0.5)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Literal
@@ -17,9 +16,10 @@ from bids_brnn.estimators.checkpoint import Checkpoint, run_key
 from bids_brnn.estimators.network.base import ErrorModel, TrainedNetwork
 from bids_brnn.estimators.network.devices import on_device
 from bids_brnn.estimators.network.distrust import Distrust, Findings
+from bids_brnn.estimators.network.forward import MULTIPLE, Forward, Precision
 from bids_brnn.estimators.network.nuisances import least_squares_scale, refine_nuisances
 from bids_brnn.estimators.network.scaling import unit_coefficients, with_known
-from bids_brnn.estimators.network.spread import bounded, propagated, with_spread
+from bids_brnn.estimators.network.spread import bounded, joined, moved_by, with_spread
 from bids_brnn.estimators.results import Results
 from bids_brnn.estimators.voxels import (
     check_data,
@@ -29,19 +29,15 @@ from bids_brnn.estimators.voxels import (
     take,
     voxels_to_estimate,
 )
-from bids_brnn.information.noise import degrees_of_freedom, residual_noise
+from bids_brnn.information.noise import residual_noise
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import Amplitude, SignalModel
 
-Precision = Literal["float32", "bf16"]
 Spread = Literal["learnt", "jacobian", "bound", "none"]
 
 _FORWARD_NUMBERS = 2**22
 """Activations of one layer per block: bounds the memory (16 MB per layer in float32)."""
 _QUALITY: Mapping[str, torch.dtype | None] = {"distance": None, "edge": torch.int32}
-_MULTIPLE = 64
-"""Blocks are padded to multiples of this, so that the arithmetic of a voxel does not depend on
-how many others are in its block."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +85,9 @@ class NetworkEstimator:
     """99th percentile of the residual that is not noise in training (model errors)."""
     typical_inputs: float = 0.0
     """99th percentile of the mean squared standardised input in training; 0: not used."""
+    freedom: float | None = None
+    """Effective degrees of freedom of a residual, where residuals of the series told the noise:
+    ``series_noise``. By default the noise is white, and its level known."""
     nuisance_steps: int = 1
     """Gauss-Newton steps; a second one lowers residuals little and halves the speed."""
     block_size: int | None = None
@@ -114,6 +113,10 @@ class NetworkEstimator:
         return self.model.parameters
 
     @property
+    def _block(self) -> int:
+        return self.block_size or max(MULTIPLE, _FORWARD_NUMBERS // 512)
+
+    @property
     def n_values(self) -> int:
         """Complex values per voxel of the data."""
         return self.model.n_samples if self.rotation is None else int(self.rotation.shape[0])
@@ -124,15 +127,17 @@ class NetworkEstimator:
         supplied: Mapping[str, Tensor] | None = None,
         *,
         sigma: float | Tensor | None = None,
+        test_noise: Tensor | None = None,
         progress: Progress | None = None,
         checkpoint: Checkpoint | None = None,
         spread: Mapping[str, Tensor] | None = None,
     ) -> Estimate:
         """Estimate parameters of ``data`` ``(V, R)`` complex, in float32 or below.
 
-        See :meth:`Estimator.estimate <bids_brnn.estimators.base.Estimator.estimate>`; ``spread``
-        holds the standard deviation ``(V,)`` of supplied values by name, and what these change of
-        the outputs is part of the deviations.
+        ``test_noise`` ``(V,)`` takes the place of ``sigma`` in the test of the residual;
+        ``spread`` holds the standard deviation ``(V,)`` of supplied values by name, and what these
+        change of the outputs is part of the deviations. See
+        :meth:`Estimator.estimate <bids_brnn.estimators.base.Estimator.estimate>`.
 
         Raises
         ------
@@ -144,20 +149,12 @@ class NetworkEstimator:
         check_data(data, self.n_values)
         known = known_values(self.parameters, supplied, data)
         noise = noise_levels(sigma, data)
+        tested = noise if test_noise is None else noise_levels(test_noise, data)
         unsure = known_spreads(self.parameters, spread, known, data)
         voxels = voxels_to_estimate(self.parameters, known, data)
         here = self._on(data.device)
-        key = (
-            ""
-            if checkpoint is None
-            else run_key(
-                self,
-                data,
-                known,
-                noise,
-                *(part for item in sorted(unsure.items()) for part in item),
-            )
-        )
+        parts = (part for item in sorted(unsure.items()) for part in item)
+        key = "" if checkpoint is None else run_key(self, data, known, noise, tested, *parts)
         results = Results(
             data,
             len(self.parameters),
@@ -165,14 +162,13 @@ class NetworkEstimator:
             with_std=self.spread != "none",
             with_covariance=self._tells_covariance,
         )
-        size = self.block_size or max(_MULTIPLE, _FORWARD_NUMBERS // 512)
-        edges = torch.arange(0, len(data), size, device=data.device)[1:]
+        edges = torch.arange(0, len(data), self._block, device=data.device)[1:]
         blocks = voxels.tensor_split(torch.searchsorted(voxels, edges).cpu())
         for _, block in results.remaining(blocks, progress, checkpoint, key):
             values = {column: take(values, block) for column, values in known.items()}
+            levels = take(noise, block), take(tested, block)
             spreads = {column: take(values, block) for column, values in unsure.items()}
-            maps = here._estimate_block(data[block], values, take(noise, block), spreads)
-            results.put(block, maps)
+            results.put(block, here._estimate_block(data[block], values, *levels, spreads))
         return replace(results.estimate(), std_kind=self.std_kind)
 
     def covariance(
@@ -199,7 +195,7 @@ class NetworkEstimator:
         known = {c: v.float() for c, v in known_values(self.parameters, supplied, data).items()}
         coefficients, size = unit_coefficients(data, self.rotation, self.amplitude)
         wide = {column: values.expand(len(data)) for column, values in known.items()}
-        features = here._theta(coefficients, wide)[2]
+        features = here._forward(coefficients, wide)[2]
         noise = (noise_levels(sigma, data).expand(len(data)).to(size.dtype) / size).float()
         with torch.no_grad():
             found: Tensor = here.errors.covariance(features, noise)  # type: ignore[union-attr]
@@ -217,40 +213,55 @@ class NetworkEstimator:
             self._copies[device] = replace(self, **moved)  # type: ignore[arg-type]
         return self._copies[device]
 
-    def _estimate_block(
-        self,
-        data: Tensor,
-        known: Mapping[int, Tensor],
-        noise: Tensor,
-        spread: Mapping[int, Tensor],
-    ) -> dict[str, Tensor]:
-        """Maps of the voxels ``data`` ``(v, R)``; ``noise`` ``(v,)`` is 0 where not known."""
+    def _found(
+        self, data: Tensor, known: Mapping[int, Tensor], noise: Tensor
+    ) -> tuple[Findings, Tensor]:
+        """What is found of ``data`` ``(v, R)``, and their norms."""
         coefficients, size = unit_coefficients(data, self.rotation, self.amplitude)
-        narrow = {column: values.float() for column, values in known.items()}
-        theta, inputs, features = self._theta(coefficients, narrow)
+        theta, inputs, features = self._forward(coefficients, known)
         nuisances = [c for c in self.parameters.columns("nuisance") if c not in known]
         theta, signal = refine_nuisances(
             self.model, coefficients, theta, nuisances, steps=self.nuisance_steps
         )
         m0, rest = least_squares_scale(signal, coefficients, self.amplitude)
         sigma = (noise.to(size.dtype) / size).float()
-        free = self._free(known)
-        found = Findings(coefficients, theta, m0, rest, sigma, inputs, features, tuple(free))
+        free = tuple(self._free(known))
+        return Findings(coefficients, theta, m0, rest, sigma, inputs, features, free), size
+
+    def _estimate_block(
+        self,
+        data: Tensor,
+        known: Mapping[int, Tensor],
+        noise: Tensor,
+        test_noise: Tensor,
+        spread: Mapping[int, Tensor],
+    ) -> dict[str, Tensor]:
+        """Maps of the voxels ``data`` ``(v, R)``; noise ``(v,)`` is 0 where not known."""
+        narrow = {column: values.float() for column, values in known.items()}
+        found, size = self._found(data, narrow, noise)
+        tested = replace(found, sigma=(test_noise.to(size.dtype) / size).float())
         maps = {
-            "theta": with_known(theta, known),
-            "m0": m0.to(data.dtype) * size,
-            "residual": rest / coefficients.abs().square().sum(-1).sqrt(),
-            "distance": self._distrust.distance(found),
+            "theta": with_known(found.theta, known),
+            "m0": found.m0.to(data.dtype) * size,
+            "residual": found.rest / self._whole(found.coefficients),
+            "distance": self._distrust.distance(tested),
         }
         if self.spread != "none":
-            degrees = degrees_of_freedom(self.amplitude, signal.shape[-1], len(free))
-            told = torch.where(sigma > 0, sigma, residual_noise(rest, degrees))
-            std = self._std(coefficients, theta, narrow, m0, told, features)
-            moved = self._moved(coefficients, narrow, spread)
-            maps["std"] = with_spread(std, moved)
+            told = residual_noise(found.rest, self._distrust.degrees(found))
+            sigma = torch.where(found.sigma > 0, found.sigma, told)
+            moved = moved_by(
+                lambda values: self._forward(found.coefficients, values)[0],
+                narrow,
+                spread,
+                self.parameters.index(self.network.spec.outputs),
+            )
+            maps["std"] = with_spread(self._std(replace(found, sigma=sigma), narrow), moved)
             if self._tells_covariance:
-                maps["covariance"] = self._covariance(features, told, moved)
-        maps["edge"] = self._distrust.edge(theta, maps.get("std"))
+                with torch.no_grad():
+                    own = self.errors.covariance(found.features, sigma)  # type: ignore[union-attr]
+                columns = self.parameters.index(self.error_names)
+                maps["covariance"] = joined(own, columns, moved, len(self.parameters))
+        maps["edge"] = self._distrust.edge(found.theta, maps.get("std"))
         return maps
 
     @property
@@ -258,45 +269,53 @@ class NetworkEstimator:
         """What is unknown of M0 in the data."""
         return self.network.spec.scale
 
+    def norms(self, data: Tensor) -> Tensor:
+        """``(V,)``: what residuals of ``data`` ``(V, R)`` are relative to."""
+        coefficients, size = unit_coefficients(data, self.rotation, self.amplitude)
+        return size * self._whole(coefficients)
+
+    def _whole(self, coefficients: Tensor) -> Tensor:
+        """Norm of scaled data ``(v,)``; of complex ones, what the basis does not hold included."""
+        if self.amplitude == "complex":
+            return coefficients.real.new_ones(len(coefficients))
+        return coefficients.abs().square().sum(-1).sqrt()
+
     @property
     def _tells_covariance(self) -> bool:
         """Whether maps that follow from several parameters are to have a deviation."""
         return self.spread == "learnt" and self.parameters.needs_covariance
 
-    def _covariance(self, features: Tensor, sigma: Tensor, moved: Sequence[Tensor]) -> Tensor:
-        """``(v, P, P)``: of the errors that the network tells, and of what is supplied."""
-        columns = torch.tensor(self.parameters.index(self.error_names), device=sigma.device)
-        n = len(self.parameters)
-        found = sigma.new_zeros((len(sigma), n, n))
-        with torch.no_grad():
-            found[:, columns[:, None], columns] = self.errors.covariance(  # type: ignore[union-attr]
-                features, sigma
-            )
-        for change in moved:
-            found += change[:, :, None] * change[:, None, :]
-        return found
+    def residual_energy(
+        self,
+        data: Tensor,
+        supplied: Mapping[str, Tensor] | None = None,
+        *,
+        sigma: float,
+        scan: bool = False,
+    ) -> Tensor:
+        """Squared norm ``(V,)`` of what the exact signal at the estimate leaves of ``data``.
 
-    def _moved(
-        self, coefficients: Tensor, known: Mapping[int, Tensor], spread: Mapping[int, Tensor]
-    ) -> list[Tensor]:
-        """What one standard deviation of each supplied value changes, itself included ``(v, P)``.
-
-        Half of the difference of the estimates above and below.
+        What the errors of the network explain at noise ``sigma`` is taken out, so that it is
+        like that of least squares; NaN where a voxel cannot be estimated. With ``scan`` nuisances
+        in another valley are found, as in the test of :meth:`estimate`.
         """
-        outputs = list(self.parameters.index(self.network.spec.outputs))
-        changes = []
-        for column, std in spread.items():
-            sides = [
-                self._theta(coefficients, {**known, column: known[column] + sign * std.float()})[0]
-                for sign in (1, -1)
-            ]
-            change = torch.zeros_like(sides[0])
-            change[:, outputs] = (sides[0] - sides[1])[:, outputs] / 2
-            for other in known:
-                change[:, other] = 0
-            change[:, column] = std.float()
-            changes.append(change)
-        return changes
+        check_data(data, self.n_values)
+        known = known_values(self.parameters, supplied, data)
+        here = self._on(data.device)
+        energy = torch.full(data.shape[:1], torch.nan, dtype=torch.float64, device=data.device)
+        for block in voxels_to_estimate(self.parameters, known, data).split(self._block):
+            values = {column: take(values, block).float() for column, values in known.items()}
+            noise = data.real.new_full(block.shape, sigma)
+            found, _ = here._found(data[block], values, noise)
+            rows = torch.arange(len(block), device=data.device)
+            statistic = here._distrust.statistic(found, found.sigma, rows, scan=scan)
+            energy[block] = statistic * sigma**2
+        return energy
+
+    @cached_property
+    def _forward(self) -> Forward:
+        told = self.errors is not None
+        return Forward(self.network, self.parameters, self.precision, told)
 
     @cached_property
     def _distrust(self) -> Distrust:
@@ -307,78 +326,22 @@ class NetworkEstimator:
         wanted = self.parameters.columns("estimated", "nuisance")
         return [column for column in wanted if column not in known]
 
-    def _theta(
-        self, coefficients: Tensor, known: Mapping[int, Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Parameters ``(v, P)`` within their bounds, and inputs and features of the network."""
-        names = self.parameters.names
-        padding = -len(coefficients) % _MULTIPLE
-        padded = torch.cat([coefficients, coefficients[-1:].expand(padding, -1)])
-        extra = {
-            names[column]: torch.cat([values, values[-1:].expand(padding)])
-            for column, values in known.items()
-        }
-        with torch.no_grad(), self._arithmetic(coefficients):
-            inputs = self.network.prepare(padded, self._inputs_known(extra, padded))
-            if self.errors is not None:
-                outputs, features = self.network.with_features(inputs)
-            else:
-                outputs, features = self.network(inputs), inputs
-        outputs = outputs.float()[: len(coefficients)]
-        theta = self.parameters.start(outputs).repeat(len(outputs), 1)
-        theta[:, self.parameters.index(self.network.spec.outputs)] = outputs
-        for column, values in known.items():
-            theta[:, column] = values
-        lower, upper = self.parameters.bounds(theta)
-        n = len(coefficients)
-        return theta.clamp(lower, upper), inputs[:n], features[:n]
-
-    def _inputs_known(self, extra: Mapping[str, Tensor], like: Tensor) -> dict[str, Tensor]:
-        """Values of the supplied inputs; a nuisance that the network needs has a start value."""
-        return {
-            name: extra.get(name, like.real.new_full(like.shape[:1], self.parameters[name].start))
-            for name in self.network.spec.supplied
-        }
-
-    def _arithmetic(self, like: Tensor) -> AbstractContextManager[object]:
-        if self.precision == "float32":
-            return nullcontext()
-        return torch.autocast(like.device.type, torch.bfloat16)
-
-    def _std(
-        self,
-        coefficients: Tensor,
-        theta: Tensor,
-        known: Mapping[int, Tensor],
-        m0: Tensor,
-        sigma: Tensor,
-        features: Tensor,
-    ) -> Tensor:
+    def _std(self, found: Findings, known: Mapping[int, Tensor]) -> Tensor:
         """Standard deviations ``(v, P)``; 0 where supplied, NaN where the network says nothing."""
+        theta, sigma = found.theta, found.sigma
         std = torch.full_like(theta, torch.nan)
         if self.spread == "learnt" and self.errors is not None:
             with torch.no_grad():
                 std[:, self.parameters.index(self.error_names)] = self.errors.deviations(
-                    features, sigma
+                    found.features, sigma
                 )
         elif self.spread == "bound":
-            free = self._free(known)
-            relative = (sigma / m0.abs())[:, None]
+            free = list(found.free)
+            relative = (sigma / found.m0.abs())[:, None]
             std[:, free] = bounded(self.model, theta, free, self.amplitude) * relative
         else:
             outputs = self.parameters.index(self.network.spec.outputs)
-            std[:, outputs] = self._propagated(coefficients, known) * sigma[:, None]
+            std[:, outputs] = self._forward.propagated(found.coefficients, known) * sigma[:, None]
         for column in known:
             std[:, column] = 0
         return std
-
-    def _propagated(self, coefficients: Tensor, known: Mapping[int, Tensor]) -> Tensor:
-        """Standard deviations of the outputs ``(v, outputs)`` at noise of sd 1 per channel."""
-        names = self.parameters.names
-        extra = {names[column]: values for column, values in known.items()}
-
-        def forward(coefficients: Tensor) -> Tensor:
-            inputs = self.network.prepare(coefficients, self._inputs_known(extra, coefficients))
-            return self.network(inputs)
-
-        return propagated(forward, coefficients)

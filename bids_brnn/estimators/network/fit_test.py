@@ -2,87 +2,186 @@
 
 The residual at the estimate of a network holds more than noise: the estimate is not exactly that
 of least squares, and how far it may be off depends on the tissue. With the error ``delta`` of the
-estimate, of variance ``D`` beyond what is efficient, the data are ``y - s = J delta + noise``, and
+estimate, of variance ``D`` beyond what is efficient, ``y - M0 s(theta + delta)`` is noise, and
 
-    T = min over delta of |r - J delta|^2 / sigma^2 + delta^T D^-1 delta
+    T = min over delta of |y - M0 s(theta + delta)|^2 / sigma^2 + delta^T D^-1 delta
 
 is distributed like chi-squared with the degrees of freedom of a fit. M0 and parameters that the
 network does not tell are free. An estimate that is further off than it ever was in training (a
-mixture of tissues) is not excused.
+mixture of tissues) is not excused. The minimum is found by Gauss-Newton steps: one where the
+signal is straight over the width of the errors, more where that leaves a voxel above the limit.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
-from scipy.stats import chi2
 from torch import Tensor
 
 from bids_brnn.signals.base import Amplitude
 
-FALSE_ALARMS = 0.005
-"""Share of voxels that are as in training and exceed the limit."""
 _LEAST = 0.25
 """Of the Cramer-Rao bound: even an efficient estimate differs from that of least squares."""
+_RIDGE = 1e-6
+"""Of the normal equations in units of deviations: a parameter without effect stays."""
+STEPS = 6
+"""Gauss-Newton steps at most: off-resonance of a network may be far off in a narrow valley."""
+_SHORTER = 0.25
+_CLOSE = 0.02
+"""Of the limit: a step that promises less is not taken."""
+
+_SCALES: dict[Amplitude, tuple[complex, ...]] = {"complex": (1, 1j), "real": (1,), "one": ()}
+"""Directions of an unknown M0."""
+
+Linearize = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
-def limit_of(freedom: int) -> float:
-    """Value of chi-squared that one in two hundred exceeds."""
-    return float(chi2.ppf(1 - FALSE_ALARMS, max(freedom, 1)))
+@dataclass(frozen=True)
+class _Point:
+    """One linearisation of ``v`` voxels; rows are in units of the noise."""
+
+    rest: Tensor
+    """``(v, 2R)``: residual, M0 and free parameters not projected out."""
+    told: Tensor
+    """``(v, 2R, O)``: derivatives in units of the deviations."""
+    basis: Tensor
+    """``(v, 2R, S + F)``: orthonormal, of M0 and free parameters."""
+    n_scales: int
+    """``S``: real numbers of M0 that are unknown."""
+    free: Tensor
+    """``(v, 2R, F)``: derivatives by free parameters, in their own units."""
 
 
 def fit_statistic(
+    linearize: Linearize,
     data: Tensor,
-    signal: Tensor,
-    told: Tensor,
-    free: Tensor,
+    theta: Tensor,
+    columns: tuple[list[int], list[int]],
     std: Tensor,
     sigma: Tensor,
+    limit: float,
+    bounds: tuple[Tensor, Tensor],
     amplitude: Amplitude = "complex",
 ) -> Tensor:
     """``T`` of the text above, ``(v,)``.
 
     Parameters
     ----------
-    data, signal
-        ``(v, R)`` complex: data, and the exact signal of the estimate at M0 = 1.
-    told
-        ``(v, R, O)``: derivatives by the parameters that the network tells.
-    free
-        ``(v, R, F)``: derivatives by all others.
+    linearize
+        The exact signal ``(v, R)`` at M0 = 1 and its derivatives ``(v, R, P)``.
+    data
+        ``(v, R)`` complex.
+    theta
+        ``(v, P)``: the estimate.
+    columns
+        Of the parameters that the network tells, and of all others that are free.
     std
         ``(v, O)``: deviations of what it tells.
     sigma
         ``(v,)``: of the noise, per channel.
+    limit
+        A point with less needs no further step.
+    bounds
+        ``(P,)`` each: what parameters can be.
     amplitude
         What is unknown of M0. A real one: data and signals are real, with zero imaginary parts.
     """
+    told = columns[0]
+    std = std.double().clamp_min(torch.finfo(torch.float32).tiny)
+    first, theta = theta.double(), theta.double().clone()
+    rows = torch.arange(len(data), device=data.device)
+    trial = theta
+    least = torch.full(rows.shape, torch.inf, dtype=torch.float64, device=data.device)
+    statistic = least.clone()
+    excess, step = torch.zeros_like(std), torch.zeros_like(theta)
+    for number in range(STEPS):
+        point = _point(
+            linearize(trial[rows]), data[rows], columns, std[rows], sigma[rows], amplitude
+        )
+        if number == 0:
+            excess = _excess(_projected(point.told, point.basis))
+        moved = (trial - first)[rows][:, told] / std[rows]
+        cost = point.rest.square().sum(-1) + (moved.square() / excess[rows]).sum(-1)
+        found, change, others = _solve(point, moved, excess[rows])
+        better = cost < least[rows]
+        forward = torch.zeros_like(step[rows])
+        forward[:, told], forward[:, columns[1]] = change * std[rows], others
+        # A step that went astray is tried again, shorter.
+        step[rows] = torch.where(better[:, None], forward, _SHORTER * step[rows])
+        theta[rows] = torch.where(better[:, None], trial[rows], theta[rows])
+        statistic[rows] = torch.where(better, found, statistic[rows])
+        least[rows] = torch.where(better, cost, least[rows])
+        rows = rows[(least[rows] > limit) & (least[rows] - statistic[rows] > _CLOSE * limit)]
+        if not len(rows):
+            break
+        trial = (theta + step).clamp(*bounds)
+    return statistic
+
+
+def _point(
+    exact: tuple[Tensor, Tensor],
+    data: Tensor,
+    columns: tuple[list[int], list[int]],
+    std: Tensor,
+    sigma: Tensor,
+    amplitude: Amplitude,
+) -> _Point:
+    signal, slopes = exact
+    data = data.to(signal.dtype)
     if amplitude == "one":
-        m0, scales = torch.ones_like(data[:, 0]), free[..., :0]
+        m0 = torch.ones_like(data[:, 0])
     else:
         m0 = (signal.conj() * data).sum(-1) / signal.abs().square().sum(-1)
-        directions = (1, 1j) if amplitude == "complex" else (1,)
-        scales = torch.stack([factor * signal for factor in directions], dim=-1)
-    rest = _real(data - m0[:, None] * signal)
-    scale = m0[:, None, None]
-    others = _real(torch.cat([free * scale, scales], dim=-1))
-    others = others / others.norm(dim=1, keepdim=True).clamp_min(torch.finfo(others.dtype).tiny)
-    basis = torch.linalg.qr(others).Q
-    slopes = _real(told * scale)
-    slopes = slopes - basis @ (basis.mT @ slopes)
-    rest = rest - (basis @ (basis.mT @ rest[..., None]))[..., 0]
-    slopes = slopes / sigma[:, None, None]
-    rest = rest / sigma[:, None]
-    # In units of the deviations, so that the normal equations are well scaled.
-    std = std.to(slopes.dtype)
-    slopes = slopes * std[:, None]
-    normal = slopes.mT @ slopes
-    eye = torch.eye(normal.shape[-1], dtype=normal.dtype, device=normal.device)
-    bound = torch.linalg.inv(normal + 1e-6 * eye).diagonal(dim1=-2, dim2=-1)
-    excess = torch.maximum(1 - bound, _LEAST * bound)
-    gradient = (slopes.mT @ rest[..., None])[..., 0]
-    step = torch.linalg.solve(normal + torch.diag_embed(1 / excess), gradient)
-    statistic: Tensor = rest.square().sum(-1) - (gradient * step).sum(-1)
-    return statistic
+    unit = (m0 / sigma)[:, None, None]
+    told, free = columns
+    changes = _real(slopes[..., free] * unit)
+    scales = [_real((factor * signal)[..., None]) for factor in _SCALES[amplitude]]
+    around = torch.cat([*scales, changes], dim=-1)
+    length = around.norm(dim=1, keepdim=True)
+    basis = torch.linalg.qr(around / length.clamp_min(torch.finfo(length.dtype).tiny)).Q
+    rest = _real((data - m0[:, None] * signal)[..., None])[..., 0] / sigma[:, None]
+    return _Point(
+        rest, _real(slopes[..., told] * unit) * std[:, None], basis, len(scales), changes
+    )
+
+
+def _projected(values: Tensor, basis: Tensor) -> Tensor:
+    return values - basis @ (basis.mT @ values)
+
+
+def _excess(slopes: Tensor) -> Tensor:
+    """Variance ``(v, O)`` of errors beyond that of least squares, over the squared deviation."""
+    bound = torch.linalg.inv(_normal(slopes)).diagonal(dim1=-2, dim2=-1)
+    return torch.maximum(1 - bound, _LEAST * bound)
+
+
+def _normal(slopes: Tensor) -> Tensor:
+    eye = torch.eye(slopes.shape[-1], dtype=slopes.dtype, device=slopes.device)
+    return slopes.mT @ slopes + _RIDGE * eye
+
+
+def _solve(point: _Point, moved: Tensor, excess: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """``T`` of the parabola, and steps to its minimum: told (in deviations), and free."""
+    slopes = _projected(point.told, point.basis)
+    rest = _projected(point.rest[..., None], point.basis)
+    gradient = (slopes.mT @ rest)[..., 0] - moved / excess
+    change = torch.linalg.solve(_normal(slopes) + torch.diag_embed(1 / excess), gradient)
+    cost = rest[..., 0].square().sum(-1) + (moved.square() / excess).sum(-1)
+    found = cost - (gradient * change).sum(-1)
+    left = point.rest - (point.told @ change[..., None])[..., 0]
+    return found, change, _others(point, left)
+
+
+def _others(point: _Point, left: Tensor) -> Tensor:
+    """Steps ``(v, F)`` of free parameters towards what is ``left``, M0 projected out."""
+    own = point.basis[..., point.n_scales :]
+    size = point.free.norm(dim=1).clamp_min(torch.finfo(left.dtype).tiny)
+    triangle = (own.mT @ (point.free / size[:, None])).triu()
+    wanted = own.mT @ left[..., None]
+    steps: Tensor = torch.linalg.solve_triangular(triangle, wanted, upper=True)[..., 0] / size
+    return steps.nan_to_num(0.0, 0.0, 0.0)
 
 
 def _real(values: Tensor) -> Tensor:

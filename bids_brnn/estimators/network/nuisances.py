@@ -16,6 +16,8 @@ from bids_brnn.information.bounds import project_out_scale
 from bids_brnn.signals.base import Amplitude, SignalModel
 
 _DAMPING = 1e-3
+_SCAN = 81
+"""Values between the bounds, for :func:`scanned`: 22 rad/s apart in a train with TR 3.5 ms."""
 _STEP = 1e-3
 """Of difference quotients, of the range of the parameter: their error, half of it times the
 curvature, and the round-off of float32 are both near 1e-3 of the slope."""
@@ -67,6 +69,27 @@ def refine_nuisances(
             theta = torch.where(better, trial, theta)
             signal = torch.where(better, moved, signal)
     return theta, signal
+
+
+def scanned(model: SignalModel, data: Tensor, theta: Tensor, columns: Sequence[int]) -> Tensor:
+    """Parameters ``(v, P)`` with the best of many values of each of ``columns``, in turn.
+
+    Signals of balanced trains change within a few rad/s of off-resonance, so that a step from the
+    value of a network may end in a neighbouring valley.
+    """
+    lower, upper = model.parameters.bounds(theta)
+    best = theta.clone()
+    with torch.no_grad():
+        least = least_squares_scale(model(best).to(data.dtype), data)[1]
+        for column in columns:
+            start = best.clone()
+            for share in torch.linspace(0, 1, _SCAN).tolist():
+                trial = start.clone()
+                trial[:, column] = torch.lerp(lower[column], upper[column], share)
+                rest = least_squares_scale(model(trial).to(data.dtype), data)[1]
+                better = rest < least
+                best[better], least = trial[better], torch.minimum(rest, least)
+    return best
 
 
 def _damped_step(jacobian: Tensor, error: Tensor) -> Tensor:

@@ -13,24 +13,27 @@ from bids_brnn.signals.base import Amplitude
 def unit_coefficients(
     data: Tensor, rotation: Tensor | None, amplitude: Amplitude = "complex"
 ) -> tuple[Tensor, Tensor]:
-    """Coefficients in the basis of training (complex64), and what they were divided by ``(v,)``.
+    """Coefficients of unit norm in the basis of training (complex64), and what they were divided by.
 
-    That is their norm, or nothing where M0 is known.
+    Complex data are divided by their own norm ``(v,)``, real ones by that in the basis of
+    training, or by nothing where M0 is known.
     """
     if amplitude == "one":
-        plain = data.to(torch.complex64)
-        plain = plain if rotation is None else plain @ rotation.to(plain)
-        return plain, data.real.new_ones(len(data))
+        return _turned(data.to(torch.complex64), rotation), data.real.new_ones(len(data))
     channels = torch.view_as_real(data.resolve_conj())
     # A power of two first, which is exact, so that squares stay in the range of numbers.
     largest = channels.abs().amax((-1, -2))
     power = largest / (2 * torch.frexp(largest).mantissa)
     data = torch.view_as_complex(channels / power[:, None, None])
+    if amplitude == "real":  # images that are averages count as many
+        data = _turned(data, rotation)
     size = data.abs().square().sum(-1).sqrt()
     unit = (data / size[:, None]).to(torch.complex64)
-    if rotation is not None:
-        unit = unit @ rotation.to(unit)
-    return unit, size * power
+    return unit if amplitude == "real" else _turned(unit, rotation), size * power
+
+
+def _turned(data: Tensor, rotation: Tensor | None) -> Tensor:
+    return data if rotation is None else data @ rotation.to(data)
 
 
 def with_known(theta: Tensor, known: Mapping[int, Tensor]) -> Tensor:

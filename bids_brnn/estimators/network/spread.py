@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -43,6 +43,49 @@ def bounded(
     signal, derivatives = model.linearize(theta)
     matrix = covariance(signal, derivatives[..., list(free)], amplitude)
     return matrix.diagonal(dim1=-2, dim2=-1).to(theta).sqrt()
+
+
+def moved_by(
+    forward: Callable[[Mapping[int, Tensor]], Tensor],
+    known: Mapping[int, Tensor],
+    spread: Mapping[int, Tensor],
+    outputs: Sequence[int],
+) -> list[Tensor]:
+    """What one standard deviation of each supplied value changes, itself included ``(v, P)``.
+
+    Half of the difference of the estimates above and below.
+
+    Parameters
+    ----------
+    forward
+        From supplied values by column of theta to theta ``(v, P)``.
+    known, spread
+        Supplied values ``(v,)``, and standard deviations of some of them.
+    outputs
+        Columns that the network returns.
+    """
+    changes = []
+    for column, std in spread.items():
+        step = std.float()
+        above, below = (
+            forward({**known, column: known[column] + sign * step}) for sign in (1, -1)
+        )
+        change = torch.zeros_like(above)
+        change[:, list(outputs)] = (above - below)[:, list(outputs)] / 2
+        change[:, list(known)] = 0
+        change[:, column] = step
+        changes.append(change)
+    return changes
+
+
+def joined(own: Tensor, columns: Sequence[int], moved: Sequence[Tensor], n: int) -> Tensor:
+    """Covariance ``(v, n, n)`` of all parameters: ``own`` of ``columns``, and of each cause."""
+    rows = torch.tensor(list(columns), device=own.device)
+    found = own.new_zeros((len(own), n, n))
+    found[:, rows[:, None], rows] = own
+    for change in moved:
+        found += change[:, :, None] * change[:, None, :]
+    return found
 
 
 def with_spread(std: Tensor, moved: Sequence[Tensor]) -> Tensor:

@@ -307,3 +307,53 @@ def test_values_beyond_training_are_told_unless_noise_explains_them(truth):
     # at a noise of 0.5 no value of at most 0.5 is beyond 0.2
     noisy = _estimator(support=narrow).estimate(data, supplied, sigma=1.0)
     assert noisy.quality["edge"].sum() == 0
+
+
+class Known:
+    """Errors of ``Ratios``: as small as the noise."""
+
+    def deviations(self, features: Tensor, noise: Tensor) -> Tensor:
+        return noise[:, None].expand(-1, 2) * 1.2
+
+    def covariance(self, features: Tensor, noise: Tensor) -> Tensor:
+        return torch.diag_embed(self.deviations(features, noise).square())
+
+
+class Told(Ratios):
+    """The same with features for an error network."""
+
+    def with_features(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        return self(inputs), inputs
+
+
+def _tested(**options) -> NetworkEstimator:
+    options = {"errors": Known(), "error_names": ("a",), "exact": Polynomial(), **options}
+    return NetworkEstimator(Told(), Polynomial(), **options)
+
+
+def test_noise_is_marked_at_the_stated_rate_and_misfit_is_marked(truth):
+    data, supplied = _data(truth.repeat(50, 1), 0.02)
+    found = _tested().estimate(data, supplied, sigma=0.02).quality["distance"]
+    # 2000 voxels at 0.5 %: 10 expected; above 1 % with a probability of 0.002
+    assert float((found > 1).double().mean()) < 0.01
+    data[:, 3] += 0.4 * data[:, 0]
+    found = _tested().estimate(data, supplied, sigma=0.02).quality["distance"]
+    assert float((found > 1).double().mean()) > 0.99
+
+
+def test_another_noise_for_the_test_leaves_everything_else(truth):
+    data, supplied = _data(truth, 0.02)
+    plain = _tested().estimate(data, supplied, sigma=0.02)
+    other = _tested().estimate(data, supplied, sigma=0.02, test_noise=torch.full((N,), 0.04))
+    torch.testing.assert_close(other.std, plain.std)
+    assert (other.quality["distance"] < plain.quality["distance"]).all()
+
+
+def test_noise_that_residuals_told_excuses_no_more_than_noise_of_training(truth):
+    data, supplied = _data(truth, 0.02)
+    data[:, 3] += 0.4 * data[:, 0]
+    sigma = torch.full((N,), 1.0)
+    excused = _tested().estimate(data, supplied, sigma=sigma).quality["distance"]
+    assert (excused < 1).all()
+    told = _tested(freedom=3.0, lowest_snr=30.0).estimate(data, supplied, sigma=sigma)
+    assert (told.quality["distance"] > 1).any()

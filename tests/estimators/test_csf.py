@@ -1,0 +1,108 @@
+"""A share of fluid where one compartment does not explain the data: fraction, tissue, std."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bids_brnn.estimators.csf import CsfEstimator, fluid_mixture
+from bids_brnn.estimators.maps import named_maps
+from bids_brnn.estimators.network.unmixing import promise
+from bids_brnn.estimators.nlls.estimator import NllsEstimator
+from bids_brnn.priors import tissue_values
+from bids_brnn.sequences.designs import jiang_like_train
+from bids_brnn.signals.base import forward_derivatives
+from bids_brnn.signals.mixture import FRACTION
+from bids_brnn.signals.one_pool.fisp import EpgFisp
+from bids_brnn.signals.subspace import CompressedSignal, Subspace
+from bids_brnn.zoo.recipe import EstimatorRecipe
+
+DRAWS = 60
+SNR = 60.0
+
+
+@pytest.fixture(scope="module")
+def mixture():
+    model = EpgFisp(jiang_like_train(300))
+    rng = torch.Generator().manual_seed(0)
+    lower, upper = torch.tensor([0.2, 0.5, 0.8]), torch.tensor([2.0, 25.0, 1.2])
+    theta = (lower + (upper - lower) * torch.rand(200, 3, generator=rng)).double()
+    return fluid_mixture(CompressedSignal(model, Subspace.from_model(model, theta, 8)), "MRFmap")
+
+
+def _voxels(mixture, fraction: float, seed: int = 1):
+    like = torch.zeros((), dtype=torch.float64)
+    tissue = tissue_values(mixture.model.parameters, "WM", like)
+    theta = torch.cat([tissue, tissue.new_tensor([fraction])])[None]
+    signal = mixture(theta).repeat(DRAWS, 1)
+    noise = torch.randn(*signal.shape, 2, generator=torch.Generator().manual_seed(seed)).double()
+    return theta[0], signal + torch.view_as_complex(noise) / SNR, {"B1": torch.ones(DRAWS)}
+
+
+def test_the_derivatives_of_a_mixture_are_those_of_its_signal(mixture):
+    theta, _, _ = _voxels(mixture, 0.3)
+    theta = theta[None] * torch.tensor([1.0, 1.1, 0.95, 1.0])
+    signal, slopes = mixture.linearize(theta)
+    expected, by_forward = forward_derivatives(mixture, theta)
+    torch.testing.assert_close(signal, expected)
+    # Two ways to the same derivative, in double precision
+    torch.testing.assert_close(slopes, by_forward, rtol=1e-6, atol=1e-9)
+
+
+def test_fraction_and_tissue_are_found_with_their_deviations(mixture):
+    theta, data, known = _voxels(mixture, 0.3)
+    found = CsfEstimator(NllsEstimator(mixture.model), mixture).estimate(
+        data, known, sigma=1 / SNR
+    )
+    assert found.quality["csf"].all()
+    columns = mixture.parameters.index(("R1", "R2", FRACTION))
+    away = (found.theta[:, columns] - theta[columns]) / found.std[:, columns]
+    # The mean of 60 draws has a standard error of 0.13; bias of second order is below that
+    assert float(away.mean(0).abs().max()) < 0.5
+    # The spread of 60 draws is known to 9 %
+    assert float(away.std(0).min()) > 0.7
+    assert float(away.std(0).max()) < 1.35
+    alone = NllsEstimator(mixture.model).estimate(data, known, sigma=1 / SNR).theta
+    assert (alone[:, 1].mean() - theta[1]).abs() > 5 * (found.theta[:, 1].mean() - theta[1]).abs()
+
+
+def test_tissue_alone_stays_as_it_is(mixture):
+    _, data, known = _voxels(mixture, 0.0)
+    base = NllsEstimator(mixture.model)
+    plain = base.estimate(data, known, sigma=1 / SNR)
+    found = CsfEstimator(base, mixture).estimate(data, known, sigma=1 / SNR)
+    # One voxel in two thousand gains by chance
+    assert int(found.quality["csf"].sum()) == 0
+    assert (found.theta[:, -1] == 0).all()
+    assert found.std[:, -1].isnan().all()
+    torch.testing.assert_close(found.theta[:, :-1], plain.theta, rtol=0, atol=0)
+    torch.testing.assert_close(found.std[:, :-1], plain.std, rtol=0, atol=0)
+
+
+def test_the_score_test_tells_where_fluid_is_worth_a_try(mixture):
+    _, data, known = _voxels(mixture, 0.3)
+    plain = NllsEstimator(mixture.model).estimate(data, known, sigma=1 / SNR).theta
+    sigma = torch.full((DRAWS,), 1 / SNR, dtype=torch.float64)
+    before, gain = promise(mixture, plain, data, known, sigma)
+    assert (gain > 10).all()
+    assert (before > gain).all()
+    _, data, known = _voxels(mixture, 0.0)
+    plain = NllsEstimator(mixture.model).estimate(data, known, sigma=1 / SNR).theta
+    _, gain = promise(mixture, plain, data, known, sigma)
+    # Half of the draws would need a negative fraction; the other half are chi-squared of one
+    assert float((gain == 0).double().mean()) == pytest.approx(0.5, abs=0.2)
+    assert float(gain.max()) < 15
+
+
+def test_an_option_of_a_recipe_asks_for_it_and_the_fraction_becomes_a_map(mixture):
+    basis = mixture.model.subspace.basis.numpy()
+    train = jiang_like_train(300)
+    options = {"csf_fraction": True}
+    recipe = EstimatorRecipe("nlls", "fisp", train, basis, estimator_options=options)
+    estimator = recipe.build()
+    _, data, known = _voxels(mixture, 0.3)
+    found = estimator.estimate(data[:5], {"B1": known["B1"][:5]}, sigma=1 / SNR)
+    maps = {item.item.name: item for item in named_maps(found, estimator.parameters, "MRFmap")}
+    assert maps[FRACTION].item.suffix == "MRFmap"
+    assert maps[FRACTION].std is not None
+    assert (maps["flags"].values.long() & 256 > 0).all()
