@@ -57,7 +57,7 @@ def render_subject(view: SubjectView, page: Path, write_text: WriteText) -> None
     sections = [_section(series) for series in view.series]
     template = _template("subject.html")
     library = niivue() if sections else ""
-    text = _template("subject.html").render(
+    text = template.render(
         view=view,
         sections=sections,
         python_packages=_packages(),
