@@ -15,11 +15,11 @@ _TURNS = 3
 _DAMPING = 1e-6
 _REACH = 0.5
 """Largest step of a logarithm, or share of the range of anything else."""
-_WRONG = 3e-4
+_WRONG = 5e-4
 """Error of an estimate, relative or of its range, that is left to the exact model."""
-_NOISE_SHARE = 0.1
-"""Error of a signal over its noise that needs no exact model: what it adds to the mean squared
-error is at most a hundredth."""
+_NOISE_SHARE = 0.25
+"""Error of a signal, as the table estimates it, over its noise that needs no exact model. Fluid at
+an SNR of 40 is the worst: its R1 scatters by 4 % more than the bound, tissue by less than 1 %."""
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class DictionaryEstimator:
     default steps of 0.05 between the bounds. Used where B1 is supplied or has the role."""
     refine: int = 1
     """0 leaves the values on the grid; 1 goes to the least-squares solution between the atoms, to
-    0.05 % of it or a tenth of its standard deviation; each further one is a damped Gauss-Newton
+    0.1 % of it or a part of its standard deviation that noise hides; each further one is a damped Gauss-Newton
     step on exact signals. Where signals are not smooth enough for a table of them, steps on exact
     signals are all there is."""
     with_std: bool = True
