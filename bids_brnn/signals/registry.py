@@ -7,6 +7,7 @@ trains are named, and imported when they are first used.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -156,6 +157,7 @@ PROTOCOLS: Mapping[str, str] = {"pulses": "pulse trains", "zspectrum": "Z-spectr
 """Kinds of protocol, in words."""
 _MODELS: dict[str, ModelEntry] = {}
 _loaded: set[str] = set()
+_searched: set[tuple[str, ...]] = set()
 
 
 def register_model(entry: ModelEntry) -> ModelEntry:
@@ -240,7 +242,15 @@ def model_called(called: str, protocol: str) -> ModelEntry:
 
 
 def load_extensions() -> None:
-    """Let installed packages register their models and estimators, once."""
+    """Let installed packages register their models and estimators, once.
+
+    Packages are looked for again only where the search path has changed: a look takes milliseconds
+    and every question to a registry asks for one.
+    """
+    places = tuple(sys.path)
+    if places in _searched:
+        return
+    _searched.add(places)
     for point in entry_points(group=EXTENSIONS):
         if point.value not in _loaded:
             _loaded.add(point.value)

@@ -6,7 +6,9 @@ import contextlib
 import logging
 import os
 import uuid
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,10 +18,12 @@ from torch import Tensor
 import bids_brnn
 from bids_brnn.estimators.checkpoint import content_key, model_key
 from bids_brnn.estimators.dictionary.atoms import Dictionary
+from bids_brnn.estimators.dictionary.interpolant import Axis, Interpolant
 from bids_brnn.signals.base import SignalModel
 
 _log = logging.getLogger(__name__)
 _FORMAT = 1
+T = TypeVar("T")
 
 
 def dictionary_key(model: SignalModel, theta: Tensor, rank: int | None, dtype: torch.dtype) -> str:
@@ -28,23 +32,22 @@ def dictionary_key(model: SignalModel, theta: Tensor, rank: int | None, dtype: t
     return content_key(_FORMAT, bids_brnn.__version__, model_key(model), options, theta)[:32]
 
 
+def interpolant_key(model: SignalModel, axes: tuple[Axis, ...]) -> str:
+    """Changes with the sequence, every option of the model, the box and the version."""
+    return content_key(_FORMAT, bids_brnn.__version__, model_key(model), axes)[:32]
+
+
 def load(folder: Path, key: str, device: torch.device) -> Dictionary | None:
     """The stored dictionary, or None if there is none that can be read."""
-    path = _path(folder, key)
-    try:
-        with safe_open(path, framework="pt", device=str(device)) as stored:
-            # Copied: in the file, numbers lie where complex128 must not.
-            parts = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118
+
+    def decode(parts: dict[str, Tensor]) -> Dictionary:
         return Dictionary(
             parts["theta"],
             torch.view_as_complex(parts["coefficients"]),
-            _from_parts(parts.get("basis")),
+            _from_parts(parts["basis"]) if "basis" in parts else None,
         )
-    except FileNotFoundError:
-        return None
-    except (SafetensorError, OSError, KeyError, RuntimeError) as error:
-        _log.warning("the cached dictionary %s is unreadable (%s); making it again", path, error)
-        return None
+
+    return _read(_path(folder, "dictionary", key), device, decode)
 
 
 def store(folder: Path, key: str, dictionary: Dictionary) -> Dictionary:
@@ -52,33 +55,76 @@ def store(folder: Path, key: str, dictionary: Dictionary) -> Dictionary:
 
     A folder that cannot be written costs time, not the result, and is only warned of.
     """
-    path = _path(folder, key)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     parts = {
         "theta": dictionary.theta,
         "coefficients": torch.view_as_real(dictionary.coefficients),
         "basis": _to_parts(dictionary.basis),
     }
+    path = _path(folder, "dictionary", key)
+    if _write(path, parts, lambda: load(folder, key, dictionary.theta.device) is not None):
+        return dictionary
+    return load(folder, key, dictionary.theta.device) or dictionary
+
+
+def load_interpolant(folder: Path, key: str, axes: tuple[Axis, ...]) -> Interpolant | None:
+    """The stored interpolant, or None if there is none that can be read."""
+
+    def decode(parts: dict[str, Tensor]) -> Interpolant:
+        real, imag = parts["phase"].tolist()
+        return Interpolant(
+            axes,
+            _from_parts(parts["series"]),
+            complex(real, imag),
+            _from_parts(parts["basis"]) if "basis" in parts else None,
+        )
+
+    return _read(_path(folder, "interpolant", key), torch.device("cpu"), decode)
+
+
+def store_interpolant(folder: Path, key: str, made: Interpolant) -> Interpolant:
+    """Put an interpolant into the cache; as :func:`store`. What is returned is what lies there."""
+    phase = torch.tensor([made.phase.real, made.phase.imag], dtype=torch.float64)
+    parts = {"series": _to_parts(made.series), "phase": phase, "basis": _to_parts(made.basis)}
+    path = _path(folder, "interpolant", key)
+    _write(path, parts, lambda: load_interpolant(folder, key, made.axes) is not None)
+    return load_interpolant(folder, key, made.axes) or made
+
+
+def _read(path: Path, device: torch.device, decode: Callable[[dict[str, Tensor]], T]) -> T | None:
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as stored:
+            # Copied: in the file, numbers lie where complex128 must not.
+            parts = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118
+        return decode(parts)
+    except FileNotFoundError:
+        return None
+    except (SafetensorError, OSError, KeyError, RuntimeError) as error:
+        _log.warning("the cached dictionary %s is unreadable (%s); making it again", path, error)
+        return None
+
+
+def _write(path: Path, parts: Mapping[str, Tensor | None], there: Callable[[], bool]) -> bool:
+    """Whether this job's is the one that counts from now on: no other one was ``there``."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     tensors = {name: part.cpu().contiguous() for name, part in parts.items() if part is not None}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        winner = load(folder, key, dictionary.theta.device)
-        if winner is not None:
+        if there():
             temporary.unlink()
-            return winner
+            return False
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        _log.warning("cannot keep the dictionary in %s (%s)", folder, error)
-    return dictionary
+        _log.warning("cannot keep the dictionary in %s (%s)", path.parent, error)
+    return True
 
 
-def _path(folder: Path, key: str) -> Path:
-    return folder / f"dictionary-{key}.safetensors"
+def _path(folder: Path, kind: str, key: str) -> Path:
+    return folder / f"{kind}-{key}.safetensors"
 
 
 def _to_parts(values: Tensor | None) -> Tensor | None:
@@ -88,9 +134,7 @@ def _to_parts(values: Tensor | None) -> Tensor | None:
     return torch.view_as_real(values) if values.is_complex() else values[..., None]
 
 
-def _from_parts(parts: Tensor | None) -> Tensor | None:
-    if parts is None:
-        return None
+def _from_parts(parts: Tensor) -> Tensor:
     if parts.shape[-1] == 1:
         return parts[..., 0]
     return torch.view_as_complex(parts)

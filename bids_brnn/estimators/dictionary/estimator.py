@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,15 +13,11 @@ from torch import Tensor
 from bids_brnn.errors import DataError
 from bids_brnn.estimators.base import Estimate, Progress
 from bids_brnn.estimators.checkpoint import Checkpoint, run_key
-from bids_brnn.estimators.dictionary.atoms import Dictionary, Tangents, default_atoms, is_grid
-from bids_brnn.estimators.dictionary.library import Library, b1_groups
-from bids_brnn.estimators.dictionary.refine import (
-    Explained,
-    better_of,
-    explain,
-    standard_deviation,
-    step,
-)
+from bids_brnn.estimators.dictionary.atoms import default_atoms, is_grid
+from bids_brnn.estimators.dictionary.library import Group, Library, b1_groups
+from bids_brnn.estimators.dictionary.refine import Explained, explain, standard_deviation
+from bids_brnn.estimators.dictionary.refiner import Refiner, Voxels
+from bids_brnn.estimators.dictionary.taylor import TaylorTable
 from bids_brnn.estimators.results import Results
 from bids_brnn.estimators.voxels import (
     check_data,
@@ -32,7 +28,7 @@ from bids_brnn.estimators.voxels import (
 )
 from bids_brnn.information.noise import degrees_of_freedom, residual_noise
 from bids_brnn.parameters import ParameterSet
-from bids_brnn.signals.base import SignalModel
+from bids_brnn.signals.base import Amplitude, SignalModel
 
 SCATTERED = 15
 """Steps of refinement between scattered atoms: fluids of a balanced train need them all."""
@@ -63,12 +59,15 @@ class DictionaryEstimator:
     """B1 values that get a dictionary of their own; each voxel is matched in the nearest. By
     default steps of 0.05 between the bounds. Used where B1 is supplied or has the role."""
     refine: int | None = None
-    """Damped Gauss-Newton steps from the best atom; 0 leaves the values on the grid. By default
-    one from the atoms of a grid, and :data:`SCATTERED` from low-discrepancy points, which are far
-    apart, and the nearest of which may lie at another off-resonance than a map says."""
+    """0 leaves the values on the grid; 1 goes to the least-squares solution between the atoms, to
+    0.1 % of it or a part of its standard deviation that noise hides; each further one is a damped
+    Gauss-Newton step on exact signals. Where signals are not smooth enough for a table of them,
+    steps on exact signals are all there is. By default 1, and without a table between
+    low-discrepancy points, which are far apart, and the nearest of which may lie at another
+    off-resonance than a map says, :data:`SCATTERED`."""
     with_std: bool = True
     """Whether to give standard deviations (needs derivatives of the model)."""
-    block_size: int = 4096
+    block_size: int = 16384
     """Voxels estimated together; does not change the result."""
     cache_dir: Path | str | None = None
     """Folder for simulated dictionaries, shared by all runs and jobs; none by default."""
@@ -78,7 +77,7 @@ class DictionaryEstimator:
 
     def __post_init__(self) -> None:
         least = min(self.block_size, self.n_atoms, 1 if self.rank is None else self.rank)
-        if least < 1 or self.steps < 0:
+        if least < 1 or (self.refine or 0) < 0:
             raise DataError("block_size, n_atoms and rank must be at least 1, refine at least 0")
         atoms = self.atoms
         if atoms is not None and (
@@ -92,12 +91,12 @@ class DictionaryEstimator:
         ):
             raise DataError("b1_bins need at least one value and a model with the parameter B1")
 
-    @property
-    def steps(self) -> int:
+    def _turns(self, table: TaylorTable | None) -> int:
         """Steps of refinement."""
         if self.refine is not None:
             return self.refine
-        return 1 if self.atoms is not None or is_grid(self.parameters) else SCATTERED
+        near = table is not None or self.atoms is not None or is_grid(self.parameters)
+        return 1 if near else SCATTERED
 
     @property
     def parameters(self) -> ParameterSet:
@@ -134,15 +133,17 @@ class DictionaryEstimator:
             key = run_key(self, data, known, noise, without=("cache_dir",))
         results = Results(data, len(self.parameters), {"match": None}, with_std=self.with_std)
         parts = [
-            (b1, block)
-            for b1, members in b1_groups(self.parameters, voxels, known, self.b1_bins)
-            for block in members.split(self.block_size)
+            (group, block)
+            for group in b1_groups(self.parameters, voxels, known, self.b1_bins)
+            for block in group.voxels.split(self.block_size)
         ]
+        fixed = {c: float(values) for c, values in known.items() if values.shape[0] == 1}
         blocks = [block for _, block in parts]
         for number, block in results.remaining(blocks, progress, checkpoint, key):
-            b1, _ = parts[number]
+            group, _ = parts[number]
             here = {column: take(values, block) for column, values in known.items()}
-            results.put(block, self._estimate_block(data[block], here, take(noise, block), b1))
+            part = self._estimate_block(data[block], here, take(noise, block), group, fixed)
+            results.put(block, part)
         return results.estimate()
 
     @cached_property
@@ -160,72 +161,55 @@ class DictionaryEstimator:
         return Library(self.model, self._atoms, self.rank, folder, b1_varies=varies)
 
     def _estimate_block(
-        self, data: Tensor, known: dict[int, Tensor], sigma: Tensor, b1: float | None
+        self,
+        data: Tensor,
+        known: dict[int, Tensor],
+        sigma: Tensor,
+        group: Group,
+        fixed: Mapping[int, float],
     ) -> dict[str, Tensor]:
         """Maps of the voxels ``data`` ``(B, N)``."""
-        dictionary, tangents = self.library.at(b1, data)
+        dictionary, tangents = self.library.at(group.b1, data)
+        free = [column for column in range(len(self.parameters)) if column not in known]
+        table = None
+        if self.refine != 0 and free:
+            table = self.library.table(group, fixed, data)
         data, outside, size = _normalise(data, dictionary.basis)
         index, match = dictionary.best(data)
-        atoms = dictionary.theta[index]
-        target = atoms.clone()
+        target = dictionary.theta[index]
         for column, values in known.items():
             target[:, column] = values
-        theta, signal, derivatives, explained = self._refined(
-            dictionary, tangents, index, match, target.to(match.dtype), data, outside, list(known)
-        )
+        voxels = Voxels(data, outside, index, match, target.to(match.dtype))
+        noise = sigma / size
+        refiner = Refiner(self.model, dictionary, tangents, table, free, self._turns(table))
+        if self.refine == 0:
+            found = refiner.atoms(voxels, with_std=self.with_std)
+        else:
+            found = refiner.between(voxels, self._noise(noise, free))
+        explained = explain(data, outside, found.signal)
         maps = {
-            "theta": theta,
+            "theta": found.theta,
             "m0": explained.m0 * size,
             "residual": explained.residual,
             "match": explained.match,
         }
         if self.with_std:
-            free = [column for column in range(len(self.parameters)) if column not in known]
-            noise = sigma / size
-            amplitude = "complex" if self.channels == 2 else "real"
-            spare = degrees_of_freedom(amplitude, self.model.n_samples, len(free))
-            from_residual = residual_noise(explained.residual, spare)
-            noise = torch.where(noise > 0, noise, from_residual if spare > 0 else torch.nan)
-            maps["std"] = standard_deviation(signal, derivatives, free, noise / explained.m0.abs())
+            noise = self._noise(noise, free)(explained)
+            maps["std"] = standard_deviation(
+                found.signal, found.derivatives, free, noise / explained.m0.abs()
+            )
         return maps
 
-    def _refined(
-        self,
-        dictionary: Dictionary,
-        tangents: Tangents,
-        index: Tensor,
-        match: Tensor,
-        target: Tensor,
-        data: Tensor,
-        outside: Tensor,
-        known: list[int],
-    ) -> tuple[Tensor, Tensor, Tensor, Explained]:
-        """Estimate, its signal and derivatives (empty without need), and what it explains."""
-        signal = dictionary.coefficients[index]
-        if self.steps == 0:
-            derivatives = tangents.of(index) if self.with_std else signal[..., None]
-            return target, signal, derivatives, explain(data, outside, signal)
-        model = dictionary.model(self.model)
-        free = [column for column in range(len(self.parameters)) if column not in known]
-        theta, derivatives = dictionary.theta[index].to(match.dtype), tangents.of(index)
-        for turn in range(self.steps):
-            moved = step(self.parameters, free, theta, target, data, signal, derivatives)
-            signal, derivatives = model.linearize(moved)
-            explained = explain(data, outside, signal)
-            worse = torch.nonzero(~(explained.match >= match))[:, 0]
-            if turn == 0:
-                back = target
-            if len(worse):
-                moved[worse], signal[worse], derivatives[worse], _ = better_of(
-                    model,
-                    (moved[worse], signal[worse], derivatives[worse]),
-                    data[worse],
-                    outside[worse],
-                    back[worse],
-                )
-                explained = explain(data, outside, signal)
-            theta, back, match = moved, moved, explained.match
-        return theta, signal, derivatives, explained
+    def _noise(self, noise: Tensor, free: list[int]) -> Callable[[Explained], Tensor]:
+        """Noise of data of norm 1, ``(B,)``: where it is not known, that of what is left."""
+        amplitude: Amplitude = "complex" if self.channels == 2 else "real"
+        spare = degrees_of_freedom(amplitude, self.model.n_samples, len(free))
+
+        def of(explained: Explained) -> Tensor:
+            from_residual = residual_noise(explained.residual, spare)
+            return torch.where(noise > 0, noise, from_residual if spare > 0 else torch.nan)
+
+        return of
 
 
 def _normalise(data: Tensor, basis: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -53,6 +53,7 @@ def step(
     data: Tensor,
     signal: Tensor,
     derivatives: Tensor,
+    damping: float = _DAMPING,
 ) -> Tensor:
     """Move ``theta`` ``(V, P)`` along the tangent of the model towards ``data``.
 
@@ -76,7 +77,7 @@ def step(
     left = (data / overlap[:, None] - signal)[..., None]
     gradient = (orthogonal.mH @ left).real[..., 0].double()
     information = (orthogonal.mH @ orthogonal).real.double()
-    information.diagonal(dim1=-2, dim2=-1).mul_(1 + _DAMPING).add_(1e-12)
+    information.diagonal(dim1=-2, dim2=-1).mul_(1 + damping).add_(1e-12)
     move, _ = torch.linalg.solve_ex(information, gradient)
     move = move * (_REACH / move.abs().amax(-1, keepdim=True)).clamp_max(1)
     moved = here.clone()

@@ -154,10 +154,30 @@ def test_refinement_leaves_the_grid(model, atoms):
     for refine in (0, 1, 2):
         estimate = DictionaryEstimator(model, atoms, rank=20, refine=refine).estimate(data)
         errors.append((estimate.theta / truth - 1)[:, :2].abs().amax(0))
-    # Steps of the grid are 14 %; one Gauss-Newton step squares the distance, damping 0.1 % of it.
+    # Steps of the grid are 14 %. Signals in double precision are exact to 1e-10 of their norm, of
+    # which the least visible parameter shows a few hundredths.
     assert float(errors[0].min()) > 0.03
-    assert bool((errors[1] < 0.1 * errors[0]).all())
-    assert bool((errors[2] < 0.2 * errors[1]).all())
+    assert bool((errors[1] < 1e-7).all())
+    assert bool((errors[2] <= errors[1]).all())
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+def test_between_atoms_and_bins_the_truth_returns(model, dtype):
+    """Anywhere in tissue and fluid and between B1 bins, without noise: within 0.1 %."""
+    rng = torch.Generator().manual_seed(21)
+    unit = torch.rand(150, 3, dtype=torch.float64, generator=rng)
+    t1 = 0.3 * (4.5 / 0.3) ** unit[:, 0]
+    t2 = 0.02 * (0.6 * t1 / 0.02) ** unit[:, 1]
+    truth = torch.stack([1 / t1, 1 / t2, 0.6 + 0.7 * unit[:, 2]], 1)
+    basis = simulate(model, grid(), rank=10, dtype=torch.float64, device=CPU).basis
+    compressed = CompressedSignal(model, Subspace(basis))
+    estimator = DictionaryEstimator(compressed, n_atoms=2000)
+    estimate = estimator.estimate((M0 * compressed(truth)).to(dtype), {"B1": truth[:, 2]})
+    error = (estimate.theta.double() / truth - 1)[:, :2].abs()
+    # Signals in single precision are exact to 1e-5 of their norm. T2 of fluid is all but invisible
+    # in 200 pulses, and no step follows one below 1.5 %.
+    assert float(error.max()) < (1e-3 if dtype == torch.complex64 else 2e-4)
+    assert float(error.median()) < (1e-5 if dtype == torch.complex64 else 1e-7)
 
 
 def test_refinement_never_lowers_the_match(model, atoms):
@@ -342,12 +362,14 @@ def test_a_killed_run_resumes(model, atoms, tmp_path):
 def test_cached_dictionary_is_used(model, atoms, tmp_path, monkeypatch):
     data = M0 * model(atoms[:9])
     first = DictionaryEstimator(model, atoms, cache_dir=tmp_path).estimate(data)
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.glob("dictionary-*"))) == 1
+    assert len(list(tmp_path.glob("interpolant-*"))) == 1
 
     def refuse(*_args, **_options):
         raise AssertionError("simulated again")
 
     monkeypatch.setattr(library, "simulate", refuse)
+    monkeypatch.setattr(library, "interpolate", refuse)
     second = DictionaryEstimator(model, atoms, cache_dir=tmp_path).estimate(data)
     torch.testing.assert_close(second.theta, first.theta, rtol=0, atol=0)
     torch.testing.assert_close(second.m0, first.m0, rtol=0, atol=0)
@@ -377,10 +399,11 @@ def test_cache_key_changes_with_what_changes_the_dictionary(model, atoms):
     assert key(EpgFisp(jiang_like_train(200))) == keys[0]
 
 
-def test_damaged_cache_is_replaced_with_a_warning(model, atoms, tmp_path, caplog):
+@pytest.mark.parametrize("kind", ["dictionary", "interpolant"])
+def test_damaged_cache_is_replaced_with_a_warning(model, atoms, tmp_path, caplog, kind):
     data = M0 * model(atoms[:9])
     first = DictionaryEstimator(model, atoms, cache_dir=tmp_path).estimate(data)
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob(f"{kind}-*")
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with caplog.at_level(logging.WARNING):
@@ -411,7 +434,8 @@ def test_many_jobs_make_the_cache_at_once(model, atoms, tmp_path):
         results = list(jobs.map(job, range(6)))
     for theta in results[1:]:
         torch.testing.assert_close(theta, results[0], rtol=0, atol=0)
-    assert len(list(tmp_path.iterdir())) == 1  # and nothing temporary is left
+    # Atoms, what lies between them, and nothing temporary is left.
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_grid_covers_the_range_in_equal_ratios():
