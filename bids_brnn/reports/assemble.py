@@ -19,7 +19,7 @@ from markupsafe import Markup
 from bids_brnn.reports.adequacy import adequacy_tables
 from bids_brnn.reports.compare import Comparison, comparisons
 from bids_brnn.reports.content import EstimatorView, SeriesView, SubjectView
-from bids_brnn.reports.embed import colour_tables, niivue, part
+from bids_brnn.reports.embed import Fineness, colour_tables, niivue, part
 from bids_brnn.reports.figures import TISSUE_COLOURS
 from bids_brnn.reports.group import MIN_SUBJECTS
 from bids_brnn.reports.lights import Light, lights
@@ -33,8 +33,12 @@ WriteText = Callable[[Path, str], None]
 MOST_CHARACTERS = 7_600_000
 """Of a page, so that mail servers with a limit of 10 MB take it as an attachment."""
 _LEAST_BUDGET = 300_000
-_HERE = "maps come here"
-"""Where the maps go, in the element that holds nothing else."""
+_LARGE = 150_000
+"""Voxels of a mask from which figures are no longer small."""
+_FINENESS = (Fineness(), Fineness(80, 60), Fineness(70, 35))
+"""For one large series, for two, for more."""
+_HERE = "<<maps>>"
+"""Where the maps go; text of others is escaped and cannot hold it."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,8 @@ class Section:
 
 def render_subject(view: SubjectView, page: Path, write_text: WriteText) -> None:
     """Write ``page`` (``OUT/sub-01.html``)."""
-    sections = [_section(series) for series in view.series]
-    template = _template("subject.html")
+    fineness = _fineness(view.series)
+    sections = [_section(series, fineness) for series in view.series]
     library = niivue() if sections else ""
     text = template.render(
         view=view,
@@ -63,7 +67,7 @@ def render_subject(view: SubjectView, page: Path, write_text: WriteText) -> None
         python_packages=_packages(),
         niivue=Markup(library),  # noqa: S704 -- base64
         licences=part("vendor/LICENSES.txt") if sections else "",
-        volumes=_HERE,
+        volumes=Markup(_HERE),  # noqa: S704 -- see there
     )
     # Maps take the room that all the rest leaves.
     before, _, after = text.partition(_HERE)
@@ -71,14 +75,20 @@ def render_subject(view: SubjectView, page: Path, write_text: WriteText) -> None
     write_text(page, before + volumes + after)
 
 
-def _section(series: SeriesView) -> Section:
+def _fineness(series: Sequence[SeriesView]) -> Fineness:
+    """How finely figures are stored: several whole brains would not fit into a page else."""
+    large = sum(int(item.mask.sum()) > _LARGE for item in series)
+    return _FINENESS[min(max(large, 1), len(_FINENESS)) - 1]
+
+
+def _section(series: SeriesView, fineness: Fineness) -> Section:
     tables = list(adequacy_tables(series))
     # Agreement first: its figures are the last ones.
     tables += [table_of(title, AGREEMENT_COLUMNS, rows) for title, rows in series.agreement]
     tables += [table for item in series.estimators for table in _region_tables(item)]
     tables.append(precision_table(series))
     shown = [table for table in tables if table[2]]
-    figures = panels(series)
+    figures = panels(series, fineness)
     known = {panel.name for panel in figures}
     # A light whose figure is not there leads to the series.
     rows = [(light, f"-{light.link}" if light.link in known else "") for light in lights(series)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -18,7 +19,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, features
 
-_RASTER_DPI = 110
+
+@dataclass(frozen=True)
+class Fineness:
+    """How finely figures of voxels are stored."""
+
+    dpi: int = 110
+    quality: int = 85
+    """Of WebP, 0 to 100."""
+
+
 _SVG_SAFE = " /:;,=()-+.'!*~@?$&\n"
 """What may stand in a data URI between double quotes as it is."""
 
@@ -37,20 +47,17 @@ def svg_uri(figure: Figure) -> str:
     return f"data:image/svg+xml,{quote(to_svg(figure), safe=_SVG_SAFE)}"
 
 
-def raster_uri(figure: Figure) -> str:
+def raster_uri(figure: Figure, fineness: Fineness = Fineness()) -> str:
     """A figure of voxels as the source of an image."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure.set_dpi(_RASTER_DPI)
+    figure.set_dpi(fineness.dpi)
     drawn = FigureCanvasAgg(figure)
     drawn.draw()
-    return _image_uri(Image.fromarray(np.asarray(drawn.buffer_rgba())[..., :3]))
-
-
-def _image_uri(image: Image.Image) -> str:
+    image = Image.fromarray(np.asarray(drawn.buffer_rgba())[..., :3])
     buffer = io.BytesIO()
     if features.check("webp"):
-        image.save(buffer, "WEBP", quality=85, method=1)
+        image.save(buffer, "WEBP", quality=fineness.quality, method=1)
         return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
     image.quantize(256).save(buffer, "PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

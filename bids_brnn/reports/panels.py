@@ -11,7 +11,7 @@ from bids_brnn.reports import figures
 from bids_brnn.reports.adequacy import adequacy_figure
 from bids_brnn.reports.cells import Cell
 from bids_brnn.reports.content import EstimatorView, MapView, SeriesView
-from bids_brnn.reports.embed import raster_uri, svg_uri
+from bids_brnn.reports.embed import Fineness, raster_uri, svg_uri
 from bids_brnn.reports.motion import motion_figure
 from bids_brnn.reports.protocol import protocol_figure, protocol_words
 from bids_brnn.reports.registration import contour_cells, registration_check
@@ -32,18 +32,21 @@ class Panel:
     """Images in one row before it; the first two are shown in turns."""
 
 
-def panels(series: SeriesView) -> list[Panel]:
+def panels(series: SeriesView, fineness: Fineness = Fineness()) -> list[Panel]:  # noqa: B008
     """Everything to show for a series but comparisons of estimators."""
-    return [*_preparation(series), *_maps(series), *_models(series), *_protocol(series)]
+    return [
+        *_preparation(series, fineness), *_maps(series, fineness), *_models(series),
+        *_protocol(series),
+    ]  # fmt: skip
 
 
-def _preparation(series: SeriesView) -> Iterator[Panel]:
+def _preparation(series: SeriesView, fineness: Fineness) -> Iterator[Panel]:
     mask = series.mask
     if series.reference is not None:
         yield Panel(
             "mask", "Mask", "Outline of the mask on the mean magnitude of the series.",
             f"Slices of the mean of the series with the outline of the mask, {int(mask.sum())} "
-            "voxels", raster_uri(figures.mask_outline(series.reference, mask)),
+            "voxels", raster_uri(figures.mask_outline(series.reference, mask), fineness),
         )  # fmt: skip
     if series.reference is not None and series.t1w is not None:
         how = next((words for key, words in series.facts if key == "T1w image"), "")
@@ -53,13 +56,13 @@ def _preparation(series: SeriesView) -> Iterator[Panel]:
             "Series, T1w image on the grid of the series, and both in turns; the outline is that "
             f"of the mask. T1w image: {how}.",
             f"Sections of the series and of the T1w image, one over the other. T1w image: {how}",
-            raster_uri(figure), contour_cells(series),
+            raster_uri(figure, fineness), contour_cells(series),
         )  # fmt: skip
     if series.supplied:
         figure = figures.mosaic(series.supplied, mask, colours="RdBu_r")
         yield Panel(
             "supplied", "Supplied maps", supplied_caption(series),
-            _medians(series.supplied, series), raster_uri(figure),
+            _medians(series.supplied, series), raster_uri(figure, fineness),
         )  # fmt: skip
     if series.motion:
         shift = np.nanmax(np.asarray(series.motion["framewise_displacement"]))
@@ -72,7 +75,7 @@ def _preparation(series: SeriesView) -> Iterator[Panel]:
         )  # fmt: skip
 
 
-def _maps(series: SeriesView) -> Iterator[Panel]:
+def _maps(series: SeriesView, fineness: Fineness) -> Iterator[Panel]:
     for item in series.estimators:
         medians = _medians(item.estimates, series)
         for suffix, title, views, colours in (
@@ -87,8 +90,8 @@ def _maps(series: SeriesView) -> Iterator[Panel]:
                 )
                 yield Panel(
                     f"{item.key}{suffix}", f"{item.title}{title}", caption,
-                    f"{item.title}{title}. "
-                    f"{_medians(views, series) if suffix else medians}", raster_uri(figure),
+                    f"{item.title}{title}. {_medians(views, series) if suffix else medians}",
+                    raster_uri(figure, fineness),
                 )  # fmt: skip
         if item.estimates:
             figure = figures.histograms(
