@@ -119,12 +119,13 @@ def _settle(
     """See that there is a network for a series; why there is none, or None."""
     waited = False
     while True:
+        trained = job.card.is_file()  # before the choice: it may come in between
         found = choose_network("auto", item, config.networks_dir)
         if found.path is not None:
             if waited:
                 _LOG.info("%s: another task has trained %s", item.name, found.path.stem)
             return None
-        if job.card.is_file():
+        if trained:
             return _refused(item, job)
         with holding(job.lock) as lock:
             if lock is not None:

@@ -21,6 +21,7 @@ from bids_brnn.app.training import train_missing
 from bids_brnn.bids import find_acquisitions
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import DataError, OutputError, UsageError
+from bids_brnn.files import write_text
 from bids_brnn.phantom import make_dataset
 from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.workflows.choice import plan_estimation
@@ -81,7 +82,7 @@ def fake(evaluation, count=None, seconds=0.0):
         sequence = {"digest": job.protocol.sequence.digest, "name": "n"}
         card = replace(card, name=job.name, sequence=sequence, evaluation=evaluation)
         shutil.copy(SHIPPED / "mrf-jiang.safetensors", job.card.with_suffix(".safetensors"))
-        job.card.write_text(card.to_json())
+        write_text(job.card, card.to_json())  # whole at once, as the real one
 
     return trainer
 
