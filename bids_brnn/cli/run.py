@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from bids_brnn.errors import DEBUGGER_VARIABLE, BidsBrnnError, curable
+from bids_brnn.errors import DEBUGGER_VARIABLE, BidsBrnnError, NothingSelectedError, curable
 from bids_brnn.files import WRITER_VARIABLE
 from bids_brnn.system.memory import MEMORY_VARIABLE
 
@@ -79,12 +79,15 @@ def run_group(config: RunConfig) -> int:
     from bids_brnn.app.group import gather
     from bids_brnn.bids.output.records import record_file, settled
 
+    if not config.output_dir.is_dir():
+        raise NothingSelectedError(
+            f"There is no output folder {config.output_dir}; run the participant level first."
+        )
+    check_output(config.output_dir)
     record = record_file(config.output_dir / "logs", "group")
     with ExitStack() as stack:
-        if config.output_dir.is_dir():
-            check_output(config.output_dir)
-            # Where no temporary folder can be written, libraries use the current one.
-            stack.enter_context(inside(config.output_dir))
+        # Where no temporary folder can be written, libraries use the current one.
+        stack.enter_context(inside(config.output_dir))
         stack.enter_context(settled(config.output_dir, record))
         return gather(config)
 
