@@ -33,7 +33,6 @@ def _gather(config: RunConfig) -> None:
     from bids_brnn.bids.tables import write_table
     from bids_brnn.files import write_bytes, write_text
     from bids_brnn.group.files import absent, copies
-    from bids_brnn.group.page import write_group_report
 
     output_dir = config.output_dir
     chosen = (config.participant_label, config.session_label)
@@ -53,6 +52,8 @@ def _gather(config: RunConfig) -> None:
             f"No *_scalarstats.tsv of this program under {output_dir} for the participants and "
             "sessions asked for; run the participant level with --level full first."
         )
+    from bids_brnn.group.page import write_group_report  # figures need a place to write
+
     # Of an older version it may not know the tables that this one writes.
     write_text(output_dir / ".bidsignore", ignored_names("bidsignore"))
     for item in tables:

@@ -6,11 +6,12 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from bids_brnn.errors import DEBUGGER_VARIABLE, BidsBrnnError, curable
+from bids_brnn.errors import DEBUGGER_VARIABLE, BidsBrnnError, NothingSelectedError, curable
 from bids_brnn.files import WRITER_VARIABLE
 from bids_brnn.system.memory import MEMORY_VARIABLE
 
@@ -60,11 +61,7 @@ def run(config: RunConfig) -> int:
     """
     prepare_environment(config)
     if config.analysis_level == "group":
-        from bids_brnn.app.group import gather
-        from bids_brnn.bids.output.records import record_file, settled
-
-        with settled(config.output_dir, record_file(config.output_dir / "logs", "group")):
-            return gather(config)
+        return run_group(config)
     if config.analysis_level == "train":
         from bids_brnn.app.participant import run_training
 
@@ -72,6 +69,31 @@ def run(config: RunConfig) -> int:
     from bids_brnn.app.participant import run_participants
 
     return run_participants(config)
+
+
+def run_group(config: RunConfig) -> int:
+    """Run the group level; the exit code.
+
+    Raises
+    ------
+    BidsBrnnError
+        If there is nothing to gather, or the output folder cannot be written.
+    """
+    from bids_brnn.app.folders import check_output, inside
+    from bids_brnn.app.group import gather
+    from bids_brnn.bids.output.records import record_file, settled
+
+    if not config.output_dir.is_dir():
+        raise NothingSelectedError(
+            f"There is no output folder {config.output_dir}; run the participant level first."
+        )
+    check_output(config.output_dir)
+    record = record_file(config.output_dir / "logs", "group")
+    with ExitStack() as stack:
+        # Where no temporary folder can be written, libraries use the current one.
+        stack.enter_context(inside(config.output_dir))
+        stack.enter_context(settled(config.output_dir, record))
+        return gather(config)
 
 
 def prepare_environment(config: RunConfig) -> None:

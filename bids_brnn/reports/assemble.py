@@ -61,7 +61,7 @@ def render_subject(view: SubjectView, page: Path, write_text: WriteText) -> None
     fineness = _fineness(view.series)
     sections = [_section(series, fineness) for series in view.series]
     library = niivue() if sections else ""
-    text = template.render(
+    text = _template("subject.html").render(
         view=view,
         sections=sections,
         python_packages=_packages(),
