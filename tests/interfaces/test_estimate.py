@@ -72,7 +72,7 @@ def test_flags_add_up_the_reasons_for_doubt():
     estimate = Estimate(theta, ones.to(torch.complex128), 0.1 * ones, quality=quality)
     found = flag_values(as_voxels(estimate, QMT))
     assert found.tolist() == [0, 1, 2, 4, 8, 16, 2]
-    assert sum(flag.bit for flag in flags()) == 31 + 64 + 128
+    assert sum(flag.bit for flag in flags()) == 31 + 64 + 128 + 256
 
 
 @pytest.fixture

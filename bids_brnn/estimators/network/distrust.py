@@ -17,6 +17,8 @@ from bids_brnn.signals.base import SignalModel
 
 _ONE_SIDED = 1.645
 """Standard deviations that one estimate in twenty exceeds to one side."""
+_HOPELESS = 4.0
+"""Times the limit: so much is left by no neighbouring valley of off-resonance."""
 _EXACT = 2**15
 """Samples of exact signals that are computed together, times their derivatives."""
 
@@ -143,7 +145,7 @@ class Distrust:
 
         for some in rows.split(max(1, _EXACT // n_values)):
             part = minimum(some, found.theta[some])
-            again = (part > limit).nonzero()[:, 0]
+            again = ((part > limit) & (part < _HOPELESS * limit)).nonzero()[:, 0]
             if scan and len(again) and others:
                 near = scanned(
                     self.model, found.coefficients[some[again]], found.theta[some[again]], others
