@@ -13,9 +13,9 @@ from bids_brnn.signals.base import Amplitude
 def unit_coefficients(
     data: Tensor, rotation: Tensor | None, amplitude: Amplitude = "complex"
 ) -> tuple[Tensor, Tensor]:
-    """Coefficients of unit norm in the basis of training (complex64), and what they were divided by.
+    """Coefficients of unit norm in the basis of training (complex64), and their norms ``(v,)``.
 
-    Complex data are divided by their own norm ``(v,)``, real ones by that in the basis of
+    Complex data are divided by their own norm, real ones by that in the basis of
     training, or by nothing where M0 is known.
     """
     if amplitude == "one":
