@@ -24,6 +24,12 @@ def commands(label: str, entry: ModelEntry | None) -> list[tuple[str, str]]:
                 "bids_brnn PHANTOM MAPS participant -d fmriprep=PHANTOM/derivatives/fmriprep "
                 "relaxometry=PHANTOM/derivatives/relaxometry",
             ),
+            ("a network for the protocol", f"brnn train {label}.toml NETWORK"),
+            (
+                "maps with it",
+                "bids_brnn PHANTOM MAPS participant -d fmriprep=PHANTOM/derivatives/fmriprep "
+                f"relaxometry=PHANTOM/derivatives/relaxometry --weights NETWORK/{label}.json",
+            ),
         ]
     sidecar = f"acq-{label}_{entry.kind.suffix}.json"
     return [
@@ -82,6 +88,7 @@ def page(
             f"| `{key}` | {MEANINGS[key][0]} | {'yes' if needed else 'no'} | {MEANINGS[key][1]} |"
             for key, (needed, _) in CONSTANTS.items()
         ]
+        lines += ["", f"The keys of `{label}.toml` are explained in its comments."]
     else:
         lines += ["| column | unit | required | meaning |", "|---|---|---|---|"]
         lines += [

@@ -110,20 +110,27 @@ def write_train(
     write_bytes(sidecar, json_bytes({"Comments": notes, **keys}))
     config = folder / f"{label}.toml"
     rank = None if subspace is not None else usual_rank(entry, sequence)
-    write_text(config, training_text(entry, sidecar.name, rank))
+    needed = {"model": entry.name, "sidecar": sidecar.name}
+    write_text(config, training_text(needed if rank is None else {**needed, "rank": rank}))
     readme = folder / "README.md"
     write_text(readme, page(folder, label, entry, source=source, table=table, columns=COLUMNS))
     return [sidecar, *made, config, readme]
 
 
 def write_z_template(folder: Path, label: str, protocol: ZSpectrum) -> list[Path]:
-    """Table of a Z-spectrum with its constants, and a page; errors as of :func:`write_train`."""
+    """Table of a Z-spectrum with its constants, configuration of a training, and a page.
+
+    Errors as of :func:`write_train`.
+    """
     _fresh(folder)
     notes = {key: _z_note(key) for key in CONSTANTS}
     table = write_spectrum(folder, f"acq-{label}", protocol, {"Comments": notes})
+    config = folder / f"{label}.toml"
+    model = models_by_protocol("zspectrum")[0].name
+    write_text(config, training_text({"model": model, "zspectrum": table.name}))
     readme = folder / "README.md"
     write_text(readme, page(folder, label, None, source="", table=table, columns={}))
-    return [table, table.with_suffix(".json"), readme]
+    return [table, table.with_suffix(".json"), config, readme]
 
 
 def sidecar_keys(
@@ -206,18 +213,24 @@ def row_comments(sequence: PulseSequence) -> list[str]:
     return found
 
 
-def training_text(entry: ModelEntry, sidecar: str, rank: int | None) -> str:
-    """A training configuration: what is needed, and every other key as a comment."""
+def training_text(needed: Mapping[str, object]) -> str:
+    """A training configuration: what is needed, and every other key as a comment.
+
+    Without a rank among ``needed`` the basis of a train has a table; a Z-spectrum has none.
+    """
+    spectrum = "zspectrum" in needed
     lines = [
         "# What brnn train learns; paths are relative to this file. A line that begins with #",
         "# stands for what holds without it; remove the sign to change it.",
         "",
-        f'model = "{entry.name}"',
-        f'sidecar = "{sidecar}"',
+        *(f"{key} = {_value(value)}" for key, value in needed.items()),
     ]
-    lines += [f"rank = {rank}"] if rank is not None else ["# rank: that of the basis table"]
+    if "rank" not in needed and not spectrum:
+        lines.append("# rank: that of the basis table")
     for keys in KEYS:
         if keys.names[0] in ("model", "sidecar", "rank"):
+            continue
+        if spectrum and keys.names[0] in ("basis", "basis_from", "basis_fingerprints"):
             continue
         lines += ["", f"# {_plain(keys.shown)}: {_plain(keys.meaning)} ({_plain(keys.fallback)})"]
         lines += [

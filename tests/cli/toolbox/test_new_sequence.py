@@ -47,13 +47,17 @@ def test_a_rank_brings_a_basis(tmp_path):
 
 def test_the_template_of_a_z_spectrum_is_read(tmp_path):
     assert main(["new-sequence", str(tmp_path / "own"), "--kind", "zspectrum"]) == 0
-    assert read_z_protocol(tmp_path / "own" / "acq-own_zspectrum.tsv").n_samples == 12
+    protocol = read_z_protocol(tmp_path / "own" / "acq-own_zspectrum.tsv")
+    assert protocol.n_samples == 12
+    experiment = read_experiment(tmp_path / "own" / "own.toml")
+    assert experiment.sequence.digest == protocol.digest
+    assert experiment.spec.scale == "real"
 
 
 def test_every_key_of_a_training_stands_in_the_template(tmp_path):
     assert main(["new-sequence", str(tmp_path / "own"), "--kind", "mrf"]) == 0
     text = (tmp_path / "own" / "own.toml").read_text()
-    for name in NAMES - {"model_options", "pulses", "train"}:
+    for name in NAMES - {"model_options", "pulses", "zspectrum", "protocol", "train"}:
         assert re.search(rf"\b{name}\b", text), name
 
 
