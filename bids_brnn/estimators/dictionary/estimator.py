@@ -64,8 +64,8 @@ class DictionaryEstimator:
     default steps of 0.05 between the bounds. Used where B1 is supplied or has the role."""
     refine: int | None = None
     """Damped Gauss-Newton steps from the best atom; 0 leaves the values on the grid. By default
-    one where R1 and R2 alone are free, whose atoms are a grid; else :data:`SCATTERED`, as atoms
-    are far apart, and the nearest may lie at another off-resonance than a map says."""
+    one from a grid of R1 and R2; else :data:`SCATTERED`, as atoms are far apart, and all lie at
+    another off-resonance than a map says."""
     with_std: bool = True
     """Whether to give standard deviations (needs derivatives of the model)."""
     block_size: int = 4096
@@ -97,7 +97,8 @@ class DictionaryEstimator:
         """Steps of refinement."""
         if self.refine is not None:
             return self.refine
-        return 1 if is_grid(self.parameters) else SCATTERED
+        near = is_grid(self.parameters) and "w0" not in self.parameters.names
+        return 1 if near else SCATTERED
 
     @property
     def parameters(self) -> ParameterSet:
