@@ -62,9 +62,9 @@ class DictionaryEstimator:
     """0 leaves the values on the grid; 1 goes to the least-squares solution between the atoms, to
     0.1 % of it or a part of its standard deviation that noise hides; each further one is a damped
     Gauss-Newton step on exact signals. Where signals are not smooth enough for a table of them,
-    steps on exact signals are all there is. By default 1, and without a table between
-    low-discrepancy points, which are far apart, and the nearest of which may lie at another
-    off-resonance than a map says, :data:`SCATTERED`."""
+    steps on exact signals are all there is. By default 1, and without a table
+    :data:`SCATTERED` where atoms are far apart, or all lie at another off-resonance than a map
+    says."""
     with_std: bool = True
     """Whether to give standard deviations (needs derivatives of the model)."""
     block_size: int = 16384
@@ -95,7 +95,8 @@ class DictionaryEstimator:
         """Steps of refinement."""
         if self.refine is not None:
             return self.refine
-        near = table is not None or self.atoms is not None or is_grid(self.parameters)
+        grid = is_grid(self.parameters) and "w0" not in self.parameters.names
+        near = table is not None or grid
         return 1 if near else SCATTERED
 
     @property

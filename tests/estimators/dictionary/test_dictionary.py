@@ -25,11 +25,12 @@ from bids_brnn.estimators.dictionary.estimator import DictionaryEstimator
 from bids_brnn.estimators.dictionary.search import SearchTree, best_atoms
 from bids_brnn.information.bounds import cramer_rao_bound
 from bids_brnn.parameters import RELAXATION
-from bids_brnn.sequences.designs import jiang_like_train
+from bids_brnn.sequences.designs import balanced_train, jiang_like_train
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals.one_pool.bssfp import BalancedSsfp
 from bids_brnn.signals.one_pool.fisp import EpgFisp
 from bids_brnn.signals.subspace import CompressedSignal, Subspace
+from bids_brnn.zoo.recipe import EstimatorRecipe
 
 CPU = torch.device("cpu")
 M0 = 30 * complex(math.cos(2.0), math.sin(2.0))
@@ -502,4 +503,9 @@ def test_scattered_atoms_are_refined_until_a_known_off_resonance_is_told():
     known = {name: theta[:, model.parameters.index((name,))[0]] for name in ("w0", "B1")}
     estimator = DictionaryEstimator(model, n_atoms=1500, b1_bins=[0.9, 1.1], with_std=False)
     found = estimator.estimate(M0 * model(theta), known)
+    torch.testing.assert_close(found.theta[:, :2], theta[:, :2], rtol=0.02, atol=0)
+    # As the application builds it: off-resonance is supplied, so that atoms are a grid at w0 = 0.
+    model = BalancedSsfp(balanced_train(150))
+    recipe = EstimatorRecipe("dict", "bssfp", model.sequence, supplied=("B1", "w0"))
+    found = recipe.build().estimate(M0 * model(theta), known)
     torch.testing.assert_close(found.theta[:, :2], theta[:, :2], rtol=0.02, atol=0)
