@@ -207,6 +207,9 @@ def test_series_whose_maps_would_have_one_name(dataset, refused):
 
 def test_group_without_tables(dataset, app, tmp_path, capsys):
     assert app(dataset, tmp_path / "out", "group", "-w", tmp_path / "w") == 18
+    assert "There is no output folder" in capsys.readouterr().err
+    (tmp_path / "out").mkdir()
+    assert app(dataset, tmp_path / "out", "group", "-w", tmp_path / "w") == 18
     assert "run the participant level with --level full first" in capsys.readouterr().err
 
 
