@@ -267,7 +267,9 @@ class _Judge:
         low, high = self.stored.card.snr_range
         white = self.tissues()["WM"]
         table: dict[str, Any] = {}
-        quiet = max(20.0, low)
+        # Without a noise level, noise as at the lowest SNR of training is no reason for distrust;
+        # exactly there one voxel in twenty is beyond that by chance.
+        quiet = max(20.0, 2 * low)
         known = {
             name: white.theta[:1, column].expand(2000)
             for name, column in zip(

@@ -103,7 +103,8 @@ FLAG_LIMITS = (
         "a flag that lets one of ten signals pass that hold nothing is none",
     ),
     FlagLimit(
-        "flagged_white_matter_snr_20", "share of white matter at SNR 20 that is flagged", 0.05,
+        "flagged_white_matter_snr_20",
+        "share of white matter at SNR 20, or twice the lowest of training, that is flagged", 0.05,
         False, "false alarms in one of twenty voxels hide the true ones",
     ),
 )  # fmt: skip
