@@ -214,6 +214,8 @@ def _network(series: SeriesView) -> Iterator[Light]:
             continue
         notes = [str(note) for note in series.about.get("NetworkNotes", [])]
         notes += [str(item.about[key]) for key in ("WeightsWarning",) if item.about.get(key)]
+        # The page says already of which series it speaks.
+        notes = [note.removeprefix(f"{series.name}: ").rstrip(".") for note in notes]
         far = _inside(item, "distance", series)
         share = float(np.mean(far > 1)) if far is not None and far.size else float("nan")
         level = "look" if notes else _graded(share, 0.02, 0.10)
