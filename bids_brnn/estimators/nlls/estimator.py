@@ -172,7 +172,10 @@ class NllsEstimator:
         key = "" if checkpoint is None else self._key(inputs, voxels)
         wide = self.parameters.needs_covariance
         results = Results(data, len(self.parameters), QUALITY, with_covariance=wide)
-        threads = threads_for(data.device)
+        # Kernels of pulse trains share the threads among the voxels of one call; Z-spectra are too
+        # short for that, and take a block in each thread.
+        is_train = amplitude_of(self.model) == "complex"
+        threads = 1 if is_train else threads_for(data.device)
         blocks = voxels.split(block_length(len(voxels), *self._blocks, threads))
         with ahead(partial(self._estimate_block, inputs), blocks, threads) as maps_of:
             for number, block in results.remaining(blocks, progress, checkpoint, key):
