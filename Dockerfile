@@ -20,8 +20,8 @@ ARG WITH_MRTRIX=""
 LABEL org.opencontainers.image.title="bids_brnn" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.description="qMT and MR fingerprinting maps from BIDS data"
-COPY pipelines/container/system.sh /tmp/system.sh
-RUN WITH_MRTRIX="${WITH_MRTRIX}" /tmp/system.sh
+COPY pipelines/container/system.sh /opt/
+RUN WITH_MRTRIX="${WITH_MRTRIX}" /opt/system.sh
 COPY --from=build /opt/bids_brnn /opt/bids_brnn
 # One thread per library; the program sets more itself, from --omp-nthreads. Nothing phones home,
 # and nothing needs a writable root file system or HOME.

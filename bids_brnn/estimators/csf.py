@@ -90,7 +90,8 @@ class CsfEstimator:
         """Estimate parameters of ``data`` ``(V, R)`` complex.
 
         ``places`` ``(V, 3)`` are indices of the voxels, so that the noise of residuals may vary
-        over space; ``test_noise`` as for a network, ``spread`` as for least squares. See
+        over space; ``test_noise`` as for a network; what ``spread`` changes is part of the
+        deviations where one compartment is taken. See
         :meth:`Estimator.estimate <bids_brnn.estimators.base.Estimator.estimate>`.
 
         Raises
@@ -103,7 +104,7 @@ class CsfEstimator:
         further: dict[str, Any] = {"progress": progress, "checkpoint": checkpoint}
         if isinstance(self.base, NetworkEstimator):
             further["test_noise"] = test_noise
-        elif spread:
+        if spread:
             further["spread"] = spread
         first = self.base.estimate(data, supplied, sigma=sigma, **further)
         noise = self._noise(first, data, supplied or {}, sigma, test_noise, places)

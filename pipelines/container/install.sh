@@ -25,11 +25,12 @@ install connected-components-3d fill-voids
 install --no-deps deepbet
 
 # What ships, for those who have to know: a bill of materials, and every licence.
-python3 -m venv /tmp/inventory
-/tmp/inventory/bin/python -m pip install --quiet --constraint "$here/constraints.txt" cyclonedx-bom
+inventory=$(mktemp -d)
+python3 -m venv "$inventory"
+"$inventory/bin/python" -m pip install --quiet --constraint "$here/constraints.txt" cyclonedx-bom
 mkdir -p "$place/share"
-/tmp/inventory/bin/cyclonedx-py environment "$place/bin/python" --output-reproducible \
+"$inventory/bin/cyclonedx-py" environment "$place/bin/python" --output-reproducible \
     --output-file "$place/share/sbom.cdx.json"
-rm -rf /tmp/inventory
+rm -rf "$inventory"
 "$place/bin/python" "$here/licences.py" > "$place/share/licences.tsv"
 "$place/bin/python" -m pip uninstall --quiet --yes pip # nothing is installed later
