@@ -12,10 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bids_brnn.signals.base import Amplitude, SignalModel, amplitude_of
+from bids_brnn.signals.base import SCALES, Amplitude, SignalModel, amplitude_of
 
-_SCALES: dict[Amplitude, tuple[complex, ...]] = {"complex": (1, 1j), "real": (1,), "one": ()}
-"""Directions of an unknown M0."""
 _STEP = 1e-3
 """Of central differences; 3e-4 to 1e-2 change bounds of qMT by less than 0.2 %."""
 
@@ -53,7 +51,7 @@ def second_order_bound(
     """
     seen = (derivatives.abs().amax(0) > 0).nonzero()[:, 0]
     parts = signal, derivatives[:, seen], curvatures[:, seen][..., seen]
-    slope, bend = _with_scale(*parts, _SCALES[amplitude])
+    slope, bend = _with_scale(*parts, SCALES[amplitude])
     size = slope.square().sum(0).sqrt() / sigma
     slope = slope / sigma / size
     bend = bend / sigma / size[:, None] / size

@@ -22,6 +22,8 @@ _NO_SIGNAL = 1e-6  # of M0 = 1; a measured sample is a thousand times larger
 Amplitude = Literal["complex", "real", "one"]
 """What is unknown of M0: a complex scale; a real one, where signal and data are real
 (magnitudes); nothing, where images come divided by that of M0."""
+SCALES: Mapping[Amplitude, tuple[complex, ...]] = {"complex": (1, 1j), "real": (1,), "one": ()}
+"""Directions of an unknown M0: what a change of it adds to a signal, times that signal."""
 
 
 @runtime_checkable

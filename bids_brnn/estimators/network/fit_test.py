@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bids_brnn.signals.base import Amplitude
+from bids_brnn.signals.base import SCALES, Amplitude
 
 _LEAST = 0.25
 """Of the Cramer-Rao bound: even an efficient estimate differs from that of least squares."""
@@ -31,9 +31,6 @@ STEPS = 6
 _SHORTER = 0.25
 _CLOSE = 0.02
 """Of the limit: a step that promises less is not taken."""
-
-_SCALES: dict[Amplitude, tuple[complex, ...]] = {"complex": (1, 1j), "real": (1,), "one": ()}
-"""Directions of an unknown M0."""
 
 Linearize = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -137,7 +134,7 @@ def _point(
     unit = (m0 / sigma)[:, None, None]
     told, free = columns
     changes = _real(slopes[..., free] * unit)
-    scales = [_real((factor * signal)[..., None]) for factor in _SCALES[amplitude]]
+    scales = [_real((factor * signal)[..., None]) for factor in SCALES[amplitude]]
     around = torch.cat([*scales, changes], dim=-1)
     length = around.norm(dim=1, keepdim=True)
     basis = torch.linalg.qr(around / length.clamp_min(torch.finfo(length.dtype).tiny)).Q
