@@ -14,34 +14,20 @@ from pathlib import Path
 
 import torch
 
-from bids_brnn.bids import find_acquisitions, read_coefficients, read_mask, to_voxels
 from bids_brnn.estimators.nlls.estimator import NllsEstimator
+from bids_brnn.evaluation.in_vivo import first_series
 from bids_brnn.files import write_text
-from bids_brnn.signals import build_model
-from bids_brnn.signals.subspace import CompressedSignal, Subspace
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.choice import card_path
 from bids_brnn.zoo.store import load_model
 
 
-def voxels_of(root: Path, n: int, seed: int) -> tuple[torch.Tensor, CompressedSignal]:
-    """A random part of the voxels of the first qMT series, and its model."""
-    masks = {path.name: path for path in (root / "derivatives").glob("*") if path.is_dir()}
-    acquisition = find_acquisitions(root, kinds=("qmt",), derivatives=masks).acquisitions[0]
-    volume = read_coefficients(acquisition)
-    if acquisition.mask is None:
-        mask = (abs(volume.data) > 0).all(-1)
-    else:
-        mask = read_mask(acquisition.mask, volume)
-    data = torch.from_numpy(to_voxels(volume.data, mask))
-    rows = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:n]
-    model = build_model(acquisition.model, acquisition.sequence)
-    return data[rows], CompressedSignal(model, Subspace(torch.as_tensor(acquisition.basis)))
-
-
 def compare(root: Path, cards: list[Path], n: int, seed: int) -> dict[str, object]:
     """Median absolute differences and medians in white matter, per network and parameter."""
-    data, model = voxels_of(root, n, seed)
+    measured = first_series(root, "qmt")
+    rng = torch.Generator().manual_seed(seed)
+    data = measured.data[torch.randperm(len(measured.data), generator=rng)[:n]]
+    model = measured.model
     networks = {}
     for card in cards:
         stored = load_model(card)

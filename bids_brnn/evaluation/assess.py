@@ -15,8 +15,8 @@ from bids_brnn.errors import ParameterError
 from bids_brnn.estimators.base import Estimator
 from bids_brnn.estimators.network.estimator import Spread
 from bids_brnn.estimators.network.forward import Precision
+from bids_brnn.evaluation.functions import estimator_function, network_function
 from bids_brnn.evaluation.moments import (
-    EstimatingFunction,
     in_band,
     moments,
     precision_error,
@@ -157,32 +157,11 @@ class _Judge:
         self.parameters: ParameterSet = stored.surrogate.parameters
         self.names = self.parameters.select("estimated").names
         self.columns = self.parameters.index(self.names)
-        self.outputs = [stored.network.spec.outputs.index(name) for name in self.names]
+        self.network = network_function(stored)
         self.is_real = stored.network.spec.scale != "complex"
 
     def rng(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed)
-
-    def network(self, coefficients: Tensor, theta: Tensor) -> Tensor:
-        """Float32 outputs, not clipped to the bounds of the parameters."""
-        spec = self.stored.network.spec
-        columns = self.parameters.index(spec.supplied)
-        known = {name: theta[:, c] for name, c in zip(spec.supplied, columns, strict=True)}
-        with torch.no_grad():
-            inputs = self.stored.network.prepare(coefficients, known)
-            result: Tensor = self.stored.network(inputs)[:, self.outputs]
-        return result
-
-    def through(self, estimator: Estimator) -> EstimatingFunction:
-        """Another estimator as an estimating function of the estimated parameters."""
-        supplied = self.parameters.columns("supplied")
-
-        def estimate(coefficients: Tensor, theta: Tensor) -> Tensor:
-            known = {self.parameters.names[c]: theta[:, c] for c in supplied}
-            found = estimator.estimate(coefficients, known or None).theta
-            return found[:, self.columns]
-
-        return estimate
 
     def clipped(self, coefficients: Tensor, theta: Tensor) -> Tensor:
         """As delivered in maps: within the bounds of the parameters."""
@@ -222,7 +201,7 @@ class _Judge:
     def curves(
         self, tissue: TrainingSet, draws: int, *, estimator: Estimator | None = None
     ) -> dict[str, Any]:
-        estimate = self.network if estimator is None else self.through(estimator)
+        estimate = self.network if estimator is None else estimator_function(estimator)
         least = second_order_bounds(self.model, tissue.theta[0], SNR_LEVELS)[:, self.columns]
         return snr_curves(
             estimate,
