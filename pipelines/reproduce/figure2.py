@@ -70,7 +70,9 @@ def _claims(tissue: str, table: dict[str, Any], names: tuple[str, ...]) -> list[
             number, low, high = share(sum(hits), len(hits))
             # "Everywhere" is what was claimed: one exception is one too many.
             claims.append(
-                Claim(f"{tissue}, {words}: {text}", number, low, high, all(hits), _where(cases, hits))
+                Claim(
+                    f"{tissue}, {words}: {text}", number, low, high, all(hits), _where(cases, hits)
+                )
             )
     return claims
 
@@ -86,7 +88,11 @@ def _unbiased(table: dict[str, Any], name: str, row: int) -> bool:
 
 
 def _where(cases: list[tuple[str, int]], hits: list[bool]) -> str:
-    missed = [f"{name} at {LEVELS[row]:g}" for (name, row), hit in zip(cases, hits, strict=True) if not hit]
+    missed = [
+        f"{name} at {LEVELS[row]:g}"
+        for (name, row), hit in zip(cases, hits, strict=True)
+        if not hit
+    ]
     return "" if not missed else "not " + ", ".join(missed)
 
 

@@ -11,7 +11,16 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from shared import (
-    BIASED, COLOURS, REDUCED, Claim, Pair, Result, arguments, bootstrap, generator, qmt_pair,
+    BIASED,
+    COLOURS,
+    REDUCED,
+    Claim,
+    Pair,
+    Result,
+    arguments,
+    bootstrap,
+    generator,
+    qmt_pair,
 )  # fmt: skip
 
 from bids_brnn.evaluation.moments import Moments, moments, uniform_snr
@@ -33,7 +42,11 @@ def reproduce(data: Path | None, *, small: bool = False) -> Result:
         "Squared bias and variance over the bound",
         f"{pair.experiment.name}: {n} fingerprints of the prior that no training saw, {draws} "
         "draws each, SNR uniform from 10 to 50; intervals by bootstrap over fingerprints.",
-        [claim for output, name in enumerate(pair.names) for claim in _claims(name, output, found)],
+        [
+            claim
+            for output, name in enumerate(pair.names)
+            for claim in _claims(name, output, found)
+        ],
         _figure(pair, found),
     )
 

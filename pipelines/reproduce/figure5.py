@@ -13,7 +13,17 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from shared import (
-    BIASED, COLOURS, REDUCED, SEED, Claim, Pair, Result, arguments, bootstrap, generator, named_pair,
+    BIASED,
+    COLOURS,
+    REDUCED,
+    SEED,
+    Claim,
+    Pair,
+    Result,
+    arguments,
+    bootstrap,
+    generator,
+    named_pair,
 )  # fmt: skip
 
 from bids_brnn.estimators.dictionary.estimator import DictionaryEstimator
@@ -90,7 +100,10 @@ def _claims(
     for text, target in (("matching", found["matching"]), ("the truth on average", None)):
         if target is None:
             errors = np.stack(
-                [((found[key] - theta) / bound)[tissue, column].numpy() for key in (BIASED, REDUCED)],
+                [
+                    ((found[key] - theta) / bound)[tissue, column].numpy()
+                    for key in (BIASED, REDUCED)
+                ],
                 axis=1,
             )
 
@@ -128,7 +141,9 @@ def _regions(
             truth = theta[inside, column]
             for key, values in found.items():
                 error = 100 * (values[inside, column] - truth) / truth.mean()
-                table.setdefault(region, {}).setdefault(name, {})[key] = round(float(error.mean()), 2)
+                table.setdefault(region, {}).setdefault(name, {})[key] = round(
+                    float(error.mean()), 2
+                )
                 table[region][name][f"{key}, std"] = round(float(error.std()), 2)
     return table
 

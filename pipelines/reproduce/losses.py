@@ -208,9 +208,7 @@ def _until(kept: list[Run], peer: list[Run], names: tuple[str, ...]) -> list[int
     for run, other in zip(kept, peer, strict=True):
         goal = curve(other)[-1]
         reached = [
-            int(row["draws"])
-            for row, v in zip(run.history, curve(run), strict=True)
-            if v <= goal
+            int(row["draws"]) for row, v in zip(run.history, curve(run), strict=True) if v <= goal
         ]
         needed.append(reached[0] if reached else None)
     return needed

@@ -9,7 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from shared import REDUCED, Claim, Pair, Result, arguments, below, above, generator, qmt_pair, share
+from shared import (
+    REDUCED,
+    Claim,
+    Pair,
+    Result,
+    above,
+    arguments,
+    below,
+    generator,
+    qmt_pair,
+    share,
+)
 
 from bids_brnn.estimators.nlls.estimator import NllsEstimator
 from bids_brnn.information.noise import add_noise

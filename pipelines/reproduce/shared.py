@@ -155,7 +155,9 @@ def bootstrap(
 ) -> tuple[float, float, float]:
     """``statistic`` of the rows of ``values`` and its 95 % percentile interval."""
     rng = np.random.default_rng(SEED)
-    draws = [statistic(values[rng.integers(len(values), size=len(values))]) for _ in range(repeats)]
+    draws = [
+        statistic(values[rng.integers(len(values), size=len(values))]) for _ in range(repeats)
+    ]
     low, high = np.quantile(draws, [0.025, 0.975])
     return statistic(values), float(low), float(high)
 
