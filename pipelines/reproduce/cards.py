@@ -21,9 +21,9 @@ _TOLD = 1.25
 is worth."""
 
 
-def reproduce(data: Path | None, *, small: bool = False) -> Result:
+def reproduce(_data: Path | None = None, *, small: bool = False) -> Result:
     """All networks without bias that are shipped."""
-    del data, small
+    del small
     cards = [
         card
         for _path, card in list_cards()
@@ -33,8 +33,8 @@ def reproduce(data: Path | None, *, small: bool = False) -> Result:
     return Result(
         "cards",
         "Slope, bias and coverage of the shipped networks",
-        f"From the cards, SNR {_SNR}: medians over fingerprints of a set of the slope (interval: two "
-        "standard errors), means of squared bias and coverage of 95 % intervals.",
+        f"From the cards, SNR {_SNR}: medians over fingerprints of a set of the slope (interval: "
+        "two standard errors), means of squared bias and coverage of 95 % intervals.",
         [claim for card in cards for claim in _claims(card)],
         tables=tables,
     )
@@ -48,8 +48,9 @@ def _rows(card: ModelCard) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
 
 def _table(card: ModelCard) -> dict[str, dict[str, float]]:
     keys = {
-        "slope": "slope", "squared bias / CRB": "squared_bias_over_crb", "std / CRB": "std_over_crb",
-        "std / slope": "std_over_slope", "second-order bound": "second_order_over_crb",
+        "slope": "slope", "squared bias / CRB": "squared_bias_over_crb",
+        "std / CRB": "std_over_crb", "std / slope": "std_over_slope",
+        "second-order bound": "second_order_over_crb",
         "coverage": "coverage", "least coverage": "least_coverage",
     }  # fmt: skip
     return {
@@ -79,8 +80,8 @@ def _claims(card: ModelCard) -> list[Claim]:
         )  # fmt: skip
     bias = max(row["squared_bias_over_crb"] for *_, row in _rows(card))
     claims.append(
-        Claim(f"{card.name}: mean squared bias of at most 0.012 CRB in every set", bias, bias, bias,
-              bias <= 0.012)
+        Claim(f"{card.name}: mean squared bias of at most 0.012 CRB in every set",
+              bias, bias, bias, bias <= 0.012)
     )  # fmt: skip
     covered = [row["coverage"] for *_, row in _rows(card) if "coverage" in row]
     if covered:

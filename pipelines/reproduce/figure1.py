@@ -35,8 +35,8 @@ def reproduce(data: Path | None, *, small: bool = False) -> Result:
     return Result(
         "figure1",
         "Bias while R2f changes",
-        f"{pair.experiment.name}: 15 values of R2f, {draws} draws each, SNR {SNR:g}; Welch's t test "
-        "of the 15 absolute biases of each network, two-sided 95 % interval of the difference.",
+        f"{pair.experiment.name}: 15 values of R2f, {draws} draws each, SNR {SNR:g}; Welch's t "
+        "test of the 15 absolute biases of each network, two-sided 95 % interval of it.",
         [_claim(name, output, found) for output, name in enumerate(pair.names)],
         _figure(pair, theta[:, swept], theta, found),
     )

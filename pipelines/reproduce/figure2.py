@@ -42,9 +42,9 @@ def reproduce(data: Path | None, *, small: bool = False) -> Result:
     return Result(
         "figure2",
         "Bias and standard deviation against SNR",
-        f"{pair.experiment.name}: {draws} draws of the networks and {fits} of NLLS per SNR. Counted "
-        f"are parameters times SNRs; bias is close where it is below {CLOSE} CRB std or that of "
-        "NLLS (two standard errors allowed).",
+        f"{pair.experiment.name}: {draws} draws of the networks and {fits} of NLLS per SNR. "
+        f"Counted are parameters times SNRs; bias is close where it is below {CLOSE} CRB std or "
+        "that of NLLS (two standard errors allowed).",
         claims,
         _figure(tables, pair),
         tables,

@@ -36,7 +36,7 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def head(pair: Pair, size: int) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
-    """Labels ``(size, size, 1)``, parameters ``(V, P)`` and M0 ``(V,)`` of a slice of the phantom."""
+    """A slice of the phantom: labels ``(size, size, 1)``, theta ``(V, P)`` and M0 ``(V,)``."""
     made = anatomy.draw_head(pair.parameters, np.random.default_rng(SEED))
     shape = (size, size, 1)
     points = anatomy.points_of(shape, anatomy.affine_of(shape, 5.0))
@@ -52,7 +52,7 @@ def head(pair: Pair, size: int) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]
     return labels, torch.from_numpy(np.stack(columns, -1)), torch.from_numpy(m0)
 
 
-def reproduce(data: Path | None, *, small: bool = False) -> Result:
+def reproduce(_data: Path | None, *, small: bool = False) -> Result:
     """The two networks and matching on the same noise; B1 is known."""
     pair = named_pair("mrf-jiang")
     labels, theta, m0 = head(pair, 24 if small else 96)
@@ -79,9 +79,9 @@ def reproduce(data: Path | None, *, small: bool = False) -> Result:
     return Result(
         "figure5",
         "MR fingerprinting on a simulated head",
-        f"{pair.experiment.name}: {len(theta)} voxels of the phantom, SNR {SNR:g} times the proton "
-        "density, B1 known, dictionary without refinement as published; medians over white and grey "
-        "matter in units of the CRB std.",
+        f"{pair.experiment.name}: {len(theta)} voxels of the phantom, SNR {SNR:g} times the "
+        "proton density, B1 known, dictionary without refinement as published; medians over white "
+        "and grey matter in units of the CRB std.",
         claims,
         _figure(pair, labels, theta, found),
         {"regions": _regions(pair, flat, theta, found)},

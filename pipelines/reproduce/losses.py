@@ -1,8 +1,8 @@
 """Losses against each other from the same beginning: weights, realisations, draws.
 
-Claimed in the paper (figure 3, supplement): a smaller lambda gives less bias and more variance above
-the bound; the bias-constrained loss does not reach the Bias-Reduced one. Ours: few realisations do
-what 200 do, and efficient regression needs fewer draws still.
+Claimed in the paper (figure 3, supplement): a smaller lambda gives less bias and more variance
+above the bound; the bias-constrained loss does not reach the Bias-Reduced one. Ours: few
+realisations do what 200 do, and efficient regression needs fewer draws still.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def runs(experiment: Experiment, folder: Path, size: Size) -> dict[str, list[Run
             made = _continued(begun, stage, seed + 100, small, data, live)
 
             def estimate(
-                coefficients: torch.Tensor, theta: torch.Tensor, made: TrainingResult = made
+                coefficients: torch.Tensor, _theta: torch.Tensor, made: TrainingResult = made
             ) -> torch.Tensor:
                 with torch.no_grad():
                     return made.network(made.network.prepare(coefficients, {}))[:, : len(columns)]
@@ -133,9 +133,8 @@ def runs(experiment: Experiment, folder: Path, size: Size) -> dict[str, list[Run
     return found
 
 
-def reproduce(data: Path | None, *, small: bool = False, folder: Path = Path("cache")) -> Result:
+def reproduce(_data: Path | None, *, small: bool = False, folder: Path = Path("cache")) -> Result:
     """On the pulse trains of the demo, which need no file."""
-    del data
     experiment = experiment_of(load_model("qmt-demo").card)
     size = Size(600, 30, 40_000, 60, (0, 1)) if small else Size()
     found = runs(experiment, folder, size)
@@ -153,24 +152,29 @@ def reproduce(data: Path | None, *, small: bool = False, folder: Path = Path("ca
     return Result(
         "losses",
         "Losses, realisations and draws",
-        f"{experiment.name}, a network of three blocks of 96; {size.fingerprints} fingerprints; from the "
-        f"same {size.first} steps of MSE-CRB, {size.draws} draws with each loss; {len(size.seeds)} seeds, "
-        f"whose means are compared on {size.judged} other fingerprints of the prior, 100 draws each; "
-        "intervals by bootstrap over fingerprints.",
+        f"{experiment.name}, a network of three blocks of 96; {size.fingerprints} fingerprints; "
+        f"from the same {size.first} steps of MSE-CRB, {size.draws} draws with each loss; "
+        f"{len(size.seeds)} seeds, whose means are compared on {size.judged} other fingerprints "
+        "of the prior, 100 draws each; intervals by bootstrap over fingerprints.",
         [
             less("lambda 0.1 instead of 1: less squared bias", bias[LITTLE], bias[FEW]),
-            less("lambda 0.1 instead of 1: more variance above the bound", above[FEW], above[LITTLE]),
-            less("bias-constrained: more squared bias than Bias-Reduced", bias[FEW], bias[CONSTRAINED]),
+            less("lambda 0.1 instead of 1: more variance above the bound",
+                 above[FEW], above[LITTLE]),
+            less("bias-constrained: more squared bias than Bias-Reduced",
+                 bias[FEW], bias[CONSTRAINED]),
             less("4 draws without floor: less squared bias than 200 as published, at equal draws",
                  bias[FEW], bias[PUBLISHED]),
             less("efficient: less squared bias than 200 as published, at equal draws",
                  bias[EFFICIENT], bias[PUBLISHED]),
-            less("efficient: less squared bias than ours with 4 draws", bias[EFFICIENT], bias[FEW]),
+            less("efficient: less squared bias than ours with 4 draws",
+                 bias[EFFICIENT], bias[FEW]),
         ],
         tables={
             "losses": {
                 name: {
-                    "squared bias / CRB": [_number(r.moments.squared_bias_over_bound) for r in kept],
+                    "squared bias / CRB": [
+                        _number(r.moments.squared_bias_over_bound) for r in kept
+                    ],
                     "variance / CRB": [_number(r.moments.variance_over_bound) for r in kept],
                     "variance above 1.1": float(f"{above[name].mean():.3g}"),
                     "mean variance / CRB": float(f"{spread[name].mean():.4g}"),

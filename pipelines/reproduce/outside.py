@@ -60,9 +60,9 @@ def reproduce(data: Path | None, *, small: bool = False) -> Result:
     return Result(
         "outside",
         "Beyond the training",
-        f"{pair.experiment.name}: white matter with one value outside, {draws} draws at SNR {SNR:g}, noise "
-        "level known. Marked: chi-squared of the residual above its limit, or an estimate at the "
-        "edge of training.",
+        f"{pair.experiment.name}: white matter with one value outside, {draws} draws at SNR "
+        f"{SNR:g}, noise level known. Marked: chi-squared of the residual above its limit, or an "
+        "estimate at the edge of training.",
         claims,
         tables={"cases": table},
     )

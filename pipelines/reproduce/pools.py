@@ -24,9 +24,8 @@ _LIMIT = 10.0
 """Per cent of m0s that a choice of model should not cost."""
 
 
-def reproduce(data: Path | None, *, small: bool = False) -> Result:
+def reproduce(_data: Path | None, *, small: bool = False) -> Result:
     """White and grey matter, three protocols."""
-    del data
     table: dict[str, dict[str, float]] = {}
     protocols = (demo_protocol(),) if small else (demo_protocol(), qmrlab_like(), wand_like())
     names = [name for name in models() if model_entry(name).protocol == "zspectrum"]
