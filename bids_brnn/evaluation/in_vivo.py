@@ -39,7 +39,7 @@ def first_series(root: Path, kind: str) -> Measured:
     acquisition = find_acquisitions(root, kinds=(kind,), derivatives=masks).acquisitions[0]
     volume = read_coefficients(acquisition)
     if acquisition.mask is None:
-        mask = (abs(volume.data) > 0).all(-1)
+        mask: NDArray[np.bool_] = np.all(abs(volume.data) > 0, axis=-1)
     else:
         mask = read_mask(acquisition.mask, volume)
     data = torch.from_numpy(to_voxels(volume.data, mask))

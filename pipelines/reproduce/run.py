@@ -53,9 +53,9 @@ def page(out: Path) -> str:
         "# Reproduction of arXiv 2312.11468",
         "",
         f"bids_brnn {__version__}, torch {torch.__version__}, {platform.machine()}. Made by "
-        "`pipelines/reproduce/run.py`; *cannot be told* where the 95 % interval holds the limit. "
-        "Bias, spread and distances are in units of the Cramer-Rao bound (CRB) where no other unit "
-        "stands.",
+        "`pipelines/reproduce/run.py`; *cannot be told* where the 95 % interval holds the "
+        "limit. Bias, spread and distances are in units of the Cramer-Rao bound (CRB) where no "
+        "other unit stands.",
     ]  # fmt: skip
     for name in SCRIPTS:
         path = out / f"{name}.json"
