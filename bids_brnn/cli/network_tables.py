@@ -1,4 +1,4 @@
-"""Tables of the shipped networks for the documentation: from what, how good, with what to beware of.
+"""Tables of the shipped networks for the documentation: from what, how good, what to beware of.
 
 Everything stands in the model cards beside the weights; nothing is said twice.
 """
@@ -60,9 +60,10 @@ def quality_rows() -> list[tuple[str, ...]]:
 
 
 def tissue_rows() -> list[tuple[str, ...]]:
-    """Slope, standard deviation over slope and coverage of each map in healthy and changed tissue.
+    """Slope, standard deviation over slope and coverage in healthy and changed tissue, by map.
 
-    Only networks that serve by themselves and were trained without bias; at the SNR :data:`MIDDLE`.
+    Only of networks that serve by themselves and were trained without bias; at one SNR,
+    :data:`MIDDLE`.
     """
     rows = []
     for card in shipped():

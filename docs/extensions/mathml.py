@@ -1,4 +1,4 @@
-"""Equations of the documentation as MathML, which browsers draw without scripts or fonts of others.
+"""Equations of the documentation as MathML, which browsers draw without scripts of others.
 
 Sphinx brings only renderers that load MathJax or make pictures; Docutils holds the converter.
 """

@@ -2,9 +2,9 @@
 
 A page that says ``<!-- from: CONTRIBUTING.md -->`` is that file; one that says
 ``<!-- fragments -->`` gets the changes that are not released yet, and ``<!-- public names -->``
-becomes the reference of the public names. Links work in the repository as
-they stand; on the site, those that leave ``docs/`` lead to the page made of their file, and a link
-to a file that is no page becomes its name. Links whose words are the name of a page show its title.
+becomes the reference of the public names. Links work in the repository as they stand; on the site,
+those that leave ``docs/`` lead to the page made of their file, a link to a file that is no page
+becomes its name, and links whose words are the name of a page show its title.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
-
-from sphinx.application import Sphinx
+from typing import TYPE_CHECKING, Any
 
 import bids_brnn
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -44,9 +45,10 @@ def public_names() -> str:
     """Directives that document every public name of the package, in its home."""
     lines = ["```{eval-rst}"]
     for name, home in bids_brnn._HOMES.items():
-        kind = "class" if isinstance(getattr(bids_brnn, name), type) else "function"
-        lines += [f".. auto{kind}:: bids_brnn.{home}.{name}", "   :no-index:", "   :members:"]
-        lines = lines[: None if kind == "class" else -1] + [""]
+        is_class = isinstance(getattr(bids_brnn, name), type)
+        lines.append(f".. auto{'class' if is_class else 'function'}:: bids_brnn.{home}.{name}")
+        # The page of the module is what references lead to.
+        lines += ["   :no-index:", *(["   :members:"] if is_class else []), ""]
     return "\n".join([*lines, "```"])
 
 
