@@ -1,7 +1,7 @@
 """Every example of the documentation runs, or says above it why not.
 
-A mark above a block: ``<!-- not run: reason -->`` leaves it out, ``<!-- slow -->`` is for ``-m slow``,
-``<!-- file: name -->`` writes it. Blocks of a page follow each other in one folder and, for
+Marks: ``<!-- not run: reason -->`` leaves it out, ``<!-- slow -->`` waits for ``-m slow``,
+and ``<!-- file: name -->`` writes it. Blocks of a page follow each other in one folder and, for
 Python, in one name space. Commands that are not run are parsed all the same (test_commands.py).
 """
 
