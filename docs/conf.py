@@ -8,6 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "extensions"))
 
+import repository  # noqa: E402
 from pygments.lexers.special import TextLexer  # noqa: E402
 from sphinx.highlighting import lexers  # noqa: E402
 
@@ -34,8 +35,7 @@ html_math_renderer = "mathml"
 
 templates_path = ["templates"]
 autosummary_generate = True
-# |M0| in docstrings is a magnitude, not a substitution.
-rst_prolog = "".join(f".. |{name}| replace:: \\|{name}\\|\n" for name in ("M0", "v"))
+rst_prolog = repository.MAGNITUDES
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # signatures hold them; docstrings say shapes and units
 napoleon_google_docstring = False

@@ -42,7 +42,7 @@ def trained_rows() -> list[tuple[str, ...]]:
 
 def quality_rows() -> list[tuple[str, ...]]:
     """Figures of each network over all of its parameters, and the verdict of the rule."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for card in shipped():
         whole = card.evaluation["held_out"]["all"]
         rate = card.evaluation["voxels_per_core_second"]
@@ -65,7 +65,7 @@ def tissue_rows() -> list[tuple[str, ...]]:
     Only of networks that serve by themselves and were trained without bias; at one SNR,
     :data:`MIDDLE`.
     """
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for card in shipped():
         sets = card.evaluation["tissue_sets"]
         if card.shortcoming or card.loss == "mse-crb":
