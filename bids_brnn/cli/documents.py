@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bids_brnn.bids.input.declared import ABOUT
+from bids_brnn.cli import network_tables
 from bids_brnn.cli.messages import message_tables
 from bids_brnn.cli.parser import build_parser
 from bids_brnn.cli.z_designs import protocol_table
@@ -116,6 +117,30 @@ def limit_table() -> str:
     )
 
 
+def trained_table() -> str:
+    """How the shipped networks were trained."""
+    heads = (
+        "network", "model", "pulse train or protocol", "coefficients", "SNR", "field, T", "loss",
+        "fingerprints", "noise draws", "minutes",
+    )  # fmt: skip
+    return _table(heads, network_tables.trained_rows())
+
+
+def quality_table() -> str:
+    """How good the shipped networks are, and whether they serve."""
+    heads = (
+        "network", "squared bias", "variance", "voxels/s of a core", "serves by itself",
+        "marked: look at these with care",
+    )  # fmt: skip
+    return _table(heads, network_tables.quality_rows())
+
+
+def tissue_table() -> str:
+    """What the maps of the shipped networks show of healthy and changed tissue."""
+    heads = ("network", "map", *network_tables.TISSUES)
+    return _table(heads, network_tables.tissue_rows())
+
+
 def pulse_table() -> str:
     """Every column of a pulse table."""
     rows = [(f"`{name}`", item.unit, item.needed, item.meaning) for name, item in COLUMNS.items()]
@@ -148,6 +173,12 @@ PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "inputs.md": {"models": model_table, "pulses": pulse_table, "keys": sidecar_table},
     "messages.md": {"messages": message_tables},
     "training.md": {"keys": training_table, "limits": limit_table},
+    "networks.md": {
+        "trained": trained_table,
+        "quality": quality_table,
+        "tissue": tissue_table,
+        "limits": limit_table,
+    },
     "outputs.md": {"estimators": estimator_table, "maps": map_table, "flags": flag_table},
 }
 """What each page holds between its marks."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import bids_brnn
@@ -28,20 +30,61 @@ class Message:
     text: str
 
 
+@dataclass(frozen=True)
+class Remedy:
+    """Why the messages of a module come, and what to do."""
+
+    cause: str
+    cure: str
+
+
 def message_tables() -> str:
     """A table for each module that has something to say, under the first line of its docstring."""
-    root = Path(bids_brnn.__file__).parent
     sections = []
+    for module, tree, rows in spoken():
+        title = (ast.get_docstring(tree) or module).splitlines()[0].rstrip(".")
+        lines = [f"| {row.code} | {_cell(row.text)} |" for row in rows]
+        table = "\n".join(["| code | message |", "|---|---|", *lines])
+        sections += [f"### {title}", *_why(remedy_of(module)), table]
+    return "\n\n".join(sections)
+
+
+def spoken() -> Iterator[tuple[str, ast.Module, list[Message]]]:
+    """Every module that has something to say (``bids/tables.py``), its syntax and its messages."""
+    root = Path(bids_brnn.__file__).parent
     for name in READ:
         for path in [root / name] if name.endswith(".py") else sorted((root / name).rglob("*.py")):
             tree = ast.parse(path.read_text(encoding="utf-8"))
-            rows = list(dict.fromkeys(_messages(tree)))
-            if rows:
-                title = (ast.get_docstring(tree) or path.stem).splitlines()[0].rstrip(".")
-                lines = [f"| {row.code} | {_cell(row.text)} |" for row in rows]
-                table = "\n".join(["| code | message |", "|---|---|", *lines])
-                sections.append(f"### {title}\n\n{table}")
-    return "\n\n".join(sections)
+            if rows := list(dict.fromkeys(_messages(tree))):
+                yield path.relative_to(root).as_posix(), tree, rows
+
+
+@cache
+def remedies() -> dict[str, Remedy]:
+    """What ``causes.toml`` says, by module or folder: ``bids/tables.py``, ``signals``."""
+    text = Path(__file__).with_name("causes.toml").read_text(encoding="utf-8")
+    return {
+        top if name == "." else f"{top}/{name}": Remedy(*words)
+        for top, entries in tomllib.loads(text).items()
+        for name, words in entries.items()
+    }
+
+
+def remedy_of(module: str) -> Remedy | None:
+    """That of a module, else of the nearest folder above; none where there is none.
+
+    >>> remedy_of("bids/tables.py").cure.startswith("Save it again")
+    True
+    """
+    return next(
+        (remedies()[str(path)] for path in (Path(module), *Path(module).parents)
+         if str(path) in remedies()),
+        None,
+    )  # fmt: skip
+
+
+def _why(remedy: Remedy | None) -> list[str]:
+    return [f"*Cause.* {remedy.cause} *Cure.* {remedy.cure}"] if remedy else []
 
 
 def _messages(tree: ast.Module) -> Iterator[Message]:

@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from bids_brnn.cli.messages import message_tables, template
+from bids_brnn.cli.messages import message_tables, remedies, remedy_of, spoken, template
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,15 @@ def test_errors_come_with_their_exit_codes_and_notes_are_told_apart():
     assert "| 74 | `<path> ends after <filled> of <buffer> bytes; copy it again.` |" in tables
     assert '| note | `<name>: no BoundaryCondition, "<start>" is assumed.` |' in tables
     assert "### NIfTI files to arrays" in tables
+
+
+def test_every_message_has_a_cause_and_a_cure():
+    modules = [module for module, _, _ in spoken()]
+    without = [module for module in modules if remedy_of(module) is None]
+    assert without == [], "write why, and what to do, into bids_brnn/cli/causes.toml"
+    said = {id(remedy_of(module)) for module in modules}
+    unused = [place for place, remedy in remedies().items() if id(remedy) not in said]
+    assert unused == []
+    for place, remedy in remedies().items():
+        assert remedy.cause.endswith("."), place
+        assert remedy.cure.endswith("."), place

@@ -129,7 +129,7 @@ def test_every_command_that_training_prints_runs_as_printed(project, capsys, mon
 def test_the_commands_of_the_documentation_run_as_printed(project, monkeypatch):
     monkeypatch.delenv(WEIGHTS_VARIABLE, raising=False)
     text = (PROJECT / "docs" / "training.md").read_text()
-    lines = text.partition("```\nbrnn train")[2].partition("```")[0]
+    lines = text.partition("```bash\nbrnn train")[2].partition("```")[0]
     with inside(project):
         shutil.copytree("my out", "OUT")  # the training goes on from there
         for line in f"brnn train{lines}".splitlines():

@@ -2,7 +2,7 @@
 
 The residual at the estimate of a network holds more than noise: the estimate is not exactly that
 of least squares, and how far it may be off depends on the tissue. With the error ``delta`` of the
-estimate, of variance ``D`` beyond what is efficient, ``y - M0 s(theta + delta)`` is noise, and
+estimate, of variance ``D`` beyond what is efficient, ``y - M0 s(theta + delta)`` is noise, and::
 
     T = min over delta of |y - M0 s(theta + delta)|^2 / sigma^2 + delta^T D^-1 delta
 

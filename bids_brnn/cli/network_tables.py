@@ -1,0 +1,86 @@
+"""Tables of the shipped networks for the documentation: from what, how good, what to beware of.
+
+Everything stands in the model cards beside the weights; nothing is said twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bids_brnn.zoo.card import ModelCard
+from bids_brnn.zoo.places import SHIPPED, read_cards
+
+TISSUES = ("WM", "GM", "lesion", "oedema")
+"""Tissue sets of a card; columns of the table."""
+MIDDLE = "40"
+"""``|M0| / sigma`` of the tissue sets that the table shows."""
+
+
+def shipped() -> list[ModelCard]:
+    """Cards of the networks that are installed with the program, by name."""
+    return [card for _, card in read_cards([SHIPPED])[0]]
+
+
+def trained_rows() -> list[tuple[str, ...]]:
+    """How each network was trained."""
+    return [
+        (
+            f"`{card.name}`",
+            f"`{card.model}`",
+            str(card.sequence.get("name", "")),
+            f"{card.network['n_coefficients']}",
+            f"{card.snr_range[0]:g} to {card.snr_range[1]:g}",
+            f"{card.field_strength:g}" if card.field_strength else "",
+            f"`{card.loss}`",
+            f"{card.training['fingerprints']:,}",
+            f"{card.training['draws'] / 1e6:.0f} M",
+            f"{card.training['seconds'] / 60:.0f}",
+        )
+        for card in shipped()
+    ]
+
+
+def quality_rows() -> list[tuple[str, ...]]:
+    """Figures of each network over all of its parameters, and the verdict of the rule."""
+    rows: list[tuple[str, ...]] = []
+    for card in shipped():
+        whole = card.evaluation["held_out"]["all"]
+        rate = card.evaluation["voxels_per_core_second"]
+        rows.append(
+            (
+                f"`{card.name}`",
+                f"{whole['squared_bias_over_crb']:.3f}",
+                f"{whole['variance_over_crb']:.2f}",
+                f"{rate['float32_with_std']:,.0f}",
+                "no: " + card.shortcoming if card.shortcoming else "yes",
+                "; ".join(f"{name}: {words}" for name, words in card.marks.items()) or "none",
+            )
+        )
+    return rows
+
+
+def tissue_rows() -> list[tuple[str, ...]]:
+    """Slope, standard deviation over slope and coverage in healthy and changed tissue, by map.
+
+    Only of networks that serve by themselves and were trained without bias; at one SNR,
+    :data:`MIDDLE`.
+    """
+    rows: list[tuple[str, ...]] = []
+    for card in shipped():
+        sets = card.evaluation["tissue_sets"]
+        if card.shortcoming or card.loss == "mse-crb":
+            continue
+        for name in card.network["outputs"]:
+            cells = [levels.get(MIDDLE, {}).get(name) for levels in map(sets.__getitem__, TISSUES)]
+            if any(cells):  # else a nuisance, which is no map
+                rows.append((f"`{card.name}`", name, *map(_cell, cells)))
+    return rows
+
+
+def _cell(figures: Mapping[str, float] | None) -> str:
+    if figures is None:
+        return "not judged"
+    return (
+        f"{figures['slope']:.2f}, {figures['std_over_slope']:.2f}, "
+        f"{100 * figures['coverage']:.0f} %"
+    )
