@@ -33,9 +33,7 @@ from bids_brnn.system.reading import parse_json, read_bounded
 FORMAT = 1
 """Version of the file layout."""
 _MAX_JSON = 2**20  # bytes
-_MAX_ARRAYS = 2**28  # bytes, unpacked: twice a basis of 200,000 rows and 40 complex columns
-    2**28
-)  # bytes, unpacked: a basis of 200,000 rows and 40 complex columns is half of it
+_MAX_ARRAYS = 2**28  # bytes, unpacked: twice a basis of 200,000 rows, 40 complex columns
 _MAX_HEADER = 4096  # bytes before the numbers of an array
 _SECONDS = Number(0, 1e4, "s")
 _NAMES = ListOf(Text(), most=64)
