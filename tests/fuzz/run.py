@@ -1,9 +1,9 @@
 """Mutation fuzzing: ``python tests/fuzz/run.py --inputs 1000000 --minutes 10 --keep FOLDER``.
 
 Every input must be read, or refused with an error of :mod:`bids_brnn.errors` whose message is
-short and printable; within 5 s of processor time (a busy machine is no fault); and without more memory than a limit. Prints a table; the exit
-code is the number of targets that failed. Failures are kept as files, one for each place in the
-code.
+short and printable; within 5 s of processor time (a busy machine is no fault); and without more
+memory than a limit. Prints a table; the exit code is the number of targets that failed. Failures
+are kept as files, one for each place in the code.
 """
 
 from __future__ import annotations
