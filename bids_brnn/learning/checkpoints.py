@@ -51,11 +51,12 @@ def check_origin(
         )
 
 
+_MOST_STEPS = 10**9
 _NOTE = Table(
     {
         "config": Table(),
         "data": Text(),
-        "step": Whole(0, 2**53),
+        "step": Whole(0, _MOST_STEPS),
         "draws": Whole(0, 2**63 - 1),
         "seconds": Number(0, 1e12),
         "history": ListOf(Table(), most=10**7),
@@ -138,6 +139,12 @@ def _whole(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
 
 
+def _fits(value: Tensor, weight: Tensor) -> bool:
+    if value.ndim == 0:  # a number of steps
+        return not value.is_complex() and 0 <= float(value) < _MOST_STEPS
+    return value.shape == weight.shape and not value.is_complex()
+
+
 def _suit(entries: Mapping[int, Mapping[str, Tensor]], weights: Sequence[Tensor]) -> bool:
     """Whether moments have the shape of their weights, and the same names for all of them."""
     if not entries:  # no step was made yet
@@ -146,7 +153,7 @@ def _suit(entries: Mapping[int, Mapping[str, Tensor]], weights: Sequence[Tensor]
         entries.keys() <= set(range(len(weights)))
         and len({frozenset(entry) for entry in entries.values()}) == 1
         and all(
-            value.shape in (weights[index].shape, torch.Size()) and not value.is_complex()
+            _fits(value, weights[index])
             for index, entry in entries.items()
             for value in entry.values()
         )

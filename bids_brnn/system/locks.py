@@ -1,4 +1,4 @@
-"""Files that are locked: opened so that nothing planted in their place is followed or waited for."""
+"""Files to lock: nothing that is planted in their place is followed or waited for."""
 
 from __future__ import annotations
 
