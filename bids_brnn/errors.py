@@ -176,5 +176,6 @@ def unknown_names(where: str, what: str, unknown: Iterable[str], known: Iterable
     return f"{place}unknown {what} {', '.join(names)}; known are {', '.join(listed)}{meant}"
 
 
-def _plain(name: str) -> str:
-    return re.sub("[^a-z0-9]", "", name.lower())
+def _plain(name: object) -> str:
+    # A file of others may hold a number where a name belongs.
+    return re.sub("[^a-z0-9]", "", str(name).lower())

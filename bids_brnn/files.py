@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -189,6 +190,40 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def check_regular(path: Path) -> os.stat_result:
+    """What the system says of a file, links followed.
+
+    Raises
+    ------
+    OSError
+        If it is absent, or no regular file.
+    """
+    # What no path can be is absent, as for the functions of pathlib.
+    try:
+        found = path.stat()
+    except ValueError as error:
+        raise FileNotFoundError(errno.ENOENT, "such a name cannot be") from error
+    return check_kind(found)
+
+
+def check_kind(found: os.stat_result) -> os.stat_result:
+    """What the system says of a file, which has to be a regular one; else OSError."""
+    if not stat.S_ISREG(found.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+        number = errno.EISDIR if stat.S_ISDIR(found.st_mode) else errno.EINVAL
+        raise OSError(number, f"it is {kind}, not a file")
+    return found
+
+
 _BLOCK = 1 << 22
 
 
@@ -201,10 +236,14 @@ def file_digest(path: Path) -> str:
     return state.hexdigest()
 
 
+_DIGEST = "content"
+"""Key in the metadata of a safetensors file: SHA-256 of everything else in it."""
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Replace a safetensors file in one step; several processes may write it.
 
-    Nothing in such a file can run code.
+    Nothing in such a file can run code, and damage to it is noticed when it is read.
 
     Raises
     ------
@@ -215,9 +254,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     from safetensors.torch import save_file
 
     whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    about = {**metadata, _DIGEST: _digest_of(whole, metadata)}
     with replacing(path) as temporary:
         try:
-            save_file(whole, temporary, dict(metadata))
+            save_file(whole, temporary, about)
         except SafetensorError as error:
             raise OSError(str(error)) from error
 
@@ -232,25 +272,39 @@ def read_metadata(path: Path) -> dict[str, str]:
     ReadError
         If it is broken.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
-    except FileNotFoundError:
-        raise
-    except (SafetensorError, OSError) as error:
-        raise ReadError(f"{path} is broken ({error}); delete it") from error
+    return _read(path, tensors=False)[1]
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a safetensors file by name; errors as of :func:`read_metadata`."""
+    return _read(path, tensors=True)[0]
+
+
+def _read(path: Path, *, tensors: bool) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        check_regular(path)
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            about = dict(file.metadata() or {})
+            digest = about.pop(_DIGEST, None)  # files of earlier versions have none
+            names = file.keys() if tensors else ()
+            found = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError:
         raise
     except (SafetensorError, OSError) as error:
         raise ReadError(f"{path} is broken ({error}); delete it") from error
+    if tensors and digest not in (None, _digest_of(found, about)):
+        raise ReadError(f"{path} is broken (other SHA-256); delete it")
+    return found, about
+
+
+def _digest_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    state = hashlib.sha256(repr(sorted(metadata.items())).encode("utf-8", "surrogatepass"))
+    for name, value in sorted(tensors.items()):
+        state.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
+        # NumPy knows no narrower ones; as float32 they keep their values.
+        narrow = value.is_floating_point() and value.element_size() < 4
+        plain = (value.float() if narrow else value).resolve_conj().reshape(-1)
+        state.update(plain.numpy().data)
+    return state.hexdigest()

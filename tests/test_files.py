@@ -1,5 +1,6 @@
 import os
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -146,3 +147,24 @@ def test_a_pipe_in_the_place_of_an_output_is_replaced(tmp_path):
     os.mkfifo(tmp_path / "x.txt")
     write_text(tmp_path / "x.txt", "")
     assert (tmp_path / "x.txt").read_text() == ""
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.complex64, torch.bool])
+def test_one_flipped_bit_in_a_file_of_tensors_is_noticed(tmp_path, dtype):
+    path = tmp_path / "x.safetensors"
+    write_tensors(path, {"a": torch.ones(5).to(dtype), "b": torch.ones(()).to(dtype)}, {"k": "v"})
+    assert read_tensors(path)["a"].dtype == dtype
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ReadError, match="is broken"):
+        read_tensors(path)
+
+
+@pytest.mark.parametrize(
+    "plant", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")]
+)
+def test_what_is_no_file_is_not_opened_as_tensors(tmp_path, plant):
+    plant(tmp_path / "x.safetensors")
+    with pytest.raises(ReadError, match="it is a"):
+        read_tensors(tmp_path / "x.safetensors")

@@ -14,11 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bids_brnn.bids.input.folders import list_labels
-from bids_brnn.errors import EXIT_NO_SERIES, EXIT_NODE_CRASHED, EXIT_OK, NothingSelectedError
+from bids_brnn.errors import (
+    EXIT_NO_SERIES,
+    EXIT_NODE_CRASHED,
+    EXIT_OK,
+    NothingSelectedError,
+    printable,
+)
 from bids_brnn.system.reading import read_bounded
 
 _LINE = re.compile(r"bids_brnn-task (start|end)((?: \w+=\S*)+)\s*")
 _MOST = 64 * 2**20  # bytes of a log; one with more is no log of a task
+_MOST_DIGITS = 12  # of megabytes and exit codes
 OUT_OF_MEMORY = (
     # what this program says: a killed worker or run, memory that was refused, an image too large
     "killed by the system. Out of memory?",
@@ -76,6 +83,8 @@ class Cohort:
 
     labels: tuple[str, ...]
     last: Mapping[str, Attempt]
+    notes: tuple[str, ...] = ()
+    """Of logs that cannot be read."""
 
     @property
     def without_series(self) -> tuple[str, ...]:
@@ -151,7 +160,8 @@ def read_cohort(
         )
     wanted = set(participants)
     labels = tuple(name for name in known if not wanted or name in wanted)
-    last = last_attempts(logs) if logs is not None else {}
+    notes: list[str] = []
+    last = last_attempts(logs, notes) if logs is not None else {}
     if output_dir is not None and last:
         there = set(list_labels(output_dir, "sub-"))
         last = {
@@ -159,14 +169,23 @@ def read_cohort(
             for name, attempt in last.items()
             if attempt.code != EXIT_OK or name in there
         }
-    return Cohort(labels, last)
+    return Cohort(labels, last, tuple(notes))
 
 
-def last_attempts(logs: Path) -> dict[str, Attempt]:
-    """The last attempt at each participant that the logs of a folder tell of."""
+def last_attempts(logs: Path, notes: list[str] | None = None) -> dict[str, Attempt]:
+    """The last attempt at each participant that the logs of a folder tell of.
+
+    ``notes`` grows by one for each file that cannot be read.
+    """
     found: dict[str, Attempt] = {}
     for path in sorted(logs.glob("*.out")):
-        text = read_bounded(path, _MOST).decode("utf-8", "replace")
+        try:
+            text = read_bounded(path, _MOST).decode("utf-8", "replace")
+        except (OSError, ValueError) as error:
+            if notes is not None:
+                reason = getattr(error, "strerror", None) or error
+                notes.append(f"{printable(str(path))} is left aside: {reason}.")
+            continue
         for attempt in attempts(text, path):
             before = found.get(attempt.participant)
             if before is None or before.started <= attempt.started:
@@ -209,7 +228,7 @@ def _attempt(values: Mapping[str, str], code: int | None, short: bool, log: Path
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
 
 
 def plan(cohort: Cohort) -> Iterator[str]:
@@ -220,6 +239,7 @@ def plan(cohort: Cohort) -> Iterator[str]:
 
 def summary(cohort: Cohort) -> Iterator[str]:
     """What became of everybody, in lines for people; one for each participant that is missing."""
+    yield from cohort.notes
     missing = cohort.unfinished
     alone = cohort.without_series
     done = len(cohort.labels) - len(missing) - len(alone)

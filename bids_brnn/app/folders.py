@@ -22,6 +22,7 @@ from bids_brnn.estimators.registry import estimators
 from bids_brnn.files import WRITER_VARIABLE, remove_leftovers, replacing
 from bids_brnn.maps import quality_maps
 from bids_brnn.signals.registry import models
+from bids_brnn.system.locks import open_lock
 
 _PREFIX = "bids_brnn-"
 
@@ -153,12 +154,15 @@ def locked(base: Path, participants: Iterable[str]) -> Iterator[dict[str, str]]:
     ------
     TemporaryError
         If another run holds it.
+    OutputError
+        If something else lies in the place of a lock.
     """
     killed = {}
     with ExitStack() as stack:
         files = []
         for participant in participants:
-            file = stack.enter_context((base / f"sub-{participant}.lock").open("a+"))
+            handle = open_lock(base / f"sub-{participant}.lock")
+            file = stack.enter_context(os.fdopen(handle, "r+", encoding="ascii", errors="replace"))
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -166,11 +170,11 @@ def locked(base: Path, participants: Iterable[str]) -> Iterator[dict[str, str]]:
                     f"Another run works on sub-{participant} in {base}; wait for it, or choose "
                     "another work folder with -w."
                 ) from error
-            file.seek(0)
             writer = file.read(64)
             if re.fullmatch("[0-9a-f]{6}", writer):
                 killed[participant] = writer
-            file.truncate(0)
+            file.seek(0)
+            file.truncate()
             file.write(os.environ.get(WRITER_VARIABLE, ""))
             file.flush()
             files.append(file)

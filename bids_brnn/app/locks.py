@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from bids_brnn.errors import TemporaryError
+from bids_brnn.system.locks import open_lock
 
 _LOG = logging.getLogger("bids_brnn.run")
 _HELD = (errno.EAGAIN, errno.EACCES)
@@ -37,6 +38,8 @@ def output_locked(
     ------
     TemporaryError
         If another run works on one of them.
+    OutputError
+        If something else lies in the place of a lock.
     """
     folder = output_dir / "logs"
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +88,7 @@ def _open_locked(path: Path, kind: int) -> int:
         With one of the numbers that say that it is held, or another if it cannot be locked.
     """
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        handle = open_lock(path)
         try:
             fcntl.flock(handle, kind | fcntl.LOCK_NB)
             with suppress(FileNotFoundError):

@@ -118,7 +118,7 @@ def read_grid(path: Path, *, max_bytes: int | None = None) -> Grid:
 def _is_invertible(affine: NDArray[np.float64]) -> bool:
     if not np.isfinite(affine).all():
         return False
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         volume = abs(np.linalg.det(affine))
     return bool(1e-12 <= volume < np.inf)
 

@@ -119,8 +119,12 @@ class Results:
 
     def _restore(self, voxels: Tensor, stored: Mapping[str, Tensor]) -> int:
         """Fill in what an earlier run did of ``voxels``; returns how many."""
-        if not stored:
-            return 0
-        done = len(stored["residual"])
+        done = stored["residual"].numel() if "residual" in stored else 0
+        if _kinds(stored) != _kinds(self._stored(voxels[:done])):
+            return 0  # nothing, or maps of other kinds
         self.put(voxels[:done], {**stored, "m0": torch.view_as_complex(stored["m0"])})
         return done
+
+
+def _kinds(maps: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (part.shape, part.dtype) for name, part in maps.items()}

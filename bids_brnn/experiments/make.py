@@ -7,7 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
+from torch import nn
+
+from bids_brnn.errors import ReadError
 from bids_brnn.experiments.describe import describe
 from bids_brnn.experiments.experiment import Experiment
 from bids_brnn.experiments.fingerprints import data_key, focus_data, focus_key, training_data
@@ -22,6 +26,7 @@ from bids_brnn.learning.training_set import Progress as SimulationProgress
 from bids_brnn.learning.training_set import TrainingSet, cached_tensors, description_key
 from bids_brnn.zoo.store import save_model
 
+_N = TypeVar("_N", bound=nn.Module)
 COMPARISON = "-msecrb"
 """Added to the name of the network as it was after the MSE-CRB stages."""
 
@@ -116,17 +121,18 @@ def _surrogate(
     options = {"width": 128, "blocks": 3, "steps": 4000, **experiment.surrogate}
     path = folder / "surrogate.safetensors"
     key = description_key({"data": data_key(experiment), **options})
-    saved = cached_tensors(path, key=key)
-    if saved is not None:
-        network = SurrogateNetwork(
+    saved = cached_network(
+        path,
+        key,
+        lambda: SurrogateNetwork(
             len(experiment.parameters),
             experiment.subspace.rank,
             options["width"],
             options["blocks"],
-        )
-        network.load_state_dict(dict(saved))
-        network.eval().requires_grad_(False)
-        return SurrogateModel(network, experiment.parameters, experiment.training.conjugate)
+        ),
+    )
+    if saved is not None:
+        return SurrogateModel(saved, experiment.parameters, experiment.training.conjugate)
     model = train_surrogate(
         data,
         experiment.parameters,
@@ -155,13 +161,38 @@ def _errors(
     weights = {key: value.cpu().numpy().tobytes() for key, value in network.state_dict().items()}
     digest = sha256(b"".join(weights[key] for key in sorted(weights))).hexdigest()
     key = description_key({"data": data_key(experiment), "weights": digest, **options})
-    saved = cached_tensors(path, key=key)
+    size = (options["width"], options["blocks"])
+    saved = cached_network(path, key, lambda: ErrorNetwork(network.n_features, len(names), *size))
     if saved is not None:
-        found = ErrorNetwork(network.n_features, len(names), options["width"], options["blocks"])
-        found.load_state_dict(dict(saved))
-        return found.eval().requires_grad_(False)
+        return saved
     found = train_error_network(
         network, data, experiment.parameters, config, names, log=progress.errors, **options
     )
     write_tensors(path, found.state_dict(), {"key": key})
     return found
+
+
+def cached_network(path: Path, key: str, build: Callable[[], _N]) -> _N | None:
+    """A network that was stored under a key, or None where there is none.
+
+    Parameters
+    ----------
+    path, key
+        See :func:`~bids_brnn.learning.training_set.cached_tensors`.
+    build
+        Makes one of its shape.
+
+    Raises
+    ------
+    ReadError
+        If the file is broken or holds a network of another shape.
+    """
+    saved = cached_tensors(path, key=key)
+    if saved is None:
+        return None
+    network = build()
+    try:
+        network.load_state_dict(dict(saved))
+    except RuntimeError as error:
+        raise ReadError(f"{path} holds a network of another shape; delete it") from error
+    return network.eval().requires_grad_(False)

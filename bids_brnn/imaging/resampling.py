@@ -18,8 +18,7 @@ from scipy.spatial.transform import Rotation
 
 from bids_brnn.bids.safe import unreadable
 from bids_brnn.errors import DataError
-from bids_brnn.files import replacing
-from bids_brnn.system.reading import check_regular
+from bids_brnn.files import check_regular, replacing
 
 Interpolation = Literal["linear", "nearest", "label"]
 MIN_VOXELS = 8

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from bids_brnn.errors import DataError, ReadError
 from bids_brnn.files import read_metadata, read_tensors, write_tensors
 from bids_brnn.learning.config import TrainingConfig
+from bids_brnn.system.kinds import ListOf, Number, Real, Table, Text, Whole, problem
+from bids_brnn.system.reading import parse_json
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,6 +51,22 @@ def check_origin(
         )
 
 
+_MOST_STEPS = 10**9
+_NOTE = Table(
+    {
+        "config": Table(),
+        "data": Text(),
+        "step": Whole(0, _MOST_STEPS),
+        "draws": Whole(0, 2**63 - 1),
+        "seconds": Number(0, 1e12),
+        "history": ListOf(Table(), most=10**7),
+        # It may have become infinite, which the next step finds out.
+        "loss": ListOf(Real(), 1, 64),
+    },
+    {"focus": Text()},
+)
+
+
 @dataclass(frozen=True)
 class SavedTraining:
     """State of a training, as it was read."""
@@ -64,25 +82,82 @@ class SavedTraining:
         try:
             module.load_state_dict(state)
         except RuntimeError as error:
-            raise ReadError(
-                f"{self.path} holds a network of another shape; delete it to start again"
-            ) from error
+            raise self._other(f"a network of another shape ({name})") from error
 
-    def rng_state(self) -> Tensor:
-        """State of the random generator."""
-        return self.tensors["rng"].to(torch.uint8).cpu()
+    def set_rng(self, rng: torch.Generator) -> None:
+        """Let a generator go on from the state of this one.
+
+        Raises
+        ------
+        ReadError
+            If there is none, or that of another kind of generator.
+        """
+        state, usual = self.tensors.get("rng"), rng.get_state()
+        if state is None or state.shape != usual.shape:
+            raise self._other("no state of the random generator")
+        rng.set_state(state.to(torch.uint8).cpu())
+
+    def losses(self, number: int) -> list[float]:
+        """Summed losses of ``number`` outputs since the last report.
+
+        Raises
+        ------
+        ReadError
+            If there are others.
+        """
+        found: list[float] = self.note["loss"]
+        if len(found) != number:
+            raise self._other(f"losses of {len(found)} outputs and not of {number}")
+        return found
 
     def fill_optimisers(self, optimisers: Sequence[torch.optim.Optimizer]) -> None:
-        """Load moments and counters into freshly built ``optimisers``."""
+        """Load moments and counters into freshly built ``optimisers``.
+
+        Raises
+        ------
+        ReadError
+            If they belong to other weights.
+        """
         for number, optimiser in enumerate(optimisers):
             state = optimiser.state_dict()
             prefix = f"optimiser.{number}."
             entries: dict[int, dict[str, Tensor]] = {}
             for key, value in self.tensors.items():
                 if key.startswith(prefix):
-                    index, field = key[len(prefix) :].split(".", 1)
-                    entries.setdefault(int(index), {})[field] = value
+                    index, _, name = key[len(prefix) :].partition(".")
+                    entries.setdefault(_whole(index), {})[name] = value
+            weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+            if not _suit(entries, weights):
+                raise self._other("moments of other weights")
             optimiser.load_state_dict({**state, "state": entries})
+
+    def _other(self, what: str) -> ReadError:
+        return ReadError(f"{self.path} holds {what}; delete it to start again")
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
+
+
+def _fits(value: Tensor, weight: Tensor) -> bool:
+    if value.ndim == 0:  # a number of steps
+        return not value.is_complex() and 0 <= float(value) < _MOST_STEPS
+    return value.shape == weight.shape and not value.is_complex()
+
+
+def _suit(entries: Mapping[int, Mapping[str, Tensor]], weights: Sequence[Tensor]) -> bool:
+    """Whether moments have the shape of their weights, and the same names for all of them."""
+    if not entries:  # no step was made yet
+        return True
+    return (
+        entries.keys() <= set(range(len(weights)))
+        and len({frozenset(entry) for entry in entries.values()}) == 1
+        and all(
+            _fits(value, weights[index])
+            for index, entry in entries.items()
+            for value in entry.values()
+        )
+    )
 
 
 def save(
@@ -114,9 +189,16 @@ def load(path: Path) -> SavedTraining:
         If the file is truncated or not a checkpoint.
     """
     try:
-        note = json.loads(read_metadata(path)["note"])
-        return SavedTraining(path, read_tensors(path), note)
+        note = parse_json(read_metadata(path)["note"].encode("utf-8"), finite=False)
+        tensors = read_tensors(path)
     except (ReadError, KeyError, ValueError, OSError) as error:
-        raise ReadError(
-            f"{path} is not a checkpoint of this program; delete it to start again"
-        ) from error
+        raise _no_checkpoint(path, str(error)) from error
+    if why := problem(_NOTE, note, "its note"):
+        raise _no_checkpoint(path, why)
+    return SavedTraining(path, tensors, note)
+
+
+def _no_checkpoint(path: Path, why: str) -> ReadError:
+    return ReadError(
+        f"{path} is not a checkpoint of this program ({why}); delete it to start again"
+    )

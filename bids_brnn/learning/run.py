@@ -258,10 +258,10 @@ class TrainingRun:
         saved.fill("network", self.network)
         saved.fill("average", self.average)
         saved.fill("critic", self.critic)
-        self.rng.set_state(saved.rng_state())
+        saved.set_rng(self.rng)
         self.step, self.draws = note["step"], note["draws"]
         self.seconds, self.history = note["seconds"], list(note["history"])
-        self.loss = torch.tensor(note["loss"], device=self.device)
+        self.loss = torch.tensor(saved.losses(len(self.columns)), device=self.device)
         if self.step < self.total and self.stage()[2] > 0:
             self.optimisers = build_optimisers(self.network, self.stage()[1])
         saved.fill_optimisers([self.critic_optimiser, *self.optimisers])

@@ -19,6 +19,7 @@ _SINC_LOBES = 4.0  # time-bandwidth product where no bandwidth is given
 _FERMI = 33.81  # durations per width of the edge: the pulse ends at 60 dB
 _GAUSS = 7.434  # durations per standard deviation where no bandwidth is given
 _QUADRATURE = 400
+_LEAST_AREA = 1e-6  # of that of a rectangle
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,14 @@ class MTPulse:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise SequenceError(f"the {name} of the MT pulse is {value:g}; it must be above 0")
+        with np.errstate(all="ignore"):
+            area = abs(self.area)
+        if not area / self.duration > _LEAST_AREA:
+            told = "" if self.bandwidth is None else f" and a bandwidth of {self.bandwidth:g} Hz"
+            raise SequenceError(
+                f"a {self.shape} MT pulse of {self.duration:g} s{told} has no area; correct its "
+                "duration (s) and bandwidth (Hz)"
+            )
 
     def envelope(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
         """Amplitude at ``times`` (s, from the start of the pulse), 1 at most."""

@@ -18,6 +18,13 @@ from numpy.typing import NDArray
 from bids_brnn.errors import SequenceError
 from bids_brnn.sequences.mt_pulse import MTPulse
 
+MOST_OFFSET = 1e6
+"""Hz."""
+MOST_ANGLE = 1e4
+"""rad; that of 10 uT for 3 s is 8,000."""
+MOST_CYCLES = 1e5
+"""Offset times duration: 20 kHz for 5 s."""
+
 
 @dataclass(frozen=True, eq=False)
 class ZSpectrum:
@@ -53,6 +60,7 @@ class ZSpectrum:
             raise SequenceError("mt_flip_angle and offset need one value per measurement")
         if not np.isfinite(self.mt_flip_angle).all() or not np.isfinite(self.offset).all():
             raise SequenceError("mt_flip_angle and offset must be finite")
+        self._check_sizes()
         if not (self.mt_flip_angle > 0).any():
             raise SequenceError("no measurement has an MT pulse")
         weights = self.weights
@@ -65,6 +73,22 @@ class ZSpectrum:
                 f"MT pulse, delay and excitation last {self.repetition_time - self.rest:g} s, "
                 f"longer than the repetition time of {self.repetition_time:g} s"
             )
+
+    def _check_sizes(self) -> None:
+        """Refuse what no scanner does: a pulse is computed in steps of its oscillations."""
+        offset = float(np.abs(self.offset).max(initial=0.0))
+        for name, value, most, unit in (
+            ("the largest offset", offset, MOST_OFFSET, "Hz"),
+            ("the largest flip angle", float(np.abs(self.mt_flip_angle).max(initial=0.0)),
+             MOST_ANGLE, "rad"),
+            ("offset times duration", offset * self.pulse.duration, MOST_CYCLES,
+             "cycles in one pulse"),
+        ):  # fmt: skip
+            if value > most:
+                raise SequenceError(
+                    f"{name} of the MT pulses is {value:.3g} {unit}, above {most:g}; offsets are "
+                    "in Hz, angles in degrees in tables and sidecars, durations in s"
+                )
 
     @property
     def rest(self) -> float:

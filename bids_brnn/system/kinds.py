@@ -99,6 +99,17 @@ class Number:
 
 
 @dataclass(frozen=True)
+class Real:
+    """Any number, also one that is not finite."""
+
+    words: str = "a number"
+
+    def holds(self, value: object) -> bool:
+        """Whether ``value`` is a number."""
+        return isinstance(value, float) or (type(value) is int and abs(value) < 10**300)
+
+
+@dataclass(frozen=True)
 class Whole:
     """A whole number of a range."""
 

@@ -7,52 +7,19 @@ swapped in between is found too.
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
-import stat
 import tomllib
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bids_brnn.files import decoded
+from bids_brnn.files import check_kind, check_regular, decoded
 
 MAX_TEXT = 2**20
 """Bytes of a file that is written by hand: filters, plugins, priors, configurations."""
 _LARGEST_OF_TOML = 2**63
 _MAX_DEPTH = 64  # of nested JSON; BIDS needs four
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
-
-
-def check_regular(path: Path) -> os.stat_result:
-    """What the system says of a file, links followed.
-
-    Raises
-    ------
-    OSError
-        If it is absent, or no regular file.
-    """
-    # What no path can be is absent, as for the functions of pathlib.
-    try:
-        found = path.stat()
-    except ValueError as error:
-        raise FileNotFoundError(errno.ENOENT, "such a name cannot be") from error
-    return _regular(found)
-
-
-def _regular(found: os.stat_result) -> os.stat_result:
-    if not stat.S_ISREG(found.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
-        number = errno.EISDIR if stat.S_ISDIR(found.st_mode) else errno.EINVAL
-        raise OSError(number, f"it is {kind}, not a file")
-    return found
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -66,7 +33,7 @@ def open_regular(path: Path) -> BinaryIO:
     check_regular(path)
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
-        _regular(os.fstat(handle))
+        check_kind(os.fstat(handle))
         return os.fdopen(handle, "rb")
     except BaseException:
         os.close(handle)

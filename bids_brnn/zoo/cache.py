@@ -24,14 +24,16 @@ import tomli_w
 
 from bids_brnn.bids.input.acquisition import Acquisition
 from bids_brnn.bids.input.declared import number
-from bids_brnn.errors import OutputError
+from bids_brnn.errors import OutputError, printable
 from bids_brnn.files import make_folder, write_text
 from bids_brnn.signals.registry import model_entry
+from bids_brnn.system.locks import open_lock
+from bids_brnn.system.reading import open_regular
 from bids_brnn.zoo.recipe import EstimatorRecipe
 
 TRAINING_VERSION = 1
 """Of how the program trains by itself; with another one, networks are trained anew."""
-_MOST_STATE = 4096
+_MOST_STATE = 200  # bytes
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -136,11 +138,11 @@ def holding(path: Path) -> Iterator[TextIO | None]:
     Raises
     ------
     OutputError
-        If the file cannot be written, or its disk cannot lock.
+        If the file cannot be written, is none, or its disk cannot lock.
     """
     make_folder(path.parent)
     try:
-        file = path.open("a+", encoding="utf-8")
+        file = os.fdopen(open_lock(path), "r+", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"Cannot write {path}: {error.strerror}.") from error
     with file:
@@ -173,7 +175,7 @@ def tell(file: TextIO, words: str) -> None:
 def told(path: Path) -> str:
     """What the holder of a lock said last."""
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return file.read(_MOST_STATE).strip()
+        with open_regular(path) as file:
+            return printable(file.read(_MOST_STATE).decode("utf-8", "replace")).strip()
     except OSError:
         return ""

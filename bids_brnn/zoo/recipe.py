@@ -27,15 +27,13 @@ from bids_brnn.signals.registry import model_entry
 from bids_brnn.signals.supplied import SuppliedModel
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.choice import card_path
+from bids_brnn.zoo.recipe_file import FORMAT, digest_of, read_recipe, unusable
 from bids_brnn.zoo.sameness import same_train
 from bids_brnn.zoo.sequences import arrays_of, sequence_from, values_of
 
 if TYPE_CHECKING:
     from bids_brnn.estimators.base import Estimator
     from bids_brnn.signals.base import Amplitude, SignalModel
-
-FORMAT = 1
-"""Version of the file layout."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +142,7 @@ class EstimatorRecipe:
             "loss": dict(self.loss),
             "training": dict(self.training),
             "arrays": beside.name,
-            "digest": _digest(arrays),
+            "digest": digest_of(arrays),
             **values_of(self.sequence),
             "sequence_name": self.sequence.name,
         }
@@ -161,23 +159,11 @@ class EstimatorRecipe:
         ReadError
             If a file is absent, broken, or the arrays are not those of the JSON.
         """
+        content, arrays = read_recipe(path)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content["format"] != FORMAT:
-                raise ReadError(
-                    f"{path} has recipe format {content['format']}, this program reads {FORMAT}; "
-                    "delete it and run again."
-                )
-            # Never a pickle: NumPy refuses object arrays here.
-            with np.load(path.parent / Path(content["arrays"]).name, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-            if _digest(arrays) != content["digest"]:
-                raise ReadError(
-                    f"{content['arrays']} does not belong to {path}; delete both and run again."
-                )
             return cls._from_content(content, arrays)
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            raise ReadError(f"Cannot read the estimator recipe {path}: {error}.") from error
+        except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+            raise unusable(path, error) from error
 
     @classmethod
     def _from_content(
@@ -216,7 +202,7 @@ class EstimatorRecipe:
         words += ["spreads", *self.spreads] if self.spreads else []
         words += [self.weights_sha256, *(["magnitude"] if self.magnitude else [])]
         options = json.dumps([dict(self.model_options), dict(self.estimator_options)])
-        text = "|".join([*words, options, _digest(arrays)])
+        text = "|".join([*words, options, digest_of(arrays)])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -345,12 +331,3 @@ class EstimatorRecipe:
         network: Any = load_network(model, self.model, weights=self.weights, **options)
         network = replace(network, block_size=block_size)
         return self._unmixing(network, model) if unmixes else cast("Estimator", network)
-
-
-def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
-    state = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        state.update(f"{name}{array.shape}{array.dtype.str}".encode())
-        state.update(array.tobytes())
-    return state.hexdigest()

@@ -13,6 +13,8 @@ from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 
 _ARRAYS = tuple(item.name for item in fields(PulseSequence) if item.name not in ("start", "name"))
+_TYPES: Mapping[str, str] = {"gradient": "U", "inversion": "b", "basis": "fc"}
+"""Kinds of NumPy's types of arrays that are not of real numbers."""
 _Z_ARRAYS = ("mt_flip_angle", "offset", "weights")
 
 
@@ -38,7 +40,16 @@ def values_of(sequence: PulseSequence | ZSpectrum) -> dict[str, Any]:
 def sequence_from(
     arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any], name: str
 ) -> PulseSequence | ZSpectrum:
-    """Inverse of the two above."""
+    """Inverse of the two above.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If something is missing or of another type.
+    """
+    for key, array in arrays.items():
+        if array.dtype.kind not in _TYPES.get(key, "f"):
+            raise TypeError(f"{key} cannot be of type {array.dtype.name}")
     if "zspectrum" not in values:
         own: dict[str, Any] = {key: arrays[key] for key in _ARRAYS}
         return PulseSequence(**own, start=values["start"], name=name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from bids_brnn.app.cohort import OUT_OF_MEMORY, plan, read_cohort, summary
@@ -137,3 +139,19 @@ def test_odd_logs_are_no_obstacle(study):
     (logs / "1_2.out").write_text("bids_brnn-task start time=x\nbids_brnn-task end code=y\n")
     (logs / "1_3.out").write_text("bids_brnn-task end participant=03 time=x code=0\n")
     assert read_cohort(data, logs).unfinished == ("02", "03", "10")
+
+
+def test_a_log_that_is_no_file_or_holds_no_numbers_costs_only_itself(study):
+    data, logs = study
+    log(logs, "1", "01", 0)
+    (logs / "0.out").mkdir()
+    os.mkfifo(logs / "2.out")
+    (logs / "3.out").symlink_to("/dev/zero")
+    (logs / "4.out").symlink_to("nowhere")
+    log(logs, "5", "02", "9" * 5000, memory="8" * 400)
+    cohort = read_cohort(data, logs)
+    assert cohort.unfinished == ("02", "03", "10")
+    assert cohort.memory_mb("02") == 0
+    assert len(cohort.notes) == 4
+    assert all("is left aside" in note for note in cohort.notes)
+    assert set(cohort.notes) < set(summary(cohort))

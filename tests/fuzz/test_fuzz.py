@@ -54,6 +54,7 @@ def test_the_fuzzer_finds_what_it_is_for(tmp_path):
     bodies = {
         "raise KeyError('x')": "KeyError",
         "import time; time.sleep(60)": "hang",
+        "while True: pass": "hang",
         "bytearray(4 * 2**30)": "MemoryError",
         "from bids_brnn.errors import DataError; raise DataError('a\\0')": "",
         "pass": "",
@@ -62,7 +63,8 @@ def test_the_fuzzer_finds_what_it_is_for(tmp_path):
     script.write_text(
         f"import sys; sys.path[:0] = [{str(RUN.parents[2])!r}, {str(RUN.parent)!r}]\n"
         "import run, signal, pathlib\nfrom base import Target\n"
-        "run.HANG = 0.2; run.limit_memory(); signal.signal(signal.SIGALRM, run.alarm)\n"
+        "run.HANG = run.WAIT = 0.2; run.limit_memory()\n"
+        "for number in (signal.SIGALRM, signal.SIGPROF): signal.signal(number, run.alarm)\n"
         "path = pathlib.Path(sys.argv[1])\n"
         f"for body in {list(bodies)!r}:\n"
         "    target = Target('a', path, [], [], lambda path: exec(body))\n"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from bids_brnn.bids.safe import read_json
+from bids_brnn.errors import BidsBrnnError
 from bids_brnn.files import recorded, write_text
 
 _OF_ALL_RUNS = (".bidsignore", "README.md", "dataset_description.json", "descriptions.tsv")
@@ -79,10 +82,13 @@ def settle(
 def read_record(output_dir: Path, record: Path) -> dict[Path, str]:
     """Files and digests that are on record; none where it is absent or is not ours."""
     try:
-        rows = json.loads(record.read_text(encoding="utf-8"))["Files"]
-        return {output_dir / str(name): str(digest) for name, digest in rows.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        rows = read_json(record).get("Files")
+    except BidsBrnnError:
         return {}
+    named = rows.items() if isinstance(rows, dict) else ()
+    there = ((output_dir / name, str(digest)) for name, digest in named)
+    # What is not there need not be removed; what cannot be a name is not there.
+    return {path: digest for path, digest in there if os.path.lexists(path)}
 
 
 def digests(paths: Iterable[Path]) -> dict[Path, str]:

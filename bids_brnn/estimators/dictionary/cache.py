@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 import bids_brnn
+from bids_brnn.errors import OutputError, ReadError
 from bids_brnn.estimators.checkpoint import content_key, model_key
 from bids_brnn.estimators.dictionary.atoms import Dictionary
 from bids_brnn.estimators.dictionary.interpolant import Axis, Interpolant
+from bids_brnn.files import read_tensors, write_tensors
 from bids_brnn.signals.base import SignalModel
 
 _log = logging.getLogger(__name__)
@@ -92,33 +89,23 @@ def store_interpolant(folder: Path, key: str, made: Interpolant) -> Interpolant:
 
 def _read(path: Path, device: torch.device, decode: Callable[[dict[str, Tensor]], T]) -> T | None:
     try:
-        with safe_open(path, framework="pt", device=str(device)) as stored:
-            # Copied: in the file, numbers lie where complex128 must not.
-            parts = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118
-        return decode(parts)
+        # Copied: in the file, numbers lie where complex128 must not.
+        found = {name: value.clone().to(device) for name, value in read_tensors(path).items()}
+        return decode(found)
     except FileNotFoundError:
         return None
-    except (SafetensorError, OSError, KeyError, RuntimeError) as error:
+    except (ReadError, KeyError, ValueError, IndexError, RuntimeError) as error:
         _log.warning("the cached dictionary %s is unreadable (%s); making it again", path, error)
         return None
 
 
 def _write(path: Path, parts: Mapping[str, Tensor | None], there: Callable[[], bool]) -> bool:
     """Whether this job's is the one that counts from now on: no other one was ``there``."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    tensors = {name: part.cpu().contiguous() for name, part in parts.items() if part is not None}
+    if there():
+        return False
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        if there():
-            temporary.unlink()
-            return False
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        write_tensors(path, {name: part for name, part in parts.items() if part is not None}, {})
+    except OutputError as error:
         _log.warning("cannot keep the dictionary in %s (%s)", path.parent, error)
     return True
 
