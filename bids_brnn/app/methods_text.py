@@ -58,7 +58,8 @@ def write_boilerplate(
         losses = [item[NETWORK].loss for _, _, item in rows if NETWORK in item]
         trainings = [item[NETWORK].training for _, _, item in rows if NETWORK in item]
         used = [model for _, model, _ in rows]
-        texts = citation_files(used, estimators, __version__, losses, trainings)
+        samples = [words for item in rows if (words := _sample(config, item[2]))]
+        texts = citation_files(used, estimators, __version__, losses, trainings, samples)
         for name, text in texts.items():
             write_text(folder / name, text)
             written.append(folder / name)
@@ -69,3 +70,19 @@ def write_boilerplate(
     write(config.output_dir / "logs", planned)
     _LOG.info("methods: %s", config.output_dir / "logs" / "CITATION.md")
     return written
+
+
+def _sample(config: RunConfig, recipes: Mapping[str, EstimatorRecipe]) -> str:
+    """That the reference is run in a sample, where a number of voxels is asked for."""
+    from bids_brnn.config.choices import ALL, AUTO
+    from bids_brnn.estimators.registry import NETWORK, title_of
+    from bids_brnn.reports.methods import sample_sentence
+
+    if config.reference_voxels in (ALL, AUTO):
+        return ""
+    names = " and ".join(title_of(name) for name in recipes if name != NETWORK)
+    words = (
+        f"estimated in {config.reference_voxels} voxels of each series, or all of a smaller one, "
+        f"drawn at random from each region by its size (seed {config.random_seed})"
+    )
+    return sample_sentence(names, words) if names else ""

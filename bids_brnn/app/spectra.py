@@ -41,7 +41,10 @@ def spectra_of(acquisition: Acquisition, view: SeriesView) -> Spectra | None:
 def _spectra(acquisition: Acquisition, sequence: ZSpectrum, view: SeriesView) -> Spectra:
     from bids_brnn.bids.images import read_coefficients
 
-    inside = np.argwhere(view.mask)
+    # Of a reference in a sample of the voxels, those that it was run in.
+    runs = [one for item in view.estimators if item.sample for one in item.quality]
+    parts = [np.isfinite(one.values) for one in runs if one.name == "flags"]
+    inside = np.argwhere(np.logical_and.reduce([view.mask, *parts]))
     picks = np.unique(np.linspace(0, len(inside) - 1, _MOST_VOXELS).round().astype(int))
     chosen = inside[picks]
     to_file = np.linalg.inv(view.file_affine) @ view.affine

@@ -14,8 +14,9 @@ from bids_brnn.cli import options
 from bids_brnn.cli.arguments import did_you_mean, rewritten
 from bids_brnn.cli.foreign import own_values
 from bids_brnn.config.checks import check_places
+from bids_brnn.config.choices import MOST_THREADS
 from bids_brnn.config.options import Option, options_of
-from bids_brnn.config.run_config import MOST_THREADS, RunConfig
+from bids_brnn.config.run_config import RunConfig
 from bids_brnn.config.toml import changed_files, overridden
 from bids_brnn.errors import UsageError
 

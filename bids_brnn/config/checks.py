@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bids_brnn.config.choices import ALL, AUTO
 from bids_brnn.config.options import Option, options_of
 from bids_brnn.errors import EXIT_UNKNOWN_LEVEL, UsageError
 from bids_brnn.spaces import parse_space
@@ -34,6 +35,11 @@ def check(config: RunConfig) -> None:
             _check_labels(item, value)
             if item.least is not None and value < item.least:
                 raise UsageError(f"{item.name} is {value}; it must be at least {item.least}.")
+    if not _is_number_or_word(config.reference_voxels):
+        raise UsageError(
+            f'reference_voxels is "{config.reference_voxels}"; it must be a number of voxels, at '
+            f"least 1, {ALL} or {AUTO}."
+        )
     for name in config.output_spaces:
         try:
             parse_space(name)
@@ -90,6 +96,12 @@ def check_places(
                     f"{item.name}{where}: there is no {item.exists} {path}; "
                     f"give it anew with {item.flags[-1]}."
                 )
+
+
+def _is_number_or_word(text: str) -> bool:
+    if text in (ALL, AUTO):
+        return True
+    return text.isascii() and text.isdigit() and int(text) > 0
 
 
 def _check_choices(item: Option, value: Any) -> None:

@@ -7,29 +7,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
+from bids_brnn.config import choices
 from bids_brnn.config.checks import check
-from bids_brnn.config.choices import AUTO, modalities, references, spectrum_models
+from bids_brnn.config.choices import AUTO
 from bids_brnn.config.options import option, required
 from bids_brnn.config.toml import Stored
-
-AnalysisLevel = Literal["participant", "group", "train"]
-Detail = Literal["minimal", "full"]
-Device = Literal["auto", "cpu", "cuda"]
-Denoise = Literal["none", "mppca", "dwidenoise"]
-Registration = Literal["rigid", "header"]
-SkullStrip = Literal["auto", "skip"]
-Ignorable = Literal["b1map", "b0map", "r1map", "t1w", "mask", "dseg"]
-Preset = Literal["quick", "standard", "thorough"]
-WhileTraining = Literal["wait", "reference"]
-DebugMode = Literal["log", "pdb", "all"]
-
-LOW_MEMORY_BATCH = 512
-"""Voxels estimated together with ``low_mem``."""
-MOST_THREADS = 8
-"""Threads of one step unless asked otherwise; beyond them two series side by side use the machine
-better."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +29,7 @@ class RunConfig(Stored):
 
     bids_dir: Path = field(metadata=required("the BIDS data set", group="place", exists="folder"))
     output_dir: Path = field(metadata=required("folder of the derivative data set", group="place"))
-    analysis_level: AnalysisLevel = option(
+    analysis_level: choices.AnalysisLevel = option(
         "participant: maps of each series; group: gather the tables of all participants; train: "
         "a network for each protocol that has none, before an array of participants",
         "participant",
@@ -63,7 +46,7 @@ class RunConfig(Stored):
         "kind of series; default: auto, every kind found",
         AUTO,
         group="selection",
-        choices=modalities,
+        choices=choices.modalities,
     )
     derivatives: Mapping[str, Path] = option(
         "derivative data sets to read: recon (series), fmriprep (T1w, masks, labels)",
@@ -84,7 +67,7 @@ class RunConfig(Stored):
         None,
         group="selection",
     )
-    ignore: tuple[Ignorable, ...] = option(
+    ignore: tuple[choices.Ignorable, ...] = option(
         "inputs to leave aside although they exist", (), group="selection"
     )
     allow_links: tuple[Path, ...] = option(
@@ -107,7 +90,7 @@ class RunConfig(Stored):
         metavar="MODEL",
         files=(".safetensors", ".json"),
     )
-    train_missing: Preset | None = option(
+    train_missing: choices.Preset | None = option(
         "train a network first for each protocol that has none: quick (minutes on 2 CPUs), "
         "standard (default, half an hour) or thorough (hours); it is kept in --weights-dir",
         None,
@@ -120,7 +103,7 @@ class RunConfig(Stored):
         None,
         group="method",
     )
-    while_training: WhileTraining = option(
+    while_training: choices.WhileTraining = option(
         "where another task trains the network: wait (default), or go on with the reference",
         "wait",
         group="method",
@@ -130,7 +113,16 @@ class RunConfig(Stored):
         "full or where there is no network",
         AUTO,
         group="method",
-        choices=references,
+        choices=choices.references,
+    )
+    reference_voxels: str = option(
+        "voxels that the reference is run in where a network maps all: a number (a random sample "
+        "with a share of each region), or all; default: auto, which is all if they take at most "
+        f"{choices.MOST_MINUTES} minutes by the measured rate or are no more than "
+        f"{choices.USUAL_SAMPLE}, else {choices.USUAL_SAMPLE}",
+        AUTO,
+        group="method",
+        metavar="N",
     )
     zspectrum: Path | None = option(
         "what the sidecars of Z-spectra (conventional qMT) lack: a JSON with MTPulseShape, "
@@ -145,7 +137,7 @@ class RunConfig(Stored):
         "first of these",
         AUTO,
         group="method",
-        choices=spectrum_models,
+        choices=choices.spectrum_models,
     )
     mask: Path | None = option(
         "NIfTI mask on the grid of the series; only its voxels are estimated",
@@ -166,13 +158,13 @@ class RunConfig(Stored):
         group="method",
         least=0,
     )
-    skull_strip: SkullStrip = option(
+    skull_strip: choices.SkullStrip = option(
         "auto (default): where there is no brain mask one is made with deepbet, if that is "
         "installed; skip: voxels above an intensity threshold are taken",
         "auto",
         group="method",
     )
-    registration: Registration = option(
+    registration: choices.Registration = option(
         "rigid (default): the series is registered to the T1w image, whose masks and labels "
         "follow; header: both are taken to share scanner coordinates",
         "rigid",
@@ -200,17 +192,17 @@ class RunConfig(Stored):
         False,
         group="method",
     )
-    level: Detail = option(
+    level: choices.Detail = option(
         "minimal: maps; full (default): also the reference fit, region tables, report",
         "full",
         group="method",
     )
-    device: Device = option(
+    device: choices.Device = option(
         "auto (default) takes a CUDA device where there is one, and says so",
         "auto",
         group="method",
     )
-    denoise: Denoise = option(
+    denoise: choices.Denoise = option(
         "denoise the series first: mppca (built in) or dwidenoise (MRtrix3); default: none. "
         "Changes the noise, so that standard deviations no longer hold",
         "none",
@@ -255,7 +247,7 @@ class RunConfig(Stored):
         least=1,
     )
     omp_nthreads: int = option(
-        f"threads of one step; default: nprocs, at most {MOST_THREADS}",
+        f"threads of one step; default: nprocs, at most {choices.MOST_THREADS}",
         1,
         group="resources",
         least=1,
@@ -271,7 +263,7 @@ class RunConfig(Stored):
     )
     low_mem: bool = option(
         "less memory, more time: one step after the other, and batches of "
-        f"{LOW_MEMORY_BATCH} voxels unless --batch-size is given",
+        f"{choices.LOW_MEMORY_BATCH} voxels unless --batch-size is given",
         False,
         group="resources",
     )
@@ -317,7 +309,7 @@ class RunConfig(Stored):
         group="control",
     )
     write_graph: bool = option("write the workflow graph as dot file", False, group="control")
-    debug: tuple[DebugMode, ...] = option(
+    debug: tuple[choices.DebugMode, ...] = option(
         "log (default): as -vv, with where each error arose; pdb: open the debugger where a step "
         "fails, all steps in this process; all: both",
         (),
@@ -341,7 +333,7 @@ class RunConfig(Stored):
         """Where networks of the data set lie."""
         return self.weights_dir or self.output_dir / "code" / "networks"
 
-    def debugs(self, mode: DebugMode) -> bool:
+    def debugs(self, mode: choices.DebugMode) -> bool:
         """Whether ``--debug`` asks for ``mode``."""
         return mode in self.debug or "all" in self.debug
 
@@ -353,4 +345,4 @@ class RunConfig(Stored):
     @property
     def voxels_together(self) -> int | None:
         """Voxels estimated together, or None for what each estimator thinks best."""
-        return self.batch_size or (LOW_MEMORY_BATCH if self.low_mem else None)
+        return self.batch_size or (choices.LOW_MEMORY_BATCH if self.low_mem else None)

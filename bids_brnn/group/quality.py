@@ -128,7 +128,9 @@ def _measures(
         if summary is not None:
             medians[summary.column] = _median(summary.transform(values))
     level = sidecar.get("NoiseStandardDeviation")
-    flags = maps["flags"].astype(np.int64) if "flags" in maps else None
+    flags = None
+    if "flags" in maps:  # not a number where the estimator was not run
+        flags = maps["flags"][np.isfinite(maps["flags"])].astype(np.int64)
 
     def share(bits: int) -> float:
         return (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -20,12 +20,14 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from bids_brnn.errors import DataError
+from bids_brnn.config.choices import ALL
 from bids_brnn.estimators.registry import NETWORK
-from bids_brnn.estimators.run import run_estimator, to_device
+from bids_brnn.estimators.run import run_estimator
 from bids_brnn.imaging.grids import load, save
 from bids_brnn.imaging.noise_level import contradiction
 from bids_brnn.interfaces.base import Node
+from bids_brnn.interfaces.sampling import draw_sample, sample_row
+from bids_brnn.interfaces.voxels import Voxels, positions, voxels_of
 from bids_brnn.maps import Beside
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.zoo.recipe import EstimatorRecipe
@@ -63,6 +65,11 @@ class EstimateMapsInputSpec(BaseInterfaceInputSpec):
     check_noise = traits.Bool(
         False, usedefault=True, desc="noise_std is declared, and the residual is to be compared"
     )
+    reference_voxels = traits.Str(
+        ALL, usedefault=True, desc="voxels to estimate: a number, auto or all"
+    )
+    strata = InputMultiPath(File(exists=True), desc="label images on the same grid for a sample")
+    seed = traits.Int(1, usedefault=True, desc="of the draw of a sample")
     device = traits.Enum("auto", "cpu", "cuda", usedefault=True, desc="where to compute")
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="read by the scheduler")
     num_threads = traits.Range(low=1, value=1, usedefault=True, nohash=True, desc="CPU threads")
@@ -98,29 +105,32 @@ class EstimateMaps(Node):
 
         inputs = self.inputs
         grid = load(inputs.coefficients)
-        mask = np.asanyarray(load(inputs.mask).dataobj) > 0
+        whole = np.asanyarray(load(inputs.mask).dataobj) > 0
         recipe = EstimatorRecipe.from_file(Path(inputs.recipe))
-        voxels = masked_voxels(grid, mask, recipe, Path(inputs.coefficients))
-        data = to_device(voxels, inputs.device, inputs.num_threads)
         estimator = recipe.build(
             Path(inputs.cache_dir) if isdefined(inputs.cache_dir) else None,
             block_size=inputs.batch_size if isdefined(inputs.batch_size) else None,
         )
-        known = known_maps(inputs.supplied, inputs.supplied_names, mask, data)
-        estimator, sigma, further = self._noise_of(recipe, estimator, data, known, mask)
+        mask = self._sample(recipe, estimator, whole)
+        voxels = voxels_of(inputs, recipe, mask)
+        data = voxels.data
+        estimator, sigma, further = self._noise_of(recipe, estimator, voxels)
         estimate = run_estimator(
             estimator,
             data,
-            known,
+            voxels.known,
             sigma,
             folder / "checkpoint.safetensors",
             inputs.label or estimator.name,
-            spread=known_maps(inputs.spread, inputs.spread_names, mask, data),
+            spread=voxels.spread,
             **further,
         )
         fitted = _fitted(recipe, estimator)
         warning = self._contradiction(recipe, estimate, data, estimator.parameters, fitted)
         rows = []
+        about = sample_row(
+            folder, mask, whole, grid.affine, seed=inputs.seed, by_region=bool(self._strata())
+        )
         ratio = signal_to_noise(
             estimate,
             data,
@@ -134,12 +144,13 @@ class EstimateMaps(Node):
         for item in named_maps(estimate, estimator.parameters, inputs.suffix, ratio, beside):
             rows.extend(save_map(folder, item, mask, grid.affine))
         if warning:
-            rows = [{**row, "noise_warning": warning} for row in rows]
+            about["noise_warning"] = warning
+        rows = [{**row, **about} for row in rows]
         (folder / MAPS_FILE).write_text(json.dumps(rows, indent=1), encoding="utf-8")
         (folder / "checkpoint.safetensors").unlink(missing_ok=True)
         return {
             "maps_file": str(folder / MAPS_FILE),
-            "maps": [str(folder / row["file"]) for row in rows],
+            "maps": [str(folder / file) for file in files_of(rows)],
             "name": estimator.name,
         }
 
@@ -178,13 +189,28 @@ class EstimateMaps(Node):
             _LOG.warning("%s: %s", self.inputs.label, warning)
         return warning
 
+    def _strata(self) -> list[str]:
+        return list(self.inputs.strata) if isdefined(self.inputs.strata) else []
+
+    def _sample(
+        self, recipe: EstimatorRecipe, estimator: Estimator, whole: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """The voxels to estimate: all, or the sample that was asked for."""
+        inputs = self.inputs
+
+        def run(mask: NDArray[np.bool_]) -> object:
+            voxels = voxels_of(inputs, recipe, mask)
+            able, sigma, further = self._noise_of(recipe, estimator, voxels)
+            return able.estimate(voxels.data, voxels.known or None, sigma=sigma, **further)
+
+        label = inputs.label or estimator.name
+        return draw_sample(inputs.reference_voxels, whole, self._strata(), inputs.seed, run, label)
+
     def _noise_of(
         self,
         recipe: EstimatorRecipe,
         estimator: Estimator,
-        data: Tensor,
-        known: Mapping[str, Tensor],
-        mask: NDArray[np.bool_],
+        voxels: Voxels,
     ) -> tuple[Estimator, float | Tensor | None, dict[str, Any]]:
         """Estimator, noise for weights and spread, and further arguments.
 
@@ -192,7 +218,7 @@ class EstimateMaps(Node):
         tell; where it is, they tell how it varies over space.
         """
         declared = self._noise_std()
-        at = positions(mask, data)
+        at = positions(voxels.mask, voxels.data)
         unmixing: Any = estimator if recipe.estimator_options.get("csf_fraction") else None
         further: dict[str, Any] = {} if unmixing is None else {"places": at}
         if recipe.estimator != NETWORK:
@@ -200,7 +226,7 @@ class EstimateMaps(Node):
         from bids_brnn.estimators.series_noise import noise_of_network
 
         network = cast("NetworkEstimator", estimator if unmixing is None else unmixing.base)
-        found = noise_of_network(network, data, known, at)
+        found = noise_of_network(network, voxels.data, voxels.known, at)
         if found is None:
             return estimator, declared, further
         if declared is None:
@@ -233,33 +259,6 @@ class EstimateMaps(Node):
         return beside
 
 
-def known_maps(files: Any, names: Any, mask: NDArray[np.bool_], like: Tensor) -> dict[str, Tensor]:
-    """Values ``(V,)`` inside the mask of maps by parameter name; none where inputs are undefined.
-
-    Raises
-    ------
-    DataError
-        If a map has another grid than the mask.
-    """
-    if not isdefined(files):
-        return {}
-    values = {}
-    for name, path in zip(names, files, strict=True):
-        volume = load(path)
-        if volume.shape != mask.shape:
-            raise DataError(
-                f"{path} has shape {volume.shape}, the series has {mask.shape}; "
-                "bring the map to the grid of the series."
-            )
-        values[name] = like.real.new_tensor(np.asanyarray(volume.dataobj)[mask])
-    return values
-
-
-def positions(mask: NDArray[np.bool_], like: Tensor) -> Tensor:
-    """Indices ``(V, 3)`` of the voxels of a mask, on the device of ``like``."""
-    return like.real.new_tensor(np.argwhere(mask))
-
-
 def _fitted(recipe: EstimatorRecipe, estimator: Estimator) -> int:
     """Values per voxel that a residual is of: a network takes coefficients of time frames."""
     if recipe.estimator == NETWORK:
@@ -273,26 +272,10 @@ def _weights(recipe: EstimatorRecipe, like: Tensor) -> Tensor | None:
     return None if given is None else like.real.new_tensor(given)
 
 
-def masked_voxels(
-    grid: Any, mask: NDArray[np.bool_], recipe: EstimatorRecipe, path: Path
-) -> NDArray[np.complex64]:
-    """Complex values ``(V, R)`` inside the mask.
-
-    Raises
-    ------
-    DataError
-        If the shapes do not fit together or the mask is empty.
-    """
-    if grid.shape[:3] != mask.shape:
-        raise DataError(f"{path.name} is {grid.shape[:3]}, its mask is {mask.shape}.")
-    if len(grid.shape) != 4 or grid.shape[3] != recipe.n_values:
-        raise DataError(
-            f"{path.name} has {grid.shape[3:]} values per voxel; "
-            f"pulse train and basis make {recipe.n_values}."
-        )
-    if not mask.any():
-        raise DataError(f"The mask of {path.name} is empty; give another one with --mask.")
-    return np.asarray(np.asanyarray(grid.dataobj)[mask], dtype=np.complex64)
+def files_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of all files that rows of ``maps.json`` name."""
+    named = [row[key] for key in ("file", "sample_file") for row in rows if key in row]
+    return list(dict.fromkeys(named))
 
 
 def save_map(

@@ -26,7 +26,8 @@ COLUMNS: Mapping[str, str] = {
     "p95": "95th percentile",
     "mean_crb_std": "Mean over valid voxels of the standard deviation given by the noise",
     "iqr": "Interquartile range, p75 - p25",
-    "share_flagged": "Share of n_voxels that the flags of the estimator mark, 0 to 1",
+    "share_flagged": "Share of n_voxels, or of those of them that the estimator was run in, "
+    "that its flags mark, 0 to 1",
     "region_source": "What the region comes from: labels (label image or atlas), probabilities "
     "(tissue probability images), maps (classes derived from the estimated maps themselves, so "
     "that their statistics are circular), mask (whole mask)",
@@ -46,6 +47,7 @@ def region_rows(
     voxel_volume: float,
     std: NDArray[np.floating] | None = None,
     flagged: NDArray[np.bool_] | None = None,
+    estimated: NDArray[np.bool_] | None = None,
     source: Source = "labels",
 ) -> list[Row]:
     """Statistics of one map in every region.
@@ -66,6 +68,8 @@ def region_rows(
         ``(V,)`` standard deviation of each value, if known.
     flagged
         ``(V,)`` voxels that the estimator marks as doubtful, if it does.
+    estimated
+        ``(V,)`` voxels that it was run in; all by default.
     source
         What the labels come from.
 
@@ -97,7 +101,7 @@ def region_rows(
         spread = spread[np.isfinite(spread)]
         row["mean_crb_std"] = float(spread.mean()) if spread.size else float("nan")
         row["iqr"] = float(row["p75"]) - float(row["p25"])
-        row["share_flagged"] = share(flagged, inside)
+        row["share_flagged"] = share(flagged, inside if estimated is None else inside & estimated)
         row["region_source"] = source
         rows.append(row)
     return rows

@@ -25,6 +25,7 @@ from bids_brnn.estimators.registry import estimators, title_of
 from bids_brnn.maps import SPREADS, quality_maps, spread_of, with_spread
 from bids_brnn.parameters import FIELD_MAPS, MapItem
 from bids_brnn.reports.content import EstimatorView, MapView, SeriesView
+from bids_brnn.reports.facts import estimator_facts
 from bids_brnn.reports.preparation import (
     loss_of,
     noise_warnings,
@@ -151,7 +152,7 @@ def _estimators(
             uncertainties=spread,
             quality=[view for view in views if view.name in quality_maps()],
             statistics=_statistics(files, desc),
-            facts=_estimator_facts(sidecars[desc], views, mask),
+            facts=estimator_facts(sidecars[desc], views, mask),
             loss=loss_of(sidecars[desc]),
             training=training_of(sidecars[desc]),
             about=sidecars[desc],
@@ -328,21 +329,3 @@ def _noise_facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _sentence(text: object) -> str:
     words = str(text)
     return f"{words[:1].upper()}{words[1:].rstrip('.')}."
-
-
-def _estimator_facts(
-    sidecar: Mapping[str, Any], views: Sequence[MapView], mask: NDArray[np.bool_]
-) -> list[tuple[str, str]]:
-    facts = [("Method", str(sidecar.get("EstimationAlgorithm", "unknown")))]
-    for key, title in (("B1Source", "Flip angle scale"), ("WeightsName", "Network weights")):
-        if sidecar.get(key, "n/a") not in ("n/a", ""):
-            facts.append((title, str(sidecar[key])))
-    if views:
-        failed = float(np.mean(~np.isfinite(views[0].values[mask]))) if mask.any() else 0.0
-        facts.append(("Voxels without an estimate", f"{100 * failed:.2g} %"))
-    for view in views:
-        entry = quality_maps().get(view.name)
-        if entry is not None and entry.summary is not None and entry.summary.title and mask.any():
-            middle = float(np.nanmedian(view.values[mask]))
-            facts.append((entry.summary.title, f"{middle:.4g}"))
-    return facts

@@ -69,11 +69,12 @@ def comparisons(series: SeriesView) -> list[Comparison]:
 
 
 def _words(first: EstimatorView, second: EstimatorView) -> str:
+    samples = [f" {item.title} was {item.sample}." for item in (first, second) if item.sample]
     return (
         f"Each row has one range of colours for {first.title} and {second.title}. Differences "
         f"are {first.title} minus {second.title}, over the root of the sum of both variances. "
         "Both saw the same noise, so that differences of efficient estimators are well below 1 "
-        "standard deviation; large coherent areas are bias of one of them."
+        "standard deviation; large coherent areas are bias of one of them." + "".join(samples)
     )
 
 

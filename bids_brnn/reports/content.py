@@ -53,6 +53,11 @@ class EstimatorView:
     about: Mapping[str, Any] = field(default_factory=dict)
     """Sidecar of its first map."""
 
+    @property
+    def sample(self) -> str:
+        """In which voxels the estimator was run, in words; empty: in all."""
+        return str(self.about.get("VoxelSelection", ""))
+
 
 @dataclass(frozen=True)
 class Spectra:

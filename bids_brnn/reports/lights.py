@@ -152,7 +152,7 @@ def _flagged(series: SeriesView) -> Iterator[Light]:
         values = _inside(item, "flags", series)
         if values is None:
             continue
-        found = np.nan_to_num(values).astype(np.int64)
+        found = values[np.isfinite(values)].astype(np.int64)  # wherever it was run
         for title, bits, good, most, advice in (
             ("Voxels with a flag", -1, GOOD_FLAGGED, MOST_FLAGGED, "See which flags, and where."),
             ("On a bound", AT_BOUND.bit, GOOD_BOUND, MOST_BOUND,

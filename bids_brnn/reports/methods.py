@@ -77,6 +77,7 @@ def methods(
     version: str,
     losses: Iterable[Mapping[str, Any]] = (),
     trainings: Iterable[Mapping[str, Any]] = (),
+    samples: Iterable[str] = (),
 ) -> tuple[list[str], list[Reference]]:
     """Paragraphs and references.
 
@@ -92,6 +93,8 @@ def methods(
         Of the networks that were used; each is told once.
     trainings
         How these were trained (``WeightsTraining`` of sidecars); each is told once.
+    samples
+        What was estimated in a sample of the voxels only, as :func:`sample_sentence` says it.
     """
     words = [loss_words(loss) for loss in losses]
     texts = _texts()
@@ -115,6 +118,7 @@ def methods(
             text, cites = part["text"].format(version=version), part["references"]
         paragraphs += [text] if text else []
         cited += cites
+    paragraphs += [text] if (text := " ".join(dict.fromkeys(samples))) else []
     return paragraphs, [Reference(key, **known[key]) for key in dict.fromkeys(cited)]
 
 
@@ -146,6 +150,15 @@ fingerprints with signal-to-noise ratios from 10 to 100.'
     return f"{text}."
 
 
+def sample_sentence(title: str, selection: str) -> str:
+    """That an estimator was run in a sample of the voxels.
+
+    >>> sample_sentence("NLLS", "estimated in 5 of 9 voxels of the mask")
+    'For agreement, the maps of NLLS were estimated in 5 of 9 voxels of the mask.'
+    """
+    return f"For agreement, the maps of {title} were {selection}."
+
+
 def _known(about: Mapping[str, Any], key: str) -> bool:
     value = about.get(key)
     return isinstance(value, int | float) and not isinstance(value, bool)
@@ -157,9 +170,10 @@ def citation_files(
     version: str,
     losses: Iterable[Mapping[str, Any]] = (),
     trainings: Iterable[Mapping[str, Any]] = (),
+    samples: Iterable[str] = (),
 ) -> dict[str, str]:
     """The same by name of file: a page, and its references for LaTeX."""
-    paragraphs, references = methods(used, parts, version, losses, trainings)
+    paragraphs, references = methods(used, parts, version, losses, trainings, samples)
     listed = [f"{index}. {item.text} <{item.url}>" for index, item in enumerate(references, 1)]
     body = "\n\n".join(paragraphs)
     page = f"# Methods\n\n{body}\n\n## References\n\n" + "\n".join(listed) + "\n"

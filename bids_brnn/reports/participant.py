@@ -120,7 +120,7 @@ def _write_page(
     from bids_brnn.files import recorded, write_text
     from bids_brnn.reports.assemble import render_subject
     from bids_brnn.reports.content import SubjectView
-    from bids_brnn.reports.methods import citation_files, methods
+    from bids_brnn.reports.methods import citation_files, methods, sample_sentence
     from bids_brnn.reports.sharing import command_line, places, shareable
 
     used = [view.model for view in series]
@@ -131,7 +131,12 @@ def _write_page(
     networks = [item for view in series for item in view.estimators if item.key == NETWORK]
     losses = [item.loss for item in networks]
     trainings = [item.training for item in networks]
-    paragraphs, citations = methods(used, parts, __version__, losses, trainings)
+    samples = [
+        sample_sentence(item.title, item.sample)
+        for view in series for item in view.estimators if item.sample
+    ]  # fmt: skip
+    about = (used, parts, __version__, losses, trainings, samples)
+    paragraphs, citations = methods(*about)
     stored = configuration(record)
     folders = {**places(stored), str(page.parent): "bids::"}
     view = SubjectView(
@@ -151,7 +156,7 @@ def _write_page(
         record_of_page = record_file(output_dir / f"sub-{label}" / "log", "report")
         settle(output_dir, record_of_page, digests(written))
     if record is not None:
-        for name, text in citation_files(used, parts, __version__, losses, trainings).items():
+        for name, text in citation_files(*about).items():
             write_text(record / name, text)
             write_text(output_dir / "logs" / name, text)
     _LOG.info("report: %s", page)

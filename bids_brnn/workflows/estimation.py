@@ -8,8 +8,9 @@ from pathlib import Path
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
+from bids_brnn.config.choices import ALL
 from bids_brnn.interfaces.estimate import EstimateMaps
-from bids_brnn.workflows.fields import ESTIMATED, SPREAD
+from bids_brnn.workflows.fields import ESTIMATED, SPREAD, STRATA
 
 
 def init_estimation_wf(
@@ -21,6 +22,9 @@ def init_estimation_wf(
     noise_std: float | None = None,
     use_level: bool = False,
     check_noise: bool = False,
+    reference_voxels: str = ALL,
+    seed: int = 1,
+    stratified: bool = False,
     device: str = "auto",
     use_gpu: bool = False,
     num_threads: int = 1,
@@ -48,6 +52,10 @@ def init_estimation_wf(
         Whether ``noise_level`` takes its place: for data whose own residual says nothing any more.
     check_noise
         Whether ``noise_std`` is declared, and is to be compared with the residual.
+    reference_voxels, seed
+        Voxels to estimate (a number, ``auto`` or ``all``), and the seed of their draw.
+    stratified
+        Whether label images for that come through ``inputnode.strata``.
     device, use_gpu, num_threads
         Where to compute; ``use_gpu`` is what Nipype's scheduler reads.
     batch_size
@@ -63,17 +71,21 @@ def init_estimation_wf(
     -------
     Workflow
         ``inputnode``: ``coefficients``, ``mask``, ``noise_level`` (for the SNR map; 0 if unknown)
-        and, with supplied parameters, ``supplied``, with ``spreads`` also ``spread``;
+        and, with supplied parameters, ``supplied``, with ``spreads`` also ``spread``,
+        ``stratified`` also ``strata``;
         ``outputnode``: :data:`~bids_brnn.workflows.fields.ESTIMATED`.
     """
     workflow = Workflow(name=name)
     fields = ["coefficients", "mask", "noise_level", *(["supplied"] if supplied else [])]
     fields += SPREAD if spreads else ()
+    fields += STRATA if stratified else ()
     inputnode = Node(IdentityInterface(fields=fields), name="inputnode")
     outputnode = Node(IdentityInterface(fields=list(ESTIMATED)), name="outputnode")
     interface = EstimateMaps(
         recipe=str(recipe),
         suffix=suffix,
+        reference_voxels=reference_voxels,
+        seed=seed,
         device=device,
         use_gpu=use_gpu,
         num_threads=num_threads,

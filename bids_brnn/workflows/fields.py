@@ -17,6 +17,9 @@ SUPPLIED = ("supplied", "decisions")
 SPREAD = ("spread",)
 """What preparation makes of standard deviations of field maps, where there are any."""
 
+STRATA = ("strata",)
+"""Label images by which a sample of the voxels is drawn, where there are any."""
+
 MOTION = ("motion",)
 """What preparation makes of time frames whose motion is corrected."""
 

@@ -13,7 +13,7 @@ from bids_brnn.bids.input.spaces import Space
 from bids_brnn.interfaces.sinks.native import WriteMaps, WriteSeries
 from bids_brnn.interfaces.sinks.spaces import WriteSpace
 from bids_brnn.workflows.fields import ANATOMY, ESTIMATED, HISTORY, MOTION, PREPARED, SUPPLIED
-from bids_brnn.workflows.regions import Segmentation, init_regions_wf
+from bids_brnn.workflows.regions import Segmentation, init_regions_wf, label_fields
 
 _SERIES = (*(field for field in PREPARED if field != "coefficients"), *HISTORY)
 
@@ -60,14 +60,16 @@ def init_outputs_wf(
     Returns
     -------
     Workflow
-        ``inputnode``: mask, mask_source, reference and what was found of the noise;
+        ``inputnode``: mask, mask_source, reference and what was found of the noise; those of
+        :func:`~bids_brnn.workflows.regions.label_fields`;
         for each estimator ``E`` the fields ``E_maps_file`` and ``E_maps``.
     """
     workflow = Workflow(name=name)
     fields = [*_SERIES, *(ANATOMY if has_t1w else ()), *(SUPPLIED if has_fields else ())]
     fields += MOTION if has_motion else ()
+    told = label_fields(segmentations)
     estimated = [f"{estimator}_{field}" for estimator in recipes for field in ESTIMATED]
-    inputnode = Node(IdentityInterface(fields=[*fields, *estimated]), name="inputnode")
+    inputnode = Node(IdentityInterface(fields=[*fields, *told, *estimated]), name="inputnode")
     shared = {"series": str(series), "output_dir": str(output_dir)}
     write = Node(WriteSeries(**shared), name="write_series")
     workflow.connect([(inputnode, write, [(field, field) for field in fields])])
@@ -95,9 +97,11 @@ def init_outputs_wf(
             has_rate=has_rate,
             name=f"regions_{label}_wf",
         )
-        placing = ["to_series"] if segmentation.in_t1w else []
-        placing += ["supplied"] if has_rate else []
-        passed = [(field, f"inputnode.{field}") for field in ("mask", *placing, *estimated)]
+        rate = ["supplied"] if has_rate else []
+        passed = [(field, f"inputnode.{field}") for field in ("mask", *rate, *estimated)]
+        passed += [
+            (field, f"inputnode.{item}") for field, (seg, item) in told.items() if seg == label
+        ]
         workflow.connect([(inputnode, regions, passed)])
     return workflow
 

@@ -16,6 +16,7 @@ from bids_brnn.bids.input.acquisition import Acquisition
 from bids_brnn.bids.input.declared import number
 from bids_brnn.bids.input.inheritance import metadata_of
 from bids_brnn.bids.input.spaces import find_spaces
+from bids_brnn.config.choices import ALL, AUTO
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.estimators.registry import NETWORK
 from bids_brnn.interfaces.series import SeriesRecord
@@ -33,11 +34,18 @@ from bids_brnn.workflows.fields import (
     MOTION,
     PREPARED,
     SPREAD,
+    STRATA,
     SUPPLIED,
 )
 from bids_brnn.workflows.outputs import init_outputs_wf
 from bids_brnn.workflows.preparation import Spectrum, init_preparation_wf
-from bids_brnn.workflows.regions import Segmentation, find_segmentations, root_of
+from bids_brnn.workflows.regions import (
+    Segmentation,
+    find_segmentations,
+    init_labels_wf,
+    label_fields,
+    root_of,
+)
 from bids_brnn.workflows.steps import step_nodes
 
 _LOG = logging.getLogger("bids_brnn.run")
@@ -123,6 +131,8 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
         name: recipe.to_file(folder / f"{name}.json") for name, recipe in plan.recipes.items()
     }
     _say(config, acquisition, plan)
+    labels = find_segmentations(config, acquisition) if config.level == "full" else {}
+    is_told = any(item.is_told for item in labels.values())
     gigabytes = 8 * prod(acquisition.shape) / 1e9
     noise = number(acquisition.metadata, "NoiseStandardDeviation", label)
     estimations: dict[str, dict[str, Any]] = {
@@ -138,6 +148,9 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
             "check_noise": not (
                 config.denoise != "none" or config.degibbs or config.motion_correction
             ),
+            "reference_voxels": sampled(config, plan, name),
+            "seed": config.random_seed,
+            "stratified": is_told and sampled(config, plan, name) != ALL,
             "device": config.device,
             "use_gpu": config.device != "cpu" and gpu_visible(),
             "num_threads": config.omp_nthreads,
@@ -171,7 +184,6 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
         mem_gb=0.5 + 2.5 * gigabytes,
     )
     has_t1w = acquisition.t1w is not None
-    labels = find_segmentations(config, acquisition) if config.level == "full" else {}
     outputs = init_outputs_wf(
         series=series_record(config, acquisition, labels, plan).to_file(folder / "series.json"),
         recipes=recipes,
@@ -184,17 +196,34 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
         has_t1w=has_t1w,
         has_motion=config.motion_correction,
     )
+    if is_told:
+        gathered = any(options["stratified"] for options in estimations.values())
+        regions = init_labels_wf(labels, erode=config.erode, gathered=gathered)
+        moved = ["to_series"] if any(item.in_t1w for item in labels.values()) else []
+        _link(workflow, preparation, regions, {field: field for field in ("mask", *moved)})
+        _link(workflow, regions, outputs, {field: field for field in label_fields(labels)})
     for name, options in estimations.items():
         estimation = init_estimation_wf(**options, name=f"estimation_{name}_wf")
         passed = ["coefficients", "mask", "noise_level", *(["supplied"] if supplied else [])]
         passed += SPREAD if spreads else ()
         _link(workflow, preparation, estimation, {field: field for field in passed})
+        if options["stratified"]:
+            _link(workflow, regions, estimation, {field: field for field in STRATA})
         _link(workflow, estimation, outputs, {field: f"{name}_{field}" for field in ESTIMATED})
     fields = [field for field in PREPARED if field != "coefficients"] + list(HISTORY)
     fields += [*(SUPPLIED if supplied else ()), *(ANATOMY if has_t1w else ())]
     fields += MOTION if config.motion_correction else ()
     _link(workflow, preparation, outputs, {field: field for field in fields})
     return workflow
+
+
+def sampled(config: RunConfig, plan: Plan, name: str) -> str:
+    """Voxels of an estimator: a number, ``auto`` or ``all``.
+
+    A network takes all; so does, unless a number is asked for, what has no network beside it.
+    """
+    alone = NETWORK not in plan.recipes and config.reference_voxels == AUTO
+    return ALL if name == NETWORK or alone else config.reference_voxels
 
 
 def _say_nominal(acquisition: Acquisition, supplied: Collection[str]) -> None:

@@ -16,16 +16,23 @@ from bids_brnn.bids.input.lookup import missing_names, read_lookup
 from bids_brnn.bids.input.spaces import follows_t1w, on_t1w
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.estimators.registry import comparison
-from bids_brnn.interfaces.regions.labels import WHOLE_MASK, PrepareLabels, label_values
+from bids_brnn.interfaces.regions.labels import (
+    WHOLE_MASK,
+    GatherLabels,
+    PrepareLabels,
+    label_values,
+)
 from bids_brnn.interfaces.regions.statistics import CompareEstimators, SummariseRegions
 from bids_brnn.interfaces.sinks.regions import WriteLabels, WriteRegions
 from bids_brnn.regions.labels import tells_t1
 from bids_brnn.signals.registry import model_entry
 from bids_brnn.workflows.anatomy import searched
-from bids_brnn.workflows.fields import ESTIMATED
+from bids_brnn.workflows.fields import ESTIMATED, STRATA
 
 PROBABILITIES = "probseg"
 """``seg-`` of regions made from tissue probabilities."""
+_LABELS = ("labels", "lookup", "source")
+"""What :class:`PrepareLabels` makes of images."""
 FROM_MAPS = "maptissue"
 """``seg-`` of tissue classes made from the maps themselves, for lack of anything else."""
 
@@ -41,6 +48,11 @@ class Segmentation:
     must_overlap: bool = False
     in_t1w: bool = False
     """Whether the images lie in the T1w image, not on the series."""
+
+    @property
+    def is_told(self) -> bool:
+        """Whether images tell the regions, before anything is estimated."""
+        return bool(self.images)
 
     def roles(self, label: str) -> dict[str, Path]:
         """Images by the role under which sidecars name them as sources."""
@@ -139,6 +151,51 @@ def root_of(acquisition: Acquisition, path: Path) -> Path:
     return max(roots, key=lambda root: len(root.parts), default=acquisition.root)
 
 
+def label_fields(segmentations: Mapping[str, Segmentation]) -> dict[str, tuple[str, str]]:
+    """Fields that carry what images tell of regions: ``seg-``, and the field of their node."""
+    return {
+        f"{item}_{label}": (label, item)
+        for label, segmentation in segmentations.items()
+        if segmentation.is_told
+        for item in _LABELS
+    }
+
+
+def init_labels_wf(
+    segmentations: Mapping[str, Segmentation],
+    *,
+    erode: int = 0,
+    gathered: bool = False,
+    name: str = "labels_wf",
+) -> Workflow:
+    """Regions that images tell, on the grid of a series.
+
+    Returns
+    -------
+    Workflow
+        ``inputnode``: mask, with images of the T1w image ``to_series``; ``outputnode``: those of
+        :func:`label_fields`, and if ``gathered`` also ``strata``: all label images.
+    """
+    told = {label: item for label, item in segmentations.items() if item.is_told}
+    workflow = Workflow(name=name)
+    moved = ["to_series"] if any(item.in_t1w for item in told.values()) else []
+    inputnode = Node(IdentityInterface(fields=["mask", *moved]), name="inputnode")
+    fields = [*label_fields(told), *(STRATA if gathered else ())]
+    outputnode = Node(IdentityInterface(fields=fields), name="outputnode")
+    for label, segmentation in told.items():
+        labels = Node(_labels_interface(segmentation, erode), name=f"labels_{label}")
+        placing = ["mask", *(["to_series"] if segmentation.in_t1w else [])]
+        workflow.connect([(inputnode, labels, [(field, field) for field in placing])])
+        passed = [(item, f"{item}_{label}") for item in _LABELS]
+        workflow.connect([(labels, outputnode, passed)])
+    if gathered:
+        gather = Node(GatherLabels(list(told)), name="gather")
+        for label in told:
+            workflow.connect(workflow.get_node(f"labels_{label}"), "labels", gather, label)
+        workflow.connect([(gather, outputnode, [("labels", field) for field in STRATA])])
+    return workflow
+
+
 def init_regions_wf(
     *,
     series: Path,
@@ -173,29 +230,28 @@ def init_regions_wf(
     Returns
     -------
     Workflow
-        ``inputnode``: mask, with labels of the T1w image ``to_series``; for each estimator ``E``
-        the fields ``E_maps_file`` and ``E_maps``.
+        ``inputnode``: mask; where images tell the regions, labels, lookup and source of
+        :func:`init_labels_wf`; for each estimator ``E`` the fields ``E_maps_file`` and ``E_maps``.
     """
     workflow = Workflow(name=name)
     estimated = [f"{estimator}_{field}" for estimator in estimators for field in ESTIMATED]
-    placing = ["to_series"] if segmentation.in_t1w else []
+    told = list(_LABELS) if segmentation.is_told else []
     rate = ["supplied"] if has_rate else []
-    fields = ["mask", *placing, *rate, *estimated]
+    fields = ["mask", *told, *rate, *estimated]
     inputnode = Node(IdentityInterface(fields=fields), name="inputnode")
     shared = {
         "series": str(series), "output_dir": str(output_dir), "segmentation": label,
-        "erode": erode, "derived_from": estimators[-1],
+        "erode": erode,
     }  # fmt: skip
-    labels = Node(_labels_interface(segmentation, erode), name="labels")
-    workflow.connect([(inputnode, labels, [(field, field) for field in ("mask", *placing)])])
+    labels = inputnode
+    if not segmentation.is_told:
+        labels = Node(_labels_interface(segmentation, erode), name="labels")
+        workflow.connect(inputnode, "mask", labels, "mask")
     if segmentation.source == "maps":
-        # Of the reference, where there is one: it knows nothing of what a network was trained on.
-        passed = [(f"{estimators[-1]}_{field}", field) for field in ESTIMATED]
-        passed += [(field, field) for field in rate]
-        workflow.connect([(inputnode, labels, passed)])
+        _connect_classes(workflow, inputnode, labels, estimators, rate)
     if segmentation.source != "mask":
         write = Node(WriteLabels(**shared), name="write_labels")
-        workflow.connect([(labels, write, [(k, k) for k in ("labels", "lookup", "source")])])
+        workflow.connect([(labels, write, _of_labels(labels))])
     for estimator in estimators:
         regions = Node(SummariseRegions(), name=f"summarise_{estimator}")
         ours = [("mask", "mask"), *((f"{estimator}_{field}", field) for field in ESTIMATED)]
@@ -213,6 +269,35 @@ def init_regions_wf(
         desc = comparison(reference, tested)
         _connect_table(workflow, labels, compare, desc, "agreement", shared)
     return workflow
+
+
+def _connect_classes(
+    workflow: Workflow,
+    inputnode: Node,
+    labels: Node,
+    estimators: Sequence[str],
+    rate: Sequence[str],
+) -> None:
+    """Tissue classes of the maps of an estimator.
+
+    Of the reference, where there is one: it knows nothing of what a network was trained on. Where
+    it was run in a sample of the voxels, of the first one.
+    """
+    first, last = estimators[0], estimators[-1]
+    labels.inputs.derived_from = last
+    passed = [(f"{last}_{field}", field) for field in ESTIMATED]
+    passed += [(field, field) for field in rate]
+    if first != last:
+        labels.inputs.whole_from = first
+        whole = zip(ESTIMATED, ("whole_file", "whole_maps"), strict=True)
+        passed += [(f"{first}_{field}", name) for field, name in whole]
+    workflow.connect([(inputnode, labels, passed)])
+
+
+def _of_labels(labels: Node) -> list[tuple[str, str]]:
+    """What writers are told of regions; their estimator only where it made them."""
+    made = isinstance(labels.interface, PrepareLabels)
+    return [(item, item) for item in (*_LABELS, *(["derived_from"] if made else []))]
 
 
 def _labels_interface(segmentation: Segmentation, layers: int) -> PrepareLabels:
@@ -236,7 +321,6 @@ def _connect_table(
     shared: Mapping[str, object],
 ) -> None:
     write = Node(WriteRegions(estimator=desc, suffix=suffix, **shared), name=f"write_{desc}")
-    workflow.connect([(labels, make, [(k, k) for k in ("labels", "lookup", "source")])])
-    workflow.connect(
-        [(labels, write, [("source", "source")]), (make, write, [("table", "table")])]
-    )
+    workflow.connect([(labels, make, [(item, item) for item in _LABELS])])
+    origin = [pair for pair in _of_labels(labels) if pair[0] in ("source", "derived_from")]
+    workflow.connect([(labels, write, origin), (make, write, [("table", "table")])])

@@ -64,6 +64,8 @@ def test_keywords_win_over_the_file(tmp_path):
         ({"ignore": ("sleep",)}, "ignore holds"),
         ({"participant_label": ("../x",)}, "no BIDS label"),
         ({"nprocs": 0}, "nprocs is 0"),
+        ({"reference_voxels": "0"}, 'reference_voxels is "0"; it must be a number of voxels'),
+        ({"reference_voxels": "5e4"}, "at least 1, all or auto"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"debug": ("x",)}, "debug holds"),
         ({"reports_only": True, "boilerplate_only": True}, "exclude each other"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
+import nibabel
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -51,6 +53,30 @@ def test_the_network_is_unbiased_and_efficient_on_every_phase_of_m0(mapped):
             # Half the range from 16 to 84 % has a standard error of about 1.2 / sqrt(n).
             assert row.spread_to_bound < 1.1 + 4 * 1.2 / np.sqrt(row.n), row
             assert row.n_invalid == 0
+
+
+def test_a_reference_in_a_sample_agrees_where_it_was_run(mapped, app, tmp_path):
+    dataset, whole = mapped
+    arguments = [dataset, tmp_path / "out", "participant", "-w", tmp_path / "work", "--nprocs", 1]
+    arguments += ["-d", f"fmriprep={dataset / 'derivatives' / 'fmriprep'}", "--sloppy"]
+    assert app(*arguments, "--skip-bids-validation", "--reference-voxels", 40) == 0
+    anat = tmp_path / "out" / "sub-01" / "anat"
+    reference = nibabel.load(anat / "sub-01_acq-fisp_desc-dict_T1map.nii.gz").get_fdata()
+    mask = nibabel.load(anat / "sub-01_acq-fisp_desc-brain_mask.nii.gz").get_fdata() > 0
+    assert np.isfinite(reference[mask]).sum() == 40
+    assert not reference[~mask].any()
+    name = "sub-01/anat/sub-01_acq-fisp_desc-brnn_T1map.nii.gz"  # the network maps all
+    assert (tmp_path / "out" / name).read_bytes() == (whole / name).read_bytes()
+    for table in anat.glob("*_desc-brnnVsDict_agreement.tsv"):
+        rows = pd.read_csv(table, sep="\t", na_values="n/a").set_index(["name", "param"])
+        assert rows.loc["mask", "T1"]["n"] == 40
+        assert rows["n"].max() == 40
+    sidecar = json.loads((anat / "sub-01_acq-fisp_desc-dict_T1map.json").read_text())
+    assert (sidecar["EstimatedVoxels"], sidecar["RandomSeed"]) == (40, 1)
+    assert (sidecar["InvalidFraction"], sidecar["MaskVoxels"]) == (0, mask.sum())
+    words = f"estimated in 40 of {mask.sum()} voxels of the mask"
+    for page in (tmp_path / "out" / "sub-01.html", tmp_path / "out" / "logs" / "CITATION.md"):
+        assert words in page.read_text()
 
 
 @pytest.mark.parametrize("how", ["first", "norm"])

@@ -47,6 +47,7 @@ CASES = {
     "in the T1w image": {"output_spaces": ("T1w",)},
     "no companions": {"ignore": ("b1map", "mask", "dseg", "t1w")},
     "nlls for all": {"reference": "nlls"},
+    "a sample": {"reference_voxels": "100"},
     "all steps": {"denoise": "mppca", "degibbs": True},
     "motion": {"denoise": "mppca", "motion_correction": True, "modality": "mrf"},
 }

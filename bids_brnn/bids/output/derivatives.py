@@ -99,6 +99,7 @@ def write_map(
     like: Volume,
     provenance: Provenance,
     space: str = "",
+    estimated: NDArray[np.bool_] | None = None,
 ) -> Path:
     """Write one map and its sidecar.
 
@@ -119,6 +120,8 @@ def write_map(
         What else went into the map.
     space
         Value of ``space-`` of a map that was moved; ``mask`` and ``like`` are those of it.
+    estimated
+        ``(X, Y, Z)`` voxels that were estimated at all, which shares refer to; all by default.
 
     Returns
     -------
@@ -142,8 +145,9 @@ def write_map(
     path = map_path(output_dir, origin, item, desc, space=space)
     of = map_path(output_dir, origin, item, without_spread(desc), space=space)
     valid_range = None if spread_of(desc) else provenance.valid_range
+    counted = inside if estimated is None else inside[estimated[mask]]
     sidecar = map_sidecar(
-        origin, item, desc, provenance, count(inside, valid_range), of=output_uri(of, output_dir)
+        origin, item, desc, provenance, count(counted, valid_range), of=output_uri(of, output_dir)
     )
     return _write_pair(path, volume, like, sidecar)
 

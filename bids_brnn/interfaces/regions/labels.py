@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
+    DynamicTraitedSpec,
     File,
     InputMultiPath,
+    OutputMultiPath,
     TraitedSpec,
     isdefined,
     traits,
 )
+from nipype.interfaces.io import add_traits
 
 from bids_brnn.bids.images import read_array, read_grid
 from bids_brnn.bids.input.lookup import Lookup, read_lookup
@@ -23,6 +26,7 @@ from bids_brnn.errors import DataError
 from bids_brnn.files import write_text
 from bids_brnn.imaging.grids import labels_on_grid, load, placed, save, share_on_grid
 from bids_brnn.interfaces.base import Node
+from bids_brnn.interfaces.sampling import sample_keys
 from bids_brnn.regions import (
     TISSUE_NAMES,
     Source,
@@ -54,6 +58,10 @@ class PrepareLabelsInputSpec(BaseInterfaceInputSpec):
     probability_names = traits.List(traits.Str, desc="their tissues, in the same order")
     maps_file = File(exists=True, desc="from EstimateMaps: classes are made from its T1")
     maps = InputMultiPath(File(exists=True), desc="the files it lists")
+    derived_from = traits.Str("", usedefault=True, desc="estimator whose maps these are")
+    whole_file = File(exists=True, desc="the same of all voxels, taken where those are a sample")
+    whole_maps = InputMultiPath(File(exists=True), desc="the files it lists")
+    whole_from = traits.Str("", usedefault=True, desc="estimator whose maps these are")
     supplied = InputMultiPath(
         File(exists=True), desc="maps that went into the estimate, R1.nii: its T1 comes first"
     )
@@ -66,6 +74,7 @@ class PrepareLabelsOutputSpec(TraitedSpec):
     labels = File(exists=True, desc="labels on the grid of the series, inside the mask")
     lookup = File(exists=True, desc="TSV with index and name")
     source = traits.Str(desc="labels, probabilities, maps or mask")
+    derived_from = traits.Str(desc="estimator whose maps made the classes, if they did")
 
 
 class PrepareLabels(Node):
@@ -83,6 +92,7 @@ class PrepareLabels(Node):
         image = load(self.inputs.mask)
         mask = np.asanyarray(image.dataobj) > 0
         labels, names, source = self._labels(mask)
+        _, estimator = self._classified()
         inside = erode(np.where(mask, labels, 0), self.inputs.erode).astype(np.int32)
         given = isdefined(self.inputs.lookup)
         lookup = read_lookup(Path(self.inputs.lookup)) if given else Lookup(names)
@@ -92,7 +102,18 @@ class PrepareLabels(Node):
             "labels": str(save(folder / "labels.nii", inside, image.affine, image.header)),
             "lookup": str(folder / "labels.tsv"),
             "source": source,
+            "derived_from": estimator if source == "maps" else "",
         }
+
+    def _classified(self) -> tuple[Path, str]:
+        """File that lists the maps which tell tissues, and their estimator."""
+        inputs = self.inputs
+        if not isdefined(inputs.maps_file):
+            return Path(), ""
+        rows = json.loads(Path(inputs.maps_file).read_text(encoding="utf-8"))
+        if isdefined(inputs.whole_file) and any(map(sample_keys, rows)):
+            return Path(inputs.whole_file), inputs.whole_from
+        return Path(inputs.maps_file), inputs.derived_from
 
     def _labels(self, mask: NDArray[np.bool_]) -> Labels:
         inputs = self.inputs
@@ -115,9 +136,8 @@ class PrepareLabels(Node):
             return (*probability_labels(shares), "probabilities")
         if isdefined(inputs.maps_file):
             classes = np.zeros(mask.shape, dtype=np.int32)
-            classes[mask] = tissue_classes(
-                apparent_t1(estimates_inside(Path(inputs.maps_file), mask) | self._supplied(mask))
-            )
+            maps = estimates_inside(self._classified()[0], mask)
+            classes[mask] = tissue_classes(apparent_t1(maps | self._supplied(mask)))
             return classes, dict(TISSUE_NAMES), "maps"
         return mask.astype(np.int32), {1: WHOLE_MASK}, "mask"
 
@@ -125,6 +145,37 @@ class PrepareLabels(Node):
         """Maps ``(V,)`` that went into the estimate, by parameter."""
         files = self.inputs.supplied if isdefined(self.inputs.supplied) else []
         return {Path(path).stem: np.asanyarray(load(path).dataobj)[mask] for path in files}
+
+
+class GatherLabelsOutputSpec(TraitedSpec):
+    """Outputs of :class:`GatherLabels`."""
+
+    labels = OutputMultiPath(File(exists=True), desc="the label images")
+
+
+class GatherLabels(Node):
+    """Label images of several segmentations as one list.
+
+    Parameters
+    ----------
+    names
+        One input each.
+
+    >>> GatherLabels(["aseg", "jhu"]).inputs.aseg
+    <undefined>
+    """
+
+    input_spec = DynamicTraitedSpec
+    output_spec = GatherLabelsOutputSpec
+
+    def __init__(self, names: Sequence[str] = (), **inputs: Any) -> None:
+        super().__init__(**inputs)
+        self._names = tuple(names)
+        add_traits(self.inputs, self._names)
+
+    def work(self, folder: Path) -> Mapping[str, Any]:  # noqa: ARG002
+        """The files, in the order of their names."""
+        return {"labels": [getattr(self.inputs, name) for name in self._names]}
 
 
 def estimates_inside(maps_file: Path, mask: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:

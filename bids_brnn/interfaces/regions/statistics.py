@@ -22,6 +22,7 @@ from bids_brnn.bids.tables import write_table
 from bids_brnn.imaging.grids import load, save
 from bids_brnn.interfaces.base import Node
 from bids_brnn.interfaces.regions.labels import WHOLE_MASK, lookup_names, read_labels
+from bids_brnn.interfaces.sampling import estimated_mask
 from bids_brnn.maps import SPREADS
 from bids_brnn.regions import (
     AGREEMENT_COLUMNS,
@@ -156,6 +157,8 @@ class Maps:
     ranged: tuple[str, ...]
     """Those that are estimated within bounds: neither scale nor quality."""
     flagged: NDArray[np.bool_] | None
+    estimated: NDArray[np.bool_] | None = None
+    """Voxels of the sample that was estimated; all by default."""
 
 
 def read_maps(maps_file: Path, mask: NDArray[np.bool_]) -> Maps:
@@ -170,12 +173,14 @@ def read_maps(maps_file: Path, mask: NDArray[np.bool_]) -> Maps:
         }
 
     flags = list(of_kind("flag").values())
+    sample = estimated_mask(maps_file, listed[0]) if listed else None
     return Maps(
         estimates=of_kind("estimate"),
         spreads={name: values for kind in SPREADS for name, values in of_kind(kind).items()},
         units={row["name"]: row["unit"] for row in listed},
         ranged=tuple(row["name"] for row in listed if "valid_range" in row),
         flagged=flags[0] > 0 if flags else None,
+        estimated=None if sample is None else sample[mask],
     )
 
 
@@ -200,6 +205,7 @@ def map_rows(
             voxel_volume=voxel_volume,
             std=maps.spreads.get(name),
             flagged=maps.flagged,
+            estimated=maps.estimated,
             source=source,
         )
     return rows

@@ -39,6 +39,7 @@ from bids_brnn.files import write_bytes
 from bids_brnn.imaging.grids import load
 from bids_brnn.interfaces.base import Node
 from bids_brnn.interfaces.preparation.motion import motion_sidecar
+from bids_brnn.interfaces.sampling import estimated_mask, sample_keys
 from bids_brnn.interfaces.series import SeriesRecord
 from bids_brnn.maps import flag_words, with_spread
 from bids_brnn.parameters import FIELD_MAPS, MapItem
@@ -177,13 +178,15 @@ class WriteMaps(Node):
         mask, like = grid_of(inputs.mask)
         decisions = inputs.decisions if isdefined(inputs.decisions) else []
         written = []
-        for row in json.loads(Path(inputs.maps_file).read_text(encoding="utf-8")):
-            values = np.asanyarray(load(Path(inputs.maps_file).parent / row["file"]).dataobj)
+        listed = Path(inputs.maps_file)
+        for row in json.loads(listed.read_text(encoding="utf-8")):
+            values = np.asanyarray(load(listed.parent / row["file"]).dataobj)
             desc = with_spread(inputs.desc, row["kind"])
             extra = {
                 **method_keys(recipe, inputs.mask_source, decisions),
                 **history_keys(inputs, row.get("noise_warning", "")),
                 **flag_keys(row["kind"]),
+                **sample_keys(row),
             }
             provenance = provenance_of(row, series, recipe, decisions, extra)
             item = MapItem(row["name"], row["unit"], row["suffix"], row["description"])
@@ -197,6 +200,7 @@ class WriteMaps(Node):
                     mask=mask,
                     like=like,
                     provenance=provenance,
+                    estimated=estimated_mask(listed, row),
                 )
             )
         return {"out_files": with_sidecars(written)}

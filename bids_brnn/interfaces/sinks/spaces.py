@@ -19,6 +19,7 @@ from bids_brnn.errors import DataError
 from bids_brnn.imaging.grids import load
 from bids_brnn.imaging.resampling import chained, inverse, read_transform, resample, warp_grid
 from bids_brnn.interfaces.base import Node
+from bids_brnn.interfaces.sampling import estimated_mask, sample_keys
 from bids_brnn.interfaces.series import SeriesRecord
 from bids_brnn.interfaces.sinks.native import (
     SinkOutputSpec,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _HALF = 0.5
+_NEAREST = "nearest neighbour, from the grid of the series: single voxels were estimated"
 
 
 class WriteSpaceInputSpec(WriteMapsInputSpec):
@@ -92,11 +94,13 @@ class WriteSpace(Node):
         listed = Path(inputs.maps_file)
         for row in json.loads(listed.read_text(encoding="utf-8")):
             values = np.asanyarray(load(listed.parent / row["file"]).dataobj)
+            sample = estimated_mask(listed, row)
             keys = {
                 **method_keys(recipe, inputs.mask_source, decisions),
                 **history_keys(inputs, row.get("noise_warning", "")),
                 **flag_keys(row["kind"]),
                 **about,
+                **(sample_keys(row) | {"Interpolation": _NEAREST} if sample is not None else {}),
             }
             provenance = provenance_of(row, series, recipe, decisions, keys)
             uris = [uri for uri in (inputs.target_uri, inputs.transform_uri) if uri]
@@ -106,11 +110,15 @@ class WriteSpace(Node):
                     series,
                     MapItem(row["name"], row["unit"], row["suffix"], row["description"]),
                     with_spread(inputs.desc, row["kind"]),
-                    mover(values, labels=row["kind"] == "flag"),
+                    # Voxels of a sample have no neighbours to interpolate with.
+                    mover(values, labels=row["kind"] == "flag" or sample is not None),
                     mask=mover.mask,
                     like=there,
                     provenance=provenance.with_sources(uris),
                     space=inputs.space,
+                    estimated=None
+                    if sample is None
+                    else mover(sample.astype(np.float32), labels=True) > 0,
                 )
             )
         return {"out_files": with_sidecars(written)}
