@@ -130,35 +130,6 @@ def forward_derivatives(
     return value, torch.stack(columns, dim=-1)
 
 
-def samplewise_derivatives(
-    function: Callable[[Tensor], Tensor], theta: Tensor, n_samples: int
-) -> tuple[Tensor, Tensor]:
-    """Value and Jacobian of a function whose samples do not mix, by one reverse pass.
-
-    Every sample gets parameters of its own; the gradient of the sum of all samples is then the
-    whole Jacobian, for about the price of two further evaluations.
-
-    Parameters
-    ----------
-    function
-        Maps ``(..., P, N)`` to real ``(..., N)``, each column on its own.
-    theta
-        Shape ``(..., P)``.
-    n_samples
-        ``N``.
-
-    Returns
-    -------
-    value, derivatives
-        Shapes ``(..., N)`` and ``(..., N, P)``.
-    """
-    with torch.enable_grad():
-        wide = theta.detach()[..., None].expand(*theta.shape, n_samples).clone().requires_grad_()
-        value = function(wide)
-        (slopes,) = torch.autograd.grad(value.sum(), wide)
-    return value.detach(), slopes.mT
-
-
 def check_parameters(theta: Tensor, parameters: ParameterSet) -> None:
     """Refuse parameter values no tissue can have.
 
