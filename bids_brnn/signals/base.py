@@ -37,7 +37,8 @@ class SignalModel(Protocol):
 
     A model, or the ``sequence`` that it has, may also have ``amplitude`` (see :data:`Amplitude`;
     ``complex`` where neither has it) and ``weights`` ``(N,)``, numbers of measurements that were
-    averaged: :func:`amplitude_of`, :func:`weights_of`; and what :func:`for_voxels` tells.
+    averaged: :func:`amplitude_of`, :func:`weights_of`; and what :func:`for_voxels` and
+    :func:`rough_of` tell.
     """
 
     @property
@@ -92,6 +93,16 @@ def for_voxels(model: SignalModel, known: Mapping[str, Tensor]) -> Callable[[Ten
     if own is None:
         return lambda _: model
     found: Callable[[Tensor], SignalModel] = own(known)
+    return found
+
+
+def rough_of(model: SignalModel) -> SignalModel | None:
+    """A model of the same parameters and samples that is not exact but much cheaper, if any.
+
+    A model may have a method ``rough`` that gives one; it serves to find where to start.
+    """
+    own: Any = getattr(model, "rough", None)
+    found: SignalModel | None = None if own is None else own()
     return found
 
 

@@ -27,6 +27,7 @@ from bids_brnn.parameters import Z_SPECTRUM, ParameterSet
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.base import SignalModel, check_basis, check_parameters
 from bids_brnn.signals.two_pools.pulses.lineshapes import lineshape as find_lineshape
+from bids_brnn.signals.two_pools.z_spectrum.models import Yarnykh
 from bids_brnn.signals.two_pools.z_spectrum.panels import Tables
 from bids_brnn.signals.two_pools.z_spectrum.pieces import in_pieces
 
@@ -130,6 +131,10 @@ class GBlochZ:
         if not derivatives:
             return signal, signal
         return signal, torch.from_numpy(slopes).to(theta).reshape(*shape, theta.shape[-1])
+
+    def rough(self) -> SignalModel:
+        """That of a continuous field for the duration of the pulse."""
+        return Yarnykh(self.sequence, self.lineshape)
 
     def for_voxels(self, known: Mapping[str, Tensor]) -> Callable[[Tensor], SignalModel]:
         """The model of voxels whose B1 and w0 are known: their part of the tables once for all."""

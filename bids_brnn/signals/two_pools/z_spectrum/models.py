@@ -103,8 +103,9 @@ class ZModel(ABC):
         def run(rows: slice) -> None:
             from bids_brnn.signals.two_pools.z_spectrum.rate_kernel import rate_spectra
 
-            arguments: list[Any] = [self.kind, sets[rows], *self._constants, left[rows]]
-            rate_spectra(*arguments, self.sequence.normalised, values[rows], changes[rows])
+            parts = (left[rows], self.sequence.normalised, values[rows], changes[rows])
+            arguments: list[Any] = [self.kind, sets[rows], *self._constants, *parts]
+            rate_spectra(*arguments)
 
         in_pieces(len(sets), torch.get_num_threads(), run)
         signal = signal.to(theta.device).reshape(*theta.shape[:-1], -1)
