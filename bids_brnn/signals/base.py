@@ -37,7 +37,8 @@ class SignalModel(Protocol):
 
     A model, or the ``sequence`` that it has, may also have ``amplitude`` (see :data:`Amplitude`;
     ``complex`` where neither has it) and ``weights`` ``(N,)``, numbers of measurements that were
-    averaged: :func:`amplitude_of`, :func:`weights_of`; and what :func:`for_voxels` tells.
+    averaged: :func:`amplitude_of`, :func:`weights_of`; and what :func:`for_voxels` and
+    :func:`rough_of` tell.
     """
 
     @property
@@ -95,6 +96,16 @@ def for_voxels(model: SignalModel, known: Mapping[str, Tensor]) -> Callable[[Ten
     return found
 
 
+def rough_of(model: SignalModel) -> SignalModel | None:
+    """A model of the same parameters and samples that is not exact but much cheaper, if any.
+
+    A model may have a method ``rough`` that gives one; it serves to find where to start.
+    """
+    own: Any = getattr(model, "rough", None)
+    found: SignalModel | None = None if own is None else own()
+    return found
+
+
 def keeps_tables(model: object) -> bool:
     """Whether :func:`for_voxels` computes something, and keeps it, of a model or what it wraps."""
     while (inner := getattr(model, "model", None)) is not None:
@@ -128,35 +139,6 @@ def forward_derivatives(
         columns.append(derivative)
     assert value is not None, "theta needs at least one parameter"
     return value, torch.stack(columns, dim=-1)
-
-
-def samplewise_derivatives(
-    function: Callable[[Tensor], Tensor], theta: Tensor, n_samples: int
-) -> tuple[Tensor, Tensor]:
-    """Value and Jacobian of a function whose samples do not mix, by one reverse pass.
-
-    Every sample gets parameters of its own; the gradient of the sum of all samples is then the
-    whole Jacobian, for about the price of two further evaluations.
-
-    Parameters
-    ----------
-    function
-        Maps ``(..., P, N)`` to real ``(..., N)``, each column on its own.
-    theta
-        Shape ``(..., P)``.
-    n_samples
-        ``N``.
-
-    Returns
-    -------
-    value, derivatives
-        Shapes ``(..., N)`` and ``(..., N, P)``.
-    """
-    with torch.enable_grad():
-        wide = theta.detach()[..., None].expand(*theta.shape, n_samples).clone().requires_grad_()
-        value = function(wide)
-        (slopes,) = torch.autograd.grad(value.sum(), wide)
-    return value.detach(), slopes.mT
 
 
 def check_parameters(theta: Tensor, parameters: ParameterSet) -> None:

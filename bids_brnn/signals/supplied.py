@@ -56,6 +56,13 @@ class SuppliedModel:
         inner = for_voxels(self.model, known)
         return lambda rows: SuppliedModel(inner(rows), self.names)
 
+    def rough(self) -> SignalModel | None:
+        """See :func:`bids_brnn.signals.base.rough_of`."""
+        from bids_brnn.signals.base import rough_of
+
+        inner = rough_of(self.model)
+        return None if inner is None else SuppliedModel(inner, self.names)
+
     def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
         """Signal ``(..., N)`` or coefficients ``(..., R)``."""
         return self.model(theta, basis)

@@ -15,7 +15,7 @@ from bids_brnn.estimators.ahead import ahead, block_length, threads_for
 from bids_brnn.estimators.base import Estimate, Estimator, Progress
 from bids_brnn.estimators.candidates import default_candidates
 from bids_brnn.estimators.checkpoint import Checkpoint, run_key
-from bids_brnn.estimators.nlls.own_starts import own_starts, usual_points
+from bids_brnn.estimators.nlls.own_starts import own_starts, rough_starts, usual_points
 from bids_brnn.estimators.nlls.problem import Problem
 from bids_brnn.estimators.nlls.results import QUALITY, STOP_REASONS, block_maps, bounds_hit
 from bids_brnn.estimators.nlls.search import Choose, first_starts, search
@@ -33,7 +33,7 @@ from bids_brnn.estimators.voxels import (
 )
 from bids_brnn.information.noise import whitened
 from bids_brnn.parameters import ParameterSet
-from bids_brnn.signals.base import SignalModel, amplitude_of, keeps_tables
+from bids_brnn.signals.base import SignalModel, amplitude_of, keeps_tables, rough_of
 
 __all__ = ["STOP_REASONS", "NllsEstimator", "bounds_hit"]
 
@@ -283,6 +283,9 @@ class NllsEstimator:
         if amplitude_of(self.model) != "complex":
             given = self.start if isinstance(self.start, Tensor) else None
             points = usual_points(self.parameters, self.seed) if given is None else given
+            rough = rough_of(self.model)
+            if rough is not None:
+                return lambda voxels: rough_starts(problem, rough, points, voxels)
             return lambda voxels: own_starts(problem, points, voxels)
         device = problem.data.device
         lower, upper = self.parameters.bounds(problem.variance)

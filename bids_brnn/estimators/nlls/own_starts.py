@@ -7,15 +7,23 @@ voxel costs less than a dictionary over all that the maps may hold.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from bids_brnn.estimators.nlls.problem import Problem
+from bids_brnn.estimators.nlls.solver import NOT_FINITE, REPEATED, Solution, StoppingRule
 from bids_brnn.estimators.nlls.starts import Starts
 from bids_brnn.parameters import ParameterSet
+from bids_brnn.signals.base import Amplitude, SignalModel, amplitude_of, for_voxels, weights_of
 
 _POINTS = 16
+_ROUGHLY = StoppingRule(30, 0.1)
+"""Where the rough model ends, the exact one has half a standard deviation to go."""
+_RATIOS = (0.2, 5.0)
+"""What a rough model may be corrected by."""
 _AROUND = 4.0
 """Points of rates and times reach from a share to a multiple of the start value."""
 
@@ -50,3 +58,74 @@ def own_starts(problem: Problem, points: Tensor, voxels: Tensor) -> Starts:
     costs = [problem.cost(point[free].expand(len(voxels), -1), voxels) for point in unit]
     cost = torch.stack(costs, dim=1)
     return Starts(wide, torch.where(cost.isfinite(), cost, torch.inf))
+
+
+def rough_starts(problem: Problem, rough: SignalModel, points: Tensor, voxels: Tensor) -> Starts:
+    """Minima of a rough model, two of each voxel at most, as starts for the exact one.
+
+    The rough model is made equal to the exact one at the first of the points ``(S, P)``, by a
+    factor on every measurement.
+    """
+    whole = torch.arange(len(voxels), device=voxels.device)
+    first = problem.model.parameters.to_unit(points[:1].to(problem.data.device, torch.float64))
+    place = first.clamp(0, 1)[:, problem.free].expand(len(voxels), -1)
+    ratio = problem.signal(place, voxels) / problem.part(voxels, rough).signal(place, whole)
+    draft = problem.part(voxels, Corrected(rough, ratio.real.nan_to_num(1.0).clamp(*_RATIOS)))
+    choice = own_starts(draft, points, whole)
+    found: list[Solution] = []
+    for _ in range(2):
+        point = choice.take_best()[0]
+        rival = found[0] if found else None
+        found.append(draft.minimise(whole, point[:, draft.free], _ROUGHLY, rival))
+        choice.discard(draft.reached(found[-1], whole, choice.unit[..., draft.free]))
+    unit = torch.stack([choice.unit[:, 0]] * len(found), dim=1)
+    for number, solution in enumerate(found):
+        unit[:, number, draft.free] = solution.unit
+    cost = torch.stack([solution.quadratic.cost for solution in found], dim=1)
+    reason = torch.stack([solution.reason for solution in found], dim=1)
+    bad = (reason == NOT_FINITE) | (reason == REPEATED) | ~cost.isfinite()
+    return Starts(unit, torch.where(bad, torch.inf, cost))
+
+
+@dataclass(frozen=True, eq=False)
+class Corrected:
+    """A model times a factor ``(V, N)`` on each measurement of some voxels."""
+
+    model: SignalModel
+    factor: Tensor
+
+    @property
+    def parameters(self) -> ParameterSet:
+        """Of the model."""
+        return self.model.parameters
+
+    @property
+    def n_samples(self) -> int:
+        """Of the model."""
+        return self.model.n_samples
+
+    @property
+    def amplitude(self) -> Amplitude:
+        """Of the model."""
+        return amplitude_of(self.model)
+
+    @property
+    def weights(self) -> Tensor | None:
+        """Of the model."""
+        return weights_of(self.model)
+
+    def for_voxels(self, known: Mapping[str, Tensor]) -> Callable[[Tensor], SignalModel]:
+        """See :func:`bids_brnn.signals.base.for_voxels`."""
+        inner = for_voxels(self.model, known)
+        return lambda rows: Corrected(inner(rows), self.factor[rows])
+
+    def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
+        """Signal ``(V, N)``."""
+        assert basis is None
+        return self.model(theta) * self.factor
+
+    def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Signal and derivatives ``(V, N, P)``."""
+        assert basis is None
+        signal, slopes = self.model.linearize(theta)
+        return signal * self.factor, slopes * self.factor[..., None]

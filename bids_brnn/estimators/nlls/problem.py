@@ -90,10 +90,20 @@ class Problem:
             (upper - lower)[free].cpu().to(torch.float64).numpy(),
         )
 
+    def part(self, voxels: Tensor, model: SignalModel | None = None) -> Problem:
+        """The problem of some voxels, or that of another model of the same parameters."""
+        known = {column: take(values, voxels) for column, values in self.known.items()}
+        m0 = None if self.m0 is None else self.m0[voxels]
+        parts = (self.data[voxels], known, take(self.variance, voxels), self.precision, m0)
+        return Problem(self.model if model is None else model, *parts)
+
+    def signal(self, unit: Tensor, voxels: Tensor) -> Tensor:
+        """Signal at M0 = 1 in the precision chosen."""
+        return self._of_voxels(voxels)(self.theta(unit, voxels).to(self.precision))
+
     def cost(self, unit: Tensor, voxels: Tensor) -> Tensor:
         """Cost ``(B,)`` alone, of real signals."""
-        signal = self._of_voxels(voxels)(self.theta(unit, voxels).to(self.precision))
-        signal = whitened(self.model, signal)
+        signal = whitened(self.model, self.signal(unit, voxels))
         given = None if self.m0 is None else self.m0[voxels]
         none = signal.real[..., None][..., :0]
         empty = none.new_empty(0, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Absorption lines of the semi-solid pool, in tensors, with derivatives.
+"""Absorption lines of the semi-solid pool.
 
 ``G(f, T2s)`` in s, normalised such that the saturation rate is ``pi w1^2 G``. The super-Lorentzian
 average over orientations ``u = cos(theta)`` (Morrison and Henkelman, MRM 1995;33:475),
@@ -7,17 +7,19 @@ average over orientations ``u = cos(theta)`` (Morrison and Henkelman, MRM 1995;3
 
 has a ridge at the magic angle. With ``v = exp(s)`` above it and ``v = -exp(-y^2)`` below, both
 parts are smooth, and 48 Gauss-Legendre points each are exact to 1e-10 for 1e-4 < x < 10. Models
-take it from a table of these values.
+take lines from tables of these values.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bids_brnn.signals.two_pools.pulses.quadrature import gauss
@@ -26,8 +28,8 @@ NEAR = 1500.0
 """Hz: below it the super-Lorentzian is taken at another offset, as it diverges on resonance."""
 _POINTS = 48
 _NEGLIGIBLE = 40.0  # exp(-40) = 4e-18
-_TABLE = (1e-4, 40.0, 6000)
-"""Least and largest x, and nodes (even in log x): cubic pieces between them err by 1e-11."""
+_LOW, _NODES = 1e-4, 6000
+"""Least x of tables, and nodes (even in log x): cubic pieces between them err by 1e-11."""
 
 
 def super_lorentzian(x: Tensor) -> Tensor:
@@ -51,34 +53,6 @@ def super_lorentzian(x: Tensor) -> Tensor:
     return result
 
 
-@cache
-def _nodes() -> tuple[Tensor, Tensor]:
-    """Super-Lorentzian at the nodes of the table, and how much it rises over a step there."""
-    low, high, n = _TABLE
-    with torch.enable_grad():
-        log = torch.linspace(math.log(low), math.log(high), n, dtype=torch.float64)
-        log.requires_grad_()
-        value = super_lorentzian(torch.exp(log))
-        (slope,) = torch.autograd.grad(value.sum(), log)
-    return value.detach(), slope * math.log(high / low) / (n - 1)
-
-
-def tabulated(x: Tensor) -> Tensor:
-    """:func:`super_lorentzian` by cubic Hermite pieces over log x, with first derivatives.
-
-    Beyond the table it is that at its lower end, and 0 (below 1e-300) at its upper one.
-    """
-    from bids_brnn.signals.two_pools.z_spectrum.line_kernel import hermite
-
-    values, rises = (part.numpy() for part in _nodes())
-    at = x.detach().to("cpu", torch.float64).contiguous().numpy()
-    found = np.empty((2, at.size))
-    low, high, _ = _TABLE
-    hermite(at.reshape(-1), values, rises, low, high, found)
-    value, slope = (torch.from_numpy(part.reshape(at.shape)).to(x) for part in found)
-    return value + slope * (x - x.detach())
-
-
 def lorentzian(x: Tensor) -> Tensor:
     """``G / T2s`` of a Lorentzian line."""
     return 1 / (math.pi * (1 + x**2))
@@ -96,11 +70,27 @@ LINES: Mapping[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def absorption(offset: Tensor, T2s: Tensor, line: str) -> Tensor:
-    """``G`` (s) at an offset (Hz), broadcast against ``T2s`` (s), of a line of :data:`LINES`."""
-    f = offset.abs()
-    if line == "super-lorentzian":
-        # The line diverges on resonance and is never seen there; this rule is in common use.
-        f = torch.where(f <= NEAR, 1140.0 + 1.6e-4 * f**2, f)
-    shape = tabulated if line == "super-lorentzian" else LINES[line]
-    return T2s * shape(2 * math.pi * f * T2s)
+@dataclass(frozen=True)
+class LineTable:
+    """A line ``G / T2s`` at nodes that are even in log x, see :func:`..line_kernel.piece`."""
+
+    low: float
+    """x of the first node: below it the line is as there."""
+    high: float
+    """x of the last node: above it the line is 0."""
+    values: NDArray[np.float64]
+    rises: NDArray[np.float64]
+    """By how much the tangent rises from node to node."""
+
+
+@cache
+def line_table(line: str) -> LineTable:
+    """The table of a line of :data:`LINES`."""
+    high = 1e4 if line == "lorentzian" else 40.0  # others are below 1e-300 there
+    with torch.enable_grad():
+        log = torch.linspace(math.log(_LOW), math.log(high), _NODES, dtype=torch.float64)
+        log.requires_grad_()
+        value = LINES[line](torch.exp(log))
+        (slope,) = torch.autograd.grad(value.sum(), log)
+    rises = slope * math.log(high / _LOW) / (_NODES - 1)
+    return LineTable(_LOW, high, value.detach().numpy(), rises.numpy())

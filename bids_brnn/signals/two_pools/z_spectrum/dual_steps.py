@@ -1,4 +1,4 @@
-"""Steps of two pools without RF field and their derivatives by all parameters, compiled.
+"""Steps of two pools and their derivatives by all parameters, compiled.
 
 Numbers with derivatives are arrays ``(9,)``: the value, then its derivatives by (m0s, R1f, R2f,
 Rx, R1s, T2s, w0, B1). A step ``M -> A M + g`` is ``(6, 9)``: ff, fs, sf, ss, f, s, as in
@@ -27,53 +27,105 @@ def add_product(a: Array, b: Array, sign: float, out: Array) -> None:
 
 
 @jit
-def wait(time: float, theta: Array, out: Array) -> None:
-    """Exchange and longitudinal relaxation of the pools ``theta`` for ``time`` (s)."""
+def equilibrium(theta: Array, Wf: float, Ws: float, out: Array) -> None:
+    """Both pools ``(2, 9)`` under constant saturation rates (1/s).
+
+    The third and the sixth derivative are those by the rates ``Wf`` and ``Ws``, in the places of
+    R2f and T2s, which act through them; there is none by w0 and B1.
+    """
     m0s, R1f, Rx, R1s = theta[0], theta[1], theta[3], theta[4]
     kf, kr = Rx * m0s, Rx * (1 - m0s)
-    mean, half = -(R1f + R1s + Rx) / 2, (R1s + kr - R1f - kf) / 2
+    free, solid = R1f + kf + Wf, R1s + kr + Ws
+    determinant = free * solid - kf * kr
+    up, us = R1f * (1 - m0s), R1s * m0s
+    f, s = (up * solid + us * kr) / determinant, (us * free + up * kf) / determinant
+    out[0, 0], out[1, 0] = f, s
+    inverse = 1 / determinant
+    for row in range(2):
+        pool = f if row == 0 else s
+        by_Wf, by_Ws = -pool * solid, -pool * free
+        by_kf, by_kr = -pool * (solid - kr), -pool * (free - kf)
+        if row == 0:
+            by_Ws += up
+            by_kr += up + us
+            by_up, by_us = solid, kr
+        else:
+            by_Wf += us
+            by_kf += up + us
+            by_up, by_us = kf, free
+        out[row, 1] = inverse * (Rx * (by_kf - by_kr) + R1s * by_us - R1f * by_up)
+        out[row, 2] = inverse * (by_Wf + (1 - m0s) * by_up)
+        out[row, 3] = inverse * by_Wf
+        out[row, 4] = inverse * (m0s * by_kf + (1 - m0s) * by_kr)
+        out[row, 5] = inverse * (by_Ws + m0s * by_us)
+        out[row, 6] = inverse * by_Ws
+        out[row, 7] = out[row, 8] = 0.0
+
+
+@jit
+def under(time: float, theta: Array, Wf: float, Ws: float, work: Array, out: Array) -> None:
+    """A time (s) under constant saturation rates (1/s); derivatives as of :func:`equilibrium`.
+
+    ``work`` is ``(2, 9)``.
+    """
+    m0s, R1f, Rx, R1s = theta[0], theta[1], theta[3], theta[4]
+    kf, kr = Rx * m0s, Rx * (1 - m0s)
+    free, solid = R1f + kf + Wf, R1s + kr + Ws
+    mean, half = -(free + solid) / 2, (solid - free) / 2
     q = max(half * half + kf * kr, 1e-12)
     root = math.sqrt(q)
-    decay = math.exp(mean * time)
-    even, odd = math.cosh(root * time), math.sinh(root * time) / root
+    # Neither exponent is positive: strong saturation leads to 0, not out of the range of numbers.
+    fast = math.exp((mean - root) * time)
+    if root * time > 1.0:
+        slow = math.exp((mean + root) * time)
+        odd = (slow - fast) / (2 * root)
+    else:
+        rise = math.expm1(2 * root * time)
+        slow = fast + fast * rise
+        odd = fast * rise / (2 * root)
+    even = (slow + fast) / 2
     # Both are smooth functions of the square of the root.
     by_even = 0.5 * time * odd
     if q * time * time > 1e-4:
         by_odd = (time * even - odd) / (2 * q)
     else:
-        by_odd = time**3 / 6 * (1 + q * time * time / 10)
-    out[:] = 0.0
-    matrix = out[:4, 0]
-    matrix[0], matrix[1] = decay * (even + odd * half), decay * odd * kr
-    matrix[2], matrix[3] = decay * odd * kf, decay * (even - odd * half)
-    for column in (0, 1, 3, 4):
-        # Derivatives of mean, half, kf and kr by m0s, R1f, Rx and R1s.
-        d_mean = d_half = d_kf = d_kr = 0.0
-        if column == 0:
-            d_half, d_kf, d_kr = -Rx, Rx, -Rx
-        elif column == 1:
-            d_mean, d_half = -0.5, -0.5
-        elif column == 3:
-            d_mean, d_half, d_kf, d_kr = -0.5, 0.5 - m0s, m0s, 1 - m0s
+        by_odd = time * time / 6 * odd * (1 - q * time * time / 15)
+    out[0, 0], out[1, 0] = even + odd * half, odd * kr
+    out[2, 0], out[3, 0] = odd * kf, even - odd * half
+    for row in range(4):
+        # By half of the difference of the pools, by kf and by kr, which act through the root too.
+        if row in (0, 3):
+            sign = 1.0 if row == 0 else -1.0
+            by_q, by_half, by_kf, by_kr = by_even + sign * by_odd * half, sign * odd, 0.0, 0.0
+        elif row == 1:
+            by_q, by_half, by_kf, by_kr = by_odd * kr, 0.0, 0.0, odd
         else:
-            d_mean, d_half = -0.5, 0.5
-        d_q = 2 * half * d_half + kf * d_kr + kr * d_kf
-        d_even, d_odd = by_even * d_q, by_odd * d_q
-        g = 1 + column
-        out[0, g] = decay * (d_even + d_odd * half + odd * d_half) + time * d_mean * matrix[0]
-        out[1, g] = decay * (d_odd * kr + odd * d_kr) + time * d_mean * matrix[1]
-        out[2, g] = decay * (d_odd * kf + odd * d_kf) + time * d_mean * matrix[2]
-        out[3, g] = decay * (d_even - d_odd * half - odd * d_half) + time * d_mean * matrix[3]
-    # What is added leads back to equilibrium, (1 - m0s, m0s).
+            by_q, by_half, by_kf, by_kr = by_odd * kf, 0.0, odd, 0.0
+        by_half += 2 * half * by_q
+        lost = -0.5 * time * out[row, 0]
+        by_Wf, by_Ws = lost - 0.5 * by_half, lost + 0.5 * by_half
+        by_kf += kr * by_q + by_Wf
+        by_kr += kf * by_q + by_Ws
+        out[row, 1] = Rx * (by_kf - by_kr)
+        out[row, 2] = out[row, 3] = by_Wf
+        out[row, 4] = m0s * by_kf + (1 - m0s) * by_kr
+        out[row, 5] = out[row, 6] = by_Ws
+        out[row, 7] = out[row, 8] = 0.0
+    # What is added leads to equilibrium.
+    equilibrium(theta, Wf, Ws, work)
     for row in range(2):
-        f, s = out[2 * row], out[2 * row + 1]
         for g in range(9):
-            out[4 + row, g] = -f[g] * (1 - m0s) - s[g] * m0s
-        out[4 + row, 1] += f[0] - s[0]
-    out[4, 0] += 1 - m0s
-    out[4, 1] -= 1.0
-    out[5, 0] += m0s
-    out[5, 1] += 1.0
+            out[4 + row, g] = work[row, g]
+        add_product(out[2 * row], work[0], -1.0, out[4 + row])
+        add_product(out[2 * row + 1], work[1], -1.0, out[4 + row])
+
+
+@jit
+def wait(time: float, theta: Array, work: Array, out: Array) -> None:
+    """Exchange and longitudinal relaxation of the pools ``theta`` for ``time`` (s)."""
+    under(time, theta, 0.0, 0.0, work, out)
+    out[:, 3] = 0.0
+    out[:, 6] = 0.0
 
 
 @jit
@@ -99,6 +151,15 @@ def scaled(step: Array, free: Array, solid: Array, out: Array) -> None:
         add_product(free, step[row], 1.0, out[row])
     for row in (2, 3, 5):
         add_product(solid, step[row], 1.0, out[row])
+
+
+@jit
+def scaled_before(step: Array, free: Array, out: Array) -> None:
+    """A step before which the free pool is multiplied by a number."""
+    out[:] = step
+    for row in (0, 2):
+        out[row] = 0.0
+        add_product(free, step[row], 1.0, out[row])
 
 
 @jit
@@ -143,9 +204,9 @@ def cycle(
         ``(9,)``: signal without MT pulse.
     """
     recovery, pulse, first, second = work[0], work[1], work[2], work[3]
-    wait(durations[1], theta, before)
-    wait(durations[2], theta, recovery)
-    wait(durations[0], theta, pulse)
+    wait(durations[1], theta, first, before)
+    wait(durations[2], theta, first, recovery)
+    wait(durations[0], theta, first, pulse)
     scaled(before, free, solid, first)
     then(first, recovery, around)
     # Without MT pulse: from one excitation to the next.

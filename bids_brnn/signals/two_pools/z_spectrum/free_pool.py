@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,22 +16,6 @@ _LEAST, _MOST, _PER_CYCLE = 96, 4096, 3
 """Steps of a pulse, and for each turn of the offset."""
 
 
-def continuous_rate(power: Tensor, offset: Tensor, R2f: Tensor) -> Tensor:
-    """Saturation rate (1/s) of the free pool under a constant field, far from resonance.
-
-    Parameters
-    ----------
-    power
-        ``w1^2``, rad^2/s^2.
-    offset
-        Hz; the wings of a Lorentzian line, as the models were published.
-    R2f
-        1/s.
-    """
-    # An image without MT pulse has no offset: 0 / 0 must stay 0.
-    return power * R2f / ((2 * math.pi * offset) ** 2).clamp_min(1e-6)
-
-
 @dataclass(frozen=True)
 class Saturation:
     """``Mz`` after over before a pulse, ``(..., N)``, with its derivatives."""
@@ -40,15 +23,11 @@ class Saturation:
     value: Tensor
     slopes: tuple[Tensor, Tensor, Tensor]
     """By angle (1/rad), offset (1/Hz) and R2f (s), or by what was given in their places."""
-    at: tuple[Tensor, Tensor, Tensor]
-    """These."""
 
-    def attached(self) -> Tensor:
-        """The value, with its first derivatives for automatic differentiation."""
-        total = self.value
-        for slope, here in zip(self.slopes, self.at, strict=True):
-            total = total + slope * (here - here.detach())
-        return total
+    def stacked(self) -> NDArray[np.float64]:
+        """Value and slopes ``(..., N, 4)``."""
+        found: NDArray[np.float64] = torch.stack([self.value, *self.slopes], -1).numpy()
+        return found
 
 
 def pulse_saturation(
@@ -78,7 +57,7 @@ def pulse_saturation(
         coarse, fine = (_stepped(values, pulse, steps) for steps in (n, 2 * n))
         found[:, column] = (4 * fine - coarse) / 3
     tensors = torch.from_numpy(found).to(wide[0]).reshape(*wide[0].shape, 4).unbind(-1)
-    return Saturation(tensors[0], (tensors[1], tensors[2], tensors[3]), (angle, offset, R2f))
+    return Saturation(tensors[0], (tensors[1], tensors[2], tensors[3]))
 
 
 def _stepped(values: Sequence[NDArray[np.float64]], pulse: MTPulse, n: int) -> NDArray[np.float64]:

@@ -13,7 +13,6 @@ computed: ``docs/theory/zspectrum.md``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Self
@@ -28,10 +27,9 @@ from bids_brnn.parameters import Z_SPECTRUM, ParameterSet
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.base import SignalModel, check_basis, check_parameters
 from bids_brnn.signals.two_pools.pulses.lineshapes import lineshape as find_lineshape
+from bids_brnn.signals.two_pools.z_spectrum.models import Yarnykh
 from bids_brnn.signals.two_pools.z_spectrum.panels import Tables
-
-_PIECE = 512
-"""Parameter sets of one thread at a time."""
+from bids_brnn.signals.two_pools.z_spectrum.pieces import in_pieces
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +132,10 @@ class GBlochZ:
             return signal, signal
         return signal, torch.from_numpy(slopes).to(theta).reshape(*shape, theta.shape[-1])
 
+    def rough(self) -> SignalModel:
+        """That of a continuous field for the duration of the pulse."""
+        return Yarnykh(self.sequence, self.lineshape)
+
     def for_voxels(self, known: Mapping[str, Tensor]) -> Callable[[Tensor], SignalModel]:
         """The model of voxels whose B1 and w0 are known: their part of the tables once for all."""
         if not {"B1", "w0"} <= set(known):
@@ -188,13 +190,7 @@ class GBlochZ:
             arguments: list[Any] = [theta[rows], where[rows], *tables, signal[rows], slopes[rows]]
             z_spectra(*arguments)
 
-        pieces = [slice(k, k + _PIECE) for k in range(0, len(theta), _PIECE)]
-        if n_threads > 1 and len(pieces) > 1:
-            with ThreadPoolExecutor(n_threads) as pool:
-                list(pool.map(run, pieces))
-        else:
-            for piece in pieces:
-                run(piece)
+        in_pieces(len(theta), n_threads, run)
         return signal, slopes
 
     @cached_property

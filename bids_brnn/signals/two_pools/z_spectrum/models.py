@@ -17,52 +17,30 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bids_brnn.errors import DataError, SequenceError
 from bids_brnn.parameters import Z_SPECTRUM, ParameterSet
 from bids_brnn.sequences.z_spectrum import ZSpectrum
-from bids_brnn.signals.base import (
-    check_basis,
-    check_parameters,
-    samplewise_derivatives,
-)
-from bids_brnn.signals.two_pools.z_spectrum.absorption import LINES, absorption
-from bids_brnn.signals.two_pools.z_spectrum.free_pool import (
-    continuous_rate,
-    pulse_saturation,
-)
-from bids_brnn.signals.two_pools.z_spectrum.pools import Pools
+from bids_brnn.signals.base import SignalModel, check_basis, check_parameters
+from bids_brnn.signals.two_pools.z_spectrum.absorption import LINES, NEAR, line_table
+from bids_brnn.signals.two_pools.z_spectrum.free_pool import pulse_saturation
+from bids_brnn.signals.two_pools.z_spectrum.pieces import in_pieces
 from bids_brnn.signals.two_pools.z_spectrum.saturation_table import (
     SaturationTable,
     saturation_table,
 )
 
-_FAR = 1e4
-"""Hz."""
-
-
-@dataclass(frozen=True)
-class Scan:
-    """Protocol and fields of some tissues, ``(..., N)`` each."""
-
-    angle: Tensor
-    """Flip angle of the MT pulse, rad."""
-    offset: Tensor
-    """Hz, from the water line."""
-    excitation: Tensor
-    """rad."""
-    scale: Tensor
-    """Actual over nominal flip angles."""
-    shift: Tensor
-    """Hz: offset less its nominal value."""
-    R2f: Tensor
-    T2s: Tensor
+Factors = Callable[[Tensor], NDArray[np.float64]]
+"""Parameter sets ``(V, 8)`` -> what pulses leave of the free pool ``(V, N, 4)``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +57,8 @@ class ZModel(ABC):
 
     sequence: ZSpectrum
     lineshape: str = "super-lorentzian"
+    kind: ClassVar[int]
+    """In :mod:`.rate_kernel`."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.sequence, ZSpectrum):
@@ -100,133 +80,127 @@ class ZModel(ABC):
 
     def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
         """Signal ``(..., N)`` with zero imaginary part, or coefficients ``(..., R)``."""
-        check_parameters(theta, self.parameters)
-        check_basis(basis, self.n_samples)
-        wide = theta.to(torch.float64)[..., None]
-        signal = self._signal(wide)
-        if self.sequence.normalised:
-            signal = signal / self._unsaturated(wide)
-        return self._seen(signal, theta, basis)
+        return self._simulate(theta, basis, self.factors, derivatives=False)[0]
 
     def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Signal and derivatives ``(..., N, P)``."""
+        return self._simulate(theta, basis, self.factors, derivatives=True)
+
+    def _simulate(
+        self, theta: Tensor, basis: Tensor | None, factors: Factors, *, derivatives: bool
+    ) -> tuple[Tensor, Tensor]:
         check_parameters(theta, self.parameters)
         check_basis(basis, self.n_samples)
-        wide = theta.to(torch.float64)  # the steady state is a ratio of small numbers
-        signal, slopes = samplewise_derivatives(self._signal, wide, self.n_samples)
-        if self.sequence.normalised:
-            whole, whole_slopes = samplewise_derivatives(self._unsaturated, wide, 1)
-            signal = signal / whole
-            slopes = (slopes - signal[..., None] * whole_slopes) / whole[..., None]
-        found = self._seen(slopes.mT, theta, basis).mT
-        return self._seen(signal, theta, basis), found
+        # The steady state is a ratio of small numbers.
+        wide = theta.detach().reshape(-1, theta.shape[-1]).double().cpu().contiguous()
+        sets, left = wide.numpy(), factors(wide)
+        kind = torch.complex64 if theta.dtype == torch.float32 else torch.complex128
+        signal = torch.zeros((len(sets), self.n_samples), dtype=kind)
+        shape = (len(sets) if derivatives else 0, *signal.shape[1:], sets.shape[1])
+        slopes = torch.zeros(shape, dtype=kind)
+        values, changes = signal.numpy(), slopes.numpy()
 
-    @staticmethod
-    def _seen(values: Tensor, like: Tensor, basis: Tensor | None) -> Tensor:
-        """Real values ``(..., N)`` as the complex ones of a signal, through the basis."""
-        real = values.to(like.dtype)
-        signal = torch.complex(real, torch.zeros_like(real))
-        return signal if basis is None else signal @ basis.conj().to(signal.dtype)
+        def run(rows: slice) -> None:
+            from bids_brnn.signals.two_pools.z_spectrum.rate_kernel import rate_spectra
 
-    def scan(self, wide: Tensor) -> Scan:
-        """Protocol and fields of parameter sets ``(..., P, N)``, or ``(..., P, 1)``."""
-        _, _, R2f, _, _, T2s, w0, B1 = wide.unbind(-2)
-        protocol = self.sequence
-        shift = -w0 / (2 * math.pi)
-        return Scan(
-            angle=B1 * wide.new_tensor(protocol.mt_flip_angle),
-            offset=wide.new_tensor(protocol.offset) + shift,
-            excitation=B1 * protocol.flip_angle,
-            scale=B1,
-            shift=shift,
-            R2f=R2f,
-            T2s=T2s,
-        )
+            parts = (left[rows], self.sequence.normalised, values[rows], changes[rows])
+            arguments: list[Any] = [self.kind, sets[rows], *self._constants, *parts]
+            rate_spectra(*arguments)
 
-    def _signal(self, wide: Tensor) -> Tensor:
-        """``Mzf`` before the excitation ``(..., N)`` of parameters ``(..., P, N)``."""
-        scan = self.scan(wide)
-        return self.saturated(_pools(wide), scan, self.left(scan))
+        in_pieces(len(sets), torch.get_num_threads(), run)
+        signal = signal.to(theta.device).reshape(*theta.shape[:-1], -1)
+        slopes = slopes.to(theta.device)
+        if derivatives:
+            slopes = slopes.reshape(*signal.shape, theta.shape[-1])
+        if basis is None:
+            return signal, slopes
+        project = basis.conj().to(signal)
+        return signal @ project, (slopes.mT @ project).mT if derivatives else slopes
 
-    def _unsaturated(self, wide: Tensor) -> Tensor:
-        """The same without MT pulse ``(..., 1)`` of parameters ``(..., P, 1)``."""
-        _, _, R2f, _, _, T2s, _, B1 = wide.unbind(-2)
-        none = torch.zeros_like(B1)
-        far = none + _FAR  # without power no offset matters
-        scan = Scan(none, far, B1 * self.sequence.flip_angle, B1, none, R2f, T2s)
-        return self.saturated(_pools(wide), scan, torch.ones_like(B1))
+    @cached_property
+    def _constants(self) -> tuple[Any, ...]:
+        """Protocol and line as the kernel reads them."""
+        scan, table = self.sequence, line_table(self.lineshape)
+        near = NEAR if self.lineshape == "super-lorentzian" else -1.0
+        timing = (scan.pulse.power / self.spread, self.driven, scan.mt_delay, self.rest)
+        protocol = np.array([*timing, scan.flip_angle, near, table.low, table.high])
+        pulses = np.stack([scan.mt_flip_angle, scan.offset], axis=-1)
+        return pulses, protocol, table.values, table.rises
 
     def normalised(self) -> Self:
         """The model of images that are divided by that without MT pulse."""
         return replace(self, sequence=replace(self.sequence, normalised=True))
 
+    @property
     @abstractmethod
-    def saturated(self, pools: Pools, scan: Scan, left: Tensor | None) -> Tensor:
-        """``Mzf`` before the excitation; ``left`` is what a pulse leaves of the free pool."""
+    def spread(self) -> float:
+        """Time over which the power of the MT pulse is spread, s."""
 
-    def left(self, scan: Scan) -> Tensor | None:  # noqa: ARG002
-        """What a pulse leaves of the free pool at once, in models that know of that."""
-        return None
+    @property
+    def driven(self) -> float:
+        """Time that the kernel passes in one step under this power, s."""
+        return self.spread
 
-    def rate(self, scan: Scan, time: float) -> Tensor:
-        """Saturation rate (1/s) of the semi-solid pool by the power of the pulse over ``time``."""
-        power = scan.angle**2 * self.sequence.pulse.power / time
-        return math.pi * power * absorption(scan.offset, scan.T2s, self.lineshape)
+    @property
+    def rest(self) -> float:
+        """Time without any field that follows, s."""
+        return self.sequence.rest
 
+    def factors(self, sets: Tensor) -> NDArray[np.float64]:  # noqa: ARG002
+        """What pulses leave of the free pool at once, ``(V, N, 4)`` of sets ``(V, 8)``.
 
-def _pools(wide: Tensor) -> Pools:
-    m0s, R1f, _, Rx, R1s, _, _, _ = wide.unbind(-2)
-    return Pools(m0s, R1f, R1s, Rx)
+        With derivatives by B1, the shift of the offset (Hz) and R2f. Without rows in models that
+        know nothing of it.
+        """
+        return np.empty((0, self.n_samples, 4))
 
 
 @dataclass(frozen=True, eq=False)
 class Ramani(ZModel):
     """Continuous field of equal mean power."""
 
-    def saturated(
-        self,
-        pools: Pools,
-        scan: Scan,
-        left: Tensor | None,  # noqa: ARG002
-    ) -> Tensor:
-        """Steady state of both pools."""
-        time = self.sequence.repetition_time
-        power = scan.angle**2 * self.sequence.pulse.power / time
-        free = continuous_rate(power, scan.offset, scan.R2f)
-        return pools.steady(free, self.rate(scan, time))[0]
+    kind = 0
+
+    @property
+    def spread(self) -> float:
+        """All of the time."""
+        return self.sequence.repetition_time
 
 
 @dataclass(frozen=True, eq=False)
 class Yarnykh(ZModel):
     """Continuous field for the duration of the pulse, then delay, excitation and recovery."""
 
-    def saturated(
-        self,
-        pools: Pools,
-        scan: Scan,
-        left: Tensor | None,  # noqa: ARG002
-    ) -> Tensor:
-        """Cyclic steady state before the excitation."""
-        protocol, none = self.sequence, torch.zeros_like(scan.offset * pools.m0s)
-        time = protocol.pulse.duration
-        power = scan.angle**2 * protocol.pulse.power / time
-        free = continuous_rate(power, scan.offset, scan.R2f)
-        recovery = pools.step(protocol.rest, none, none)
-        recovery = recovery.free_pool_times(torch.cos(scan.excitation))
-        pulse = pools.step(time, free, self.rate(scan, time))
-        return recovery.then(pulse).then(pools.step(protocol.mt_delay, none, none)).cyclic()
+    kind = 1
+
+    @property
+    def spread(self) -> float:
+        """The pulse."""
+        return self.sequence.pulse.duration
 
 
 @dataclass(frozen=True, eq=False)
 class _SledPike(ZModel):
-    def left(self, scan: Scan) -> Tensor | None:
+    def factors(self, sets: Tensor) -> NDArray[np.float64]:
         """By Bloch's equations of the shaped pulse, tabulated where that pays."""
+        scan = self.sequence
+        R2f, w0, B1 = (sets[:, column, None] for column in (2, 6, 7))
+        shift = -w0 / (2 * math.pi)
+        if self._table is not None:
+            return self._table.at(B1, shift, R2f).stacked()
+        nominal = torch.from_numpy(scan.offset)
+        angles = torch.from_numpy(scan.mt_flip_angle)
+        found = pulse_saturation(B1 * angles, nominal + shift, R2f, scan.pulse, nominal).stacked()
+        found[..., 1] *= scan.mt_flip_angle
+        return found
+
+    def for_voxels(self, known: Mapping[str, Tensor]) -> Callable[[Tensor], SignalModel]:
+        """The model of voxels whose B1 and w0 are known: their part of the table once for all."""
         table = self._table
-        if table is not None:
-            return table.at(scan.scale, scan.shift, scan.R2f).attached()
-        nominal = torch.from_numpy(self.sequence.offset)
-        at = (scan.angle, scan.offset, scan.R2f)
-        return pulse_saturation(*at, self.sequence.pulse, nominal).attached()
+        if table is None or not {"B1", "w0"} <= set(known):
+            return lambda _: self
+        lines = table.lines(known["B1"][:, None], -known["w0"][:, None] / (2 * math.pi))
+        return lambda rows: _AtFields(self, table, lines, rows.cpu().numpy())
 
     @cached_property
     def _table(self) -> SaturationTable | None:
@@ -242,28 +216,67 @@ class _SledPike(ZModel):
 
 
 @dataclass(frozen=True, eq=False)
-class SledPikeRP(_SledPike):
-    """Instantaneous saturation of the free pool amid a rectangular pulse on the semi-solid one."""
-
-    def saturated(self, pools: Pools, scan: Scan, left: Tensor | None) -> Tensor:
-        """Cyclic steady state at the middle of the pulse."""
-        protocol, none = self.sequence, torch.zeros_like(scan.offset * pools.m0s)
-        width = protocol.pulse.half_width
-        assert left is not None
-        half = pools.step(width / 2, none, self.rate(scan, width))
-        rest = pools.step(protocol.repetition_time - width, none, none)
-        first = half.free_pool_times(left * torch.cos(scan.excitation))
-        return left * first.then(rest).then(half).cyclic()
-
-
-@dataclass(frozen=True, eq=False)
 class SledPikeCW(_SledPike):
     """Instantaneous saturation of the free pool, a continuous field on the semi-solid one."""
 
-    def saturated(self, pools: Pools, scan: Scan, left: Tensor | None) -> Tensor:
-        """Cyclic steady state at the pulse."""
-        protocol, none = self.sequence, torch.zeros_like(scan.offset * pools.m0s)
-        time = protocol.repetition_time
-        assert left is not None
-        cycle = pools.step(time, none, self.rate(scan, time))
-        return left * cycle.free_pool_times(left).cyclic()
+    kind = 2
+
+    @property
+    def spread(self) -> float:
+        """All of the time."""
+        return self.sequence.repetition_time
+
+
+@dataclass(frozen=True, eq=False)
+class SledPikeRP(_SledPike):
+    """Instantaneous saturation of the free pool amid a rectangular pulse on the semi-solid one."""
+
+    kind = 3
+
+    @property
+    def spread(self) -> float:
+        """The pulse."""
+        return self.sequence.pulse.half_width
+
+    @property
+    def driven(self) -> float:
+        """Half of the pulse."""
+        return self.spread / 2
+
+    @property
+    def rest(self) -> float:
+        """From pulse to pulse."""
+        return self.sequence.repetition_time - self.spread
+
+
+@dataclass(frozen=True, eq=False)
+class _AtFields:
+    """A model at the known B1 and w0 of some voxels; its derivatives by both are not all."""
+
+    model: _SledPike
+    table: SaturationTable
+    lines: NDArray[np.float64]
+    """``(V, N, most)``, see :meth:`.SaturationTable.lines`."""
+    rows: NDArray[np.int64]
+    """Voxels of the parameter sets."""
+
+    @property
+    def parameters(self) -> ParameterSet:
+        """Of the model."""
+        return self.model.parameters
+
+    @property
+    def n_samples(self) -> int:
+        """Of the model."""
+        return self.model.n_samples
+
+    def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
+        """Signal ``(V, N)``, as of the model."""
+        return self.model._simulate(theta, basis, self._factors, derivatives=False)[0]
+
+    def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Signal and derivatives ``(V, N, P)``."""
+        return self.model._simulate(theta, basis, self._factors, derivatives=True)
+
+    def _factors(self, sets: Tensor) -> NDArray[np.float64]:
+        return self.table.along(self.lines, self.rows, sets[:, 2, None]).stacked()

@@ -16,6 +16,7 @@ from bids_brnn.signals.base import (
     amplitude_of,
     check_parameters,
     for_voxels,
+    rough_of,
     weights_of,
 )
 from bids_brnn.signals.two_pools.z_spectrum.quantities import OBSERVED_R1, free_pool_rate_slopes
@@ -89,6 +90,11 @@ class ObservedR1:
             return found
 
         return bound
+
+    def rough(self) -> SignalModel | None:
+        """See :func:`bids_brnn.signals.base.rough_of`."""
+        inner = rough_of(self.model)
+        return None if inner is None else replace(self, model=inner)
 
     def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
         """Signal ``(..., N)``, or coefficients ``(..., R)``."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -25,8 +25,6 @@ _SMALL = 1e-11
 _FIRST = (9, 9, 7)
 _MOST_NODES = 300_000
 """Of one measurement; a longer or harder pulse is solved in each voxel instead."""
-_BLOCK = 2**22
-"""Numbers of a block of voxels."""
 
 Box = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 """Bounds of the flip angle scale, of the shift of the offset (Hz) and of R2f (1/s)."""
@@ -43,49 +41,66 @@ class SaturationTable:
     """Nominal flip angles, rad."""
 
     def at(self, scale: Tensor, shift: Tensor, R2f: Tensor) -> Saturation:
-        """Values ``(..., N)``, and slopes by the three arguments.
+        """Values ``(V, N)``, and slopes by the three arguments.
 
         Parameters
         ----------
         scale, shift, R2f
-            ``(..., N)`` or ``(..., 1)``, inside the box: B1, offset less its nominal value (Hz),
-            1/s; the same for all measurements.
+            ``(V, 1)``, inside the box: B1, offset less its nominal value (Hz), 1/s.
         """
-        points = [values.detach()[..., 0].to(torch.float64) for values in (scale, shift, R2f)]
-        flat = torch.stack(torch.broadcast_tensors(*points), -1).reshape(-1, 3)
-        found = flat.new_empty((len(flat), len(self.angle), 4))
-        widest = max([part.numel() // len(part) for part in self.coefficients if part is not None])
-        for rows in torch.arange(len(flat), device=flat.device).split(max(1, _BLOCK // widest)):
-            self._fill(flat[rows], found, rows)
-        shape = (*torch.broadcast_shapes(*(part.shape for part in points)), len(self.angle))
-        value, *slopes = (part.reshape(shape) for part in found.unbind(-1))
-        return Saturation(value, (slopes[0], slopes[1], slopes[2]), (scale, shift, R2f))
+        from bids_brnn.signals.two_pools.z_spectrum.table_kernel import series
 
-    def _fill(self, points: Tensor, found: Tensor, rows: Tensor) -> None:
-        terms = [max(p.shape[d] for p in self.coefficients if p is not None) for d in range(3)]
-        bases = [
-            _chebyshev(points[:, axis], *self.box[axis], terms[axis])  # values and slopes
-            for axis in range(3)
-        ]
-        for column, part in enumerate(self.coefficients):
-            if part is None:
-                found[rows, column] = points.new_tensor([1.0, 0.0, 0.0, 0.0])
-                continue
-            own = part.to(points.device)
-            (b, db), (w, dw), (r, dr) = (
-                (value[:, :n], slope[:, :n])
-                for (value, slope), n in zip(bases, own.shape, strict=True)
-            )
-            flat = own.permute(1, 0, 2).reshape(own.shape[1], -1)
-            inner, moved = (
-                (basis @ flat).reshape(len(points), own.shape[0], own.shape[2])
-                for basis in (w, dw)
-            )
-            line = (b[:, None] @ inner)[:, 0]
-            found[rows, column, 0] = (line * r).sum(-1)
-            found[rows, column, 1] = ((db[:, None] @ inner)[:, 0] * r).sum(-1)
-            found[rows, column, 2] = ((b[:, None] @ moved)[:, 0] * r).sum(-1)
-            found[rows, column, 3] = (line * dr).sum(-1)
+        points = self._unit(scale, shift, R2f)
+        found = np.empty((len(points), len(self.angle), 4))
+        series(points, *self._flat, self._largest, found)
+        return self._seen(found)
+
+    def lines(self, scale: Tensor, shift: Tensor) -> NDArray[np.float64]:
+        """What is left of the table at the fields of voxels ``(V, 1)``, for :meth:`along`."""
+        from bids_brnn.signals.two_pools.z_spectrum.table_kernel import series_lines
+
+        points = self._unit(scale, shift)
+        found = np.zeros((len(points), len(self.angle), int(self._flat[0][:, 2].max(initial=1))))
+        series_lines(points, *self._flat, self._largest, found)
+        return found
+
+    def along(
+        self, lines: NDArray[np.float64], rows: NDArray[np.int64], R2f: Tensor
+    ) -> Saturation:
+        """As :meth:`at` at the fields of ``lines[rows]``, by which there are no slopes (0)."""
+        from bids_brnn.signals.two_pools.z_spectrum.table_kernel import series_along
+
+        low, high = self.box[2]
+        x = _to_unit(R2f, low, high)
+        found = np.empty((len(x), len(self.angle), 4))
+        shapes, places, _ = self._flat
+        series_along(x, lines, rows, shapes, places, found)
+        return self._seen(found)
+
+    def _unit(self, *values: Tensor) -> NDArray[np.float64]:
+        columns = [_to_unit(part, *box) for part, box in zip(values, self.box, strict=False)]
+        return np.stack(columns, axis=-1)
+
+    def _seen(self, found: NDArray[np.float64]) -> Saturation:
+        for axis, (low, high) in enumerate(self.box, 1):
+            found[..., axis] *= 2 / (high - low)
+        value, *slopes = torch.from_numpy(found).unbind(-1)
+        return Saturation(value, (slopes[0], slopes[1], slopes[2]))
+
+    @cached_property
+    def _flat(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Shapes, places and coefficients as the kernel reads them."""
+        parts = [None if part is None else part.numpy() for part in self.coefficients]
+        shapes = np.array([(1, 1, 1) if part is None else part.shape for part in parts], np.int64)
+        sizes = np.array([0 if part is None else part.size for part in parts], np.int64)
+        places = np.where(sizes > 0, np.cumsum(sizes) - sizes, -1)
+        flat = [part.ravel() for part in parts if part is not None]
+        return shapes, places, np.concatenate(flat) if flat else np.empty(0)
+
+    @property
+    def _largest(self) -> int:
+        shapes = self._flat[0]
+        return max(int((shapes[:, 1] * shapes[:, 2]).max()), 2 * int(shapes.max()))
 
 
 @lru_cache(maxsize=16)
@@ -151,13 +166,7 @@ def _transform(n: int) -> NDArray[np.float64]:
     return np.asarray(matrix)
 
 
-def _chebyshev(values: Tensor, low: float, high: float, n: int) -> tuple[Tensor, Tensor]:
-    """Chebyshev polynomials ``(V, n)`` over an interval, and their derivatives."""
-    x = ((2 * values - low - high) / (high - low)).clamp(-1, 1)
-    first, second = [torch.ones_like(x), x], [torch.ones_like(x), 2 * x]
-    while len(first) < n:
-        first.append(2 * x * first[-1] - first[-2])
-        second.append(2 * x * second[-1] - second[-2])
-    # T_k' = k U_(k-1)
-    slopes = [torch.zeros_like(x), *(k * second[k - 1] for k in range(1, n))]
-    return torch.stack(first[:n], -1), torch.stack(slopes[:n], -1) * (2 / (high - low))
+def _to_unit(values: Tensor, low: float, high: float) -> NDArray[np.float64]:
+    """Values ``(V, 1)`` in [-1, 1] of an interval."""
+    x = (2 * values.detach().double().cpu()[:, 0] - low - high) / (high - low)
+    return np.asarray(x.clamp(-1, 1).numpy())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from bids_brnn.signals.compiling import jit
@@ -37,11 +38,13 @@ def over_fields(table: Array, shape: Array, m: int, x: Array, work: Array) -> No
     x
         ``(>= 2,)`` in [-1, 1].
     work
-        ``(6, >= n2 n3 m)``. Rows 2 to 4: coefficients ``(n3 m,)`` of the values and of their
-        slopes by the first and second variable; the last row is used for polynomials.
+        ``(6, >= n2 n3 m)``, at least twice as long as any axis. Rows 2 to 4: coefficients
+        ``(n3 m,)`` of the values and of their slopes by the first and second variable; the last
+        row is used for polynomials.
     """
     n1, n2, n3 = shape[0], shape[1], shape[2]
-    values, slopes = work[5, :32], work[5, 32:64]
+    most = max(n1, n2)
+    values, slopes = work[5, :most], work[5, most : 2 * most]
     size = n2 * n3 * m
     chebyshev(x[0], n1, values, slopes)
     for k in range(size):
@@ -69,9 +72,9 @@ def over_fields(table: Array, shape: Array, m: int, x: Array, work: Array) -> No
 def over_third(line: Array, n: int, m: int, x: float, work: Array, out: Array) -> None:
     """Values ``out[0]`` and slopes ``out[3]`` of ``m`` functions of the third variable.
 
-    ``line`` holds their ``(n m,)`` Chebyshev coefficients; ``work`` is ``(64,)``.
+    ``line`` holds their ``(n m,)`` Chebyshev coefficients; ``work`` is ``(>= 2 n,)``.
     """
-    values, slopes = work[:32], work[32:]
+    values, slopes = work[:n], work[n : 2 * n]
     chebyshev(x, n, values, slopes)
     for k in range(m):
         out[0, k], out[3, k] = line[k], 0.0
@@ -93,8 +96,8 @@ def interpolate(
     """
     over_fields(table, shape, m, x, work)
     n = shape[2]
-    over_third(work[2], n, m, x[2], work[5, :64], out)
-    values = work[5, :32]  # polynomials in the third variable
+    over_third(work[2], n, m, x[2], work[5], out)
+    values = work[5, :n]  # polynomials in the third variable
     for row in (1, 2):
         line = work[2 + row]
         for k in range(m):
@@ -103,3 +106,61 @@ def interpolate(
             part = line[i * m : (i + 1) * m]
             for k in range(m):
                 out[row, k] += values[i] * part[k]
+
+
+@jit
+def series(
+    points: Array, shapes: Array, places: Array, data: Array, largest: int, out: Array
+) -> None:  # fmt: skip
+    """Single functions of some tables at points.
+
+    Parameters
+    ----------
+    points
+        ``(V, 3)`` in [-1, 1].
+    shapes, places
+        ``(N, 3)`` and ``(N,)``: tables, and where they begin in ``data``; less than 0: 1.
+    data
+        Tables one after the other.
+    largest
+        Length of work space, see :func:`over_fields`.
+    out
+        ``(V, N, 4)``, written: values and three slopes.
+    """
+    work, found = np.empty((6, largest)), np.empty((4, 1))
+    for v in range(points.shape[0]):
+        for c in range(places.shape[0]):
+            out[v, c, 0], out[v, c, 1:] = 1.0, 0.0
+            if places[c] >= 0:
+                interpolate(data[places[c] :], shapes[c], 1, points[v], work, found)
+                out[v, c] = found[:, 0]
+
+
+@jit
+def series_lines(
+    points: Array, shapes: Array, places: Array, data: Array, largest: int, out: Array
+) -> None:  # fmt: skip
+    """What is left of these tables at two variables ``(V, 2)``: ``(V, N, most)``, written."""
+    work = np.empty((6, largest))
+    for v in range(points.shape[0]):
+        for c in range(places.shape[0]):
+            if places[c] >= 0:
+                over_fields(data[places[c] :], shapes[c], 1, points[v], work)
+                out[v, c, : shapes[c, 2]] = work[2, : shapes[c, 2]]
+
+
+@jit
+def series_along(
+    x: Array, lines: Array, rows: Array, shapes: Array, places: Array, out: Array
+) -> None:  # fmt: skip
+    """As :func:`series`, from ``lines[rows]`` at the third variable ``(V,)``.
+
+    There are no slopes by the others (0).
+    """
+    work, found = np.empty(2 * lines.shape[2]), np.empty((4, 1))
+    for v in range(x.shape[0]):
+        for c in range(places.shape[0]):
+            out[v, c, 0], out[v, c, 1:] = 1.0, 0.0
+            if places[c] >= 0:
+                over_third(lines[rows[v], c], shapes[c, 2], 1, x[v], work, found)
+                out[v, c, 0], out[v, c, 3] = found[0, 0], found[3, 0]

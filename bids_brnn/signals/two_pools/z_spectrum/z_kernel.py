@@ -69,6 +69,16 @@ def steady(
 
 
 @jit
+def adjoint(before: Array, around: Array, end: Array, at_start: Array, out: Array) -> None:
+    """Derivatives ``(8,)`` of a signal by what surrounds the MT pulse, after :func:`steady`."""
+    for d in range(8):
+        g = d + 1
+        out[d] = along(before, 0, g, end)
+        out[d] += at_start[0] * along(around, 0, g, end)
+        out[d] += at_start[1] * along(around, 1, g, end)
+
+
+@jit
 def at_fields(
     B1: Array, w0: Array, where: Array, layout: Array, boxes: Array, data: Array, largest: int,
     out: Array
@@ -187,14 +197,14 @@ def z_spectra(
             n_free, n_solid = layout[i, 3], layout[i, 7]
             if given:
                 line = lines[rows[n], c]
-                over_third(line, n_free, m, x[2], work[5, :64], F)
+                over_third(line, n_free, m, x[2], work[5], F)
             else:
                 interpolate(data[layout[i, 4] :], layout[i, 1:4], m, x, work, F)
             upper = x_solid >= 0
             x[2] = 2 * x_solid - 1 if upper else 2 * x_solid + 1
             if given:
                 line = line[(n_free + (n_solid if upper else 0)) * m :]
-                over_third(line, n_solid, m, x[2], work[5, :64], S)
+                over_third(line, n_solid, m, x[2], work[5], S)
             else:
                 place = layout[i, 8]
                 if upper:
@@ -211,11 +221,7 @@ def z_spectra(
                 continue
             backward(F[0], parity, e, p, T, k, matrices, vectors, start, weight, wF, wS, by)
             out = slopes[n, c]
-            for d in range(8):
-                g = d + 1
-                out[d] = along(before, 0, g, end)
-                out[d] += at_start[0] * along(around, 0, g, end)
-                out[d] += at_start[1] * along(around, 1, g, end)
+            adjoint(before, around, end, at_start, out)
             by_R2 = dot(wF[0], F[3], m) / ranges[1]
             out[0] += by[0] - Rx * by_R2
             out[1] += by[1] - by_R2

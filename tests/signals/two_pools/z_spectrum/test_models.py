@@ -17,7 +17,6 @@ from bids_brnn.sequences.z_spectrum import ZSpectrum, usual_protocol
 from bids_brnn.signals import build_model
 from bids_brnn.signals.two_pools.z_spectrum.absorption import LINES, super_lorentzian
 from bids_brnn.signals.two_pools.z_spectrum.free_pool import pulse_saturation
-from bids_brnn.signals.two_pools.z_spectrum.pools import Pools
 
 # The other program interpolates the saturation of Sled and Pike (2e-3), and its quadrature of
 # the line errs by 3e-5.
@@ -107,17 +106,6 @@ def test_slopes_of_the_saturation_are_those_of_differences():
             ends.append(float(pulse_saturation(*moved, pulse, nominal).value))
         slope = (ends[0] - ends[1]) / (2 * step)
         assert float(found.slopes[column]) == pytest.approx(slope, rel=1e-5)
-
-
-def test_two_pools_recover_to_equilibrium_and_steps_compose():
-    pools = Pools(*(torch.tensor(v).double() for v in (0.15, 0.9, 1.0, 20.0)))
-    none = torch.tensor(0.0).double()
-    free, solid = pools.steady(none, none)
-    assert (float(free), float(solid)) == pytest.approx((0.85, 0.15))
-    whole = pools.step(0.03, none + 2, none + 50)
-    parts = pools.step(0.01, none + 2, none + 50).then(pools.step(0.02, none + 2, none + 50))
-    for name in ("ff", "fs", "sf", "ss", "f", "s"):
-        assert float(getattr(whole, name)) == pytest.approx(float(getattr(parts, name)), abs=1e-12)
 
 
 def test_a_train_of_pulses_is_no_z_spectrum():
