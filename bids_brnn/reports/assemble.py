@@ -33,7 +33,7 @@ from bids_brnn.reports.group import MIN_SUBJECTS
 from bids_brnn.reports.lights import Light, lights
 from bids_brnn.reports.packing import n_maps, pack_series
 from bids_brnn.reports.panels import Panel, panels
-from bids_brnn.reports.protocol import precision_table
+from bids_brnn.reports.protocol import bounds_table
 from bids_brnn.reports.provenance import provenance, sources
 
 WriteText = Callable[[Path, str], None]
@@ -122,7 +122,7 @@ def _section(series: SeriesView, fineness: Fineness) -> Section:
     # Agreement first: its figures are the last ones.
     tables += [table_of(title, AGREEMENT_COLUMNS, rows) for title, rows in series.agreement]
     tables += [table for item in series.estimators for table in _region_tables(item)]
-    tables.append(precision_table(series))
+    tables += [] if series.bounds is None else [bounds_table(series.bounds)]
     shown = [_shortened(table, fineness.rows) for table in tables if table[2]]
     figures = panels(series, fineness)
     known = {panel.name for panel in figures}

@@ -123,7 +123,8 @@ def _protocol(series: SeriesView, fineness: Fineness) -> Iterator[Panel]:
     if series.protocol is not None:
         words = protocol_words(series.protocol)
         figure = lines_uri(protocol_figure(series.protocol), fineness)
-        yield Panel("protocol", "Protocol", words, f"Plot of the protocol: {words}", figure)
+        more = "" if series.bounds is None else " What it can measure: table of bounds below."
+        yield Panel("protocol", "Protocol", words + more, f"Plot of the protocol: {words}", figure)
 
 
 def _medians(views: Sequence[MapView], series: SeriesView, fineness: Fineness) -> str:
