@@ -98,6 +98,7 @@ def run_training(config: RunConfig) -> int:
 
 
 def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Failures:
+    from bids_brnn.app.bounds import bounds_of
     from bids_brnn.app.methods_text import write_boilerplate
     from bids_brnn.app.spectra import spectra_of
     from bids_brnn.app.tidy import known_outputs, settle_series
@@ -156,6 +157,7 @@ def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Fail
             sessions=config.session_label,
             acquisitions=discovery.acquisitions,
             spectra=spectra_of,
+            bounds=bounds_of,
         )
     elif changed and not failures.any and not config.session_label:
         remove_reports(config.output_dir, changed)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,22 +21,23 @@ from bids_brnn.reports.compare import Comparison, comparisons
 from bids_brnn.reports.content import EstimatorView, SeriesView, SubjectView
 from bids_brnn.reports.embed import Fineness, colour_tables, niivue, part
 from bids_brnn.reports.figures import TISSUE_COLOURS
+from bids_brnn.reports.fitting import (
+    MOST_BYTES,
+    finenesses,
+    kept,
+    least,
+    lowered,
+    wished,
+)
 from bids_brnn.reports.group import MIN_SUBJECTS
 from bids_brnn.reports.lights import Light, lights
-from bids_brnn.reports.packing import pack_series
+from bids_brnn.reports.packing import n_maps, pack_series
 from bids_brnn.reports.panels import Panel, panels
-from bids_brnn.reports.protocol import precision_table
+from bids_brnn.reports.protocol import bounds_table
 from bids_brnn.reports.provenance import provenance, sources
 
 WriteText = Callable[[Path, str], None]
 """Writes text to a path so that readers see the old or the new file, never half of one."""
-MOST_CHARACTERS = 7_600_000
-"""Of a page, so that mail servers with a limit of 10 MB take it as an attachment."""
-_LEAST_BUDGET = 300_000
-_LARGE = 150_000
-"""Voxels of a mask from which figures are no longer small."""
-_FINENESS = (Fineness(), Fineness(80, 60), Fineness(70, 35))
-"""For one large series, for two, for more."""
 _HERE = "<<maps>>"
 """Where the maps go; text of others is escaped and cannot hold it."""
 
@@ -55,30 +56,65 @@ class Section:
     provenance: PageTable
     sources: Sequence[str]
 
+    @property
+    def size(self) -> int:
+        """Bytes of its figures."""
+        rows = [row for item in self.comparisons for row in item.rows]
+        cells = [cell for item in (*rows, *self.panels) for cell in item.cells]
+        images = [*(item.image for item in (*cells, *self.panels)), *(r.agreement for r in rows)]
+        return sum(map(len, images))
+
+    def bare(self) -> Section:
+        """The same without figures; links of lights lead to the series."""
+        return replace(
+            self, comparisons=(), panels=(), lights=[(light, "") for light, _ in self.lights]
+        )
+
 
 def render_subject(view: SubjectView, page: Path, write_text: WriteText) -> None:
     """Write ``page`` (``OUT/sub-01.html``)."""
-    fineness = _fineness(view.series)
-    sections = [_section(series, fineness) for series in view.series]
-    library = niivue() if sections else ""
-    text = _template("subject.html").render(
+    for fineness in finenesses(view.series):
+        sections = [_section(series, fineness) for series in view.series]
+        text = _text(view, sections, fineness)
+        room = MOST_BYTES - len(text.encode())
+        if room >= wished(view.series):
+            break
+    shares = least(view.series)
+    if room < sum(shares):
+        # Even the coarsest figures are too many: the last series do without.
+        sizes = [item.size for item in sections]
+        count = kept(sizes, sum(sizes) + room - sum(shares))
+        sections = [item if k < count else item.bare() for k, item in enumerate(sections)]
+        text = _text(view, sections, fineness)
+        room = MOST_BYTES - len(text.encode())
+    # Maps take the room that all the rest leaves.
+    in_viewer = view.series[: kept(shares, room)]
+    if len(in_viewer) < len(view.series):
+        text = _text(view, sections, fineness, len(in_viewer))
+    before, _, after = text.partition(_HERE)
+    write_text(page, before + (_volumes(in_viewer, room) if after else "") + after)
+
+
+def _text(
+    view: SubjectView,
+    sections: Sequence[Section],
+    fineness: Fineness,
+    in_viewer: int | None = None,
+) -> str:
+    """The page without the maps of the viewer, of which ``in_viewer`` series will be shown."""
+    shown = len(sections) if in_viewer is None else in_viewer
+    bare = [item.series.name for item in sections if not item.panels and item.series.estimators]
+    unseen = [item.series.name for item in sections[shown:]]
+    return _template("subject.html").render(
         view=view,
         sections=sections,
+        lowered=lowered(fineness, bare, unseen),
+        has_viewer=shown > 0,
         python_packages=_packages(),
-        niivue=Markup(library),  # noqa: S704 -- base64
-        licences=part("vendor/LICENSES.txt") if sections else "",
+        niivue=Markup(niivue() if shown else ""),  # noqa: S704 -- base64
+        licences=part("vendor/LICENSES.txt") if shown else "",
         volumes=Markup(_HERE),  # noqa: S704 -- see there
     )
-    # Maps take the room that all the rest leaves.
-    before, _, after = text.partition(_HERE)
-    volumes = _volumes(view.series, MOST_CHARACTERS - len(text)) if after else ""
-    write_text(page, before + volumes + after)
-
-
-def _fineness(series: Sequence[SeriesView]) -> Fineness:
-    """How finely figures are stored: several whole brains would not fit into a page else."""
-    large = sum(int(item.mask.sum()) > _LARGE for item in series)
-    return _FINENESS[min(max(large, 1), len(_FINENESS)) - 1]
 
 
 def _section(series: SeriesView, fineness: Fineness) -> Section:
@@ -86,34 +122,28 @@ def _section(series: SeriesView, fineness: Fineness) -> Section:
     # Agreement first: its figures are the last ones.
     tables += [table_of(title, AGREEMENT_COLUMNS, rows) for title, rows in series.agreement]
     tables += [table for item in series.estimators for table in _region_tables(item)]
-    tables.append(precision_table(series))
-    shown = [table for table in tables if table[2]]
+    tables += [] if series.bounds is None else [bounds_table(series.bounds)]
+    shown = [_shortened(table, fineness.rows) for table in tables if table[2]]
     figures = panels(series, fineness)
     known = {panel.name for panel in figures}
     # A light whose figure is not there leads to the series.
     rows = [(light, f"-{light.link}" if light.link in known else "") for light in lights(series)]
     origin = provenance(series), sources(series)
-    return Section(series, rows, comparisons(series), figures, shown, *origin)
+    return Section(series, rows, comparisons(series, fineness), figures, shown, *origin)
 
 
 def _volumes(series: Sequence[SeriesView], budget: int) -> str:
     """All maps as JSON that may stand in a page; series share the room by their voxels."""
-    sizes = [int(item.mask.sum()) * _n_maps(item) + 1 for item in series]
-    total = sum(sizes) or 1
+    sizes = [int(item.mask.sum()) * n_maps(item) + 1 for item in series]
+    shares = least(series)
+    spare, total = budget - sum(shares), sum(sizes)
     packed = [
-        pack_series(item, max(int(budget * size / total), _LEAST_BUDGET))
-        for item, size in zip(series, sizes, strict=True)
+        pack_series(item, share + spare * size // total)
+        for item, share, size in zip(series, shares, sizes, strict=True)
     ]
     palette = [[int(text[k : k + 2], 16) for k in (1, 3, 5)] for text in TISSUE_COLOURS]
     content = {"series": packed, "colours": colour_tables(), "palette": palette}
     return safe_json(content)
-
-
-def _n_maps(series: SeriesView) -> int:
-    return sum(
-        len(item.estimates) + len(item.uncertainties) + len(item.quality)
-        for item in series.estimators
-    )
 
 
 def safe_json(content: Mapping[str, Any]) -> str:
@@ -163,6 +193,13 @@ def _region_tables(estimator: EstimatorView) -> list[PageTable]:
         )
         for name, rows in groups.items()
     ]
+
+
+def _shortened(table: PageTable, most: int) -> PageTable:
+    title, header, rows = table
+    if len(rows) <= most:
+        return table
+    return f"{title} (the first of {len(rows)} rows; the files have all)", header, rows[:most]
 
 
 def _is_circular(rows: Sequence[Mapping[str, object]]) -> bool:

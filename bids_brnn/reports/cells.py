@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_brnn.reports.content import Array
-from bids_brnn.reports.embed import gradient, pixels_uri
+from bids_brnn.reports.embed import FINEST, Fineness, gradient, pixels_uri
 from bids_brnn.reports.figures import crop, pick_slices, plane
 
 Mask = NDArray[np.bool_]
-_MONTAGE = 4
-"""Slices of one image; with three of them in a row, more would be too small."""
 
 
 @dataclass(frozen=True)
@@ -37,22 +35,23 @@ def map_cell(
     limits: tuple[float, float],
     colours: str,
     unit: str,
+    fineness: Fineness = FINEST,
 ) -> Cell:
     """A map inside of a mask, with its colours."""
-    shown = montage(np.where(mask, values, np.nan), mask)
+    shown = montage(np.where(mask, values, np.nan), mask, fineness.montage)
     inside = shown[np.isfinite(shown)]
     middle = f"median {np.median(inside):.3g}" if inside.size else "no value"
     ends = [f"{end:.3g}{'' if unit in ('1', '') else f' {unit}'}" for end in limits]
     alt = f"{title}: {middle} in these slices, colours from {ends[0]} to {ends[1]}"
-    image = pixels_uri(shown, limits, colours)
+    image = pixels_uri(shown, limits, colours, fineness)
     return Cell(title, image, alt, ends[0], ends[1], gradient(colours))
 
 
-def montage(values: NDArray[Any], mask: Mask) -> NDArray[Any]:
-    """Up to four axial slices side by side, two rows of two."""
+def montage(values: NDArray[Any], mask: Mask, count: int) -> NDArray[Any]:
+    """Up to ``count`` axial slices side by side, three and four in two rows."""
     window = crop(mask)
-    slices = pick_slices(mask, _MONTAGE + 2)
-    slices = slices[1:-1] if len(slices) > _MONTAGE else slices
+    slices = pick_slices(mask, count + 2)
+    slices = slices[1:-1] if len(slices) > count else slices
     planes = [plane(values, index, window) for index in slices]
     if len(planes) < 3:
         return np.concatenate(planes, axis=1)

@@ -22,7 +22,7 @@ from bids_brnn.reports.content import (
     MapView,
     SeriesView,
 )
-from bids_brnn.reports.embed import svg_uri
+from bids_brnn.reports.embed import FINEST, Fineness, lines_uri
 from bids_brnn.reports.figures import agreement, display_range, title_of
 
 Mask = NDArray[np.bool_]
@@ -55,13 +55,13 @@ class Comparison:
     rows: Sequence[Row]
 
 
-def comparisons(series: SeriesView) -> list[Comparison]:
+def comparisons(series: SeriesView, fineness: Fineness = FINEST) -> list[Comparison]:
     """One for each pair with the first estimator of a series; fits by several models are apart."""
     apart = {item.key for item in compared(series)[1:]}
     shown = [item for item in series.estimators if item.key not in apart]
     found = []
     for other in shown[1:]:
-        rows = list(_rows(series, shown[0], other))
+        rows = list(_rows(series, shown[0], other, fineness))
         if rows:
             title = f"{shown[0].title} against {other.title}"
             found.append(Comparison(title, _words(shown[0], other), rows))
@@ -78,11 +78,13 @@ def _words(first: EstimatorView, second: EstimatorView) -> str:
     )
 
 
-def _rows(series: SeriesView, first: EstimatorView, second: EstimatorView) -> Iterator[Row]:
+def _rows(
+    series: SeriesView, first: EstimatorView, second: EstimatorView, fineness: Fineness
+) -> Iterator[Row]:
     others = {view.name: view for view in second.estimates}
     for view in first.estimates:
         if view.name in others:
-            yield _row(series, first, second, view, others[view.name])
+            yield _row(series, first, second, view, others[view.name], fineness)
 
 
 def _row(
@@ -91,24 +93,25 @@ def _row(
     second: EstimatorView,
     view: MapView,
     other: MapView,
+    fineness: Fineness,
 ) -> Row:
     mask, left_out = without_fluid(series, view.name)
     limits = display_range(other, mask)
     spread, whose = std_of_difference(first, second, view.name)
     difference = np.asarray(view.values, np.float64) - other.values
     cells = [
-        map_cell(first.title, view.values, mask, limits, "viridis", view.unit),
-        map_cell(second.title, other.values, mask, limits, "viridis", view.unit),
+        map_cell(first.title, view.values, mask, limits, "viridis", view.unit, fineness),
+        map_cell(second.title, other.values, mask, limits, "viridis", view.unit, fineness),
     ]
     if spread is None:
         half = (limits[1] - limits[0]) / 4
         ends = (-half, half)
-        cells.append(map_cell("Difference", difference, mask, ends, "RdBu_r", view.unit))
+        last = map_cell("Difference", difference, mask, ends, "RdBu_r", view.unit, fineness)
     else:
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = difference / np.where(spread > 0, spread, np.nan)
         ends = (-_WIDTH_IN_STD, _WIDTH_IN_STD)
-        cells.append(map_cell("Difference in std", ratio, mask, ends, "RdBu_r", "1"))
+        last = map_cell("Difference in std", ratio, mask, ends, "RdBu_r", "1", fineness)
     figure = agreement(view, other, mask, (first.key, second.key))
     words = " ".join(filter(None, [whose, left_out, _context(view, first, second)]))
     regions = _regions(series, first, second, view.name)
@@ -116,8 +119,8 @@ def _row(
         name=view.name,
         title=title_of(view),
         words=words,
-        cells=cells,
-        agreement=svg_uri(figure),
+        cells=[*cells, last],
+        agreement=lines_uri(figure, fineness),
         agreement_alt=_agreement_words(view, other, mask, first, second),
         regions=regions,
         hover=_hover(series, first, second, view, figure.axes),

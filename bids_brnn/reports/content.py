@@ -76,6 +76,34 @@ class Spectra:
 
 
 @dataclass(frozen=True)
+class Bound:
+    """Smallest standard deviations of a parameter in a tissue; infinite where it is not seen."""
+
+    tissue: str
+    parameter: str
+    unit: str
+    value: float
+    """Reference value in ``unit``."""
+    first: float
+    """Cramer-Rao bound."""
+    second: float
+    """Second-order (Bhattacharyya) bound, which sees how the signal bends."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What the protocol of a series can measure."""
+
+    snr: float
+    """``|M0| / sigma`` per channel."""
+    measured: bool
+    """Whether that is the median of the maps."""
+    known: Sequence[str]
+    """Parameters that are not estimated: from maps, or assumed."""
+    rows: Sequence[Bound]
+
+
+@dataclass(frozen=True)
 class SeriesView:
     """One acquisition: its images, estimators and what was done to it."""
 
@@ -111,6 +139,8 @@ class SeriesView:
     """What was played out, where the data set is at hand."""
     spectra: Spectra | None = None
     """Of a Z-spectrum, where the data set is at hand."""
+    bounds: Bounds | None = None
+    """Of its protocol, where the data set is at hand."""
     motion: Mapping[str, Array] = field(default_factory=dict)
     """Columns of the table of motion between frames; empty where none was corrected."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -14,23 +15,43 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib import colormaps, rc_context
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, features
 
+from bids_brnn.reports.figures import MAX_SLICES
+
 
 @dataclass(frozen=True)
 class Fineness:
-    """How finely figures of voxels are stored."""
+    """How finely the figures of a page are stored, and how much of its tables is shown."""
 
     dpi: int = 110
     quality: int = 85
     """Of WebP, 0 to 100."""
+    cells: int | None = None
+    """Quality of images with one pixel per voxel; None: PNG, which keeps every colour."""
+    slices: int = MAX_SLICES
+    """Of a map, at most."""
+    montage: int = 4
+    """Slices of images that stand beside each other in a row, at most."""
+    lines: bool = True
+    """Figures of lines as SVG; else as images, which are smaller."""
+    rows: int = 2000
+    """Of a table, at most."""
 
 
-_SVG_SAFE = " /:;,=()-+.'!*~@?$&\n"
+FINEST = Fineness()
+_SVG_SAFE = " /:;,=()-+.'!*~@?$\n"
 """What may stand in a data URI between double quotes as it is."""
+_FOR_EDITORS = re.compile(
+    r"<!--.*?-->|<metadata>.*?</metadata>|(?<=<g) id='[^']*'|(?<=\n) +", re.S
+)
+"""What nobody sees of an image: a fifth of it."""
+_TOO_FINE = re.compile(r"(?<![\w.])([1-9]\d*\.\d\d)\d+")
+"""Digits of places and lengths beyond a hundredth of a point; scales of letters are below 1."""
 
 
 def to_svg(figure: Figure) -> str:
@@ -42,28 +63,45 @@ def to_svg(figure: Figure) -> str:
     return buffer.getvalue()
 
 
-def svg_uri(figure: Figure) -> str:
+def lines_uri(figure: Figure, fineness: Fineness = FINEST) -> Markup:
     """A figure of lines as the source of an image."""
-    return f"data:image/svg+xml,{quote(to_svg(figure), safe=_SVG_SAFE)}"
+    if not fineness.lines:
+        return raster_uri(figure, fineness)
+    # Double quotes end the attribute, and as three letters each they take a tenth of the page.
+    text = to_svg(figure).replace('"', "'")
+    text = _TOO_FINE.sub(r"\1", _FOR_EDITORS.sub("", text))
+    return Markup(f"data:image/svg+xml,{quote(text, safe=_SVG_SAFE)}")  # noqa: S704 -- quoted
 
 
-def raster_uri(figure: Figure, fineness: Fineness = Fineness()) -> str:
+def raster_uri(figure: Figure, fineness: Fineness = FINEST) -> Markup:
     """A figure of voxels as the source of an image."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure.set_dpi(fineness.dpi)
     drawn = FigureCanvasAgg(figure)
     drawn.draw()
-    image = Image.fromarray(np.asarray(drawn.buffer_rgba())[..., :3])
+    return _uri(Image.fromarray(np.asarray(drawn.buffer_rgba())[..., :3]), fineness.quality)
+
+
+def _uri(image: Image.Image, quality: int | None) -> Markup:
+    """An image as WebP of a quality; as PNG where there is none, or no WebP."""
     buffer = io.BytesIO()
-    if features.check("webp"):
-        image.save(buffer, "WEBP", quality=fineness.quality, method=1)
-        return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    image.quantize(256).save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    kind = "png" if quality is None or not features.check("webp") else "webp"
+    if kind == "webp":
+        image.convert("RGB").save(buffer, "WEBP", quality=quality, method=1)
+    else:
+        image = image if image.mode == "P" else image.quantize(256)
+        image.save(buffer, "PNG", compress_level=6)
+    text = base64.b64encode(buffer.getvalue()).decode()
+    return Markup(f"data:image/{kind};base64,{text}")  # noqa: S704 -- base64
 
 
-def pixels_uri(values: NDArray[Any], limits: tuple[float, float], colours: str) -> str:
+def pixels_uri(
+    values: NDArray[Any],
+    limits: tuple[float, float],
+    colours: str,
+    fineness: Fineness = FINEST,
+) -> Markup:
     """A raster with one pixel per voxel; black where there is no value.
 
     Parameters
@@ -74,6 +112,8 @@ def pixels_uri(values: NDArray[Any], limits: tuple[float, float], colours: str) 
         What the ends of the colour table mean.
     colours
         Name of a colour table of matplotlib.
+    fineness
+        How finely it is stored.
     """
     low, high = limits
     finite = np.isfinite(values)
@@ -82,20 +122,18 @@ def pixels_uri(values: NDArray[Any], limits: tuple[float, float], colours: str) 
     image = Image.fromarray(index, "P")
     steps = colormaps[colours](np.linspace(0, 1, 255))[:, :3]
     image.putpalette([0, 0, 0, *np.rint(255 * steps).astype(int).ravel().tolist()])
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=6)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return _uri(image, fineness.cells)
 
 
-def outlined_uri(image: NDArray[Any], edges: NDArray[np.bool_]) -> str:
+def outlined_uri(
+    image: NDArray[Any], edges: NDArray[np.bool_], fineness: Fineness = FINEST
+) -> Markup:
     """A grey image, values 0 to 1, with red pixels where ``edges`` are."""
     grey = np.rint(253 * np.clip(np.nan_to_num(image), 0, 1)).astype(np.uint8)
     picture = Image.fromarray(np.where(edges, np.uint8(255), grey), "P")
     ramp = np.repeat(np.rint(np.arange(254) * 255 / 253).astype(int), 3).tolist()
     picture.putpalette([*ramp, 255, 255, 255, 255, 70, 70])
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=6)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return _uri(picture, fineness.cells)
 
 
 def gradient(colours: str) -> str:

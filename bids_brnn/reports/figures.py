@@ -83,10 +83,15 @@ def plane(values: NDArray[Any], index: int, window: tuple[slice, slice]) -> NDAr
 
 
 def mosaic(
-    views: Sequence[MapView], mask: Mask, *, colours: str = "viridis", from_zero: bool = False
+    views: Sequence[MapView],
+    mask: Mask,
+    *,
+    colours: str = "viridis",
+    from_zero: bool = False,
+    count: int = MAX_SLICES,
 ) -> Figure:
     """Every map of ``views``: a row of slices per map, or a grid of maps for few slices."""
-    slices, window = pick_slices(mask), crop(mask)
+    slices, window = pick_slices(mask, count), crop(mask)
     single = len(slices) == 1
     rows_of_slice, columns_of_slice = plane(mask, slices[0], window).shape
     # Title above the only slice of a map, else on its side at the left of the row.
@@ -123,9 +128,9 @@ def title_of(view: MapView) -> str:
     return view.name if view.unit in ("1", "") else f"{view.name} ({view.unit})"
 
 
-def mask_outline(image: Array, mask: Mask) -> Figure:
+def mask_outline(image: Array, mask: Mask, count: int = MAX_SLICES) -> Figure:
     """The mask's outline on the series' reference image."""
-    slices = pick_slices(mask)
+    slices = pick_slices(mask, count)
     window = (slice(None), slice(None))
     rows, columns = plane(mask, slices[0], window).shape
     width = 4.0 if len(slices) == 1 else min(2.3, PAGE_WIDTH / len(slices) - GAP)

@@ -8,6 +8,7 @@ whole brain does not fit, every second or third voxel is taken, never a mean of 
 from __future__ import annotations
 
 import base64
+import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
@@ -26,6 +27,9 @@ FULL_BITS, FEWER_BITS, COARSE_BITS = 10, 7, 6
 _MOST_BITS = 15
 """Of three bytes; whole numbers below 65,536 are exact."""
 _LONGEST_STEP = 6
+"""Where that is not enough, as many as it takes."""
+_ALLOWANCE = 1.2
+"""Maps of one value compress better than the rule of noise expects."""
 _LONGEST = 2.0  # longest over shortest edge of what a voxel of the page stands for
 _B64 = 4 / 3
 _OTHER_BITS = 2.0  # of a value after compression: exponent and sign
@@ -37,6 +41,9 @@ class Sampling(NamedTuple):
 
     step: tuple[int, int, int]
     bits: int
+
+
+FINEST = Sampling((1, 1, 1), FULL_BITS)
 
 
 def pack_series(series: SeriesView, budget: int) -> dict[str, Any]:
@@ -56,35 +63,52 @@ def pack_series(series: SeriesView, budget: int) -> dict[str, Any]:
         single-precision numbers at the voxels of the mask: all first bytes, all second ones, all
         third ones.
     """
-    for sampling in _samplings(series, budget):
-        packed = _pack(series, sampling)
-        if _size(packed) <= budget:
+    spectra = None if series.spectra is None else _spectra(series.spectra, budget // 3)
+    packed: dict[str, Any] = {}
+    share = 1 / _ALLOWANCE  # of what is expected of noise
+    for sampling, expected in _samplings(series, budget):
+        if packed and expected * share > budget:
+            continue
+        packed = _pack(series, sampling) | {"spectra": spectra}
+        size = len(json.dumps(packed))
+        if size <= budget:
             break
+        share = size / expected
     return packed
 
 
-def _samplings(series: SeriesView, budget: int) -> Iterator[Sampling]:
-    """From the finest to the coarsest; those that cannot fit are left out."""
+def n_maps(series: SeriesView) -> int:
+    """Of all estimators, with standard deviations and quality."""
+    return sum(
+        len(item.estimates) + len(item.uncertainties) + len(item.quality)
+        for item in series.estimators
+    )
+
+
+def characters(series: SeriesView, sampling: Sampling = FINEST) -> float:
+    """How many :func:`pack_series` takes for noise, about; maps of one value take fewer."""
     n_fine = sum(len(item.estimates) for item in series.estimators) + len(series.supplied)
-    n_coarse = sum(len(item.uncertainties) + len(item.quality) for item in series.estimators)
-    box = _box(series.mask)
-    inside = int(series.mask.sum())
-    whole = int(np.prod([part.stop - part.start for part in box]))
     n_images = (series.reference is not None) + (series.t1w is not None)
+    whole = int(np.prod([part.stop - part.start for part in _box(series.mask)]))
+    coarse = COARSE_BITS + _OTHER_BITS
+    bits = n_fine * (sampling.bits + _OTHER_BITS)
+    bits += (n_maps(series) + len(series.supplied) - n_fine) * coarse
+    total = bits * int(series.mask.sum()) + n_images * coarse * whole
+    return float(total / np.prod(sampling.step) / 8 * _B64)
 
-    def characters(sampling: Sampling) -> float:
-        bits = n_fine * (sampling.bits + _OTHER_BITS) + n_coarse * (COARSE_BITS + _OTHER_BITS)
-        images = n_images * (COARSE_BITS + _OTHER_BITS)
-        return (bits * inside + images * whole) / np.prod(sampling.step) / 8 * _B64
 
-    steps = _steps(series.voxel_size)
-    all_of_them = [Sampling((1, 1, 1), FULL_BITS), *(Sampling(step, FEWER_BITS) for step in steps)]
-    # Maps of one value compress better than this rule of noise expects, hence the allowance.
-    fitting = [item for item in all_of_them if characters(item) <= 1.2 * budget]
+def _samplings(series: SeriesView, budget: int) -> Iterator[tuple[Sampling, float]]:
+    """From the finest to the coarsest, with their size; those that cannot fit are left out."""
+    enough = int(np.ceil(np.cbrt(characters(series) / budget))) + 1
+    steps = _steps(series.voxel_size, max(_LONGEST_STEP, enough))
+    whole = characters(series, Sampling((1, 1, 1), FEWER_BITS))
+    all_of_them = [(FINEST, characters(series))]
+    all_of_them += [(Sampling(s, FEWER_BITS), whole / float(np.prod(s))) for s in steps]
+    fitting = [item for item in all_of_them if item[1] <= _ALLOWANCE * budget]
     yield from fitting or all_of_them[-1:]
 
 
-def _steps(size: Sequence[float]) -> list[tuple[int, int, int]]:
+def _steps(size: Sequence[float], longest: int) -> list[tuple[int, int, int]]:
     """Which voxels may be taken: the more the earlier, and no box that is long and thin."""
     native = max(size) / min(size)
 
@@ -92,7 +116,7 @@ def _steps(size: Sequence[float]) -> list[tuple[int, int, int]]:
         edges = np.multiply(step, size)
         return float(edges.max() / edges.min())
 
-    ladder = range(1, _LONGEST_STEP + 1)
+    ladder = range(1, longest + 1)
     alike = [
         step for step in product(ladder, ladder, ladder) if length(step) <= max(_LONGEST, native)
     ]
@@ -135,7 +159,6 @@ def _pack(series: SeriesView, sampling: Sampling) -> dict[str, Any]:
         "images": list(_images(series, cut)),
         "regions": _regions(series.labels, series.label_names, cut),
         "flags": flag_words(),
-        "spectra": None if series.spectra is None else _spectra(series.spectra),
     }
 
 
@@ -198,15 +221,21 @@ def _regions(
     return {"names": {str(key): name for key, name in names.items()}, "data": _compressed(raw)}
 
 
-def _spectra(spectra: Spectra) -> dict[str, Any]:
-    """Data and fits, voxel by voxel; offsets of measurements without MT pulse are null."""
+def _spectra(spectra: Spectra, budget: int) -> dict[str, Any]:
+    """Data and fits, voxel by voxel; offsets of measurements without MT pulse are null.
+
+    As many voxels as fit into the budget.
+    """
+    size = spectra.measured.size * (1 + len(spectra.fitted)) * (FULL_BITS + _OTHER_BITS) / 8 * _B64
+    every = slice(None, None, max(1, int(np.ceil(size / budget))))
     return {
-        "voxels": spectra.voxels.tolist(),
+        "voxels": spectra.voxels[every].tolist(),
         "offset": [None if np.isnan(value) else float(value) for value in spectra.offset],
         "angle": [round(float(value), 3) for value in spectra.angle],
-        "measured": _floats(spectra.measured.ravel(), FULL_BITS),
+        "measured": _floats(spectra.measured[every].ravel(), FULL_BITS),
         "fitted": {
-            key: _floats(values.ravel(), FULL_BITS) for key, values in spectra.fitted.items()
+            key: _floats(values[every].ravel(), FULL_BITS)
+            for key, values in spectra.fitted.items()
         },
     }
 
@@ -232,8 +261,3 @@ def _floats(values: Array, bits: int) -> str:
 def _compressed(raw: bytes) -> str:
     # Levels above gain 2 % and take three times as long.
     return base64.b64encode(zlib.compress(raw, 4)).decode()
-
-
-def _size(packed: Mapping[str, Any]) -> int:
-    texts = [packed["mask"], *(item["data"] for item in (*packed["maps"], *packed["images"]))]
-    return sum(map(len, texts)) + 300 * len(texts)

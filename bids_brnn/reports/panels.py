@@ -11,7 +11,7 @@ from bids_brnn.reports import figures
 from bids_brnn.reports.adequacy import adequacy_figure
 from bids_brnn.reports.cells import Cell
 from bids_brnn.reports.content import EstimatorView, MapView, SeriesView
-from bids_brnn.reports.embed import Fineness, raster_uri, svg_uri
+from bids_brnn.reports.embed import FINEST, Fineness, lines_uri, raster_uri
 from bids_brnn.reports.motion import motion_figure
 from bids_brnn.reports.protocol import protocol_figure, protocol_words
 from bids_brnn.reports.registration import contour_cells, registration_check
@@ -32,11 +32,11 @@ class Panel:
     """Images in one row before it; the first two are shown in turns."""
 
 
-def panels(series: SeriesView, fineness: Fineness = Fineness()) -> list[Panel]:  # noqa: B008
+def panels(series: SeriesView, fineness: Fineness = FINEST) -> list[Panel]:
     """Everything to show for a series but comparisons of estimators."""
     return [
-        *_preparation(series, fineness), *_maps(series, fineness), *_models(series),
-        *_protocol(series),
+        *_preparation(series, fineness), *_maps(series, fineness),
+        *_models(series, fineness), *_protocol(series, fineness),
     ]  # fmt: skip
 
 
@@ -46,7 +46,9 @@ def _preparation(series: SeriesView, fineness: Fineness) -> Iterator[Panel]:
         yield Panel(
             "mask", "Mask", "Outline of the mask on the mean magnitude of the series.",
             f"Slices of the mean of the series with the outline of the mask, {int(mask.sum())} "
-            "voxels", raster_uri(figures.mask_outline(series.reference, mask), fineness),
+            "voxels", raster_uri(
+                figures.mask_outline(series.reference, mask, fineness.slices), fineness
+            ),
         )  # fmt: skip
     if series.reference is not None and series.t1w is not None:
         how = next((words for key, words in series.facts if key == "T1w image"), "")
@@ -56,13 +58,13 @@ def _preparation(series: SeriesView, fineness: Fineness) -> Iterator[Panel]:
             "Series, T1w image on the grid of the series, and both in turns; the outline is that "
             f"of the mask. T1w image: {how}.",
             f"Sections of the series and of the T1w image, one over the other. T1w image: {how}",
-            raster_uri(figure, fineness), contour_cells(series),
+            raster_uri(figure, fineness), contour_cells(series, fineness),
         )  # fmt: skip
     if series.supplied:
-        figure = figures.mosaic(series.supplied, mask, colours="RdBu_r")
+        figure = figures.mosaic(series.supplied, mask, colours="RdBu_r", count=fineness.slices)
         yield Panel(
             "supplied", "Supplied maps", supplied_caption(series),
-            _medians(series.supplied, series), raster_uri(figure, fineness),
+            _medians(series.supplied, series, fineness), raster_uri(figure, fineness),
         )  # fmt: skip
     if series.motion:
         shift = np.nanmax(np.asarray(series.motion["framewise_displacement"]))
@@ -71,26 +73,31 @@ def _preparation(series: SeriesView, fineness: Fineness) -> Iterator[Panel]:
             "Position of the head in each time frame along and about the axes of the image, "
             "before correction, and framewise displacement.",
             f"Shifts, rotations and framewise displacement, {shift:.2g} mm at most, by frame",
-            svg_uri(motion_figure(series.motion)),
+            lines_uri(motion_figure(series.motion), fineness),
         )  # fmt: skip
 
 
 def _maps(series: SeriesView, fineness: Fineness) -> Iterator[Panel]:
     for item in series.estimators:
-        medians = _medians(item.estimates, series)
+        medians = _medians(item.estimates, series, fineness)
         for suffix, title, views, colours in (
             ("", "", item.estimates, "viridis"),
             ("Std", ": standard deviation", item.uncertainties, "magma"),
             ("Quality", ": quality", item.quality, "cividis"),
         ):
             if views:
+                said = _medians(views, series, fineness) if suffix else medians
                 caption = "; ".join(f"{view.name}: {view.description}" for view in views) + "."
                 figure = figures.mosaic(
-                    views, series.mask, colours=colours, from_zero=suffix == "Std"
+                    views,
+                    series.mask,
+                    colours=colours,
+                    from_zero=suffix == "Std",
+                    count=fineness.slices,
                 )
                 yield Panel(
                     f"{item.key}{suffix}", f"{item.title}{title}", caption,
-                    f"{item.title}{title}. {_medians(views, series) if suffix else medians}",
+                    f"{item.title}{title}. {said}",
                     raster_uri(figure, fineness),
                 )  # fmt: skip
         if item.estimates:
@@ -100,29 +107,30 @@ def _maps(series: SeriesView, fineness: Fineness) -> Iterator[Panel]:
             yield Panel(
                 f"{item.key}Hist", f"{item.title}: distributions",
                 "Values inside the mask, by tissue; dotted: literature values at 3 T.",
-                _tissue_words(item, series, medians), svg_uri(figure),
+                _tissue_words(item, series, medians), lines_uri(figure, fineness),
             )  # fmt: skip
 
 
-def _models(series: SeriesView) -> Iterator[Panel]:
+def _models(series: SeriesView, fineness: Fineness) -> Iterator[Panel]:
     found = adequacy_figure(series)
     if found is not None:
         name, title, caption, figure = found
         alt = "Median and quartiles of m0s in each region, a mark for each model"
-        yield Panel(name, title, caption, alt, svg_uri(figure))
+        yield Panel(name, title, caption, alt, lines_uri(figure, fineness))
 
 
-def _protocol(series: SeriesView) -> Iterator[Panel]:
+def _protocol(series: SeriesView, fineness: Fineness) -> Iterator[Panel]:
     if series.protocol is not None:
         words = protocol_words(series.protocol)
-        figure = svg_uri(protocol_figure(series.protocol))
-        yield Panel("protocol", "Protocol", words, f"Plot of the protocol: {words}", figure)
+        figure = lines_uri(protocol_figure(series.protocol), fineness)
+        more = "" if series.bounds is None else " What it can measure: table of bounds below."
+        yield Panel("protocol", "Protocol", words + more, f"Plot of the protocol: {words}", figure)
 
 
-def _medians(views: Sequence[MapView], series: SeriesView) -> str:
+def _medians(views: Sequence[MapView], series: SeriesView, fineness: Fineness) -> str:
     """What slices show in one sentence."""
     parts = []
-    shown = figures.pick_slices(series.mask)
+    shown = figures.pick_slices(series.mask, fineness.slices)
     mask = series.mask[..., shown]
     for view in views:
         inside = view.values[..., shown][mask]

@@ -14,7 +14,7 @@ from bids_brnn.errors import NothingSelectedError
 
 if TYPE_CHECKING:
     from bids_brnn.bids.input.acquisition import Acquisition
-    from bids_brnn.reports.content import SeriesView, Spectra
+    from bids_brnn.reports.content import Bounds, SeriesView, Spectra
 
 _LOG = logging.getLogger("bids_brnn.report")
 
@@ -29,6 +29,7 @@ def write_reports(
     sessions: Sequence[str] = (),
     acquisitions: Sequence[Acquisition] = (),
     spectra: Callable[[Acquisition, SeriesView], Spectra | None] | None = None,
+    bounds: Callable[[Acquisition, SeriesView], Bounds | None] | None = None,
 ) -> list[Path]:
     """Write ``sub-<label>.html`` and the citation page of every participant.
 
@@ -54,6 +55,8 @@ def write_reports(
         Series of the data set: pages show the protocols of those that they are of.
     spectra
         Gives data and fits of some voxels of a series for the page.
+    bounds
+        Gives what its protocol can measure.
 
     Returns
     -------
@@ -77,7 +80,8 @@ def write_reports(
         if item is None:
             return view
         found = None if spectra is None else spectra(item, view)
-        return replace(view, protocol=item.sequence, spectra=found)
+        limits = None if bounds is None else bounds(item, view)
+        return replace(view, protocol=item.sequence, spectra=found, bounds=limits)
 
     for label in participants:
         series = [with_data(_dated(view, made)) for view in series_views(output_dir, label)]

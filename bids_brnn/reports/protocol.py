@@ -8,12 +8,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bids_brnn.reports.content import FLUID, NOT_IN_FLUID, SeriesView
+from bids_brnn.reports.content import Bounds
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 _MOST_TRAINS = 6
+_BOUNDS_HEADER = (
+    "tissue", "parameter", "unit", "value", "bound (sd)", "of the value",
+    "second-order bound (sd)", "of the value",
+)  # fmt: skip
 _ALIKE = 1e-6  # decimal text of tables
 
 
@@ -101,31 +105,17 @@ def _spectrum(protocol: ZSpectrum) -> Figure:
     return figure
 
 
-def precision_table(series: SeriesView) -> Table:
-    """Noise of each parameter by region, and its share of the median.
-
-    The mean of the map of standard deviations: the Cramér-Rao bound at the estimate and the noise
-    of the images.
-    """
+def bounds_table(bounds: Bounds) -> Table:
+    """First- and second-order bounds in usual tissue, in units and percent of the value."""
     rows = []
-    for item in series.estimators:
-        for row in item.statistics:
-            noise, middle = row.get("mean_crb_std"), row.get("median")
-            name, region = str(row.get("param", "")), str(row.get("name", ""))
-            if not isinstance(noise, float) or not isinstance(middle, int | float):
-                continue
-            if name in NOT_IN_FLUID and FLUID.search(region):
-                continue
-            share = f"{100 * noise / abs(middle):.3g} %" if middle else ""
-            rows.append([item.title, region, name, str(row.get("units", "")), f"{middle:.4g}",
-                         f"{noise:.3g}", share])  # fmt: skip
-    header = [
-        "estimator",
-        "region",
-        "parameter",
-        "unit",
-        "median",
-        "noise sd",
-        "noise sd / median",
-    ]
-    return "Precision: Cramér-Rao bounds by region", header, rows
+    for row in bounds.rows:
+        cells = [row.tissue, row.parameter, row.unit, f"{row.value:.4g}"]
+        for std in (row.first, row.second):
+            seen = np.isfinite(std)
+            share = f"{100 * std / abs(row.value):.3g} %" if seen and row.value else ""
+            cells += [f"{std:.3g}" if seen else "not seen", share]
+        rows.append(cells)
+    source = "median of the maps" if bounds.measured else "usual; that of the maps is not known"
+    known = f"; known: {', '.join(bounds.known)}" if bounds.known else ""
+    title = f"Cram\u00e9r-Rao bounds of the protocol at SNR {bounds.snr:.3g} ({source}{known})"
+    return title, _BOUNDS_HEADER, rows

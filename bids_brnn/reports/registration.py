@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bids_brnn.reports.canvas import Box, canvas, outline, picture
 from bids_brnn.reports.cells import Cell, montage
 from bids_brnn.reports.content import Array, SeriesView
-from bids_brnn.reports.embed import outlined_uri
+from bids_brnn.reports.embed import FINEST, Fineness, outlined_uri
 from bids_brnn.reports.figures import GAP, PAGE_WIDTH, beside, pick_slices
 
 Mask = NDArray[np.bool_]
@@ -67,7 +67,7 @@ def registration_check(
     return figure
 
 
-def contour_cells(series: SeriesView) -> list[Cell]:
+def contour_cells(series: SeriesView, fineness: Fineness = FINEST) -> list[Cell]:
     """Series and T1w image with the same outlines, to be looked at in turns.
 
     Outlines are those of tissues or regions, which come from the T1w image; without any, that of
@@ -78,15 +78,16 @@ def contour_cells(series: SeriesView) -> list[Cell]:
     what = "mask" if series.labels is None else "regions"
     # Pixels of the outline are finer than voxels, which else vanish below it.
     labels = series.mask.astype(int) if series.labels is None else series.labels
-    edges = _edges(_finer(montage(labels, series.mask)))
+    edges = _edges(_finer(montage(labels, series.mask, fineness.montage)))
     found = []
     for name, image, lines in (
         ("Series", series.reference, edges), ("T1w", series.t1w, edges),
         ("Series, no outline", series.reference, np.zeros_like(edges)),
     ):  # fmt: skip
         alt = f"{name} with the outlines of the {what}" if lines is edges else name
-        grey = _finer(montage(_scaled(image), series.mask))
-        found.append(Cell(name, outlined_uri(grey, lines), f"Registration: {alt}", "", "", ""))
+        grey = _finer(montage(_scaled(image), series.mask, fineness.montage))
+        stored = outlined_uri(grey, lines, fineness)
+        found.append(Cell(name, stored, f"Registration: {alt}", "", "", ""))
     return found
 
 

@@ -41,7 +41,9 @@
   window.unpackedValues = floats;
   // Values of two estimates in the voxels of one region, for scatter plots.
   window.regionValues = async (seriesName, name, [first, second], code) => {
-    const one = await prepared(page.series.find((item) => item.name === seriesName));
+    const known = page.series.find((item) => item.name === seriesName);
+    if (!known) return []; // there was no room for its maps
+    const one = await prepared(known);
     const maps = [first, second].map((of) => one.maps.find((item) => item.name === name && item.of === of && item.kind === "estimate"));
     const [a, b] = await Promise.all(maps.map(valuesOf)), found = [];
     one.regions.values.forEach((region, voxel) => {

@@ -2,9 +2,9 @@ import dataclasses
 
 import numpy as np
 
-from bids_brnn.reports.content import EstimatorView, SeriesView
+from bids_brnn.reports.content import Bound, Bounds, SeriesView
 from bids_brnn.reports.panels import panels
-from bids_brnn.reports.protocol import precision_table, protocol_figure, protocol_words
+from bids_brnn.reports.protocol import bounds_table, protocol_figure, protocol_words
 from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.sequences.z_designs import demo_protocol
 
@@ -44,16 +44,16 @@ def test_the_page_shows_the_protocol_where_it_is_known():
     assert [panel.name for panel in panels(known)] == ["protocol"]
 
 
-def test_precision_is_noise_over_the_median_and_leaves_out_what_has_no_meaning():
+def test_bounds_are_told_in_units_and_in_percent_of_the_value():
     rows = [
-        {"name": name, "param": param, "units": "1/s", "median": 10.0, "mean_crb_std": 0.5}
-        for name in ("WM", "CSF") for param in ("Rx", "R1f")
-    ]  # fmt: skip
-    item = EstimatorView("nlls", "Fit", [], statistics=rows)
-    series = SeriesView("s", "QMT", None, np.ones((2, 2, 2), bool), [item])
-    _, header, found = precision_table(series)
-    cells = [dict(zip(header, row, strict=True)) for row in found]
-    assert {(row["region"], row["parameter"]) for row in cells} == {
-        ("WM", "Rx"), ("WM", "R1f"), ("CSF", "R1f"),
-    }  # fmt: skip
-    assert {row["noise sd / median"] for row in cells} == {"5 %"}
+        Bound("WM", "Rx", "1/s", 16.0, 2.0, 4.0),
+        Bound("WM", "T2s", "s", 1e-5, np.inf, np.inf),
+    ]
+    title, header, found = bounds_table(Bounds(37.0, True, ["B1"], rows))
+    assert title.endswith("at SNR 37 (median of the maps; known: B1)")
+    assert found[0] == ["WM", "Rx", "1/s", "16", "2", "12.5 %", "4", "25 %"]
+    assert found[1][4:] == ["not seen", "", "not seen", ""]
+    assert {len(row) for row in found} == {len(header)}
+    assert (
+        "usual; that of the maps is not known)" in bounds_table(Bounds(40.0, False, [], rows))[0]
+    )
