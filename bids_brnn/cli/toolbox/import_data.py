@@ -171,8 +171,6 @@ def run(options: argparse.Namespace) -> int:
     check_root(target.root)
     series = KINDS[options.kind].read(options)
     check_maps(series.maps)
-    for note in series.notes:
-        _note(note)
     with staged(target, series, aside=options.dry_run) as stage:
         files = files_of(stage, target.root)
         check_new(files, target)
@@ -180,7 +178,7 @@ def run(options: argparse.Namespace) -> int:
         _validate(stage, options.skip_bids_validation)
         if not options.dry_run:
             move_in(stage, target, files, series)
-    for note in notes:
+    for note in (*series.notes, *notes):
         _note(note)
     _say(target, series, files, dry=options.dry_run)
     return EXIT_OK

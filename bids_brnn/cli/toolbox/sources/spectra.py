@@ -104,8 +104,6 @@ def read_quit(options: argparse.Namespace) -> Series:
     if options.data is None:
         raise UsageError(f"{options.source.name} holds no images: give them with --data")
     images, _ = read_series(options.data, ("data",))
-    given = _spectrum_constants(options)
-    constants = spectra.constants_of(said.constants, given, said.name)
     angles, offsets, notes = list(said.angles), list(said.offsets), []
     if options.mt_off is not None:
         if options.normalised:
@@ -117,6 +115,7 @@ def read_quit(options: argparse.Namespace) -> Series:
             f"{said.name} tells of no image without MT pulse (sat_angle 0): give it with "
             "--mt-off, or --normalised if the images are divided by it"
         )
+    constants = spectra.constants_of(said.constants, _spectrum_constants(options), said.name)
     protocol = spectra.spectrum_of(
         angles, offsets, constants, normalised=options.normalised, name=said.name
     )
