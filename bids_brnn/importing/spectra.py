@@ -72,7 +72,7 @@ def constants_of(
     if missing:
         raise UsageError(
             f"{where} does not say all of the sequence; give {', '.join(missing)} (s, degrees, "
-            "Hz; brnn import --help)"
+            "Hz; see --help)"
         )
     if shape in _WITHOUT_BANDWIDTH:
         found.pop("MTPulseBandwidth", None)

@@ -101,7 +101,7 @@ def test_nothing_is_overwritten(bench, folder, qmrlab):
 def test_a_series_that_cannot_be_read_beside_the_others_leaves_no_trace(bench, folder):
     assert folder().code == 0
     # Of all series of the data set; it contradicts the protocol of the new one.
-    (bench.out / "zspectrum.json").write_text(json.dumps({"FlipAngle": 40}))
+    (bench.out / "QMT.json").write_text(json.dumps({"FlipAngle": 40}))
     before = tree(bench.out)
     said = folder("--label", "b", "--subject", "02")
     assert (said.code, "FlipAngle" in said.err) == (65, True), said.err
