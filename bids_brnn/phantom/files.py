@@ -27,17 +27,20 @@ def write_image(
     data: NDArray[Any],
     affine: NDArray[np.float64],
     sidecar: Mapping[str, object] | None = None,
+    *,
+    code: int = 1,
 ) -> None:
     """A ``.nii.gz`` in the type of ``data`` (double becomes single) and its sidecar before it.
 
-    Not that of the derivatives, which is for 3D images on the grid of a series that was read: here
-    the series themselves are made.
+    ``code`` 0: the header says that nobody knows where the image lies. Not that of the
+    derivatives, which is for 3D images on the grid of a series that was read: here the series
+    themselves are made.
     """
     if data.dtype == np.float64:
         data = data.astype(np.float32)
     image: Any = nib.Nifti1Image(data, affine)
-    image.set_qform(affine, code=1)
-    image.set_sform(affine, code=1)
+    image.set_qform(affine, code=code)
+    image.set_sform(affine, code=code)
     image.header.set_xyzt_units("mm", "sec")
     if sidecar is not None:
         write_json(path.with_name(path.name.removesuffix(".nii.gz") + ".json"), sidecar)

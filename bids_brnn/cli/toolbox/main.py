@@ -24,6 +24,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "bids_brnn.cli.toolbox.import_pulseq",
         "pulse table and sidecar from a Pulseq .seq file",
     ),
+    "import": (
+        "bids_brnn.cli.toolbox.import_data",
+        "series of qMRLab, QUIT, BART, .mat or NIfTI files to a BIDS data set",
+    ),
     "simulate-dataset": (
         "bids_brnn.cli.toolbox.simulate_dataset",
         "make a data set with known truth for protocols of one's own",

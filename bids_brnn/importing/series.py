@@ -1,0 +1,160 @@
+"""A series with all that goes with it, before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_brnn.bids.images import times
+from bids_brnn.errors import DataError, UsageError
+from bids_brnn.importing.pictures import Picture, Place, read_map
+from bids_brnn.sequences.pulse_sequence import PulseSequence
+from bids_brnn.sequences.z_spectrum import ZSpectrum
+
+
+@dataclass(frozen=True)
+class MapKind:
+    """A map that goes with a series."""
+
+    suffix: str
+    option: str
+    """That names its file."""
+    units: tuple[str, ...] = ()
+    """That it may be in; empty where it has none."""
+    words: str = ""
+    """Of its sidecar."""
+
+
+MAPS: Mapping[str, MapKind] = {
+    "R1": MapKind("R1map", "--r1-map", ("1/s",), "Observed longitudinal relaxation rate"),
+    "T1": MapKind("T1map", "--t1-map", ("s", "ms"), "Observed longitudinal relaxation time"),
+    "B1": MapKind("TB1map", "--b1-map", ("1", "percent"), "Actual over nominal flip angle"),
+    "B0": MapKind(
+        "B0map", "--b0-map", ("Hz", "rad/s"), "Frequency of water less that of the scanner"
+    ),
+    "mask": MapKind("mask", "--mask"),
+}
+"""By the word that messages and options have for them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Companion:
+    """A map, and the unit that its values are in."""
+
+    kind: MapKind
+    picture: Picture
+    unit: str = ""
+
+
+@dataclass(eq=False)
+class Series:
+    """What is to be written."""
+
+    suffix: str
+    """``QMT`` or ``MRF``."""
+    images: Picture
+    """Complex, or real for magnitudes."""
+    place: Place
+    protocol: ZSpectrum | PulseSequence
+    basis: NDArray[np.float64] | None = None
+    """``(samples, coefficients)``."""
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    maps: list[Companion] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    origin: str = ""
+    """Of which program, for descriptions."""
+
+
+def given_maps(
+    files: Mapping[str, Path | None],
+    units: Mapping[str, str | None],
+    usual: Mapping[str, str] | None = None,
+) -> list[Companion]:
+    """Maps that the user names, with units that the user or the format says.
+
+    Parameters
+    ----------
+    files, units
+        By the keys of :data:`MAPS`.
+    usual
+        Units that the format prescribes.
+
+    Raises
+    ------
+    UsageError
+        If nothing says in which unit a map is.
+    """
+    found = []
+    for key, path in files.items():
+        if path is None:
+            continue
+        kind = MAPS[key]
+        unit = units.get(key) or (usual or {}).get(key) or ""
+        if not unit and len(kind.units) == 1:
+            unit = kind.units[0]
+        if kind.units and not unit:
+            raise UsageError(
+                f"{path.name}: nothing says in which unit the {key} map is; give --"
+                f"{key.lower()}-unit ({' or '.join(kind.units)})"
+            )
+        found.append(Companion(kind, read_map(path, (f"{key}map", key)), unit))
+    return found
+
+
+def on_grid(companion: Companion, series: Picture, place: Place) -> Place:
+    """Where a map lies: where its header says, else on the grid of the series.
+
+    Raises
+    ------
+    DataError
+        If its file says nothing and the matrix is another one.
+    """
+    picture = companion.picture
+    if picture.affine is not None:
+        return Place(picture.affine, picture.has_position)
+    space = series.values.shape[:3]
+    if picture.values.shape != space:
+        raise DataError(
+            f"{picture.name} is {times(picture.values.shape)}, the images of {series.name} are "
+            f"{times(space)}; without a header both need one matrix"
+        )
+    return place
+
+
+def check_maps(maps: list[Companion]) -> None:
+    """Refuse two maps of one quantity.
+
+    Raises
+    ------
+    UsageError
+        Naming both.
+    """
+    seen: dict[str, str] = {}
+    for item in maps:
+        quantity = {"T1map": "R1map"}.get(item.kind.suffix, item.kind.suffix)
+        if quantity in seen:
+            raise UsageError(
+                f"{seen[quantity]} and {item.picture.name} say the same; give one of them"
+            )
+        seen[quantity] = item.picture.name
+
+
+def as_real(values: NDArray[Any], name: str) -> NDArray[Any]:
+    """Magnitudes.
+
+    Raises
+    ------
+    DataError
+        If the numbers are complex or negative.
+    """
+    if np.iscomplexobj(values):
+        raise DataError(f"{name} holds complex numbers; magnitudes are needed here: take abs")
+    low = float(np.nanmin(values, initial=0.0)) if values.dtype.kind == "f" else values.min()
+    if low < 0:
+        raise DataError(f"{name} holds {low:g}; magnitudes are not negative")
+    return values
