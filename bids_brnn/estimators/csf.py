@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from scipy.stats import chi2, norm
 from torch import Tensor
 
 from bids_brnn.estimators.base import Estimate, Progress
@@ -31,11 +32,18 @@ from bids_brnn.priors import TISSUE_SETS, tissue_set, tissue_values
 from bids_brnn.signals.base import SignalModel
 from bids_brnn.signals.mixture import FluidMixture
 
-GAIN = 10.83
-"""Fall of chi-squared that noise makes in one voxel of a thousand: below it there is no second
-compartment (likelihood ratio, one parameter)."""
-LEAST_GAIN = 7.88
-"""The same to first order, of one voxel in two hundred: voxels where it is worth a try."""
+TAKEN_BY_CHANCE = 0.005
+"""Share of voxels of tissue alone for which two compartments are taken."""
+GAIN = float(chi2.ppf(1 - 2 * TAKEN_BY_CHANCE, 1))
+"""Fall of chi-squared that noise makes in that share: likelihood ratio of one parameter that
+cannot be negative, so that half of the voxels gain nothing (Self and Liang 1987,
+10.2307/2289471)."""
+_SURE = float(norm.ppf(1 - TAKEN_BY_CHANCE))
+"""Standard deviations by which a fraction differs from zero: chi-squared also falls where one
+compartment was not estimated well."""
+LEAST_GAIN = 2.0
+"""Fall to first order from which on two compartments are tried: 1 in 13 voxels of tissue alone,
+and 99 of 100 of those that reach :data:`GAIN`."""
 _STARTS = 12
 """Kinds of tissue of each set, times fractions, that least squares begins with."""
 _FRACTIONS = (0.1, 0.3, 0.5, 0.7)
@@ -91,7 +99,7 @@ class CsfEstimator:
 
         ``places`` ``(V, 3)`` are indices of the voxels, so that the noise of residuals may vary
         over space; ``test_noise`` as for a network; what ``spread`` changes is part of the
-        deviations where one compartment is taken. See
+        deviations, of one and of two compartments. See
         :meth:`Estimator.estimate <bids_brnn.estimators.base.Estimator.estimate>`.
 
         Raises
@@ -127,8 +135,11 @@ class CsfEstimator:
         some = {name: values[rows] for name, values in known.items()}
         declared = noise_levels(sigma, data).expand(len(data)).double()
         told = torch.where(declared > 0, declared, level)
-        found, after = self._second(data[rows], some, told[rows], level[rows])
-        gained = (before - after > GAIN * stretch) & (found.theta[:, -1] > 0)
+        unsure = {name: values[rows] for name, values in (spread or {}).items()}
+        found, after = self._second(data[rows], some, told[rows], level[rows], unsure)
+        assert found.std is not None
+        sure = found.theta[:, -1] > _SURE * found.std[:, -1]
+        gained = (before - after > GAIN * stretch) & sure
         least = chi_squared_limit(degrees - 1, max(noise.freedom - 1, 1.0))
         return _merged(wide, found, rows, gained, (after / least).clamp_min(0).sqrt())
 
@@ -179,14 +190,20 @@ class CsfEstimator:
         return SeriesNoise(told.near(declared), float(degrees))
 
     def _second(
-        self, data: Tensor, known: Mapping[str, Tensor], sigma: Tensor, level: Tensor
+        self,
+        data: Tensor,
+        known: Mapping[str, Tensor],
+        sigma: Tensor,
+        level: Tensor,
+        spread: Mapping[str, Tensor],
     ) -> tuple[Estimate, Tensor]:
         """Two compartments, and chi-squared ``(v,)`` of what they leave.
 
-        Deviations are of noise ``sigma`` ``(v,)``, chi-squared is of noise ``level`` ``(v,)``.
+        Deviations are of noise ``sigma`` ``(v,)`` and of ``spread``, chi-squared is of noise
+        ``level`` ``(v,)``.
         """
         if isinstance(self.base, NetworkEstimator):
-            return unmix(self.base, self.mixture, data, known, sigma, level)
+            return unmix(self.base, self.mixture, data, known, sigma, level, spread)
         again = NllsEstimator(
             self.mixture,
             start=self._starts(),
@@ -196,7 +213,7 @@ class CsfEstimator:
             block_size=self.base.block_size,
             seed=self.base.seed,
         )
-        found = again.estimate(data, known or None, sigma=sigma)
+        found = again.estimate(data, known or None, sigma=sigma, spread=spread or None)
         return found, (_energy(found, data) / level.square()).double()
 
     def _starts(self) -> Tensor:

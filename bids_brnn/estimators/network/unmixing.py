@@ -7,8 +7,8 @@ values, by Gauss-Newton steps of the exact signal in which tissue, fields and M0
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -19,12 +19,46 @@ from bids_brnn.estimators.network.nuisances import least_squares_scale
 from bids_brnn.information.bounds import inverse_information, project_out_scale
 from bids_brnn.signals.mixture import FluidMixture
 
-_FRACTIONS = (0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85)
+_FRACTIONS = (0.05, 0.2, 0.35, 0.5, 0.7)
 _ROUNDS = 2
 """Of M0 at a given fraction: its error falls by the fraction each time."""
 _STEPS = 4
+_CLOSE = 0.1
+"""Of its standard deviation: a fraction that moves less has been found."""
+_PROMISED = 2.0
+"""Of chi-squared: the network is no least squares, so that its tissue always leaves a little."""
 _BLOCK = 1024
 """Voxels together: exact signals with all derivatives."""
+
+
+@dataclass(frozen=True)
+class _Guess:
+    """Two compartments of ``v`` voxels, linearised."""
+
+    theta: Tensor
+    """``(v, P + 1)``."""
+    m0: Tensor
+    """``(v,)`` complex."""
+    rest: Tensor
+    """``(v,)``: norm of what is left."""
+    edge: Tensor
+    """``(v,)``: whether the tissue is beyond training."""
+    covariance: Tensor
+    """``(v, P + 1, P + 1)``: inverse Fisher information of what is not known."""
+    left: Tensor
+    """``(v,)``: chi-squared at the least-squares solution, to first order."""
+    step: Tensor
+    """``(v,)``: of the fraction, to that solution."""
+
+    def at(self, rows: Tensor) -> _Guess:
+        """Of some voxels."""
+        return _Guess(*(getattr(self, item.name)[rows] for item in fields(self)))
+
+    def put(self, rows: Tensor, other: _Guess) -> None:
+        """Take the guess of some voxels from another one, where that leaves less."""
+        lower = (other.rest < self.rest[rows]).nonzero()[:, 0]
+        for item in fields(self):
+            getattr(self, item.name)[rows[lower]] = getattr(other, item.name)[lower]
 
 
 def unmix(
@@ -34,6 +68,7 @@ def unmix(
     supplied: Mapping[str, Tensor],
     sigma: Tensor,
     test_noise: Tensor,
+    spread: Mapping[str, Tensor] | None = None,
 ) -> tuple[Estimate, Tensor]:
     """Parameters of tissue, and fraction of fluid.
 
@@ -51,6 +86,8 @@ def unmix(
         ``(v,)``: noise per channel, for deviations.
     test_noise
         ``(v,)``: the same, for chi-squared.
+    spread
+        Standard deviations ``(v,)`` of some of the known values, which become part of the others'.
 
     Returns
     -------
@@ -61,15 +98,20 @@ def unmix(
         ``(v,)``: chi-squared that is left.
     """
     plain = replace(network, spread="none", exact=None, freedom=None)
-    parts = []
+    parts, changes = [], []
     for rows in torch.arange(len(data), device=data.device).split(_BLOCK):
         known = {name: values[rows] for name, values in supplied.items()}
-        parts.append(_block(plain, mixture, data[rows], known, sigma[rows].double()))
-    theta, m0, residual, std, edge, covariance, left = (
-        torch.cat(each) for each in zip(*parts, strict=True)
-    )
-    found = Estimate(theta, m0, residual, std, {"edge": edge}, covariance)
-    return found, left * (sigma / test_noise).double().square()
+        unsure = {name: values[rows] for name, values in (spread or {}).items()}
+        wide, level = data[rows].to(torch.complex128), sigma[rows].double()
+        parts.append(_block(plain, mixture, wide, known, level))
+        changes.append(moved_by(mixture, parts[-1].theta, wide, (known, unsure), level))
+    best = _Guess(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(_Guess)))
+    moved = torch.cat(changes)
+    covariance = best.covariance + moved.mT @ moved
+    std = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
+    residual = best.rest / data.abs().double().square().sum(-1).sqrt()
+    found = Estimate(best.theta, best.m0, residual, std, {"edge": best.edge}, covariance)
+    return found, best.left * (sigma / test_noise).double().square()
 
 
 def _block(
@@ -78,125 +120,147 @@ def _block(
     data: Tensor,
     known: Mapping[str, Tensor],
     sigma: Tensor,
-) -> tuple[Tensor, ...]:
-    wide = data.to(torch.complex128)
-    theta, m0, rest = _coarse(plain, mixture, wide, known)
-    edge = torch.zeros_like(rest, dtype=torch.int32)
-    best = theta, m0, rest, edge
+) -> _Guess:
+    theta, edge = _coarse(plain, mixture, data, known)
+    now = _guess(mixture, theta, edge, data, known, sigma)
+    best = replace(now, **{item.name: getattr(now, item.name).clone() for item in fields(now)})
+    rows = torch.arange(len(data), device=data.device)
     for _ in range(_STEPS):
-        fraction = (theta[:, -1] + _step(mixture, theta, wide, known)).clamp(-0.1, 0.98)
-        theta, edge = _tissue(plain, mixture, wide, known, theta, m0, fraction)
-        m0, rest = least_squares_scale(mixture(theta), wide)
-        lower = rest < best[2]
-        best = (
-            torch.where(lower[:, None], theta, best[0]),
-            torch.where(lower, m0, best[1]),
-            torch.where(lower, rest, best[2]),
-            torch.where(lower, edge, best[3]),
-        )
-    theta, m0, rest, edge = best
-    covariance, left = _information(mixture, theta, wide, known, sigma)
-    std = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
-    return theta, m0, rest / wide.abs().square().sum(-1).sqrt(), std, edge, covariance, left
+        # Chi-squared that the step promises, and what it moves the fraction by.
+        promised = (now.rest / sigma[rows]).square() - now.left
+        far = now.step.abs() > _CLOSE * now.covariance[:, -1, -1].sqrt()
+        far |= promised > _PROMISED
+        rows, now = rows[far], now.at(far)
+        if not len(rows):
+            break
+        some = {name: values[rows] for name, values in known.items()}
+        fraction = (now.theta[:, -1] + now.step).clamp(-0.1, 0.98)
+        fluid = (now.m0 * fraction)[:, None] * _fluid(mixture, now.theta[:, :-1])
+        found = plain.estimate(data[rows] - fluid, some or None)
+        theta = _joined(found.theta, now.theta[:, :-1], fraction)
+        now = _guess(mixture, theta, found.quality["edge"], data[rows], some, sigma[rows])
+        best.put(rows, now)
+    return best
 
 
 def _coarse(
     plain: NetworkEstimator, mixture: FluidMixture, data: Tensor, known: Mapping[str, Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The best of a few fractions: parameters, M0, and norm of what is left."""
-    first = plain.estimate(data, known or None)
-    start = torch.cat([first.theta, torch.zeros_like(first.theta[:, :1])], dim=-1)
-    m0 = first.m0
-    best = start, m0, torch.full_like(first.residual, torch.inf)
-    for value in _FRACTIONS:
-        theta, scale = start, m0
-        fraction = torch.full_like(best[2], value)
-        for _ in range(_ROUNDS):
-            theta, _edge = _tissue(plain, mixture, data, known, theta, scale, fraction)
-            scale, rest = least_squares_scale(mixture(theta), data)
-        lower = rest < best[2]
-        best = (
-            torch.where(lower[:, None], theta, best[0]),
-            torch.where(lower, scale, best[1]),
-            torch.where(lower, rest, best[2]),
-        )
-    return best
-
-
-def _tissue(
-    plain: NetworkEstimator,
-    mixture: FluidMixture,
-    data: Tensor,
-    known: Mapping[str, Tensor],
-    theta: Tensor,
-    m0: Tensor,
-    fraction: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Parameters ``(v, P + 1)`` of the data without the fluid, and whether they are beyond."""
-    fluid = mixture.model(mixture.fluid_theta(theta[:, :-1]))
-    found = plain.estimate(data - (m0 * fraction)[:, None] * fluid, known or None)
-    tissue = torch.where(found.theta.isfinite(), found.theta, theta[:, :-1])
-    return torch.cat([tissue, fraction[:, None]], dim=-1), found.quality["edge"]
+    """The best of a few fractions: parameters ``(v, P + 1)``, and their edge."""
+    first = plain.estimate(data, known or None)
+    best = torch.nn.functional.pad(first.theta, (0, 1))
+    edge = first.quality["edge"].clone()
+    least = torch.full_like(first.residual, torch.inf)
+    for value in _FRACTIONS:
+        m0, theta = first.m0, first.theta
+        fraction = torch.full_like(least, value)
+        for _ in range(_ROUNDS):
+            fluid = _fluid(mixture, theta[:, : first.theta.shape[-1]])
+            found = plain.estimate(data - (m0 * value)[:, None] * fluid, known or None)
+            theta = _joined(found.theta, first.theta, fraction)
+            m0, rest = least_squares_scale(mixture(theta.float()).to(data.dtype), data)
+        lower = rest < least
+        best, least = torch.where(lower[:, None], theta, best), torch.where(lower, rest, least)
+        edge = torch.where(lower, found.quality["edge"], edge)
+    return best, edge
 
 
-def _slopes(
-    mixture: FluidMixture, theta: Tensor, data: Tensor, known: Mapping[str, Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Residual ``(v, 2R)``, derivatives ``(v, 2R, F)`` of what is free, and their spans."""
-    own = mixture.parameters
-    free = [c for c in own.columns("estimated", "nuisance") if own.names[c] not in known]
-    signal, slopes = mixture.linearize(theta)
-    m0, _ = least_squares_scale(signal, data)
-    lower, upper = own.bounds(theta)
-    span = (upper - lower)[free]
-    moved = project_out_scale(signal, slopes[..., free]) * m0[:, None, None] * span
-    rest = data - m0[:, None] * signal
-    return (
-        torch.cat([rest.real, rest.imag], 1),
-        torch.cat([moved.real, moved.imag], 1),
-        torch.tensor(free, device=theta.device),
-    )
+def _fluid(mixture: FluidMixture, tissue: Tensor) -> Tensor:
+    """Signal ``(v, R)`` of the fluid in voxels of ``tissue`` ``(v, P)``."""
+    return mixture.model(mixture.fluid_theta(tissue).float()).to(torch.complex128)
 
 
-def _step(
-    mixture: FluidMixture, theta: Tensor, data: Tensor, known: Mapping[str, Tensor]
-) -> Tensor:
-    """Step ``(v,)`` of the fraction to the least-squares solution of everything."""
-    rest, moved, _ = _slopes(mixture, theta, data, known)
-    normal = moved.mT @ moved
-    normal.diagonal(dim1=-2, dim2=-1).add_(
-        1e-9 * normal.diagonal(dim1=-2, dim2=-1).amax(-1)[:, None]
-    )
-    step = torch.linalg.solve(normal, (moved.mT @ rest[..., None])[..., 0])[:, -1]
-    lower, upper = mixture.parameters.bounds(theta)
-    limited: Tensor = (step * (upper - lower)[-1]).nan_to_num(0.0).clamp(-0.2, 0.2)
-    return limited
+def _joined(theta: Tensor, instead: Tensor, fraction: Tensor) -> Tensor:
+    """Parameters ``(v, P + 1)``; those of before where there are none."""
+    tissue = torch.where(theta.isfinite(), theta, instead)
+    return torch.cat([tissue, fraction[:, None]], dim=-1)
 
 
-def _information(
+def _guess(
     mixture: FluidMixture,
     theta: Tensor,
+    edge: Tensor,
     data: Tensor,
     known: Mapping[str, Tensor],
     sigma: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Covariance ``(v, P + 1, P + 1)``, and chi-squared ``(v,)`` of the least-squares residual.
+) -> _Guess:
+    """Exact signals at ``theta``, with a step of everything to the least-squares solution.
 
     The interval between the bounds counts as knowledge, as in least squares.
     """
-    rest, moved, free = _slopes(mixture, theta, data, known)
+    free = _free(mixture, known)
+    m0, rest, moved = _slopes(mixture, theta, data, free)
+    size = rest.norm(dim=1)
     rest, moved = rest / sigma[:, None], moved / sigma[:, None, None]
     normal = moved.mT @ moved
     normal.diagonal(dim1=-2, dim2=-1).add_(1.0)
     gradient = (moved.mT @ rest[..., None])[..., 0]
-    left = rest.square().sum(-1) - (gradient * torch.linalg.solve(normal, gradient)).sum(-1)
+    step = torch.linalg.solve(normal, gradient)
+    left = rest.square().sum(-1) - (gradient * step).sum(-1)
     own = inverse_information(normal)
     n = theta.shape[-1]
     matrix = own.new_zeros((len(own), n, n))
-    matrix[:, free[:, None], free] = own
+    rows = torch.tensor(free, device=own.device)
+    matrix[:, rows[:, None], rows] = own
     lower, upper = mixture.parameters.bounds(matrix)
     span = upper - lower
-    return matrix * (span[:, None] * span), left
+    further = (step[:, -1] * span[-1]).nan_to_num(0.0).clamp(-0.2, 0.2)
+    return _Guess(theta, m0, size, edge, matrix * (span[:, None] * span), left, further)
+
+
+def _free(mixture: FluidMixture, known: Mapping[str, Tensor]) -> list[int]:
+    """Columns of what is not known, the fraction last."""
+    own = mixture.parameters
+    return [c for c in own.columns("estimated", "nuisance") if own.names[c] not in known]
+
+
+def _slopes(
+    mixture: FluidMixture, theta: Tensor, data: Tensor, columns: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """M0, residual ``(v, 2R)`` and derivatives ``(v, 2R, len(columns))``, M0 projected out.
+
+    Derivatives are in units of the interval between the bounds.
+    """
+    # Errors of single precision (1e-5 of the signal) are far below any noise.
+    signal, slopes = mixture.linearize(theta.float())
+    signal, slopes = signal.to(data.dtype), slopes[..., list(columns)].to(data.dtype)
+    m0, _ = least_squares_scale(signal, data)
+    lower, upper = mixture.parameters.bounds(theta)
+    span = (upper - lower)[list(columns)]
+    moved = project_out_scale(signal, slopes) * m0[:, None, None] * span
+    rest = data - m0[:, None] * signal
+    return m0, torch.cat([rest.real, rest.imag], 1), torch.cat([moved.real, moved.imag], 1)
+
+
+def moved_by(
+    mixture: FluidMixture,
+    theta: Tensor,
+    data: Tensor,
+    supplied: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
+    sigma: Tensor,
+) -> Tensor:
+    """What one standard deviation of each known value changes, itself included ``(v, C, P + 1)``.
+
+    Where a known value moves the signal, the least-squares solution moves against it.
+    """
+    known, spread = supplied
+    changes = theta.new_zeros((len(theta), len(spread), theta.shape[-1]))
+    if not spread:
+        return changes
+    free, causes = _free(mixture, known), list(mixture.parameters.index(tuple(spread)))
+    _, _, moved = _slopes(mixture, theta, data, [*free, *causes])
+    moved = moved / sigma[:, None, None]
+    own, by = moved[..., : len(free)], moved[..., len(free) :]
+    normal = own.mT @ own
+    normal.diagonal(dim1=-2, dim2=-1).add_(1.0)
+    answer = -torch.linalg.solve(normal, own.mT @ by)
+    lower, upper = mixture.parameters.bounds(theta)
+    span = upper - lower
+    for place, (cause, std) in enumerate(zip(causes, spread.values(), strict=True)):
+        share = (std.double() / span[cause])[:, None]
+        changes[:, place, free] = answer[..., place] * span[free] * share
+        changes[:, place, cause] = std.double()
+    return changes
 
 
 def promise(
@@ -215,7 +279,8 @@ def promise(
     for rows in torch.arange(len(data), device=data.device).split(_BLOCK):
         some = {name: values[rows] for name, values in known.items()}
         wide = torch.nn.functional.pad(theta[rows].double(), (0, 1))
-        rest, moved, _ = _slopes(mixture, wide, data[rows].to(torch.complex128), some)
+        free = _free(mixture, some)
+        _, rest, moved = _slopes(mixture, wide, data[rows].to(torch.complex128), free)
         level = sigma[rows].double()
         rest, moved = rest / level[:, None], moved / level[:, None, None]
         normal = moved.mT @ moved
