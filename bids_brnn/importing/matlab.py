@@ -20,9 +20,10 @@ import numpy as np
 
 from bids_brnn.bids.safe import check_content, unreadable
 from bids_brnn.errors import DataError, ReadError, UsageError
+from bids_brnn.files import check_regular
 from bids_brnn.system.kinds import abridged
 from bids_brnn.system.memory import memory_limit
-from bids_brnn.system.reading import check_regular, read_bounded
+from bids_brnn.system.reading import read_bounded
 
 _HEADER = 128
 _MATRIX, _COMPRESSED = 14, 15  # types of elements
