@@ -44,6 +44,5 @@ def first_series(root: Path, kind: str) -> Measured:
         mask = read_mask(acquisition.mask, volume)
     data = torch.from_numpy(to_voxels(volume.data, mask))
     model = build_model(acquisition.model, acquisition.sequence)
-    return Measured(
-        data, mask, CompressedSignal(model, Subspace(torch.as_tensor(acquisition.basis)))
-    )
+    basis = torch.tensor(acquisition.basis)
+    return Measured(data, mask, CompressedSignal(model, Subspace(basis)))

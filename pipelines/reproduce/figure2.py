@@ -37,7 +37,7 @@ def reproduce(data: Path | None, *, small: bool = False) -> Result:
             for name, function in {**pair.functions, "NLLS": nlls}.items()
         }  # fmt: skip
     claims = [
-        claim for tissue in tables for claim in _claims(tissue, tables[tissue], pair.names)
+        claim for tissue in tables for claim in _claims(tissue, tables[tissue], pair.names, fits)
     ]  # fmt: skip
     return Result(
         "figure2",
@@ -51,7 +51,7 @@ def reproduce(data: Path | None, *, small: bool = False) -> Result:
     )
 
 
-def _claims(tissue: str, table: dict[str, Any], names: tuple[str, ...]) -> list[Claim]:
+def _claims(tissue: str, table: dict[str, Any], names: tuple[str, ...], fits: int) -> list[Claim]:
     claims = []
     for words, keep in (
         (f"from SNR {_BOUNDARY:g}", lambda level: level >= _BOUNDARY),
@@ -63,8 +63,14 @@ def _claims(tissue: str, table: dict[str, Any], names: tuple[str, ...]) -> list[
         tight = [
             abs(table[REDUCED][name]["std_over_bound"][row] - 1) < CLOSE for name, row in cases
         ]
+        beaten = [
+            table[REDUCED][name]["std_over_bound"][row]
+            <= table["NLLS"][name]["std_over_bound"][row] * (1 + 2 / (2 * fits) ** 0.5)
+            for name, row in cases
+        ]
         for text, hits in (
             ("bias is as small as that of NLLS, or negligible", unbiased),
+            ("the standard deviation is at most that of NLLS", beaten),
             (f"the standard deviation is within {CLOSE:.0%} of the bound", tight),
         ):
             number, low, high = share(sum(hits), len(hits))

@@ -153,7 +153,8 @@ def reproduce(_data: Path | None, *, small: bool = False, folder: Path = Path("c
         "losses",
         "Losses, realisations and draws",
         f"{experiment.name}, a network of three blocks of 96; {size.fingerprints} fingerprints; "
-        f"from the same {size.first} steps of MSE-CRB, {size.draws} draws with each loss; "
+        f"from the same {size.first} steps of MSE-CRB, {size.draws} draws with each loss "
+        "(per step 200 of each of 20 fingerprints, or 4 of each of 1024); "
         f"{len(size.seeds)} seeds, whose means are compared on {size.judged} other fingerprints "
         "of the prior, 100 draws each; intervals by bootstrap over fingerprints.",
         [

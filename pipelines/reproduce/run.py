@@ -75,8 +75,9 @@ def section(name: str, content: Mapping[str, Any], out: Path) -> list[str]:
         lines += ["", "| claim | number | 95 % interval | verdict | |", "|---|---|---|---|---|"]
     for claim in content["claims"]:
         interval = f"{claim['low']:.3g} to {claim['high']:.3g}"
+        text = claim["text"].replace("|", "\\|")
         lines.append(
-            f"| {claim['text']} | {claim['number']:.3g} | {interval} | {claim['verdict']} | "
+            f"| {text} | {claim['number']:.3g} | {interval} | {claim['verdict']} | "
             f"{claim['note']} |"
         )
     for title, table in content["tables"].items():

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from bids_brnn.evaluation.functions import network_function
@@ -84,7 +85,11 @@ class Result:
         }
         write_text(folder / f"{self.name}.json", json.dumps(content, indent=1) + "\n")
         if self.figure is not None:
-            self.figure.savefig(folder / f"{self.name}.png", dpi=110)
+            path = folder / f"{self.name}.png"
+            self.figure.savefig(path, dpi=90)
+            with Image.open(path) as drawn:
+                small = drawn.convert("RGB").quantize(128)  # a quarter of the bytes
+            small.save(path, optimize=True)
         for claim in self.claims:
             print(f"{self.name}: {claim.verdict}: {claim.text} [{claim.number:.3g}]", flush=True)
 
