@@ -6,6 +6,7 @@ import torch
 
 from bids_brnn.errors import EXIT_NOT_WRITABLE, OutputError, ReadError
 from bids_brnn.files import (
+    file_state,
     make_folder,
     read_metadata,
     read_tensors,
@@ -146,3 +147,16 @@ def test_a_pipe_in_the_place_of_an_output_is_replaced(tmp_path):
     os.mkfifo(tmp_path / "x.txt")
     write_text(tmp_path / "x.txt", "")
     assert (tmp_path / "x.txt").read_text() == ""
+
+
+def test_the_state_of_a_file_changes_with_its_content_also_behind_a_link(tmp_path):
+    file, link = tmp_path / "a", tmp_path / "b"
+    link.symlink_to(file)
+    assert file_state(link) == ()
+    file.write_text("1")
+    before = file_state(link)
+    assert before == file_state(file)
+    replacement = tmp_path / "c"
+    replacement.write_text("2")  # as long, and perhaps as old
+    replacement.replace(file)
+    assert file_state(link) != before
