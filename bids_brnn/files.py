@@ -236,6 +236,18 @@ def file_digest(path: Path) -> str:
     return state.hexdigest()
 
 
+def file_state(path: Path) -> tuple[int, ...]:
+    """What changes with the content of a file, for what is remembered of it; links are followed.
+
+    Empty where there is none to be seen: whoever reads it then says why.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
 _DIGEST = "content"
 """Key in the metadata of a safetensors file: SHA-256 of everything else in it."""
 

@@ -7,6 +7,7 @@ import torch
 
 from bids_brnn.errors import EXIT_NOT_WRITABLE, OutputError, ReadError
 from bids_brnn.files import (
+    file_state,
     make_folder,
     read_metadata,
     read_tensors,
@@ -168,3 +169,16 @@ def test_what_is_no_file_is_not_opened_as_tensors(tmp_path, plant):
     plant(tmp_path / "x.safetensors")
     with pytest.raises(ReadError, match="it is a"):
         read_tensors(tmp_path / "x.safetensors")
+
+
+def test_the_state_of_a_file_changes_with_its_content_also_behind_a_link(tmp_path):
+    file, link = tmp_path / "a", tmp_path / "b"
+    link.symlink_to(file)
+    assert file_state(link) == ()
+    file.write_text("1")
+    before = file_state(link)
+    assert before == file_state(file)
+    replacement = tmp_path / "c"
+    replacement.write_text("2")  # as long, and perhaps as old
+    replacement.replace(file)
+    assert file_state(link) != before

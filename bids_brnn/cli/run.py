@@ -14,6 +14,7 @@ from uuid import uuid4
 from bids_brnn.errors import DEBUGGER_VARIABLE, BidsBrnnError, NothingSelectedError, curable
 from bids_brnn.files import WRITER_VARIABLE
 from bids_brnn.system.memory import MEMORY_VARIABLE
+from bids_brnn.system.threads import let_threads_sleep
 
 if TYPE_CHECKING:
     from bids_brnn.config.run_config import RunConfig
@@ -112,6 +113,7 @@ def prepare_environment(config: RunConfig) -> None:
     os.environ[MEMORY_VARIABLE] = str(config.mem_mb)
     for name in ("NO_ET", "NIPYPE_NO_ET"):  # Nipype's telemetry
         os.environ[name] = "1"
+    let_threads_sleep()
     # Numerical libraries otherwise take every CPU of the machine, in every process.
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(config.omp_nthreads)

@@ -148,9 +148,7 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
             "check_noise": not (
                 config.denoise != "none" or config.degibbs or config.motion_correction
             ),
-            "reference_voxels": sampled(config, plan, name),
-            "seed": config.random_seed,
-            "stratified": is_told and sampled(config, plan, name) != ALL,
+            **sampling_of(config, plan, name, has_labels=is_told),
             "device": config.device,
             "use_gpu": config.device != "cpu" and gpu_visible(),
             "num_threads": config.omp_nthreads,
@@ -197,7 +195,7 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
         has_motion=config.motion_correction,
     )
     if is_told:
-        gathered = any(options["stratified"] for options in estimations.values())
+        gathered = any(options.get("stratified") for options in estimations.values())
         regions = init_labels_wf(labels, erode=config.erode, gathered=gathered)
         moved = ["to_series"] if any(item.in_t1w for item in labels.values()) else []
         _link(workflow, preparation, regions, {field: field for field in ("mask", *moved)})
@@ -207,7 +205,7 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
         passed = ["coefficients", "mask", "noise_level", *(["supplied"] if supplied else [])]
         passed += SPREAD if spreads else ()
         _link(workflow, preparation, estimation, {field: field for field in passed})
-        if options["stratified"]:
+        if options.get("stratified"):
             _link(workflow, regions, estimation, {field: field for field in STRATA})
         _link(workflow, estimation, outputs, {field: f"{name}_{field}" for field in ESTIMATED})
     fields = [field for field in PREPARED if field != "coefficients"] + list(HISTORY)
@@ -217,13 +215,15 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
     return workflow
 
 
-def sampled(config: RunConfig, plan: Plan, name: str) -> str:
-    """Voxels of an estimator: a number, ``auto`` or ``all``.
+def sampling_of(config: RunConfig, plan: Plan, name: str, *, has_labels: bool) -> dict[str, Any]:
+    """Voxels of an estimator, as options of :func:`init_estimation_wf`; empty: all.
 
     A network takes all; so does, unless a number is asked for, what has no network beside it.
     """
-    alone = NETWORK not in plan.recipes and config.reference_voxels == AUTO
-    return ALL if name == NETWORK or alone else config.reference_voxels
+    wanted = config.reference_voxels
+    if name == NETWORK or wanted == ALL or (wanted == AUTO and NETWORK not in plan.recipes):
+        return {}
+    return {"reference_voxels": wanted, "seed": config.random_seed, "stratified": has_labels}
 
 
 def _say_nominal(acquisition: Acquisition, supplied: Collection[str]) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import bids_brnn.zoo
 from bids_brnn.errors import BidsBrnnError, ReadError
-from bids_brnn.files import expanded
+from bids_brnn.files import expanded, file_state
 from bids_brnn.zoo.card import ModelCard
 
 WEIGHTS_VARIABLE = "BIDS_BRNN_WEIGHTS"
@@ -70,7 +71,13 @@ def read_cards(folders: Iterable[Path]) -> tuple[Found, list[str]]:
             if path.name.startswith("."):
                 continue
             try:
-                found.append((path, ModelCard.from_file(path)))
+                found.append((path, _card(path, file_state(path))))
             except BidsBrnnError as error:
                 problems.append(str(error))
     return found, problems
+
+
+@lru_cache(maxsize=1024)
+def _card(path: Path, state: tuple[int, ...]) -> ModelCard:  # noqa: ARG001
+    """A card, read and checked once: each series asks for all of them, twice."""
+    return ModelCard.from_file(path)

@@ -9,11 +9,12 @@ image.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from bids_brnn.bids.grammar import FileName, default_filters, parse_name
-from bids_brnn.bids.images import read_grid, same_grid
+from bids_brnn.bids.images import Grid, read_grid, same_grid
 from bids_brnn.bids.input.declared import texts
 from bids_brnn.bids.input.series import Series
 from bids_brnn.bids.input.surroundings import (
@@ -24,6 +25,7 @@ from bids_brnn.bids.input.surroundings import (
     labels_of,
 )
 from bids_brnn.errors import BidsBrnnError, InvalidBidsError
+from bids_brnn.files import file_state
 
 SOURCES = ("Sources", "RawSources")
 """Keys that say what an image was made from; not where it lies."""
@@ -103,9 +105,15 @@ def _same_series(first: FileName, second: FileName) -> bool:
 
 def _on_grid_of(path: Path, other: Path) -> bool:
     try:
-        return same_grid(read_grid(path), read_grid(other))
+        return same_grid(*(_grid(item, file_state(item)) for item in (path, other)))
     except BidsBrnnError:  # not downloaded, or no image: said where it is used
         return False
+
+
+@lru_cache(maxsize=4096)
+def _grid(path: Path, state: tuple[int, ...]) -> Grid:  # noqa: ARG001
+    """Grid of an image: each is held against several others, for each series."""
+    return read_grid(path)
 
 
 class Heads:

@@ -10,6 +10,7 @@ from typing import Protocol, cast
 
 from bids_brnn import __version__
 from bids_brnn.errors import EXIT_OK, EXIT_USAGE, BidsBrnnError
+from bids_brnn.system.threads import let_threads_sleep
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": (
@@ -103,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         overview.print_help(sys.stderr)
         return EXIT_USAGE
     name = overview.parse_args(words[:1]).command
+    let_threads_sleep()
     command, parser = command_of(name)
     options = parser.parse_args(words[1:])
     try:
