@@ -243,9 +243,10 @@ def file_state(path: Path) -> tuple[int, ...]:
     """
     try:
         found = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return ()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    # Times of modification can be set at will, those of change cannot.
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 _DIGEST = "content"
