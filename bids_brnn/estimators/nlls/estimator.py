@@ -42,8 +42,9 @@ _LOCK = Lock()
 _BLOCK, _TABLES_BLOCK, _CHEAP_BLOCK = (4096, 512), (2048, 512), (16384, 8192)
 """Most and least voxels of a block: of complex models; of real ones that keep tables of voxels
 (100 kB each); of others, where calls cost more than voxels."""
-_CHEAP = StoppingRule(100, 0.001)
-"""Of real models: their valleys are long, and an evaluation costs microseconds."""
+_CHEAP = StoppingRule(100, 0.001, 0.1)
+"""Of real models: their valleys are long, and an evaluation costs microseconds. The damping, of
+1e-3 to 1 that with the fewest evaluations on simulated voxels, is for starts far away."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,9 +112,11 @@ class NllsEstimator:
     @property
     def _rule(self) -> StoppingRule:
         usual = StoppingRule() if amplitude_of(self.model) == "complex" else _CHEAP
+        near = isinstance(self.start, Estimator) or rough_of(self.model) is not None
         return StoppingRule(
             usual.max_iterations if self.max_iterations is None else self.max_iterations,
             usual.tolerance if self.tolerance is None else self.tolerance,
+            StoppingRule.damping if near else usual.damping,
         )
 
     @property

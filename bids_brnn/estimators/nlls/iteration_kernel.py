@@ -13,7 +13,6 @@ from bids_brnn.estimators.nlls.step_kernel import (
     CLOSE,
     COST,
     DAMPING,
-    FLOOR,
     GROWTH,
     GROWTH_AT_FIRST,
     HOPELESS,
@@ -22,6 +21,7 @@ from bids_brnn.estimators.nlls.step_kernel import (
     hidden,
     judge,
     learn,
+    level,
     propose,
     repeats,
     slope,
@@ -68,7 +68,7 @@ def iterate(
     unit, trial, step
         ``(V, F)``: where the voxels are, where they try to go, and the difference.
     m0, gradient, information, extra, numbers, evaluations, reason
-        State of the voxels: ``(V, 2)``, ``(V, F)``, ``(V, F, F)``, ``(V, F)``, ``(V, 5)``, and two
+        State of the voxels: ``(V, 2)``, ``(V, F)``, two ``(V, F, F)``, ``(V, 5)``, and two
         ``(V,)``; ``reason`` is 0 until a voxel is done.
     """
     n_free = free.shape[0]
@@ -103,7 +103,10 @@ def iterate(
             for i in range(n_free):
                 moved[i] = trial[v, i] - unit[v, i]
                 change[i] = new_gradient[i] - gradient[v, i]
-            learn(extra[v], information[v], new_information, moved, change)
+            learn(
+                extra[v], information[v], new_information, moved, change,
+                level(variance[v], state, degrees), matrices, vectors
+            )  # fmt: skip
         if not better:
             flatter = slope(new_gradient, new_information, trial[v]) < 0.25 * slope(
                 gradient[v], information[v], unit[v]
@@ -115,8 +118,7 @@ def iterate(
             unit[v] = trial[v]
         if reason[v] != 0:
             continue
-        noise = variance[v] if variance[v] > 0 else state[COST] / max(degrees, 1)
-        noise = max(noise, FLOOR)
+        noise = level(variance[v], state, degrees)
         left = propose(
             gradient[v], information[v], extra[v], unit[v], state, noise, tolerance, flags,
             matrices, vectors, step[v]

@@ -20,7 +20,7 @@ from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import Amplitude, SignalModel, amplitude_of, for_voxels, weights_of
 
 _POINTS = 16
-_ROUGHLY = StoppingRule(30, 0.1)
+_ROUGHLY = StoppingRule(30, 0.1, 0.1)
 """Where the rough model ends, the exact one has half a standard deviation to go."""
 _RATIOS = (0.2, 5.0)
 """What a rough model may be corrected by."""

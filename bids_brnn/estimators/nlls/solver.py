@@ -39,6 +39,8 @@ class StoppingRule:
     """Model evaluations per start."""
     tolerance: float = 0.01
     """Converged when the Gauss-Newton step left is shorter than this many standard deviations."""
+    damping: float = 1e-3
+    """Of the first step, relative to the information."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,9 @@ def minimise(
     unit = start.detach().to("cpu", torch.float64).numpy().copy()
     trial, step = unit.copy(), np.zeros_like(unit)
     m0, gradient = np.zeros((n, 2)), np.zeros((n, n_free))
-    information, extra = np.zeros((n, n_free, n_free)), np.zeros((n, n_free))
+    information, extra = np.zeros((2, n, n_free, n_free))
     numbers = np.zeros((n, _NUMBERS))
-    numbers[:, 1:3] = 1e-3, 2.0
+    numbers[:, 1:3] = rule.damping, 2.0
     evaluations, reason = np.zeros((2, n), np.int64)
     known = np.full((n, 1 + n_free + n_free**2), -1.0) if rival is None else _flat(rival)
     active = np.arange(n)

@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bids_brnn.estimators.nlls.box_kernel import minimise_in_box
+from bids_brnn.estimators.nlls.box_kernel import factorise, minimise_in_box
 from bids_brnn.signals.compiling import jit
 
 Array = NDArray[Any]
@@ -29,6 +29,10 @@ HOPELESS = 1e6
 """Damping beyond which steps are too short to matter."""
 FLOOR = 1e-20
 """Cost, relative to the energy of the data, below which there is only round-off."""
+_TOLD = 0.05
+"""Curvature that is not worth learning, over that of the information."""
+_KEPT, _HALVINGS = 0.1, 6
+"""Share of the information that is left, and attempts to leave as much."""
 _SAME, _NEAR = 1.0, 25.0
 """Squares of distances from a minimum, in standard deviations: that within which there is no
 other, and that within which there is none if the cost is what the minimum foretells."""
@@ -50,42 +54,79 @@ def along(gradient: Array, matrix: Array, step: Array) -> float:
 
 
 @jit
-def learn(extra: Array, information: Array, reached: Array, step: Array, change: Array) -> None:
-    """Update the extra curvature from one step.
+def learn(
+    extra: Array, information: Array, reached: Array, step: Array, change: Array, noise: float,
+    matrices: Array, vectors: Array
+) -> None:  # fmt: skip
+    """Update the curvature that Gauss and Newton leave out from one step.
 
-    Only for the coordinate that explains most of what the information does not, and only if that
-    is a good part of all curvature along the step.
+    A long step tells of a single coordinate at most: that which explains most of what the
+    information does not, if that is a good part of all curvature along the step. Within the noise
+    the least symmetric change (of rank one) that explains the gradients at both ends is taken,
+    halved until some of the information is left.
 
     Parameters
     ----------
     extra
-        ``(F,)``: what is known so far, not negative; updated.
+        ``(F, F)``: what is known so far; updated.
     information, reached
         ``(F, F)`` at both ends of the step.
     step, change
         ``(F,)``: the step, and how much it changed (half of) the gradient.
+    noise
+        Variance.
+    matrices, vectors
+        ``(>= 2, F, F)`` and ``(>= 4, F)`` work.
     """
     n = step.shape[0]
+    missing, explained, scale = vectors[0], vectors[1], vectors[2]
     along, size = 0.0, 0.0
     for i in range(n):
-        explained = 0.0
+        explained[i] = 0.0
         for j in range(n):
-            explained += (information[i, j] + reached[i, j]) / 2 * step[j]
-        along += explained * step[i]
-        size += abs((change[i] - explained) * step[i])
-    for i in range(n):
-        explained = 0.0
-        for j in range(n):
-            explained += (information[i, j] + reached[i, j]) / 2 * step[j]
-        missing = (change[i] - explained) * step[i]
-        share = step[i] ** 2 * ((information[i, i] + reached[i, i]) / 2 + extra[i])
-        if missing > 0.5 * size and missing > 0.2 * along:
-            extra[i] = missing / step[i] ** 2
-        elif not share < 0.1 * along:
+            explained[i] += (information[i, j] + reached[i, j]) / 2 * step[j]
+        missing[i] = change[i] - explained[i]
+        along += explained[i] * step[i]
+        size += abs(missing[i] * step[i])
+    if not along < noise:
+        for i in range(n):
+            share = step[i] ** 2 * ((information[i, i] + reached[i, i]) / 2 + extra[i, i])
+            found = missing[i] * step[i] > max(0.5 * size, 0.2 * along)
             # A step that hardly moves a coordinate tells nothing about it.
-            extra[i] = 0.0
-        if not math.isfinite(extra[i]):
-            extra[i] = 0.0
+            if found or not share < 0.1 * along:
+                extra[i] = 0.0
+                extra[:, i] = 0.0
+            if found and math.isfinite(missing[i]):
+                extra[i, i] = missing[i] / step[i]
+        return
+    total = 0.0
+    for i in range(n):
+        for j in range(n):
+            missing[i] -= extra[i, j] * step[j]
+        total += missing[i] * step[i]
+    if not abs(total) > _TOLD * along:
+        return
+    for i in range(n):
+        for j in range(n):
+            extra[i, j] += missing[i] * missing[j] / total
+    whole, factor = matrices[0], matrices[1]
+    for i in range(n):
+        explained[i] = 0.0  # nothing is left out
+    for _ in range(_HALVINGS):
+        whole[:] = extra
+        for i in range(n):
+            for j in range(n):
+                whole[i, j] += (1 - _KEPT) * reached[i, j]
+        if factorise(whole, explained, scale, factor):
+            return
+        extra *= 0.5
+    extra[:] = 0.0
+
+
+@jit
+def level(variance: float, numbers: Array, degrees: int) -> float:
+    """Variance of the noise: what is known, or what the residual tells (0)."""
+    return max(variance if variance > 0 else numbers[COST] / max(degrees, 1), FLOOR)
 
 
 @jit
@@ -104,9 +145,9 @@ def propose(
     for i in range(n):
         lower[i], upper[i] = -unit[i], 1 - unit[i]
         flags[i] = False
-    curvature[:] = information
     for i in range(n):
-        curvature[i, i] += extra[i]
+        for j in range(n):
+            curvature[i, j] = information[i, j] + extra[i, j]
     damping = numbers[DAMPING]
     for attempt in range(2):
         matrix[:] = curvature

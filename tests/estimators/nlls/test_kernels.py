@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from bids_brnn.estimators.nlls.expansion_kernel import expand_complex, expand_real, quadratic
-from bids_brnn.estimators.nlls.step_kernel import COST, DAMPING, GROWTH, PROMISE, judge, repeats
+from bids_brnn.estimators.nlls.step_kernel import (
+    COST,
+    DAMPING,
+    GROWTH,
+    PROMISE,
+    judge,
+    learn,
+    repeats,
+)
 
 FREE, SPAN = np.array([0, 2]), np.array([2.0, 0.5])
 N = 7
@@ -79,3 +87,35 @@ def test_a_start_ends_where_it_comes_back_to_a_known_minimum():
     assert ends(0.8, 1.5, least=1.3, after=12)
     assert not ends(0.8, 1.5, least=1.3, after=3)
     assert not repeats(np.array([-1.0, 0.5, 1.0]), 1.0, 0.0, np.array([0.5]), noise, 50)
+
+
+def _learned(extra, information, hessian, step, noise):
+    """What is known after a step on a quadratic cost of this (half) second derivative."""
+    extra, step = np.array(extra, float), np.array(step, float)
+    change = np.array(hessian) @ step
+    work = np.empty((3, 2, 2)), np.empty((6, 2))
+    learn(extra, np.array(information), np.array(information), step, change, noise, *work)
+    return extra
+
+
+def test_two_steps_within_the_noise_teach_all_of_the_curvature_that_is_missing():
+    information, missing = np.array([[2.0, 0.5], [0.5, 1.0]]), np.array([[3.0, 1.0], [1.0, -0.4]])
+    extra = np.zeros((2, 2))
+    for step in ([0.1, 0.05], [-0.02, 0.1]):
+        extra = _learned(extra, information, information + missing, step, noise=1.0)
+    np.testing.assert_allclose(extra, missing, atol=1e-12)
+
+
+def test_what_is_learned_leaves_a_minimum():
+    information = np.eye(2)
+    extra = _learned(np.zeros((2, 2)), information, information - 3 * np.eye(2), [0.1, 0], 1.0)
+    # -3 is halved until a tenth of the information is left.
+    assert extra[0, 0] == pytest.approx(-0.75)
+    assert np.linalg.eigvalsh(information + extra).min() > 0.1
+
+
+def test_a_long_step_teaches_one_coordinate():
+    information = np.eye(2)
+    hessian = np.diag([5.0, 1.05])
+    extra = _learned(np.full((2, 2), 0.3), information, hessian, [1.0, 0.5], noise=1e-3)
+    np.testing.assert_allclose(extra, [[4.0, 0], [0, 0]], atol=1e-12)
