@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 from base import JSON, TABLE, TEXT, TOML, Target, with_sentence
 from binary import image_targets, model_targets
+from outputs import output_targets
 from sequences import pulseq_targets
 from trained import trained_targets
 
@@ -49,6 +50,7 @@ def make_targets(folder: Path) -> list[Target]:
     torch.set_num_threads(1)
     made = [*_sidecars(folder), *_tables(folder), *model_targets(folder), *image_targets(folder)]
     made += [*pulseq_targets(folder), *trained_targets(folder)]
+    made += output_targets(folder)
     return [*made, *_configurations(folder), *_whole(folder)]
 
 
