@@ -106,8 +106,8 @@ def write_reports(
                 )
             )
         pages += written
-    for error in failed[1:]:
-        _LOG.error("%s", error)
+    for further in failed[1:]:
+        _LOG.error("%s", further)
     if failed:
         raise failed[0]
     return pages
