@@ -10,7 +10,12 @@ from pathlib import Path
 from unittest.mock import patch
 
 from hypothesis import settings
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 from hypothesis.strategies import sampled_from
 
 from bids_brnn.app.folders import clear_leftovers, locked
@@ -114,5 +119,6 @@ def _writer(name):
         yield
 
 
-TestFolders = Folders.TestCase
-TestFolders.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+def test_runs_in_any_order_leave_the_folders_right():
+    chosen = settings(max_examples=25, stateful_step_count=20, deadline=None)
+    run_state_machine_as_test(Folders, settings=chosen)
