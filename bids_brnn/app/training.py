@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import EXIT_NODE_CRASHED, EXIT_OK, BidsBrnnError, DataError, ReadError
-from bids_brnn.files import make_folder
 from bids_brnn.sequences.z_spectrum import ZSpectrum
-from bids_brnn.zoo.cache import Job, holding, job_for, tell, told
+from bids_brnn.zoo.cache import Job, holding, job_for, make_unlinked, tell, told
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.choice import choose_network
 
@@ -179,7 +178,7 @@ def _train(config: RunConfig, item: Acquisition, job: Job, lock: TextIO, trainer
     )  # fmt: skip
     started = time.monotonic()
     tell(lock, "beginning")
-    make_folder(job.work)
+    make_unlinked(job.work, job.folder)
     trainer(job, lock)
     card = ModelCard.from_file(job.card)
     verdict = f"left aside, {card.shortcoming}" if card.shortcoming else "passes the quality rule"
@@ -212,8 +211,9 @@ class _Subprocess:
         words = [sys.executable, "-m", "bids_brnn.app.train_job", configuration, job.work]
         words += [job.folder, self.config.nprocs, self.config.device]
         errors = job.work / "errors.log"
+        errors.unlink(missing_ok=True)  # a link that lies there is not followed
         with (
-            errors.open("w", encoding="utf-8") as file,
+            errors.open("x", encoding="utf-8") as file,
             subprocess.Popen(
                 [str(word) for word in words], stdout=subprocess.PIPE, stderr=file, text=True
             ) as process,

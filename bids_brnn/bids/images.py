@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,24 @@ def read_grid(path: Path, *, max_bytes: int | None = None) -> Grid:
     position = np.asarray(affine, dtype=np.float64)
     scaling = float(stored.slope), float(stored.inter)
     return Grid(path, shape, position, dtype, header, offset, *scaling)
+
+
+def check_alike(path: Path, others: Iterable[Path]) -> None:
+    """Refuse images that have not the first three sizes of another one, by their headers.
+
+    Raises
+    ------
+    DataError
+        Naming the first.
+    """
+    shape = read_grid(path).shape[:3]
+    for other in others:
+        found = read_grid(other).shape[:3]
+        if found != shape:
+            raise DataError(
+                f"{other} has {found} voxels and {path.name} beside it {shape}; one of them is of "
+                "another run or was changed: run the participant level again."
+            )
 
 
 def _is_invertible(affine: NDArray[np.float64]) -> bool:

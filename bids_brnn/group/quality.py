@@ -83,7 +83,7 @@ def quality_table(
 
 
 def _series_rows(mask_path: Path) -> Iterator[dict[str, Any]]:
-    from bids_brnn.bids.images import read_grid
+    from bids_brnn.bids.images import check_alike, read_grid
     from bids_brnn.reports.collect import files_of
 
     head = mask_path.name.removesuffix("_desc-brain_mask.nii.gz")
@@ -102,6 +102,7 @@ def _series_rows(mask_path: Path) -> Iterator[dict[str, Any]]:
         "registration": _text(found.get("Description")),
     }
     files = list(files_of(mask_path.parent, head))
+    check_alike(mask_path, [path for path, _ in files])
     quality: dict[str, dict[str, Path]] = {}
     sidecars: dict[str, dict[str, Any]] = {}
     suffixes = {name.suffix for _, name in files}

@@ -92,10 +92,11 @@ class SavedTraining:
         ReadError
             If there is none, or that of another kind of generator.
         """
-        state, usual = self.tensors.get("rng"), rng.get_state()
-        if state is None or state.shape != usual.shape:
-            raise self._other("no state of the random generator")
-        rng.set_state(state.to(torch.uint8).cpu())
+        state = self.tensors.get("rng", torch.empty(0)).to(torch.uint8).cpu()
+        try:
+            rng.set_state(state)
+        except (RuntimeError, TypeError) as error:
+            raise self._other("no state of the random generator") from error
 
     def losses(self, number: int) -> list[float]:
         """Summed losses of ``number`` outputs since the last report.

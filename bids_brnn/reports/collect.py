@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_brnn.bids.grammar import FileName, parse_name, series_entities
-from bids_brnn.bids.images import read_grid
+from bids_brnn.bids.images import check_alike, read_grid
+from bids_brnn.bids.input.lookup import read_lookup
 from bids_brnn.bids.output.naming import SUPPLIED
 from bids_brnn.bids.safe import read_json
 from bids_brnn.bids.tables import read_columns, read_table
@@ -36,6 +37,7 @@ from bids_brnn.reports.preparation import (
     training_of,
 )
 from bids_brnn.signals.registry import SeriesKind, models, models_of, series_kinds
+from bids_brnn.system.kinds import cell_number
 
 _MAX_NAMED = 12  # labels of a finer parcellation are no tissue classes
 
@@ -50,6 +52,7 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
     head = mask_path.name.removesuffix("_desc-brain_mask.nii.gz")
     mask = _canonical(mask_path) > 0
     files = list(files_of(mask_path.parent, head))
+    check_alike(mask_path, [path for path, _ in files])
     labels, names = _tissues(files)
     kind = _kind_of({name.suffix for _, name in files})
     references = [path for path, name in files if name.suffix == kind.reference_suffix]
@@ -220,11 +223,7 @@ def _tissues(
 def _lookup(path: Path) -> dict[int, str]:
     if not path.is_file():
         return {}
-    columns = read_columns(path)
-    return {
-        int(index): name
-        for index, name in zip(columns.get("index", []), columns.get("name", []), strict=True)
-    }
+    return dict(read_lookup(path).names)
 
 
 def _statistics(files: Sequence[tuple[Path, FileName]], desc: str) -> list[dict[str, object]]:
@@ -311,10 +310,7 @@ def _motion(path: Path) -> dict[str, NDArray[np.float64]]:
         return {}
     columns = read_columns(path).items()
     # The first frame has no displacement.
-    return {
-        name: np.array([math.nan if cell == "n/a" else float(cell) for cell in cells])
-        for name, cells in columns
-    }
+    return {name: np.array([cell_number(cell) for cell in cells]) for name, cells in columns}
 
 
 def _noise_facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_brnn import __version__
-from bids_brnn.errors import NothingSelectedError
+from bids_brnn.errors import BidsBrnnError, NothingSelectedError
+from bids_brnn.system.reading import read_bounded
 
 if TYPE_CHECKING:
     from bids_brnn.bids.input.acquisition import Acquisition
     from bids_brnn.reports.content import Bounds, SeriesView, Spectra
 
 _LOG = logging.getLogger("bids_brnn.report")
+_MOST_TEXT = 16 * 2**20  # bytes of a record; a crash file is far smaller
 
 
 def write_reports(
@@ -66,7 +68,9 @@ def write_reports(
     Raises
     ------
     NothingSelectedError
-        If a participant has neither maps nor errors to show.
+        If a participant has neither maps nor errors to show; after the pages of the others.
+    ReadError, DataError
+        If a file of a participant is damaged; after the pages of the others.
     OutputError
         If a page cannot be written.
     """
@@ -83,8 +87,13 @@ def write_reports(
         limits = None if bounds is None else bounds(item, view)
         return replace(view, protocol=item.sequence, spectra=found, bounds=limits)
 
+    failed: list[BidsBrnnError] = []
     for label in participants:
-        series = [with_data(_dated(view, made)) for view in series_views(output_dir, label)]
+        try:
+            series = [with_data(_dated(view, made)) for view in series_views(output_dir, label)]
+        except BidsBrnnError as error:  # of a file that was damaged: the others get their pages
+            failed.append(error)
+            continue
         record = (records or {}).get(label) or newest_record(output_dir, label)
         own = [text for text in errors if concerns(text, label)] + crashes(record)
         written = []
@@ -95,10 +104,16 @@ def write_reports(
                 _write_page(page, label, chosen, record, own)
                 written.append(page)
         if not written:
-            raise NothingSelectedError(
-                f"No maps of sub-{label} under {output_dir}; run the participant level first."
+            failed.append(
+                NothingSelectedError(
+                    f"No maps of sub-{label} under {output_dir}; run the participant level first."
+                )
             )
         pages += written
+    for further in failed[1:]:
+        _LOG.error("%s", further)
+    if failed:
+        raise failed[0]
     return pages
 
 
@@ -195,11 +210,18 @@ def newest_record(output_dir: Path, participant: str) -> Path | None:
 
 def configuration(record: Path | None) -> str:
     """Text of the run configuration, if there is one."""
-    path = None if record is None else record / "bids_brnn.toml"
-    return path.read_text(encoding="utf-8") if path is not None and path.is_file() else ""
+    return "" if record is None else _text(record / "bids_brnn.toml")
 
 
 def crashes(record: Path | None) -> list[str]:
     """Text of the crash files of a run."""
     found = [] if record is None else sorted(record.glob("crash-*.txt"))
-    return [path.read_text(encoding="utf-8", errors="replace") for path in found]
+    return [_text(path) for path in found]
+
+
+def _text(path: Path) -> str:
+    """Text of a record; nothing where it cannot be read."""
+    try:
+        return read_bounded(path, _MOST_TEXT).decode("utf-8", "replace")
+    except (OSError, ValueError):
+        return ""

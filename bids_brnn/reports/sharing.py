@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import socket
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING
 from pathlib import Path
+from typing import Any
 
 from bids_brnn.config.options import options_of
 from bids_brnn.config.run_config import RunConfig
+from bids_brnn.system.reading import parse_toml
 
 _NAME = r"[^\s\"'/:,;<>()\[\]{}|=]"
 _HOME = re.compile(rf"(?<![\w.-])/(?:home|Users)/{_NAME}+|(?<![\w./-])/root(?![\w-])")
@@ -23,15 +24,21 @@ _SPECIAL = {"bids_dir": "bids:raw:", "output_dir": "bids::", "work_dir": "WORK/"
 
 def places(configuration: str) -> dict[str, str]:
     """Folders of a run and what stands for each, from the text of its ``bids_brnn.toml``."""
-    try:
-        stored = tomllib.loads(configuration).get("bids_brnn", {})
-    except tomllib.TOMLDecodeError:
-        return {}
+    stored = _stored(configuration)
     found = {str(stored[key]): uri for key, uri in _SPECIAL.items() if key in stored}
     linked = stored.get("derivatives", {})
     if isinstance(linked, Mapping):
         found |= {str(folder): f"bids:{name}:" for name, folder in linked.items()}
     return found
+
+
+def _stored(configuration: str) -> Mapping[str, Any]:
+    """The options in the text of a ``bids_brnn.toml``; none where it was damaged."""
+    try:
+        found = parse_toml(configuration).get("bids_brnn", {})
+    except ValueError:
+        return {}
+    return found if isinstance(found, Mapping) else {}
 
 
 def shareable(text: str, known: Mapping[str, str]) -> str:
@@ -64,10 +71,7 @@ def command_line(configuration: str) -> str:
 
     Options that have their default are left out.
     """
-    try:
-        stored = tomllib.loads(configuration).get("bids_brnn", {})
-    except tomllib.TOMLDecodeError:
-        return ""
+    stored = _stored(configuration)
     if not {"bids_dir", "output_dir", "analysis_level"} <= set(stored):
         return ""
     words = ["bids_brnn", *(str(stored[key]) for key in ("bids_dir", "output_dir"))]

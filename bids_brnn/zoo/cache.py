@@ -28,7 +28,7 @@ from bids_brnn.errors import OutputError, printable
 from bids_brnn.files import make_folder, write_text
 from bids_brnn.signals.registry import model_entry
 from bids_brnn.system.locks import open_lock
-from bids_brnn.system.reading import open_regular
+from bids_brnn.system.reading import open_regular, read_toml
 from bids_brnn.zoo.recipe import EstimatorRecipe
 
 TRAINING_VERSION = 1
@@ -73,11 +73,15 @@ class Job:
         return self.folder / "training" / f"{self.name}.lock"
 
     def write_configuration(self, precision: str) -> Path:
-        """Write the protocol and the configuration, unless an earlier start did."""
+        """Write the protocol, and the configuration unless a whole one is there.
+
+        Raises
+        ------
+        OutputError
+            If that cannot be written, or its folder is a link.
+        """
         path = self.configuration
-        if path.is_file():
-            return path
-        make_folder(path.parent)
+        make_unlinked(path.parent, self.folder)
         # Not a name that ends as a card does: only the folder itself is searched for these.
         self.protocol.to_file(path.with_suffix(".json"))
         tissue = {} if self.field_strength is None else {"tissue_at": self.field_strength}
@@ -92,8 +96,37 @@ class Job:
             # A training is resumed with the arithmetic that it began with, on any machine.
             "training": {"precision": precision},
         }
-        write_text(path, tomli_w.dumps(content))
+        if not _is_whole(path, content):
+            write_text(path, tomli_w.dumps(content))
         return path
+
+
+def _is_whole(path: Path, content: Mapping[str, Any]) -> bool:
+    """Whether an earlier start wrote the configuration of this network, and it can be read."""
+    try:
+        found = read_toml(path)
+    except (OSError, ValueError):
+        return False
+    return all(found.get(key) == content[key] for key in ("name", "model", "protocol"))
+
+
+def make_unlinked(folder: Path, root: Path) -> None:
+    """Make a folder inside ``root``, which others may write to: a link could lead anywhere.
+
+    Raises
+    ------
+    OutputError
+        If there is a link on the way, or it cannot be made.
+    """
+    for inner in (folder, *folder.parents):
+        if inner == root:
+            break
+        if inner.is_symlink():
+            raise OutputError(
+                f"{inner} is a link, to {os.path.realpath(inner)}, and nothing is written through "
+                "links inside a folder of networks; remove it."
+            )
+    make_folder(folder)
 
 
 def job_for(folder: Path, acquisition: Acquisition, preset: str, recipe: Mapping[str, Any]) -> Job:
@@ -140,7 +173,7 @@ def holding(path: Path) -> Iterator[TextIO | None]:
     OutputError
         If the file cannot be written, is none, or its disk cannot lock.
     """
-    make_folder(path.parent)
+    make_unlinked(path.parent, path.parent.parent)
     try:
         file = os.fdopen(open_lock(path), "r+", encoding="utf-8")
     except OSError as error:

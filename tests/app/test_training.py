@@ -271,3 +271,36 @@ def test_what_has_no_network_is_not_trained(make_config, series):
     magnitudes = replace(series[0], parts={"mag": Path("x")})
     outcome = train_missing(make_config(), [magnitudes], fake(judged()))
     assert outcome == training.Outcome()
+
+
+@pytest.mark.parametrize("damage", [b"", b"name = ", b"\xff", b'name = "other"\n'])
+def test_a_damaged_configuration_or_protocol_is_written_again(make_config, series, damage):
+    job = training._job(make_config(), series[0])
+    path = job.write_configuration("float32")
+    stored = path.with_suffix(".json")
+    good = [file.read_bytes() for file in (path, stored, stored.with_suffix(".npz"))]
+    for file in (path, stored, stored.with_suffix(".npz")):
+        file.write_bytes(damage)
+    job.write_configuration("float32")
+    assert [file.read_bytes() for file in (path, stored, stored.with_suffix(".npz"))] == good
+
+
+@pytest.mark.parametrize("planted", ["protocols", "training", "training/NAME"])
+def test_no_training_writes_through_links_that_others_planted(
+    make_config, series, tmp_path, planted
+):
+    config, elsewhere = make_config(), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    job = training._job(config, series[0])
+    link = job.folder / planted.replace("NAME", job.name)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(elsewhere)
+
+    def trainer(job, lock):
+        job.write_configuration("float32")
+        raise DataError("as far as here")
+
+    (problem,) = train_missing(config, series[:1], trainer).problems
+    assert isinstance(problem, OutputError)
+    assert "nothing is written through links" in str(problem)
+    assert not list(elsewhere.iterdir())

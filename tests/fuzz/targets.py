@@ -13,6 +13,7 @@ import numpy as np
 from base import JSON, TABLE, TEXT, TOML, Target, with_sentence
 from binary import image_targets, model_targets
 from foreign import foreign_targets
+from outputs import output_targets
 from sequences import pulseq_targets
 from trained import trained_targets
 
@@ -49,7 +50,8 @@ def make_targets(folder: Path) -> list[Target]:
 
     torch.set_num_threads(1)
     made = [*_sidecars(folder), *_tables(folder), *model_targets(folder), *image_targets(folder)]
-    made += [*pulseq_targets(folder), *trained_targets(folder), *foreign_targets(folder)]
+    made += [*pulseq_targets(folder), *trained_targets(folder)]
+    made += [*foreign_targets(folder), *output_targets(folder)]
     return [*made, *_configurations(folder), *_whole(folder)]
 
 

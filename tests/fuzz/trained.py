@@ -87,9 +87,9 @@ def _configurations(root: Path) -> list[Target]:
 
     text = tomli_w.dumps(configuration).encode()
     return [
-        Target("training", root / "a.toml", [text], TOML, read_experiment, 2),
+        Target("training", root / "a.toml", [text], TOML, read_experiment),
         Target("protocol", root / "q.json", [stored.read_bytes()], JSON, named("q")),
-        Target("protocol arrays", root / "r.npz", [arrays], (of_npz,), named("r"), 2),
+        Target("protocol arrays", root / "r.npz", [arrays], (of_npz,), named("r")),
         Target(
             "protocol of a spectrum",
             root / "z.json",
@@ -185,7 +185,7 @@ def _state(root: Path) -> list[Target]:
         while going_on.step < going_on.total:
             going_on.advance()
 
-    return [Target("checkpoint", path, [path.read_bytes()], STATE, signed(resume), 2)]
+    return [Target("checkpoint", path, [path.read_bytes()], STATE, signed(resume), 0.5)]
 
 
 def sign(path: Path) -> None:
@@ -237,5 +237,5 @@ def _caches(root: Path) -> list[Target]:
         Target("dictionary", dictionary, [dictionary.read_bytes()], STATE,
                signed(lambda path: cache.load(root, "k", torch.device("cpu")))),
         Target("partial maps", partial, [partial.read_bytes()], STATE,
-               signed(lambda path: remaining())),
+               signed(lambda path: remaining()), 0.3),
     ]  # fmt: skip

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 
 from bids_brnn.errors import DataError, ReadError
+from bids_brnn.files import read_metadata, read_tensors, write_tensors
 from bids_brnn.information.noise import add_noise
 from bids_brnn.learning.config import Stage, TrainingConfig
 from bids_brnn.learning.draws import network_inputs
@@ -267,3 +269,28 @@ def test_learning_rates_rise_then_fall():
     assert flat.rate(50) == 1.0
     published = replace(stage, decay="inverse", decay_rate=0.01, warmup=0)
     assert published.rate(50) == pytest.approx(1 / 1.5)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("rng", torch.zeros(9), "no state of the random generator"),
+        ("optimiser.1.0.step", torch.tensor(1e30), "moments of other weights"),
+        ("optimiser.1.99.step", torch.tensor(1.0), "moments of other weights"),
+        ("optimiser.0.0.exp_avg", torch.zeros(3), "moments of other weights"),
+        ("network.more", torch.zeros(3), "a network of another shape"),
+    ],
+)
+def test_a_checkpoint_that_somebody_changed_is_refused(line, tmp_path, key, value, words):
+    path = tmp_path / "state.safetensors"
+    config = _config(replace(START, steps=4))
+    train(_network(), line.data, line.model.parameters, config, checkpoint=path, max_steps=2)
+    tensors, about = read_tensors(path), read_metadata(path)
+    write_tensors(path, {**tensors, key: value}, about)
+    with pytest.raises(ReadError, match=words):
+        train(_network(), line.data, line.model.parameters, config, checkpoint=path)
+    for note in ({"step": -1}, {"step": "1"}, {"loss": []}, {"history": 3}, {"config": []}):
+        changed = {"note": json.dumps({**json.loads(about["note"]), **note})}
+        write_tensors(path, tensors, changed)
+        with pytest.raises(ReadError, match=r"checkpoint|losses"):
+            train(_network(), line.data, line.model.parameters, config, checkpoint=path)

@@ -86,3 +86,24 @@ def test_a_protocol_comes_back_from_its_own_table(bandwidth, normalised):
     assert (again.pulse, again.normalised) == (found.pulse, normalised)
     assert again.rest == pytest.approx(found.rest)
     assert again.flip_angle == pytest.approx(found.flip_angle, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("angle", "offset", "pulse", "words"),
+    [
+        (1.0, 1e9, {}, "offset of the MT pulses is 1e\\+09 Hz"),
+        (1e6, 1e3, {}, "flip angle of the MT pulses is 1e\\+06 rad"),
+        (1.0, 9e5, {"duration": 1.0}, "cycles in one pulse"),
+        (1.0, 1e3, {"bandwidth": 1e9}, "has no area"),
+    ],
+)
+def test_what_would_take_gigabytes_or_hours_is_refused(angle, offset, pulse, words):
+    """A pulse is computed in steps of its oscillations: a protocol may not ask for any number."""
+    with pytest.raises(SequenceError, match=words):
+        ZSpectrum(
+            np.array([0.0, angle]),
+            np.array([0.0, offset]),
+            MTPulse("GAUSSIAN", **{"duration": 0.01, **pulse}),
+            flip_angle=0.1,
+            repetition_time=2.0,
+        )
