@@ -62,7 +62,8 @@ class Section:
         rows = [row for item in self.comparisons for row in item.rows]
         cells = [cell for row in rows for cell in row.cells]
         cells += [cell for panel in self.panels for cell in panel.cells]
-        images = [*(item.image for item in (*cells, *self.panels)), *(r.agreement for r in rows)]
+        images = [cell.image for cell in cells] + [row.agreement for row in rows]
+        images += [panel.image for panel in self.panels]
         return sum(map(len, images))
 
     def bare(self) -> Section:
