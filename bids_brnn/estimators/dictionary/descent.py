@@ -20,7 +20,7 @@ _WRONG = 5e-4
 _NOISE_SHARE = 0.25
 """Error of a signal, as the table estimates it, over its noise that needs no exact model. On 6,000
 draws of fluid at an SNR of 40 that did not choose it estimates move by 0.015 (R1) and 0.05 (R2) of
-their standard deviations from those of the exact model, and scatter as much (to 0.1 %)."""
+their standard deviations from those of the exact model, and scatter as much (to 0.2 %)."""
 
 
 @dataclass(frozen=True)
