@@ -18,8 +18,9 @@ _REACH = 0.5
 _WRONG = 5e-4
 """Error of an estimate, relative or of its range, that is left to the exact model."""
 _NOISE_SHARE = 0.25
-"""Error of a signal, as the table estimates it, over its noise that needs no exact model. Fluid at
-an SNR of 40 is the worst: its R1 scatters by 4 % more than the bound, tissue by less than 1 %."""
+"""Error of a signal, as the table estimates it, over its noise that needs no exact model. On 6,000
+draws of fluid at an SNR of 40 that did not choose it estimates move by 0.015 (R1) and 0.05 (R2) of
+their standard deviations from those of the exact model, and scatter as much (to 0.2 %)."""
 
 
 @dataclass(frozen=True)

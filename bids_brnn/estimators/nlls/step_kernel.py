@@ -38,7 +38,7 @@ _SAME, _NEAR = 1.0, 25.0
 other, and that within which there is none if the cost is what the minimum foretells."""
 _RACE = ((12, 1.1), (20, 1.04))
 """A start is given up after so many evaluations if it promises this many times the cost of a
-minimum that is known. (Of 100 that won on the real slice, none did.)"""
+minimum that is known."""
 
 
 @jit

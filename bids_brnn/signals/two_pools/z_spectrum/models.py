@@ -108,7 +108,7 @@ class ZModel(ABC):
             rate_spectra(*arguments)
 
         in_pieces(len(sets), torch.get_num_threads(), run)
-        signal = signal.to(theta.device).reshape(*theta.shape[:-1], -1)
+        signal = signal.to(theta.device).reshape(*theta.shape[:-1], self.n_samples)
         slopes = slopes.to(theta.device)
         if derivatives:
             slopes = slopes.reshape(*signal.shape, theta.shape[-1])
