@@ -114,7 +114,7 @@ def test_files_of_the_authors_that_do_not_fit_get_one_sentence(
     [
         ("--repetition-time", 2, "control.mat does not say the repetition time"),
         ("--train", 65, "alpha (flip angles) and TRF"),
-        ("--basis", 2, "give --basis"),
+        ("--basis", 2, "--rank belongs to --basis"),
         ("--voxel-size", 2, "give --voxel-size"),
         ("--orientation", 2, "give --orientation"),
     ],
