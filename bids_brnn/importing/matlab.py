@@ -1,35 +1,32 @@
 """``.mat`` files within limits: numbers, text, structures and cells; nothing that could run code.
 
-Versions 5 to 7 are read by SciPy once their nesting and inflated size are known to be bounded.
-Version 7.3 is HDF5 and needs the package h5py; MATLAB stores arrays in it with reversed axes.
+Versions 5 to 7 are read here (``mat5``). Version 7.3 is HDF5 and needs the package h5py; MATLAB
+stores arrays in it with reversed axes.
 """
 
 from __future__ import annotations
 
 import importlib
-import io
 import math
-import struct
-import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from bids_brnn.bids.safe import check_content, unreadable
 from bids_brnn.errors import DataError, ReadError, UsageError
 from bids_brnn.files import check_regular
+from bids_brnn.importing.mat5 import Unread, byte_order, value, variables
 from bids_brnn.system.kinds import abridged
 from bids_brnn.system.memory import memory_limit
 from bids_brnn.system.reading import read_bounded
 
-_HEADER = 128
-_MATRIX, _COMPRESSED = 14, 15  # types of elements
-_MOST_LEVELS, _MOST_ELEMENTS = 32, 100_000
 _SHARE = 16
 """Bytes in memory for each byte of a file: complex numbers of which each part is stored as one."""
+_MOST_LEVELS, _MOST_ELEMENTS = 32, 100_000
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _HDF5_PLACES = (0, 512, 1024, 2048)
 
@@ -45,10 +42,6 @@ class MatFile:
     def __getitem__(self, name: str) -> Any:
         """An array as MATLAB shows it, a text, a dict of a structure or a list of a cell."""
         return self.load(name)
-
-
-class Unread:
-    """What is neither numbers, text, structure nor cell: objects, functions, sparse matrices."""
 
 
 def open_mat(path: Path) -> MatFile:
@@ -78,112 +71,28 @@ def open_mat(path: Path) -> MatFile:
             f"{path.name} is no .mat file of MATLAB 5 to 7.3; save it again with -v7 (Octave: "
             "save -mat7-binary)"
         )
-    _check_elements(path, content, limit)
-    return _open_scipy(path, content)
-
-
-def _open_scipy(path: Path, content: bytes) -> MatFile:
-    from scipy.io import loadmat, whosmat
+    with _broken(path):
+        found = variables(content, limit)
 
     def load(name: str) -> Any:
         with _broken(path):
-            found = loadmat(io.BytesIO(content), variable_names=[name])
-            return _value(found[name])
+            return value(found[name], byte_order(content))
 
-    with _broken(path):
-        return MatFile(path, tuple(name for name, *_ in whosmat(io.BytesIO(content))), load)
+    return MatFile(path, tuple(found), load)
 
 
-class _broken:  # noqa: N801
-    """Whatever a library meets in a broken file becomes one sentence."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, DataError | ReadError):
-            said = abridged(str(error)) or type(error).__name__
-            raise ReadError(f"{self.path.name} is a broken .mat file: {said}") from error
-
-
-def _check_elements(path: Path, content: bytes, limit: int) -> None:
-    """Refuse what inflates beyond ``limit`` bytes or nests deeper than anybody writes."""
-    order = "<" if content[126:128] == b"IM" else ">"
-    place, left = _HEADER, limit
-    while place + 8 <= len(content):
-        kind, size = struct.unpack_from(f"{order}II", content, place)
-        inner = content[place + 8 : place + 8 + size]
-        place += 8 + size
-        if kind == _COMPRESSED:
-            inner = _inflated(path, inner, left)
-            left -= len(inner)
-            if len(inner) < 8:
-                _refuse(path, "an element is empty")
-            kind, size = struct.unpack_from(f"{order}II", inner)
-            inner = inner[8 : 8 + size]
-        if kind != _MATRIX:
-            _refuse(path, f"there is an element of type {kind}")
-        _check_depth(path, inner, order)
-
-
-def _inflated(path: Path, packed: bytes, limit: int) -> bytes:
+@contextmanager
+def _broken(path: Path) -> Iterator[None]:
+    """Whatever is met in a broken file becomes one sentence."""
     try:
-        found = zlib.decompressobj().decompress(packed, limit + 1)
-    except zlib.error as error:
-        _refuse(path, str(error))
-    if len(found) > limit:
-        raise DataError(f"{path.name} inflates to more than the memory takes ({limit} bytes)")
-    return found
-
-
-def _check_depth(path: Path, content: bytes, order: str) -> None:
-    stack, seen = [(content, 1)], 0
-    while stack:
-        inner, level = stack.pop()
-        for kind, part in _parts(inner, order):
-            seen += 1
-            if level > _MOST_LEVELS or seen > _MOST_ELEMENTS:
-                _refuse(path, "it nests too deeply, or has too many elements")
-            if kind == _MATRIX:
-                stack.append((part, level + 1))
-
-
-def _parts(content: bytes, order: str) -> Iterator[tuple[int, bytes]]:
-    """Type and content of the elements that follow one another."""
-    place = 0
-    while place + 8 <= len(content):
-        kind, size = struct.unpack_from(f"{order}II", content, place)
-        if kind >> 16:  # a small element: its size and type share four bytes
-            place += 8
-            continue
-        yield kind, content[place + 8 : place + 8 + size]
-        place += 8 + (size + 7) // 8 * 8
-
-
-def _refuse(path: Path, why: str) -> NoReturn:
-    raise ReadError(f"{path.name} is a broken .mat file: {why}")
-
-
-def _value(found: Any) -> Any:
-    """What SciPy returns, in plain values."""
-    if not isinstance(found, np.ndarray):
-        return found if isinstance(found, str | int | float | complex | np.number) else Unread()
-    if found.dtype.names and type(found).__name__ == "ndarray":
-        if found.size != 1:
-            return [_fields(item, found.dtype.names) for item in found.ravel(order="F")]
-        return _fields(found.ravel()[0], found.dtype.names)
-    if found.dtype.kind in "US":
-        return "".join(str(item) for item in found.ravel()).strip()
-    if found.dtype.kind == "O" and type(found).__name__ == "ndarray":
-        return [_value(item) for item in found.ravel(order="F")]
-    return found if found.dtype.kind in "biufc" else Unread()
-
-
-def _fields(item: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: _value(item[name]) for name in names}
+        yield
+    except (DataError, ReadError):
+        raise
+    except MemoryError as error:
+        raise DataError(f"{path.name} inflates to more than the memory takes") from error
+    except Exception as error:  # of HDF5 there is no telling which
+        said = abridged(str(error)) or type(error).__name__
+        raise ReadError(f"{path.name} is a broken .mat file: {said}") from error
 
 
 def _is_hdf5(path: Path) -> bool:

@@ -8,6 +8,7 @@ pulse; where there is none, data are divided by it.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,7 +93,7 @@ def _of_table(table: NDArray[Any], name: str, columns: Sequence[str] = ()) -> Pr
         )
     order = [0, 1]
     if columns:
-        heads = [text.split()[0].lower() if text.split() else "" for text in columns]
+        heads = [re.split(r"[\s(]", text.strip().lower())[0] for text in columns]
         if sorted(heads) != ["angle", "offset"]:
             raise DataError(
                 f"{name}: columns of the protocol are {', '.join(map(abridged, columns))}; Angle "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bids_brnn.bids.images import times
 from bids_brnn.errors import DataError, UsageError
 from bids_brnn.importing.pictures import Picture, Place, read_map
+from bids_brnn.parameters import FIELD_MAPS, MapUnit
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 
@@ -49,6 +50,11 @@ class Companion:
     kind: MapKind
     picture: Picture
     unit: str = ""
+
+    @property
+    def turned(self) -> Companion:
+        """With the other sign."""
+        return replace(self, picture=replace(self.picture, values=-1.0 * self.picture.values))
 
 
 @dataclass(eq=False)
@@ -103,7 +109,46 @@ def given_maps(
                 f"{key.lower()}-unit ({' or '.join(kind.units)})"
             )
         found.append(Companion(kind, read_map(path, (f"{key}map", key)), unit))
+    mask = next((one.picture.values > 0 for one in found if not one.kind.units), None)
+    for companion in found:
+        if companion.kind.units:
+            _check_values(companion, mask)
     return found
+
+
+_PARAMETERS: Mapping[str, str] = {"TB1map": "B1", "B0map": "w0"}
+"""Of ``FIELD_MAPS``, by suffix; of the others R1."""
+_WIDER = 3.0
+"""Factor by which a median may leave the possible values where background counts too."""
+
+
+def _check_values(companion: Companion, mask: NDArray[Any] | None) -> None:
+    """Refuse a unit that the values contradict, as the application would."""
+    kind, values = companion.kind, np.abs(companion.picture.values)
+    about = FIELD_MAPS[_PARAMETERS.get(kind.suffix, "R1")]
+    inside = mask is not None and mask.shape == values.shape
+    chosen = values[mask] if inside else values
+    chosen = chosen[np.isfinite(chosen) & (chosen != 0)]
+    if not chosen.size:
+        return
+    median = float(np.median(chosen))
+    low, high = about.plausible
+    if not inside:
+        low, high = low / _WIDER, high * _WIDER
+
+    def fits(unit: MapUnit) -> bool:
+        value = unit.factor / median if unit.inverse else median * unit.factor
+        return low <= value <= high
+
+    units = {unit.name: unit for unit in about.units if unit.name in kind.units}
+    if fits(units[companion.unit]):
+        return
+    others = [name for name, unit in units.items() if fits(unit)]
+    cure = "correct the map" if not others else f"if it is in {' or '.join(others)}, say so"
+    raise DataError(
+        f"{companion.picture.name}: the median of the {about.words} map is {median:.4g}, which "
+        f"is impossible in the unit {companion.unit}; {cure}"
+    )
 
 
 def on_grid(companion: Companion, series: Picture, place: Place) -> Place:

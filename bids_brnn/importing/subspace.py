@@ -21,8 +21,12 @@ _TURN = 2 * np.pi
 _NAMES = ("U", "basis", "Phi")
 
 
-def read_basis(path: Path, samples: int, notes: list[str]) -> NDArray[np.float64]:
+def read_basis(
+    path: Path, samples: int, rank: int | None, notes: list[str]
+) -> NDArray[np.float64]:
     """A real basis ``(samples, columns)`` of ``.tsv``, ``.mat`` or BART files.
+
+    ``rank``: columns to use, the first ones; None: all.
 
     Raises
     ------
@@ -33,7 +37,7 @@ def read_basis(path: Path, samples: int, notes: list[str]) -> NDArray[np.float64
         basis: NDArray[Any] = read_matrix(path)[1]
     elif path.suffix == ".mat":
         basis = read_variable(path, _NAMES)
-    elif path.suffix in (".cfl", ".hdr"):
+    elif path.suffix in (".cfl", ".hdr") or path.with_name(f"{path.name}.hdr").is_file():
         basis = basis_of(read_cfl(path), path.name)
     else:
         raise UsageError(f"{path.name}: a basis is read from .tsv, .mat and .cfl files")
@@ -56,38 +60,35 @@ def read_basis(path: Path, samples: int, notes: list[str]) -> NDArray[np.float64
                 f"{path.name} has {basis.shape[0]} rows, the pulse train {samples} samples; they "
                 "must be the same"
             )
-    return np.asarray(basis, np.float64)
+    if rank is not None and not 1 <= rank <= basis.shape[1]:
+        raise UsageError(f"--rank {rank}: {path.name} has {basis.shape[1]} columns")
+    return np.asarray(basis[:, :rank], np.float64)
 
 
-def for_coefficients(
-    basis: NDArray[np.float64], coefficients: int, name: str, notes: list[str]
-) -> NDArray[np.float64]:
-    """The columns that coefficients belong to: the first ones.
+def check_basis(basis: NDArray[np.float64], name: str, coefficients: int | None) -> None:
+    """Refuse a basis that is not that of the coefficients; None: of time frames.
 
     Raises
     ------
     DataError
-        If there are fewer columns than coefficients, or they are not orthonormal.
+        If numbers differ, or columns are not orthonormal.
     """
-    if coefficients > basis.shape[1]:
+    columns = basis.shape[1]
+    if coefficients is not None and coefficients != columns:
+        cure = "the coefficients are the last axis of the images"
+        if coefficients < columns:
+            cure = f"if they belong to the first columns, say so with --rank {coefficients}"
         raise DataError(
-            f"{name} has {basis.shape[1]} columns, the images have {coefficients} coefficients"
+            f"{name} has {columns} columns, the images have {coefficients} coefficients; {cure}"
         )
-    if coefficients < basis.shape[1]:
-        notes.append(
-            f"{name} has {basis.shape[1]} columns; the first {coefficients} belong to the "
-            "coefficients"
-        )
-    used = basis[:, :coefficients]
     with np.errstate(all="ignore"):
-        away = np.abs(used.T @ used - np.eye(coefficients))
+        away = np.abs(basis.T @ basis - np.eye(columns))
     if not away.max(initial=0) <= _ORTHONORMAL:
         raise DataError(
             f"{name}: the columns are not orthonormal (largest error {away.max():.3g}), so that "
             "coefficients = basis^T signal does not hold; orthonormalise it before the "
             "reconstruction"
         )
-    return used
 
 
 def projected(

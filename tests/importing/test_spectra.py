@@ -52,12 +52,24 @@ def test_maps_of_qmrlab_have_its_units_and_belong_to_the_series(bench, qmrlab, s
         for name, path in series.supplied.items()
     }
     assert units == {"R1": "1/s", "B1": "1", "w0": "Hz"}
-    assert float(nib.load(series.supplied["w0"]).get_fdata().max()) == -12
+    # qMRLab adds its map to the offsets; here the frequency of water is taken from them.
+    assert float(nib.load(series.supplied["w0"]).get_fdata().max()) == 12
     mask = nib.load(series.mask)
     assert mask.get_fdata().sum() == 12
     # The first axis points to the left, the others to anterior and superior.
     assert nib.aff2axcodes(mask.affine) == ("L", "A", "S")
     assert nib.affines.voxel_sizes(mask.affine).tolist() == [2, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("words", "sign"), [(["--b0-sign", "water"], 1), (["--b0-sign", "offset"], -1)]
+)
+def test_the_sign_of_a_B0_map_may_be_said(bench, qmrlab, stated, words, sign):
+    qmrlab()
+    said = bench.run("qmrlab", bench.path("q"), *stated, *words)
+    assert (said.code, "sign is turned" in said.err) == (0, False)
+    path = next(bench.out.rglob("*_B0map.nii.gz"))
+    assert float(nib.load(path).get_fdata().max()) == sign * -12
 
 
 def test_geometry_of_nifti_is_kept(bench, qmrlab):
@@ -151,6 +163,8 @@ def test_tables_of_qmrlab_in_radians_are_refused(bench, qmrlab, model, stated):
         (lambda q: q.mat("q/MTdata.mat", MTdata=np.ones(7)), 65, "x, y, z, volume"),
         (lambda q: q.mat("q/R1map.mat", R1map=np.ones((4, 3, 3))), 65, "4x3x3"),
         (lambda q: q.path("q/R1map.mat").unlink(), 2, "no R1 map"),
+        (lambda q: q.mat("q/R1map.mat", R1map=np.full((4, 3, 2), 1e-3)), 65, "in the unit 1/s"),
+        (lambda q: q.mat("q/B1map.mat", B1map=np.full((4, 3, 2), 98)), 65, "it is in percent"),
         (lambda q: q.path("q/MTdata.mat").unlink(), 65, "holds no MTdata"),
         (lambda q: q.path("q/qmt_spgr.qmrlab.mat").unlink(), 65, "and holds none"),
         (lambda q: q.mat("q/b.qmrlab.mat", ModelName="mt_sat"), 65, "name it with --protocol"),

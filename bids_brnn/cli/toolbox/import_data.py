@@ -98,6 +98,12 @@ def _add_maps(group: argparse._ArgumentGroup) -> None:
                 f"--{key.lower()}-unit", choices=kind.units, help=f"of the {key} map"
             )
 
+    group.add_argument(
+        "--b0-sign", choices=("water", "offset"),
+        help="whether the B0 map is the frequency of water, as in BIDS, or is added to the "
+        "offsets (default: offset for qmrlab and quit, which do that; water for others)",
+    )  # fmt: skip
+
 
 def _add_spectra(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
@@ -142,6 +148,9 @@ def _add_trains(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--boundary-condition", choices=get_args(Start), help="of each train")
     group.add_argument(
         "--basis", type=expanded, metavar="FILE", help="subspace: .tsv, .mat or .cfl"
+    )
+    group.add_argument(
+        "--rank", type=int, metavar="R", help="use the first R columns of a basis that has more"
     )
     group.add_argument(
         "--flip-angles", type=expanded, metavar="FILE",

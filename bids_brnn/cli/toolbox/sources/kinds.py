@@ -13,7 +13,7 @@ from bids_brnn.importing.spectra import OPTIONS
 
 _GRID = ("--voxel-size", "--orientation", "--like")
 _MAPS = tuple(kind.option for kind in MAPS.values())
-_UNITS = ("--t1-unit", "--b1-unit", "--b0-unit")
+_UNITS = ("--t1-unit", "--b1-unit", "--b0-unit", "--b0-sign")
 _SPECTRUM = tuple(OPTIONS.values())
 _TRAIN = ("--model", "--train", "--trains", "--repetition-time", "--boundary-condition", *LISTS)
 _PARTS = ("--imaginary", "--phase", "--phase-unit", "--magnitude")
@@ -42,15 +42,16 @@ KINDS: Mapping[str, Kind] = {
     "mat": Kind(
         ".mat with complex coefficients x (and mask); --basis .mat with U, --train .mat with "
         "alpha, TRF",
-        ("--variable", "--basis", *_GRID, *_MAPS, *_UNITS, *_TRAIN), read_mat,
+        ("--variable", "--basis", "--rank", *_GRID, *_MAPS, *_UNITS, *_TRAIN), read_mat,
     ),
     "bart": Kind(
         "coefficients or frames of BART (.cfl, .hdr); --basis .cfl, --train rfpulses.tsv",
-        ("--basis", *_GRID, *_MAPS, *_UNITS, *_TRAIN), read_bart,
+        ("--basis", "--rank", *_GRID, *_MAPS, *_UNITS, *_TRAIN), read_bart,
     ),
     "frames": Kind(
         "time frames (NIfTI, .mat, .cfl) with --train or --flip-angles; with --basis coefficients",
-        ("--variable", "--basis", *_PARTS, *_GRID, *_MAPS, *_UNITS, *_TRAIN), read_frames,
+        ("--variable", "--basis", "--rank", *_PARTS, *_GRID, *_MAPS, *_UNITS, *_TRAIN),
+        read_frames,
     ),
 }  # fmt: skip
 """By the word of the command line."""

@@ -30,17 +30,33 @@ def geometry(options: argparse.Namespace) -> Geometry:
 
 
 def maps_of(
-    options: argparse.Namespace, usual: Mapping[str, str], found: Mapping[str, Path] | None = None
+    options: argparse.Namespace,
+    usual: Mapping[str, str],
+    notes: list[str],
+    found: Mapping[str, Path] | None = None,
 ) -> list[Companion]:
-    """Maps of the command line, and those that lie in the source."""
+    """Maps of the command line, and those that lie in the source.
+
+    ``usual``: units that the format prescribes; where it prescribes that of B0, it adds that map
+    to the offsets, which has the sign of BIDS the other way round.
+    """
     files = {
         key: getattr(options, kind.option[2:].replace("-", "_")) for key, kind in MAPS.items()
     }
     files = {key: path or (found or {}).get(key) for key, path in files.items()}
-    units = {
-        key: getattr(options, f"{key.lower()}_unit", None) for key in MAPS
-    }  # fmt: skip
-    return given_maps(files, units, usual)
+    units = {key: getattr(options, f"{key.lower()}_unit", None) for key in MAPS}
+    maps = given_maps(files, units, usual)
+    sign = options.b0_sign or ("offset" if "B0" in usual else "water")
+    if sign == "water":
+        return maps
+    turned = [one.turned if one.kind is MAPS["B0"] else one for one in maps]
+    if options.b0_sign is None and any(one.kind is MAPS["B0"] for one in maps):
+        notes.append(
+            "the B0 map is taken as one that is added to the offsets, as its program does, and "
+            "its sign is turned: BIDS has the frequency of water. If it has that already, give "
+            "--b0-sign water"
+        )
+    return turned
 
 
 def about(options: argparse.Namespace, more: Mapping[str, object]) -> dict[str, object]:

@@ -71,7 +71,7 @@ def read_qmrlab(options: argparse.Namespace) -> Series:
     notes = list(said.notes)
     if said.is_divided:
         notes.append("no image is without MT pulse: the data are divided by it, as qMRLab has it")
-    maps = maps_of(options, qmrlab_folder.UNITS, found)
+    maps = maps_of(options, qmrlab_folder.UNITS, notes, found)
     return _spectrum(
         options, pictures, protocol, maps, notes, f"qMRLab ({said.name})"
     )  # fmt: skip
@@ -120,9 +120,8 @@ def read_quit(options: argparse.Namespace) -> Series:
         angles, offsets, constants, normalised=options.normalised, name=said.name
     )
     notes.append("QUIT has a Gaussian line by default; here it is a super-Lorentzian")
-    return _spectrum(
-        options, images, protocol, maps_of(options, quit_json.UNITS), notes, f"QUIT ({said.name})"
-    )  # fmt: skip
+    maps = maps_of(options, quit_json.UNITS, notes)
+    return _spectrum(options, images, protocol, maps, notes, f"QUIT ({said.name})")
 
 
 def _before(first: Picture, images: Picture) -> Picture:

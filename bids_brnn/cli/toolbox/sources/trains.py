@@ -122,25 +122,25 @@ def _of_train(
         and "u" in map(str.lower, open_mat(options.source).names)
     ):
         path = options.source
-    basis = None if path is None else subspace.read_basis(path, sequence.n_samples, notes)
+    _check_complex(images, entry, path is not None)
     volumes = images.values.shape[3]
-    _check_complex(images, entry, basis is not None)
-    if basis is None and (is_coefficients or volumes != sequence.n_samples):
+    basis = None
+    if path is not None:
+        basis = subspace.read_basis(path, sequence.n_samples, options.rank, notes)
+        if is_coefficients is None:
+            is_coefficients = volumes != sequence.n_samples
+        subspace.check_basis(basis, path.name, volumes if is_coefficients else None)
+    elif options.rank is not None:
+        raise UsageError("--rank belongs to --basis, and there is no basis")
+    if is_coefficients and basis is None:
+        raise UsageError(f"{images.name} holds coefficients: give the basis with --basis")
+    if not is_coefficients and volumes != sequence.n_samples:
         raise UsageError(
             f"{images.name} has {volumes} volumes, the pulse train {sequence.n_samples} samples; "
             "if the volumes are coefficients, give --basis"
         )
-    if basis is not None:
-        if is_coefficients is False or (is_coefficients is None and volumes == sequence.n_samples):
-            if volumes != sequence.n_samples:
-                raise DataError(
-                    f"{images.name} has {volumes} frames, the pulse train {sequence.n_samples} "
-                    "samples; they must be the same"
-                )
-            basis = subspace.for_coefficients(basis, basis.shape[1], path.name, notes)
-            images = replace(images, values=subspace.projected(images.values, basis, notes))
-        else:
-            basis = subspace.for_coefficients(basis, volumes, path.name, notes)
+    if basis is not None and not is_coefficients:
+        images = replace(images, values=subspace.projected(images.values, basis, notes))
     place = place_of(images, geometry(options), notes)
     said: dict[str, object] = {
         "PulseSequenceType": f"pulse train ({entry.name})", "SignalModel": entry.name,
@@ -149,18 +149,22 @@ def _of_train(
         said["DephasingPerRepetition"] = 2 * np.pi
     return Series(
         entry.kind.suffix, images, place, sequence, basis, about(options, said),
-        maps_of(options, {}, found), notes, origin,
+        maps_of(options, {}, notes, found), notes, origin,
     )  # fmt: skip
 
 
 def _check_complex(images: Picture, entry: ModelEntry, has_basis: bool) -> None:
-    if images.values.dtype.kind == "c":
-        return
-    if has_basis or not entry.kind.magnitude_allowed:
+    if images.values.dtype.kind != "c":
+        if has_basis or not entry.kind.magnitude_allowed:
+            raise DataError(
+                f"{images.name} holds real numbers; {entry.kind.title} of "
+                f"{'coefficients' if has_basis else 'pulse trains'} needs complex images: a "
+                "complex file, or --imaginary or --phase with the other part"
+            )
+    elif not images.values.imag.any():
         raise DataError(
-            f"{images.name} holds real numbers; {entry.kind.title} of "
-            f"{'coefficients' if has_basis else 'pulse trains'} needs complex images: a complex "
-            "file, or --imaginary or --phase with the other part"
+            f"{images.name} is complex, but its imaginary part is 0 everywhere, as of magnitudes; "
+            "give complex images, or magnitudes as such (frames --magnitude)"
         )
 
 
@@ -209,6 +213,7 @@ def read_frames(options: argparse.Namespace) -> Series:
     kind = "imaginary" if options.imaginary else "phase"
     values = subspace.complex_of(first, other, kind, options.phase_unit or "rad")
     if options.magnitude:
+        values = values if values.imag.any() else values.real  # BART knows complex numbers only
         values = as_real(values, first.name)
     elif values.dtype.kind != "c":
         raise UsageError(
