@@ -252,10 +252,14 @@ class _Turned:
         """Coefficients of training."""
         return self.whose.model.n_samples
 
-    def __call__(self, theta: Tensor, _basis: Tensor | None = None) -> Tensor:
+    def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:  # noqa: ARG002
         """Signal ``(v, R)``; the basis is that of training."""
         return self.linearize(theta)[0]
 
-    def linearize(self, theta: Tensor, _basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def linearize(
+        self,
+        theta: Tensor,
+        basis: Tensor | None = None,  # noqa: ARG002
+    ) -> tuple[Tensor, Tensor]:
         """Signal and derivatives."""
         return self.whose.linearize(theta)
