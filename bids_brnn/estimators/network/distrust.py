@@ -11,14 +11,23 @@ from torch import Tensor
 from bids_brnn.estimators.network.base import ErrorModel, TrainedNetwork
 from bids_brnn.estimators.network.fit_test import fit_statistic
 from bids_brnn.estimators.network.nuisances import scanned
+from bids_brnn.estimators.nlls.problem import Problem
+from bids_brnn.estimators.nlls.solver import StoppingRule
 from bids_brnn.estimators.series_noise import chi_squared_limit
 from bids_brnn.information.noise import degrees_of_freedom
+from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import SignalModel
 
 _ONE_SIDED = 1.645
 """Standard deviations that one estimate in twenty exceeds to one side."""
-_HOPELESS = 4.0
-"""Times the limit: so much is left by no neighbouring valley of off-resonance."""
+_HOPELESS = 15.0
+"""Times the limit: so much is left by no other valley of off-resonance."""
+_FALLS = 1.0
+"""Of the residual of the surrogate, in another valley that is worth a try."""
+_FAR = 4.0
+"""Times the limit: least squares from there ends below it in few voxels."""
+_BEST = StoppingRule(15, 0.1)
+"""Of least squares: a tenth of a standard deviation is a hundredth of chi-squared."""
 _EXACT = 2**15
 """Samples of exact signals that are computed together, times their derivatives."""
 
@@ -121,40 +130,87 @@ class Distrust:
         """Chi-squared of the residual of ``rows`` ``(r,)``, errors of the network taken out.
 
         By the exact signal and the error network where there are such, else as it is. With
-        ``scan`` nuisances in another valley are found, which costs time.
+        ``scan`` what is above the limit is that of least squares, with nuisances in another
+        valley where that is better; this costs time.
         """
         if self.exact is None or self.errors is None:
             return (found.rest[rows] / sigma[rows]).double().square()
-        free, parameters = found.free, self.model.parameters
-        told = [c for c in parameters.index(self.error_names) if c in free]
-        chosen = [self.error_names.index(parameters.names[column]) for column in told]
-        others = [column for column in free if column not in told]
         n_values = self.model.n_samples if self.rotation is None else len(self.rotation)
-        parts = [sigma.new_zeros(0, dtype=torch.float64)]
-        bounds = parameters.bounds(found.theta.double())
         limit = chi_squared_limit(self.degrees(found), self.freedom)
-
-        def minimum(some: Tensor, theta: Tensor) -> Tensor:
-            std = self.errors.deviations(  # type: ignore[union-attr]
-                found.features[some], sigma[some]
-            )[:, chosen]
-            return fit_statistic(
-                self._linearize, found.coefficients[some], theta, (told, others), std,
-                sigma[some].double(), limit, bounds, self.network.spec.scale,
-            )  # fmt: skip
-
+        parts = [sigma.new_zeros(0, dtype=torch.float64)]
         for some in rows.split(max(1, _EXACT // n_values)):
-            part = minimum(some, found.theta[some])
-            again = ((part > limit) & (part < _HOPELESS * limit)).nonzero()[:, 0]
-            if scan and len(again) and others:
-                near = scanned(
-                    self.model, found.coefficients[some[again]], found.theta[some[again]], others
-                )
-                part[again] = torch.minimum(part[again], minimum(some[again], near))
+            part, best = self._minimum(found, sigma, some, found.theta[some], limit)
+            if scan:
+                self._search(found, sigma, some, part, best, limit)
             parts.append(part)
         return torch.cat(parts)
 
-    def _linearize(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+    def _columns(self, found: Findings) -> tuple[list[int], list[int]]:
+        """Of the parameters that the network tells, and of all others that are free."""
+        told = [c for c in self.model.parameters.index(self.error_names) if c in found.free]
+        return told, [column for column in found.free if column not in told]
+
+    def _minimum(
+        self, found: Findings, sigma: Tensor, some: Tensor, theta: Tensor, limit: float
+    ) -> tuple[Tensor, Tensor]:
+        """``T`` of :mod:`.fit_test`, and where it is least."""
+        told, others = self._columns(found)
+        names = self.model.parameters.names
+        chosen = [self.error_names.index(names[column]) for column in told]
+        std = self.errors.deviations(found.features[some], sigma[some])  # type: ignore[union-attr]
+        bounds = self.model.parameters.bounds(theta.double())
+        return fit_statistic(
+            self.linearize, found.coefficients[some], theta, (told, others), std[:, chosen],
+            sigma[some].double(), limit, bounds, self.network.spec.scale,
+        )  # fmt: skip
+
+    def _search(
+        self,
+        found: Findings,
+        sigma: Tensor,
+        some: Tensor,
+        part: Tensor,
+        best: Tensor,
+        limit: float,
+    ) -> None:
+        """Lower ``part`` ``(r,)`` in another valley of off-resonance, and to least squares."""
+        nuisances, names = self._columns(found)[1], self.model.parameters.names
+        valleys = [column for column in nuisances if names[column] == "w0"]
+        again = ((part > limit) & (part < _HOPELESS * limit)).nonzero()[:, 0]
+        if len(again) and valleys:
+            rows = some[again]
+            data, theta = found.coefficients[rows], found.theta[rows]
+            points, left = scanned(self.model, data, theta, valleys[0], nuisances)
+            for near, rest in zip(points.unbind(1), left.unbind(1), strict=True):
+                other = (rest < _FALLS * found.rest[rows]) & (part[again] > limit)
+                tried = again[other]
+                value, end = self._minimum(found, sigma, some[tried], near[other], limit)
+                lower = value < part[tried]
+                part[tried[lower]], best[tried[lower]] = value[lower], end[lower]
+        again = ((part > limit) & (part < _FAR * limit)).nonzero()[:, 0]
+        if len(again) and self.network.spec.scale == "complex":
+            left = self._least_squares(found, sigma, some[again], best[again])
+            part[again] = torch.fmin(part[again], left)
+
+    def _least_squares(
+        self, found: Findings, sigma: Tensor, rows: Tensor, start: Tensor
+    ) -> Tensor:
+        """Chi-squared ``(r,)`` of what least squares leaves of ``rows``, from ``start``."""
+        known = {
+            column: found.theta[rows, column].double()
+            for column in range(len(self.model.parameters))
+            if column not in found.free
+        }
+        data = found.coefficients[rows].to(torch.complex128)
+        size = data.abs().square().sum(-1).sqrt()
+        level = sigma[rows].double() / size
+        problem = Problem(_Turned(self), data / size[:, None], known, level**2, torch.float32)
+        unit = self.model.parameters.to_unit(start.double()).clamp(0, 1)
+        voxels = torch.arange(len(rows), device=rows.device)
+        solved = problem.minimise(voxels, unit[:, problem.free], _BEST)
+        return solved.quadratic.cost.to(level.device) / level**2
+
+    def linearize(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """The exact signal and its derivatives in the basis of training."""
         # Errors of single precision (1e-5 of the signal) are far below any noise.
         signal, slopes = self.exact.linearize(theta.float())  # type: ignore[union-attr]
@@ -178,3 +234,32 @@ class Distrust:
             return inputs.new_zeros(len(inputs))
         level = self.network.standardised(inputs).square().mean(-1)
         return (level / self.typical_inputs).sqrt()
+
+
+@dataclass(frozen=True, eq=False)
+class _Turned:
+    """The exact signal in the basis of training."""
+
+    whose: Distrust
+
+    @property
+    def parameters(self) -> ParameterSet:
+        """Of the model."""
+        return self.whose.model.parameters
+
+    @property
+    def n_samples(self) -> int:
+        """Coefficients of training."""
+        return self.whose.model.n_samples
+
+    def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        """Signal ``(v, R)``; the basis is that of training."""
+        return self.linearize(theta)[0]
+
+    def linearize(
+        self,
+        theta: Tensor,
+        basis: Tensor | None = None,  # noqa: ARG002
+    ) -> tuple[Tensor, Tensor]:
+        """Signal and derivatives."""
+        return self.whose.linearize(theta)

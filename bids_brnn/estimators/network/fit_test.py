@@ -10,6 +10,9 @@ is distributed like chi-squared with the degrees of freedom of a fit. M0 and par
 network does not tell are free. An estimate that is further off than it ever was in training (a
 mixture of tissues) is not excused. The minimum is found by Gauss-Newton steps: one where the
 signal is straight over the width of the errors, more where that leaves a voxel above the limit.
+
+``T`` is never below the chi-squared of least squares, so that a voxel with a small ``T`` has
+passed; the others go on to least squares (:mod:`bids_brnn.estimators.network.distrust`).
 """
 
 from __future__ import annotations
@@ -26,9 +29,13 @@ _LEAST = 0.25
 """Of the Cramer-Rao bound: even an efficient estimate differs from that of least squares."""
 _RIDGE = 1e-6
 """Of the normal equations in units of deviations: a parameter without effect stays."""
-STEPS = 6
-"""Gauss-Newton steps at most: off-resonance of a network may be far off in a narrow valley."""
+STEPS = 4
+"""Gauss-Newton steps at most."""
+_HOPE = (3.0, 2.0)
+"""Times the limit, after the first step and later: steps end where a parabola promises no less."""
 _SHORTER = 0.25
+_ACTIVE = 2
+"""Rounds in which parameters are found that end on a bound."""
 _CLOSE = 0.02
 """Of the limit: a step that promises less is not taken."""
 
@@ -61,8 +68,8 @@ def fit_statistic(
     limit: float,
     bounds: tuple[Tensor, Tensor],
     amplitude: Amplitude = "complex",
-) -> Tensor:
-    """``T`` of the text above, ``(v,)``.
+) -> tuple[Tensor, Tensor]:
+    """``T`` of the text above, ``(v,)``, and the best parameters ``(v, P)``.
 
     Parameters
     ----------
@@ -79,7 +86,7 @@ def fit_statistic(
     sigma
         ``(v,)``: of the noise, per channel.
     limit
-        A point with less needs no further step.
+        A voxel with less needs no further step.
     bounds
         ``(P,)`` each: what parameters can be.
     amplitude
@@ -100,8 +107,9 @@ def fit_statistic(
         if number == 0:
             excess = _excess(_projected(point.told, point.basis))
         moved = (trial - first)[rows][:, told] / std[rows]
+        low, high = ((bound[told] - trial[rows][:, told]) / std[rows] for bound in bounds)
         cost = point.rest.square().sum(-1) + (moved.square() / excess[rows]).sum(-1)
-        found, change, others = _solve(point, moved, excess[rows])
+        found, change, others = _solve(point, moved, excess[rows], (low, high))
         better = cost < least[rows]
         forward = torch.zeros_like(step[rows])
         forward[:, told], forward[:, columns[1]] = change * std[rows], others
@@ -110,11 +118,13 @@ def fit_statistic(
         theta[rows] = torch.where(better[:, None], trial[rows], theta[rows])
         statistic[rows] = torch.where(better, found, statistic[rows])
         least[rows] = torch.where(better, cost, least[rows])
-        rows = rows[(least[rows] > limit) & (least[rows] - statistic[rows] > _CLOSE * limit)]
+        promised = statistic[rows]
+        hopeful = (promised > limit) & (promised < _HOPE[min(number, 1)] * limit)
+        rows = rows[hopeful & (least[rows] - promised > _CLOSE * limit)]
         if not len(rows):
             break
         trial = (theta + step).clamp(*bounds)
-    return statistic
+    return statistic, (theta + step).clamp(*bounds)
 
 
 def _point(
@@ -159,16 +169,41 @@ def _normal(slopes: Tensor) -> Tensor:
     return slopes.mT @ slopes + _RIDGE * eye
 
 
-def _solve(point: _Point, moved: Tensor, excess: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """``T`` of the parabola, and steps to its minimum: told (in deviations), and free."""
+def _solve(
+    point: _Point, moved: Tensor, excess: Tensor, room: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``T`` of the parabola, and steps to its minimum: told (in deviations), and free.
+
+    What is told stays between the bounds, which ``room`` ``(v, O)`` says how far they are.
+    """
     slopes = _projected(point.told, point.basis)
     rest = _projected(point.rest[..., None], point.basis)
     gradient = (slopes.mT @ rest)[..., 0] - moved / excess
-    change = torch.linalg.solve(_normal(slopes) + torch.diag_embed(1 / excess), gradient)
+    matrix = _normal(slopes) + torch.diag_embed(1 / excess)
+    change = torch.linalg.solve(matrix, gradient)
+    for _ in range(_ACTIVE):
+        held = change.clamp(*room)
+        stuck = held != change
+        rows = stuck.any(-1).nonzero()[:, 0]
+        if not len(rows):
+            break
+        change[rows] = _held(matrix[rows], gradient[rows], held[rows], stuck[rows])
+    change = change.clamp(*room)
     cost = rest[..., 0].square().sum(-1) + (moved.square() / excess).sum(-1)
-    found = cost - (gradient * change).sum(-1)
+    curved = (matrix @ change[..., None])[..., 0]
+    found = cost - ((2 * gradient - curved) * change).sum(-1)
     left = point.rest - (point.told @ change[..., None])[..., 0]
     return found, change, _others(point, left)
+
+
+def _held(matrix: Tensor, gradient: Tensor, held: Tensor, stuck: Tensor) -> Tensor:
+    """Minimum of a parabola ``(v, O)`` with what is ``stuck`` at the values ``held``."""
+    fixed = torch.where(stuck, held, 0.0)
+    wanted = torch.where(stuck, held, gradient - (matrix @ fixed[..., None])[..., 0])
+    alone = stuck[:, :, None] | stuck[:, None, :]
+    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    solution: Tensor = torch.linalg.solve(torch.where(alone, eye, matrix), wanted)
+    return solution
 
 
 def _others(point: _Point, left: Tensor) -> Tensor:
