@@ -299,9 +299,6 @@ def _field(file: str, name: str) -> float:
     return next(float(line.split()[1]) for line in lines if line.startswith(name))
 
 
-# What is printed
-
-
 def show(result: dict[str, Any]) -> None:
     """One table: a row per step that takes long, the others together."""
     print(
