@@ -205,10 +205,13 @@ def measured(
     code = os.waitstatus_to_exitcode(status)
     if code:
         sys.stderr.write((place / "log").read_text(encoding="utf-8"))
+    # Measuring a step begins the peak of the process anew.
+    peak = max([used.ru_maxrss / 1024, *(item["peak_mb"] for item in steps)])
     result = {
         "kind": kind, "voxels": n, "level": options.level, "threads": threads,
         "device": options.device, "exit_code": code, "wall": time.perf_counter() - began,
-        "cpu": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 1024, "steps": steps,
+        "cpu": used.ru_utime + used.ru_stime,
+        "peak_mb": peak, "steps": steps,
         "output_mb": size(place / "out"), "input_mb": size(dataset),
     }  # fmt: skip
     shutil.rmtree(place / "work", ignore_errors=True)
@@ -294,9 +297,6 @@ def moved() -> tuple[float, float]:
 def _field(file: str, name: str) -> float:
     lines = Path(file).read_text(encoding="ascii").splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith(name))
-
-
-# What is printed
 
 
 def show(result: dict[str, Any]) -> None:
