@@ -166,7 +166,7 @@ def of_json(rng: random.Random, content: bytes) -> bytes:
             case _ if isinstance(holder, dict):
                 holder[str(rng.choice(VALUES))] = holder.pop(key)
             case _:
-                holder.append(rng.choice(VALUES))
+                holder.append(copy.deepcopy(rng.choice(VALUES)))
     text = json.dumps(value, ensure_ascii=True)
     if rng.random() < 0.05:
         text = text[:-1] + f', "{rng.choice(list(json.loads(content)))}": 3}}'
