@@ -60,9 +60,10 @@ class Section:
     def size(self) -> int:
         """Bytes of its figures."""
         rows = [row for item in self.comparisons for row in item.rows]
-        cells = [cell for item in (*rows, *self.panels) for cell in item.cells]
-        images = [*(item.image for item in (*cells, *self.panels)), *(r.agreement for r in rows)]
-        return sum(map(len, images))
+        cells = [cell for row in rows for cell in row.cells]
+        cells += [cell for panel in self.panels for cell in panel.cells]
+        images = [row.agreement for row in rows] + [cell.image for cell in cells]
+        return sum(map(len, [*images, *(panel.image for panel in self.panels)]))
 
     def bare(self) -> Section:
         """The same without figures; links of lights lead to the series."""
