@@ -125,6 +125,8 @@ def test_paper_has_everything_but_what_moves(viewer):
         f"['nav', '#viewer', '#dark'].map((x) => document.querySelector(x)).map({height})"
     )
     assert gone == [0, 0, 0]
+    viewer.size(718, 1000)  # A4 without its margins
+    assert viewer("document.documentElement.scrollWidth") <= 718
     # Ink on paper, whatever the colours of the screen.
     colours = viewer(
         "(({color, backgroundColor}) => [color, backgroundColor])"
