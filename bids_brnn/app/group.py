@@ -28,7 +28,7 @@ def gather(config: RunConfig) -> int:
 
 
 _LONG = 100_000
-"""Rows from which a table is slow to read as text: half a second."""
+"""Rows from which text takes a second to write, six times as long as Parquet."""
 
 
 def _write_fast(item: GroupTable) -> None:
