@@ -7,7 +7,7 @@ import logging
 from bids_brnn.app.logs import messages
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import EXIT_OK, NothingSelectedError
-from bids_brnn.group.collect import group_tables
+from bids_brnn.group.collect import GroupTable, group_tables
 
 _LOG = logging.getLogger("bids_brnn.group")
 
@@ -25,6 +25,27 @@ def gather(config: RunConfig) -> int:
     with messages(config.loudness):
         _gather(config)
     return EXIT_OK
+
+
+_LONG = 100_000
+"""Rows from which text takes a second to write, six times as long as Parquet."""
+
+
+def _write_fast(item: GroupTable) -> None:
+    """A long table as Parquet beside the TSV file; one of an earlier run goes."""
+    from bids_brnn.bids.tables import write_parquet
+
+    path = item.path.with_suffix(".parquet")
+    if len(item.table) < _LONG:
+        path.unlink(missing_ok=True)
+    elif write_parquet(path, item.table):
+        _LOG.info("%s: the same for programs", path.name)
+    else:
+        path.unlink(missing_ok=True)
+        _LOG.info(
+            "%s is long: with pip install 'bids_brnn[parquet]' it is written as Parquet too",
+            item.path.name,
+        )
 
 
 def _gather(config: RunConfig) -> None:
@@ -60,4 +81,5 @@ def _gather(config: RunConfig) -> None:
         write_bytes(item.path.with_suffix(".json"), json_bytes(item.columns))
         write_table(item.path, item.table)
         _LOG.info("%s: %d rows", item.path.name, len(item.table))
+        _write_fast(item)
     _LOG.info("report: %s", write_group_report(output_dir, tables, notes))

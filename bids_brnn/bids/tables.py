@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from bids_brnn.bids.safe import check_content, unreadable
 from bids_brnn.errors import DataError
-from bids_brnn.files import decoded, write_text
+from bids_brnn.files import decoded, write_bytes, write_text
 from bids_brnn.system.kinds import cell_number, is_text, shown
 from bids_brnn.system.reading import read_bounded
 
@@ -125,3 +126,21 @@ def write_table(path: Path, table: pd.DataFrame, *, float_format: str = "%.9g") 
     )
     write_text(path, stream.getvalue())
     return path
+
+
+def write_parquet(path: Path, table: pd.DataFrame) -> bool:
+    """Write a table as Parquet (Zstandard) atomically; False where pyarrow is not installed.
+
+    The same columns as :func:`write_table`, with numbers in full; missing values are null.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    if find_spec("pyarrow") is None:
+        return False
+    stream = io.BytesIO()
+    table.to_parquet(stream, engine="pyarrow", compression="zstd", index=False)
+    write_bytes(path, stream.getvalue())
+    return True

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_TOGETHER = 200
+"""Tables of participants that are put into one as they are read: each alone takes ten times the
+memory of its rows."""
+
+
 @dataclass(frozen=True)
 class GroupTable:
     """One table of the group."""
@@ -115,15 +120,20 @@ def _frames(
     notes: list[str],
 ) -> Iterator[tuple[tuple[str, str], list[pd.DataFrame]]]:
     """Tables that can be used, by segmentation and ``desc-``."""
+    import pandas as pd
+
     from bids_brnn.group.tables import region_frame
 
     found = find_tables(output_dir, suffix, participants, sessions, notes)
     for key, paths in sorted(found.items()):
-        frames = []
+        frames: list[pd.DataFrame] = []
+        recent: list[pd.DataFrame] = []
         for path in paths:
             try:
-                frames.append(region_frame(path))
+                recent.append(region_frame(path))
             except BidsBrnnError as error:
                 notes.append(f"left aside: {error}")
-        if frames:
-            yield key, frames
+            if len(recent) == _TOGETHER:
+                frames, recent = [*frames, pd.concat(recent, ignore_index=True)], []
+        if frames or recent:
+            yield key, [*frames, *recent]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,9 @@ _FILES = {
     "quality": "quality of each series",
 }
 
+Pages = Mapping[str, Sequence[str]]
+"""Names of pages by the participant that they are of, listed once: a study has many."""
+
 
 def write_group_report(
     output_dir: Path, tables: Sequence[GroupTable], notes: Sequence[str] = ()
@@ -74,11 +77,12 @@ def write_group_report(
     from bids_brnn.group.changes import change_tables
     from bids_brnn.reports.assemble import GroupView, render_group
 
+    pages = pages_in(output_dir)
     view = GroupView(
         title="Group",
         version=__version__,
-        plots=list(_plots(output_dir, tables)),
-        subjects=_subjects(output_dir, tables),
+        plots=list(_plots(pages, tables)),
+        subjects=_subjects(pages, tables),
         tables=[*_page_tables(tables), *change_tables(tables)],
         files=[(item.path.name, _FILES[item.kind]) for item in tables],
         notes=[*notes, *_notes(tables)],
@@ -88,7 +92,7 @@ def write_group_report(
     return page
 
 
-def _plots(output_dir: Path, tables: Sequence[GroupTable]) -> Iterator[Plot]:
+def _plots(pages: Pages, tables: Sequence[GroupTable]) -> Iterator[Plot]:
     from bids_brnn.reports.group import distribution
 
     shown = [item for item in tables if item.kind in ("statistics", "agreement")]
@@ -98,7 +102,7 @@ def _plots(output_dir: Path, tables: Sequence[GroupTable]) -> Iterator[Plot]:
         for acq, table in item.table.groupby("acq", dropna=False):
             label = str(acq) if isinstance(acq, str) else ""
             panels = {
-                str(name): regions_of(part, column, output_dir, most)
+                str(name): regions_of(part, column, pages, most)
                 for name, part in table.groupby("param", sort=False)
             }
             units = dict(zip(table["param"], table["units"].astype(str), strict=True))
@@ -118,12 +122,12 @@ def _height(item: GroupTable) -> float:
 def regions_of(
     table: pd.DataFrame,
     column: str = "median",
-    output_dir: Path | None = None,
+    pages: Pages | None = None,
     most: int = _MAX_REGIONS,
 ) -> list[Region]:
     """One column of one parameter, a :class:`Region` for each of the first regions by index.
 
-    With ``output_dir`` every value knows the page of its participant.
+    With ``pages`` every value knows the page of its participant.
     """
     from bids_brnn.reports.group import Region
 
@@ -133,10 +137,10 @@ def regions_of(
     for name in named:
         part = table[table["name"] == name]
         labels = [f"{row['participant_id']}{_where(row)}" for _, row in part.iterrows()]
-        pages = (
-            [_page_of(output_dir, *_who(row)) for _, row in part.iterrows()] if output_dir else []
-        )
-        found.append(Region(str(name), part[column].to_numpy(np.float64), labels, pages))
+        links = []
+        if pages is not None:
+            links = [_page_of(pages, *_who(row)) for _, row in part.iterrows()]
+        found.append(Region(str(name), part[column].to_numpy(np.float64), labels, links))
     return found
 
 
@@ -146,7 +150,7 @@ def _who(row: pd.Series[Any]) -> tuple[str, str]:
     return str(row["participant_id"]), session if isinstance(session, str) else ""
 
 
-def _subjects(output_dir: Path, tables: Sequence[GroupTable]) -> list[dict[str, str]]:
+def _subjects(pages: Pages, tables: Sequence[GroupTable]) -> list[dict[str, str]]:
     """Label, session, page and remarks of each, those with remarks first."""
     notes: dict[tuple[str, str], list[str]] = defaultdict(list)
     known: set[tuple[str, str]] = set()
@@ -166,7 +170,7 @@ def _subjects(output_dir: Path, tables: Sequence[GroupTable]) -> list[dict[str, 
         {
             "label": who[0],
             "session": who[1],
-            "page": _page_of(output_dir, *who),
+            "page": _page_of(pages, *who),
             "note": _shortened(said[who]) or "-",
         }
         for who in sorted(known, key=lambda who: (not said[who], who))
@@ -179,15 +183,21 @@ def _shortened(notes: Sequence[str]) -> str:
     return f"{shown}; and {more} more (column outlier of the tables)" if more > 0 else shown
 
 
-def _page_of(output_dir: Path, label: str, session: str = "") -> str:
+def pages_in(output_dir: Path) -> Pages:
+    """Pages of participants and of their sessions, by name."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(output_dir.glob("sub-*.html")):
+        found[path.stem.partition("_")[0]].append(path.name)
+    return dict(found)
+
+
+def _page_of(pages: Pages, label: str, session: str = "") -> str:
     """The report of a participant; that of a session where sessions have pages of their own."""
-    if (output_dir / f"{label}.html").is_file():
-        return f"{label}.html"
-    own = output_dir / f"{label}_{session}.html"
-    if session and own.is_file():
-        return own.name
-    pages = sorted(output_dir.glob(f"{label}_ses-*.html"))
-    return pages[0].name if pages else f"{label}.html"
+    there, whole = pages.get(label, ()), f"{label}.html"
+    own = f"{label}_{session}.html"
+    if whole in there or not there:
+        return whole
+    return own if own in there else there[0]
 
 
 def outliers(table: pd.DataFrame) -> Sequence[tuple[tuple[str, str], str]]:

@@ -36,7 +36,9 @@
     return `<svg role="img" aria-label="${escaped(label)}" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" style="max-width:100%">${parts.join("")}</svg>`;
   }
 
+  let latest = null;
   document.addEventListener("voxel", async (event) => {
+    latest = event;
     const { series, stored } = event.detail, about = series.spectra;
     holder.hidden = !about;
     if (!about) return;
@@ -47,6 +49,7 @@
     const measured = await cut(about.measured), fits = [];
     for (const one of series.estimators)
       if (about.fitted[one.key]) fits.push({ title: one.title, values: await cut(about.fitted[one.key]) });
+    if (event !== latest) return; // the crosshair has moved on
     const norm = Math.hypot(...measured);
     const words = fits.map((fit) => {
       const gap = Math.hypot(...fit.values.map((value, i) => value - measured[i])) / norm;

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
-from bids_brnn.group.collect import find_tables
+from bids_brnn.group import collect
+from bids_brnn.group.collect import find_tables, group_tables
 
 
 @pytest.fixture
@@ -36,3 +38,20 @@ def test_labels_choose_tables(derivative, labels, heads):
 
 def test_a_folder_without_tables_has_none(tmp_path):
     assert find_tables(tmp_path, "scalarstats") == {}
+
+
+def test_tables_read_in_portions_are_the_same(tmp_path, monkeypatch):
+    head = "index\tname\tparam\tunits\tmedian\tmean_crb_std\tregion_source\n"
+    for k in range(7):
+        folder = tmp_path / f"sub-{k}" / "anat"
+        folder.mkdir(parents=True)
+        # Columns without any value, and with whole numbers alone, in some of them.
+        rows = [
+            f"{i}\tr{i}\tT1\ts\t{1 + i * k}\t{'n/a' if k < 3 else 0.5}\tlabels" for i in (1, 2)
+        ]
+        name = f"sub-{k}_seg-aseg_desc-nlls_scalarstats.tsv"
+        (folder / name).write_text(head + "\n".join(rows) + "\n")
+    whole = [item.table for item in group_tables(tmp_path)]
+    monkeypatch.setattr(collect, "_TOGETHER", 2)
+    for table, expected in zip(group_tables(tmp_path), whole, strict=True):
+        pd.testing.assert_frame_equal(table.table, expected, check_exact=True)

@@ -6,7 +6,7 @@ import pytest
 
 from bids_brnn.group import page as group_report
 from bids_brnn.group.collect import GroupTable
-from bids_brnn.group.page import outliers, regions_of, write_group_report
+from bids_brnn.group.page import outliers, pages_in, regions_of, write_group_report
 from bids_brnn.group.tables import with_outliers
 from bids_brnn.reports.group import OUTLIER_Z, modified_z
 
@@ -120,3 +120,20 @@ def test_few_values_have_no_quartiles_and_intervals_say_how_few(tmp_path):
     assert 'class="box"' not in html
     assert "Fewer than five values: no quartiles." in html
     assert "<td>-1 to 1.2 (n = 2, hardly known)</td>" in html
+
+
+def test_links_lead_to_the_page_of_the_session_where_there_is_none_of_the_participant(tmp_path):
+    for name in ("sub-1", "sub-2_ses-a", "sub-2_ses-b", "sub-10_ses-a", "group"):
+        (tmp_path / f"{name}.html").touch()
+    rows = [("sub-1", "ses-a"), ("sub-2", "ses-b"), ("sub-2", None), ("sub-3", None)]
+    frame = pd.DataFrame(
+        [{"participant_id": who, "session_id": session, "index": 1, "name": "WM", "median": 1.0}
+         for who, session in rows]
+    )  # fmt: skip
+    (region,) = regions_of(frame, pages=pages_in(tmp_path))
+    assert list(region.pages) == [
+        "sub-1.html",
+        "sub-2_ses-b.html",
+        "sub-2_ses-a.html",
+        "sub-3.html",
+    ]
