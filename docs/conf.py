@@ -8,7 +8,6 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "extensions"))
 
-import repository  # noqa: E402
 from pygments.lexers.special import TextLexer  # noqa: E402
 from sphinx.highlighting import lexers  # noqa: E402
 
@@ -35,7 +34,8 @@ html_math_renderer = "mathml"
 
 templates_path = ["templates"]
 autosummary_generate = True
-rst_prolog = repository.MAGNITUDES
+# |M0| in docstrings is a magnitude, not a substitution.
+rst_prolog = "".join(f".. |{name}| replace:: \\|{name}\\|\n" for name in ("M0", "v"))
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # signatures hold them; docstrings say shapes and units
 napoleon_google_docstring = False

@@ -94,7 +94,7 @@ def make_dataset(
     shape
         Voxels of the series; the T1-weighted image has twice as many in each direction.
     snr
-        |M0| / sigma per channel where M0 is that of water; tissue has about 0.8 of it. Images of
+        ``|M0| / sigma`` per channel, with M0 of water; tissue has about 0.8 of it. Images of
         conventional qMT have 5/3 of it.
     seed
         Of anatomy, fields and noise.

@@ -15,7 +15,7 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.writers.html5 import HTML5Translator
 
-_SAME = {r"\tfrac": r"\frac", r"\dfrac": r"\frac"}
+_SAME = {r"\tfrac": r"\frac", r"\dfrac": r"\frac", r"\dots": r"\ldots"}
 """Commands of the pages that the converter does not know, and what looks alike."""
 _ACCENTED = re.compile(
     r"<munderover>\s*(<mi>[^<]*</mi>)\s*((?:<m[in]>[^<]*</m[in]>)|(?:<mrow>.*?</mrow>))\s*"

@@ -23,8 +23,6 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 _FROM = re.compile(r"<!-- from: (\S+) -->")
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!\w+:)([^)#\s]+)(#[^)\s]*)?\)")
-MAGNITUDES = "".join(f".. |{name}| replace:: \\|{name}\\|\n" for name in ("M0", "v"))
-"""|M0| in docstrings is a magnitude, not a substitution of reStructuredText."""
 _NAME = re.compile(r"[\w/.]+\.md")
 _NAMES = "<!-- public names -->"
 _KINDS = {"feature": "New", "change": "Changed", "fix": "Mended"}
@@ -45,7 +43,7 @@ def fragments(folder: Path) -> str:
 
 def public_names() -> str:
     """Directives that document every public name of the package, in its home."""
-    lines = ["```{eval-rst}", MAGNITUDES]
+    lines = ["```{eval-rst}"]
     for name, home in bids_brnn._HOMES.items():
         is_class = isinstance(getattr(bids_brnn, name), type)
         lines.append(f".. auto{'class' if is_class else 'function'}:: bids_brnn.{home}.{name}")
