@@ -127,9 +127,14 @@ fingerprints with signal-to-noise ratios from 10 to 100.'
     """
     if not about.get("Name"):
         return ""
-    text = f'The network "{about["Name"]}" was trained for the signal of this acquisition'
+    text = f'The network "{about["Name"]}" was trained'
+    is_general = _known(about, "Protocols")
+    if not is_general:
+        text += " for the signal of this acquisition"
     if _known(about, "Fingerprints"):
         text += f" on {about['Fingerprints']} simulated fingerprints"
+        if is_general:
+            text += f" of {about['Protocols']} random protocols"
         if _known(about, "NoiseRealisations"):
             text += f", {about['NoiseRealisations']:.2g} noise realisations in all,"
     if isinstance(about.get("SNRRange"), list) and len(about["SNRRange"]) == 2:
@@ -139,9 +144,16 @@ fingerprints with signal-to-noise ratios from 10 to 100.'
         text += f", of tissue as it is at {about['MagneticFieldStrength']:g} T"
     if _known(about, "SquaredBiasOverBound") and _known(about, "VarianceOverBound"):
         text += (
-            ". On fingerprints that it was not trained with, its squared bias is "
+            ". On fingerprints that it was not trained with, "
+            + ("made for the protocol of this acquisition, " if is_general else "")
+            + "its squared bias is "
             f"{about['SquaredBiasOverBound']:.2g} and its variance "
             f"{about['VarianceOverBound']:.2g} Cramér-Rao bounds on average"
+        )
+    if is_general:
+        text += (
+            "; its inputs were estimates of one Fisher-scoring step each, computed with the "
+            "signal model of this protocol"
         )
     return f"{text}."
 
