@@ -83,8 +83,11 @@ def read_plan(content: Mapping[str, Any], path: Path) -> Plan:
     if not numbers or not set(numbers) <= set(able):
         raise DataError(f"{path.name}: [protocols] needs numbers by model: {', '.join(able)}")
     config = TrainingConfig.from_dict(content["training"])
-    if any(stage.loss.name != "efficient" for stage in config.stages):
-        raise DataError(f"{path.name}: the loss of every stage must be efficient")
+    if any(item.loss.name != "efficient" or item.loss.excess or item.focus
+           for item in config.stages):  # fmt: skip
+        raise DataError(
+            f"{path.name}: the loss of every stage must be efficient, without excess and focus"
+        )
     network = content.get("network", {})
     return Plan(
         name=content.get("name", path.stem),

@@ -113,7 +113,7 @@ class ModelCard:
             "SequenceDigest": self.sequence["digest"],
             "Fingerprints": count if isinstance(count, int) else "n/a",
             "NoiseRealisations": self.training.get("draws", "n/a"),
-            **({"Protocols": self.training["protocols"]} if self.is_derived else {}),
+            **self._origin,
             "SNRRange": list(self.snr_range),
             "Prior": self.prior.get("name") or "n/a",
             "MagneticFieldStrength": self.field_strength or "n/a",
@@ -121,6 +121,14 @@ class ModelCard:
             "SquaredBiasOverBound": overall.get("squared_bias_over_crb", "n/a"),
             "VarianceOverBound": overall.get("variance_over_crb", "n/a"),
         }
+
+    @property
+    def _origin(self) -> dict[str, Any]:
+        """Of a network that was made of one for any protocol: its name, and how many it saw."""
+        if not self.is_derived:
+            return {}
+        name = self.training.get("network", "n/a")
+        return {"MadeFrom": name, "Protocols": self.training["protocols"]}
 
     @property
     def bf16_error(self) -> float:

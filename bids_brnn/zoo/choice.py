@@ -181,7 +181,7 @@ def _field_of(acquisition: Acquisition) -> float | None:
 
 def _of_other_trains(cards: Found, acquisition: Acquisition) -> list[str]:
     """A note where the user has networks for such signals, but none for this pulse train."""
-    own = [card for path, card in cards if path.parent != SHIPPED]
+    own = [card for path, card in cards if path.parent != SHIPPED and not card.is_derived]
     names = [
         f"{card.name} ({card.sequence['digest']})"
         for card in own

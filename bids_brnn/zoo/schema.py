@@ -74,6 +74,7 @@ CARD = Table(
             {
                 "config": Table({}, {"stages": ListOf(_STAGE, most=1000)}),
                 "protocols": Whole(1, 10**9),
+                "network": _NAME,
             },
         ),
         "thresholds": Table({"residual": _POSITIVE, "inputs": _POSITIVE}, rest=_NUMBER),
