@@ -35,6 +35,7 @@ def run_participants(config: RunConfig) -> int:
     BidsBrnnError
         If nothing can be done at all.
     """
+    from bids_brnn.app.any_spectrum import make_networks
     from bids_brnn.app.training import check_folder
 
     started = time.monotonic()
@@ -56,6 +57,8 @@ def run_participants(config: RunConfig) -> int:
             discovery = find(config)
             if config.train_missing is not None:
                 train_networks(config, discovery)
+            if not config.reports_only:
+                make_networks(config, discovery.acquisitions)
             discovery = usable(config, discovery)
             with (
                 output_locked(config.output_dir, discovery.participants, config.session_label),

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bids_brnn.errors import EXIT_OK, BidsBrnnError, curable
 from bids_brnn.system.processes import die_with_parent
+
+if TYPE_CHECKING:
+    from bids_brnn.zoo.card import ModelCard
 
 
 def main(words: list[str]) -> int:
@@ -26,8 +30,15 @@ def main(words: list[str]) -> int:
     """
     die_with_parent()
     configuration, work, folder = (Path(word) for word in words[:3])
+    return attempt(
+        lambda: train(configuration, work, folder, threads=int(words[3]), device=words[4])
+    )
+
+
+def attempt(task: Callable[[], object]) -> int:
+    """Do a task; what the user can cure is said as a line of JSON. The exit code."""
     try:
-        train(configuration, work, folder, threads=int(words[3]), device=words[4])
+        task()
     except (BidsBrnnError, OSError, MemoryError, RuntimeError) as error:
         found = curable(error)
         if found is None:
@@ -47,7 +58,6 @@ def train(configuration: Path, work: Path, folder: Path, *, threads: int, device
     from bids_brnn.experiments.progress import Meter, State
     from bids_brnn.experiments.rank import subspace_note
     from bids_brnn.experiments.reading import read_experiment
-    from bids_brnn.files import write_bytes, write_text
     from bids_brnn.zoo.store import load_model
 
     torch.set_num_threads(max(1, threads))
@@ -67,11 +77,18 @@ def train(configuration: Path, work: Path, folder: Path, *, threads: int, device
     stored = load_model(path)
     held_out = held_out_data(experiment, work)
     found = assess_quickly(stored, experiment.compressed, held_out)
-    card = folder / path.name
+    return publish(stored.card.with_evaluation(found), path, folder)
+
+
+def publish(card: ModelCard, path: Path, folder: Path) -> Path:
+    """Copy the weights beside ``path`` into ``folder``, and write their card; where it is."""
+    from bids_brnn.files import write_bytes, write_text
+
+    found = folder / path.name
     weights = path.with_suffix(".safetensors").read_bytes()
-    write_bytes(card.with_suffix(".safetensors"), weights)  # a card never lacks its weights
-    write_text(card, stored.card.with_evaluation(found).to_json())
-    return card
+    write_bytes(found.with_suffix(".safetensors"), weights)  # a card never lacks its weights
+    write_text(found, card.to_json())
+    return found
 
 
 def _say(content: dict[str, Any]) -> None:

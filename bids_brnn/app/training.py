@@ -120,7 +120,8 @@ def _settle(
     while True:
         trained = job.card.is_file()  # before the choice: it may come in between
         found = choose_network("auto", item, config.networks_dir)
-        if found.path is not None:
+        # One for any protocol serves while nothing is asked for; who asks wants a better one.
+        if found.path is not None and not (found.card and found.card.is_derived):
             if waited:
                 _LOG.info("%s: another task has trained %s", item.name, found.path.stem)
             return None

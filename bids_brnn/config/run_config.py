@@ -82,9 +82,9 @@ class RunConfig(Stored):
     )
 
     weights: str = option(
-        "trained network: auto (default: one for the pulse train that was evaluated and found "
-        "good, if there is one), none, a name from 'brnn models', or the path of a model card, "
-        "of its weights or of a folder of networks",
+        "trained network: auto (default: one evaluated and found good for the pulse train; for "
+        "Z-spectra else one made of any-spectrum), none, a name from 'brnn models', or the path "
+        "of a model card, of its weights or of a folder of networks",
         AUTO,
         group="method",
         metavar="MODEL",

@@ -125,18 +125,23 @@ def assess(
 
 
 def assess_quickly(
-    stored: StoredModel, model: SignalModel, held_out: TrainingSet, seed: int = 7
+    stored: StoredModel,
+    model: SignalModel,
+    held_out: TrainingSet,
+    seed: int = 7,
+    *,
+    draws: int = 200,
 ) -> dict[str, Any]:
     """The part of :func:`assess` that decides whether a network may serve, in seconds.
 
-    A hundred draws know the squared bias of one fingerprint to about a tenth of the bound, and
+    Half of ``draws`` know the squared bias of one fingerprint to about a tenth of the bound, and
     its mean over fingerprints far better.
     """
     judge = _Judge(stored, model, seed)
     levels = _levels(stored.card.snr_range)
-    effort = SetEffort(fingerprints=8, draws=200, levels=levels, second_order=False)
+    effort = SetEffort(fingerprints=8, draws=draws, levels=levels, second_order=False)
     return {
-        **judge.overall(held_out[:1000], 100),
+        **judge.overall(held_out[:1000], draws // 2),
         "tissue_sets": judge.tissue_sets(effort),
         "outside_training": judge.outside(),
     }

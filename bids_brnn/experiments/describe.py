@@ -13,7 +13,7 @@ from bids_brnn.information.noise import add_noise
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.learning.draws import network_inputs
 from bids_brnn.learning.error_network import ErrorNetwork
-from bids_brnn.learning.networks import CoefficientNetwork, count_weights
+from bids_brnn.learning.networks import Network, count_weights
 from bids_brnn.learning.surrogate import SurrogateModel
 from bids_brnn.learning.trainer import TrainingResult
 from bids_brnn.learning.training_set import TrainingSet
@@ -140,7 +140,7 @@ def surrogate_error(surrogate: SurrogateModel, data: TrainingSet) -> Tensor:
 
 
 def thresholds(
-    network: CoefficientNetwork,
+    network: Network,
     surrogate: SurrogateModel,
     held_out: TrainingSet,
     config: TrainingConfig,

@@ -18,7 +18,7 @@ from bids_brnn.experiments.fingerprints import data_key, focus_data, focus_key, 
 from bids_brnn.files import make_folder, write_tensors
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.learning.error_network import ErrorNetwork, train_error_network
-from bids_brnn.learning.networks import CoefficientNetwork, build_network
+from bids_brnn.learning.networks import Network, build_network
 from bids_brnn.learning.run import Row
 from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork, train_surrogate
 from bids_brnn.learning.trainer import TrainingResult, train
@@ -80,7 +80,6 @@ def make_models(
             log=log,
         )
         trained.append((name, config, replace(result, network=copy.deepcopy(result.network))))
-        network = result.network
     surrogate = _surrogate(experiment, data, folder, progress)
     surrogate.network.to("cpu")
     cards = []
@@ -149,7 +148,7 @@ def _errors(
     experiment: Experiment,
     name: str,
     config: TrainingConfig,
-    network: CoefficientNetwork,
+    network: Network,
     data: TrainingSet,
     folder: Path,
     progress: Progress,

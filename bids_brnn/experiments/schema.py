@@ -33,3 +33,21 @@ CONFIGURATION = Table(
         "errors": Table({}, {"width": WIDTH, "blocks": BLOCKS}),
     },
 )
+
+_SIZES = {"width": WIDTH, "blocks": BLOCKS}
+ANY_SPECTRUM = Table(
+    {"protocols": Table(rest=Whole(1, 10**5)), "training": Table()},
+    {
+        "name": Text(longest=100, words="a text of one line"),
+        "description": Text(),
+        "fingerprints": Whole(1, 10**6),
+        "seed": Whole(0, 2**31 - 1),
+        "network": Table({}, dict(_SIZES)),
+        "errors": Table(
+            {},
+            {**_SIZES, "steps": Whole(1, 10**7), "batch": Whole(1, 10**6),
+             "learning_rate": Number(1e-8, 1.0)},
+        ),
+    },
+)  # fmt: skip
+"""Keys of a training over random protocols (:mod:`bids_brnn.experiments.any_spectrum`)."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bids_brnn.information.noise import add_noise
 from bids_brnn.learning.config import TrainingConfig
-from bids_brnn.learning.networks import CoefficientNetwork
+from bids_brnn.learning.networks import Network
 from bids_brnn.learning.statistics import mirrored_noise
 from bids_brnn.learning.training_set import TrainingSet
 from bids_brnn.parameters import ParameterSet
@@ -92,7 +92,7 @@ def draw_noisy(
 
 
 def network_inputs(
-    network: CoefficientNetwork,
+    network: Network,
     coefficients: Tensor,
     theta: Tensor,
     parameters: ParameterSet,

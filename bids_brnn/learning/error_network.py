@@ -22,7 +22,7 @@ from bids_brnn.learning.bodies import ResidualBody
 from bids_brnn.learning.config import Stage, TrainingConfig
 from bids_brnn.learning.draws import draw_noisy, network_inputs
 from bids_brnn.learning.losses import Loss
-from bids_brnn.learning.networks import CoefficientNetwork
+from bids_brnn.learning.networks import Network
 from bids_brnn.learning.optimisers import build_optimisers
 from bids_brnn.learning.training_set import TrainingSet
 from bids_brnn.parameters import ParameterSet
@@ -33,6 +33,8 @@ _FAR = 6.0
 """Standardised features beyond this say no more than this."""
 _MOST = 200.0
 """Loss of one draw: a handful of wild errors (fluid on another branch) must not decide a step."""
+_FIRST = 16384
+"""Draws that set the scales."""
 
 
 class ErrorNetwork(nn.Module):
@@ -120,7 +122,7 @@ def likelihood(std: Tensor, rows: Tensor, errors: Tensor) -> Tensor:
 
 
 def train_error_network(
-    network: CoefficientNetwork,
+    network: Network,
     data: TrainingSet,
     parameters: ParameterSet,
     config: TrainingConfig,
@@ -164,12 +166,39 @@ def train_error_network(
     found.to(device)
     source = _Errors(network, parameters, config, names)
     rng = torch.Generator(device).manual_seed(config.seed + 2)
-    _standardise(found, *source.draw(data, 16384, rng)[1:])
     stage = Stage(Loss("mse"), steps, batch, learning_rate=learning_rate, warmup=min(100, steps))
+    return learn_errors(found, lambda n: source.draw(data, n, rng), stage, log)
+
+
+def learn_errors(
+    found: ErrorNetwork,
+    draw: Callable[[int], tuple[Tensor, Tensor, Tensor]],
+    stage: Stage,
+    log: Callable[[int, float], None] | None = None,
+) -> ErrorNetwork:
+    """Train ``found`` in place; in evaluation mode afterwards.
+
+    Parameters
+    ----------
+    found
+        Not yet standardised.
+    draw
+        Features, relative noise and errors of so many draws.
+    stage
+        Steps, batch and learning rate.
+    log
+        Called with step and mean loss.
+
+    Raises
+    ------
+    DataError
+        If the training diverges.
+    """
+    _standardise(found, *draw(_FIRST)[1:])
     optimisers = build_optimisers(found, stage)
     loss, total = torch.zeros(()), 0.0
-    for step in range(steps):
-        features, noise, errors = source.draw(data, batch, rng)
+    for step in range(stage.steps):
+        features, noise, errors = draw(stage.batch)
         std, rows = found(features, noise)
         loss = likelihood(std, rows, errors).clamp_max(_MOST).mean()
         found.zero_grad(set_to_none=True)
@@ -194,7 +223,7 @@ class _Errors:
 
     def __init__(
         self,
-        network: CoefficientNetwork,
+        network: Network,
         parameters: ParameterSet,
         config: TrainingConfig,
         names: Sequence[str],

@@ -13,8 +13,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from bids_brnn.errors import DataError
 from bids_brnn.learning.bodies import ResidualBody, nested_body
 from bids_brnn.learning.normalisation import normalise, real_inputs
+from bids_brnn.learning.scoring_network import ScoringNetwork
 from bids_brnn.learning.spec import NetworkSpec
 
 _LOG_LIMIT = 20.0
@@ -151,11 +153,28 @@ def _fit_fold(inputs: Tensor, odd: Tensor, rank: int) -> Tensor:
     return fold - fold.T
 
 
+Network = CoefficientNetwork | ScoringNetwork
+"""Either kind: of one protocol, or for any."""
+
+
 def build_network(spec: NetworkSpec, *, seed: int = 0) -> CoefficientNetwork:
-    """A network with reproducible initial weights; the global random state is not touched."""
+    """A network with reproducible initial weights; the global random state is not touched.
+
+    Raises
+    ------
+    DataError
+        For scoring steps, which a training for one protocol does not know.
+    """
+    if spec.layout == "scoring":
+        raise DataError('layout = "scoring" is for many protocols; use residual or nested')
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return CoefficientNetwork(spec)
+
+
+def empty_network(spec: NetworkSpec) -> Network:
+    """A network whose weights are to be filled."""
+    return ScoringNetwork(spec) if spec.layout == "scoring" else CoefficientNetwork(spec)
 
 
 def count_weights(network: nn.Module) -> int:

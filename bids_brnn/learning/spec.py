@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from bids_brnn.errors import DataError
+from bids_brnn.learning import scoring_shape
 
 Normalisation = Literal["first", "norm"]
 """``first``: divide by the first coefficient. ``norm``: divide by the norm and by the phase of
@@ -14,7 +15,7 @@ the first coefficient, which stays defined where the first coefficient is small.
 Scale = Literal["complex", "real", "one"]
 """What is unknown of M0, as :data:`bids_brnn.signals.base.Amplitude`: a complex scale; a real one
 of real values; nothing."""
-Layout = Literal["residual", "nested"]
+Layout = Literal["residual", "nested", "scoring"]
 NESTED_WIDTHS = (256, 512, 1024, 768, 512, 384, 256, 128)
 """Of the published layout."""
 NESTED_NECK = 32
@@ -63,6 +64,13 @@ class NetworkSpec:
         bounded = len(self.lower) == len(self.upper) == len(self.outputs)
         if self.layout == "nested" and not bounded:
             raise DataError("the nested layout needs one lower and one upper limit per output")
+        if self.layout == "scoring" and (
+            self.scale == "complex" or self.supplied != scoring_shape.SUPPLIED
+        ):
+            raise DataError(
+                'the layout "scoring" is of networks for any protocol of Z-spectra, with supplied '
+                f"{', '.join(scoring_shape.SUPPLIED)}; train with residual or nested"
+            )
         unknown = sorted(set(self.logarithmic) - set(self.outputs))
         if unknown or (self.logarithmic and self.layout == "nested"):
             raise DataError(
@@ -76,7 +84,12 @@ class NetworkSpec:
 
     @property
     def n_inputs(self) -> int:
-        """Real inputs: real and imaginary parts, then the supplied parameters."""
+        """Real inputs: real and imaginary parts, then the supplied parameters.
+
+        Of scoring steps as :func:`~bids_brnn.learning.scoring_shape.n_scored` says.
+        """
+        if self.layout == "scoring":
+            return scoring_shape.n_scored(len(self.outputs))
         parts = 2 if self.scale == "complex" else 1
         return parts * self.n_coefficients + len(self.supplied)
 
@@ -117,6 +130,9 @@ def network_shapes(spec: NetworkSpec) -> dict[str, tuple[int, ...]]:
     shapes = {f"body.{name}": shape for name, shape in body.items()}
     shapes |= {"input_centre": (spec.n_inputs,), "input_scale": (spec.n_inputs,)}
     shapes |= {"output_centre": (outputs,), "output_scale": (outputs,)}
+    if spec.layout == "scoring":
+        steps = scoring_shape.step_shapes(rank, outputs)
+        shapes |= {f"steps.{name}": shape for name, shape in steps.items()}
     return shapes | ({"fold": (rank, rank)} if spec.odd else {})
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bids_brnn.learning.config import TrainingConfig
-from bids_brnn.learning.networks import CoefficientNetwork
+from bids_brnn.learning.networks import CoefficientNetwork, Network
 from bids_brnn.learning.run import Row, TrainingRun
 from bids_brnn.learning.training_set import TrainingSet
 from bids_brnn.parameters import ParameterSet
@@ -19,7 +19,7 @@ Log = Callable[[Row], None]
 class TrainingResult:
     """What a run leaves."""
 
-    network: CoefficientNetwork
+    network: Network
     """With averaged weights, in evaluation mode."""
     history: tuple[Row, ...]
     """Live curves: one row per report (step, loss, rate, bias and variance per parameter)."""

@@ -131,21 +131,36 @@ fingerprints with signal-to-noise ratios from 10 to 100.'
     """
     if not about.get("Name"):
         return ""
-    text = f'The network "{about["Name"]}" was trained for the signal of this acquisition'
+    text = f'The network "{about["Name"]}" was '
+    is_general = _known(about, "Protocols")
+    if is_general:
+        text += f'made of the network "{about.get("MadeFrom", "n/a")}", which was trained'
+    else:
+        text += "trained for the signal of this acquisition"
     if _known(about, "Fingerprints"):
         text += f" on {about['Fingerprints']} simulated fingerprints"
+        if is_general:
+            text += f" of {about['Protocols']} random protocols"
         if _known(about, "NoiseRealisations"):
             text += f", {about['NoiseRealisations']:.2g} noise realisations in all,"
     if isinstance(about.get("SNRRange"), list) and len(about["SNRRange"]) == 2:
         low, high = about["SNRRange"]
         text += f" with signal-to-noise ratios from {low:g} to {high:g}"
+    tissue = ""
     if _known(about, "MagneticFieldStrength"):
-        text += f", of tissue as it is at {about['MagneticFieldStrength']:g} T"
+        tissue = f", of tissue as it is at {about['MagneticFieldStrength']:g} T"
+    whose = f" of the protocol of this acquisition{tissue}" if is_general else ""
+    text += "" if is_general else tissue
     if _known(about, "SquaredBiasOverBound") and _known(about, "VarianceOverBound"):
         text += (
-            ". On fingerprints that it was not trained with, its squared bias is "
+            f". On fingerprints{whose} that it was not trained with, its squared bias is "
             f"{about['SquaredBiasOverBound']:.2g} and its variance "
             f"{about['VarianceOverBound']:.2g} Cramér-Rao bounds on average"
+        )
+    if is_general:
+        text += (
+            "; its inputs were estimates of one Fisher-scoring step each, computed with the "
+            "signal model of this protocol"
         )
     return f"{text}."
 

@@ -26,9 +26,11 @@ from bids_brnn.bids.input.acquisition import Acquisition
 from bids_brnn.bids.input.declared import number
 from bids_brnn.errors import OutputError, printable
 from bids_brnn.files import make_folder, write_text
+from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.registry import model_entry
 from bids_brnn.system.locks import open_lock
 from bids_brnn.system.reading import open_regular, read_toml
+from bids_brnn.zoo.any_card import AnyCard
 from bids_brnn.zoo.recipe import EstimatorRecipe
 
 TRAINING_VERSION = 1
@@ -160,6 +162,29 @@ def job_for(folder: Path, acquisition: Acquisition, preset: str, recipe: Mapping
     key = hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:10]
     name = f"{acquisition.model}-{preset}-{key}"
     return Job(folder, name, acquisition.name, preset, field, protocol)
+
+
+def derived_job(folder: Path, acquisition: Acquisition, card: AnyCard) -> Job:
+    """The network of a series that is made of one for any protocol.
+
+    Parameters
+    ----------
+    folder
+        Of networks.
+    acquisition
+        A series of Z-spectra.
+    card
+        Of the network for any protocol.
+    """
+    assert isinstance(acquisition.sequence, ZSpectrum)
+    field = number(acquisition.metadata, "MagneticFieldStrength", acquisition.name)
+    name = card.derived_name(acquisition.model, acquisition.sequence, field)
+    protocol = EstimatorRecipe(
+        estimator=model_entry(acquisition.model).reference,
+        model=acquisition.model,
+        sequence=acquisition.sequence,
+    )
+    return Job(folder, name, acquisition.name, "quick", field, protocol)
 
 
 @contextmanager

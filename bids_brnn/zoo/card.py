@@ -87,6 +87,11 @@ class ModelCard:
         return LOSSES_BY_PREFERENCE.index(self.loss) if known else len(LOSSES_BY_PREFERENCE)
 
     @property
+    def is_derived(self) -> bool:
+        """Whether it was made of a network for any protocol, and not trained for this one."""
+        return self.network.get("layout") == "scoring"
+
+    @property
     def is_biased(self) -> bool:
         """Whether the network was trained to be near the truth on average over the prior."""
         return self.loss in ("mse", "mse-crb")
@@ -108,6 +113,7 @@ class ModelCard:
             "SequenceDigest": self.sequence["digest"],
             "Fingerprints": count if isinstance(count, int) else "n/a",
             "NoiseRealisations": self.training.get("draws", "n/a"),
+            **self._origin,
             "SNRRange": list(self.snr_range),
             "Prior": self.prior.get("name") or "n/a",
             "MagneticFieldStrength": self.field_strength or "n/a",
@@ -115,6 +121,14 @@ class ModelCard:
             "SquaredBiasOverBound": overall.get("squared_bias_over_crb", "n/a"),
             "VarianceOverBound": overall.get("variance_over_crb", "n/a"),
         }
+
+    @property
+    def _origin(self) -> dict[str, Any]:
+        """Of a network that was made of one for any protocol: its name, and how many it saw."""
+        if not self.is_derived:
+            return {}
+        name = self.training.get("network", "n/a")
+        return {"MadeFrom": name, "Protocols": self.training["protocols"]}
 
     @property
     def bf16_error(self) -> float:
@@ -177,6 +191,11 @@ class ModelCard:
         known = {item.name for item in fields(cls)}
         if not isinstance(content, dict) or not {"name", "weights_sha256"} <= set(content):
             raise ReadError(f"{path} is not a model card; name a card that brnn train wrote")
+        if "kind" in content:
+            raise ReadError(
+                f"{path} is the card of a network for any protocol; name that of a network which "
+                "bids_brnn made of it for one protocol (in code/networks of an output)"
+            )
         if content.get("format") != CARD_FORMAT or not set(content) <= known:
             raise ReadError(
                 f"{path} has card format {shown(content.get('format'))}, this program reads "
@@ -212,6 +231,8 @@ class ModelCard:
             )
         if not set(self.support) <= set(names):
             raise DataError("support must name parameters")
+        if self.is_derived and "protocols" not in self.training:
+            raise DataError("training must hold the number of protocols")
         if self.errors:
             told = self.errors.get("outputs", ())
             if set(self.errors) != {"outputs", "width", "blocks"}:

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bids_brnn.bids.input.acquisition import Acquisition
+from bids_brnn.bids.input.declared import number
 from bids_brnn.errors import BidsBrnnError, DataError, ReadError
 from bids_brnn.files import expanded
+from bids_brnn.sequences.z_spectrum import ZSpectrum
+from bids_brnn.zoo.any_card import AnyCard, any_cards, named_any_card
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.places import SHIPPED, Found, read_cards, weight_folders
 from bids_brnn.zoo.serving import check_serves, is_for
@@ -58,6 +61,9 @@ def choose_network(weights: str, acquisition: Acquisition, own: Path | None = No
         return Choice()
     if weights == "auto":
         return _found(acquisition, own)
+    general = named_any_card(weights, own)
+    if general is not None:
+        return _made_of(general, acquisition, own)
     folder = expanded(weights)
     if folder.is_dir():
         return _best_in(folder.absolute(), acquisition)
@@ -117,12 +123,65 @@ def _found(acquisition: Acquisition, own: Path | None) -> Choice:
                     "strength its tissue is."
                 )
             return Choice(path, card, (*notes, *_of_marks(card, acquisition)))
-    return Choice(notes=tuple(notes))
+    return Choice(notes=(*notes, *_beyond_any(acquisition, own)))
+
+
+def _made_of(general: Path, acquisition: Acquisition, own: Path | None) -> Choice:
+    """The network that was made for a series of one for any protocol, which is named.
+
+    Raises
+    ------
+    DataError
+        If the series or its protocol is beyond what that one knows, or it could not be made.
+    """
+    card, name = AnyCard.from_file(general), acquisition.name
+    if not isinstance(acquisition.sequence, ZSpectrum):
+        raise DataError(
+            f'{name}: the network "{card.name}" is for Z-spectra, and this is '
+            f"{acquisition.rule.title}; {_ADVICE}."
+        )
+    if why := card.shortcoming(acquisition.sequence, _field_of(acquisition)):
+        raise DataError(f'{name}: the network "{card.name}" cannot serve: {why}; {_ADVICE}.')
+    path = _derived(card, acquisition, own)
+    if path is None:
+        raise DataError(
+            f'{name}: no network could be made of "{card.name}" for its protocol, the log says '
+            f"why; {_ADVICE}."
+        )
+    return _asked_for(path, ModelCard.from_file(path), acquisition)
+
+
+def _derived(card: AnyCard, acquisition: Acquisition, own: Path | None) -> Path | None:
+    """The card of the network that was made for a series, if it is there."""
+    assert isinstance(acquisition.sequence, ZSpectrum)
+    field = _field_of(acquisition)
+    name = card.derived_name(acquisition.model, acquisition.sequence, field)
+    places = (folder / f"{name}.json" for folder in weight_folders(own))
+    return next((path for path in places if path.is_file()), None)
+
+
+def _beyond_any(acquisition: Acquisition, own: Path | None) -> list[str]:
+    """Why no network was made of one for any protocol, where there is one."""
+    if not isinstance(acquisition.sequence, ZSpectrum):
+        return []
+    notes = []
+    for _, card in any_cards(weight_folders(own))[:1]:
+        why = card.shortcoming(acquisition.sequence, _field_of(acquisition))
+        if why:
+            notes.append(
+                f'{acquisition.name}: the network "{card.name}" for any protocol is left aside: '
+                f"{why}."
+            )
+    return notes
+
+
+def _field_of(acquisition: Acquisition) -> float | None:
+    return number(acquisition.metadata, "MagneticFieldStrength", acquisition.name)
 
 
 def _of_other_trains(cards: Found, acquisition: Acquisition) -> list[str]:
     """A note where the user has networks for such signals, but none for this pulse train."""
-    own = [card for path, card in cards if path.parent != SHIPPED]
+    own = [card for path, card in cards if path.parent != SHIPPED and not card.is_derived]
     names = [
         f"{card.name} ({card.sequence['digest']})"
         for card in own
@@ -139,8 +198,14 @@ def _of_other_trains(cards: Found, acquisition: Acquisition) -> list[str]:
 
 def _by_preference(cards: Found, acquisition: Acquisition) -> Found:
     # Of several with the same loss the first one, in the order of folders and names.
-    fitting = [item for item in cards if is_for(*item, acquisition)]
-    return sorted(fitting, key=lambda item: item[1].preference)
+    # One protocol may have been read with several signal models: that is nothing to tell.
+    fitting = [
+        item
+        for item in cards
+        if is_for(*item, acquisition)
+        and not (item[1].is_derived and item[1].model != acquisition.model)
+    ]
+    return sorted(fitting, key=lambda item: (item[1].is_derived, item[1].preference))
 
 
 def _best_in(folder: Path, acquisition: Acquisition) -> Choice:

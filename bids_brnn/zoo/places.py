@@ -10,7 +10,11 @@ from pathlib import Path
 import bids_brnn.zoo
 from bids_brnn.errors import BidsBrnnError, ReadError
 from bids_brnn.files import expanded, file_state
-from bids_brnn.zoo.card import ModelCard
+from bids_brnn.system.reading import parse_json, read_bounded
+from bids_brnn.zoo.card import MAX_CARD, ModelCard
+
+ANY_KIND = "any-spectrum"
+"""``kind`` in the card of a network for any protocol (:mod:`bids_brnn.zoo.any_card`)."""
 
 WEIGHTS_VARIABLE = "BIDS_BRNN_WEIGHTS"
 """Environment variable with further folders of networks, separated as in ``PATH``."""
@@ -63,12 +67,15 @@ def weight_folders(own: Path | None = None) -> list[Path]:
 
 
 def read_cards(folders: Iterable[Path]) -> tuple[Found, list[str]]:
-    """Cards that can be read, by folder and name, and a sentence for each file that is none."""
+    """Cards that can be read, by folder and name, and a sentence for each file that is none.
+
+    Those of networks for any protocol are none, and nothing is said of them.
+    """
     found: Found = []
     problems = []
     for folder in folders:
         for path in sorted(folder.glob("*.json"), key=lambda item: item.stem):
-            if path.name.startswith("."):
+            if path.name.startswith(".") or is_any_card(path):
                 continue
             try:
                 found.append((path, _card(path, file_state(path))))
@@ -81,3 +88,12 @@ def read_cards(folders: Iterable[Path]) -> tuple[Found, list[str]]:
 def _card(path: Path, state: tuple[int, ...]) -> ModelCard:  # noqa: ARG001
     """A card, read and checked once: each series asks for all of them, twice."""
     return ModelCard.from_file(path)
+
+
+def is_any_card(path: Path) -> bool:
+    """Whether a file says that it is the card of a network for any protocol."""
+    try:
+        content = parse_json(read_bounded(path, MAX_CARD), finite=False)
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("kind") == ANY_KIND

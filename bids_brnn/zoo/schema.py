@@ -69,7 +69,14 @@ CARD = Table(
         "prior": _ROW,
         "snr_range": ListOf(_POSITIVE, 2, 2),
         "loss": _NAME,
-        "training": Table({}, {"config": Table({}, {"stages": ListOf(_STAGE, most=1000)})}),
+        "training": Table(
+            {},
+            {
+                "config": Table({}, {"stages": ListOf(_STAGE, most=1000)}),
+                "protocols": Whole(1, 10**9),
+                "network": _NAME,
+            },
+        ),
         "thresholds": Table({"residual": _POSITIVE, "inputs": _POSITIVE}, rest=_NUMBER),
         "weights_sha256": _NAME,
     },
@@ -93,3 +100,31 @@ CARD = Table(
         "citation": _PROSE,
     },
 )
+ANY_CARD = Table(
+    {
+        "name": Text(longest=100, words="a text of one line"),
+        "description": _PROSE,
+        "models": _NAMES,
+        "outputs": ListOf(_NAME, 1, 64),
+        "width": WIDTH,
+        "blocks": BLOCKS,
+        "errors": Table({"width": WIDTH, "blocks": BLOCKS}),
+        "snr_range": ListOf(_POSITIVE, 2, 2),
+        "field_strengths": ListOf(Number(0.01, 25.0, "T"), 2, 2),
+        "reach": Table(rest=_PAIR),
+        "training": Table(
+            {
+                "protocols": Whole(1, 10**9),
+                "fingerprints": Whole(1, 10**12),
+                "draws": Whole(1, 10**15),
+                "seconds": Number(0, 1e12),
+            }
+        ),
+        "command": _PROSE,
+        "recipe": _ROW,
+        "weights_sha256": _NAME,
+        "licence": _PROSE,
+        "citation": _PROSE,
+    }
+)
+"""Of a network for any protocol of Z-spectra (:mod:`bids_brnn.zoo.any_card`)."""

@@ -16,7 +16,7 @@ from bids_brnn.estimators.network.estimator import NetworkEstimator, Spread
 from bids_brnn.estimators.network.forward import Precision
 from bids_brnn.files import write_bytes, write_text
 from bids_brnn.learning.error_network import ErrorNetwork
-from bids_brnn.learning.networks import CoefficientNetwork, build_network
+from bids_brnn.learning.networks import Network, empty_network
 from bids_brnn.learning.spec import NetworkSpec
 from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork
 from bids_brnn.parameters import ParameterSet
@@ -36,7 +36,7 @@ class StoredModel:
     """A model that was read and checked."""
 
     card: ModelCard
-    network: CoefficientNetwork
+    network: Network
     surrogate: SurrogateModel
     sketch: Tensor
     """Of the basis of training, see :mod:`bids_brnn.zoo.recognition`."""
@@ -108,7 +108,7 @@ class StoredModel:
 def save_model(
     folder: Path,
     card: ModelCard,
-    network: CoefficientNetwork,
+    network: Network,
     surrogate: SurrogateModel,
     subspace: Subspace,
     errors: ErrorNetwork | None = None,
@@ -165,7 +165,7 @@ def load_model(reference: str | Path) -> StoredModel:
 
 def _assemble(card: ModelCard, tensors: Mapping[str, Tensor], weights: Path) -> StoredModel:
     parameters = parameters_from(card.parameters)
-    network = build_network(NetworkSpec.from_dict(card.network))
+    network = empty_network(NetworkSpec.from_dict(card.network))
     _fill(network, "network.", tensors, weights, card)
     rank = network.spec.n_coefficients
     body = SurrogateNetwork(

@@ -34,16 +34,23 @@ def read_weights(path: Path, card: ModelCard) -> Tensors:
     DataError
         If values are not finite, or their shapes are not those of the card.
     """
+    tensors = read_arrays(path, card.weights_sha256, card.command)
+    _check_shapes(path.with_suffix(".safetensors"), card, tensors)
+    return tensors
+
+
+def read_arrays(path: Path, sha256: str, command: str) -> Tensors:
+    """The same of any card, whatever their shapes are; ``command`` trains such a network."""
     weights = path.with_suffix(".safetensors")
     try:
         content = read_bounded(weights, MAX_WEIGHTS)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ReadError(f"cannot read {weights}, the weights of {path.name}: {reason}") from error
-    if hashlib.sha256(content).hexdigest() != card.weights_sha256:
+    if hashlib.sha256(content).hexdigest() != sha256:
         raise ReadError(
             f"{weights} is not the file that {path.name} describes (other SHA-256); copy both "
-            f"again, or train the model with: {card.command}"
+            f"again, or train the model with: {command}"
         )
     try:
         tensors: Tensors = load(content)
@@ -53,9 +60,8 @@ def read_weights(path: Path, card: ModelCard) -> Tensors:
     for name, values in tensors.items():
         if not bool(np.isfinite(values).all()):
             raise DataError(
-                f"{weights}: {name} holds NaN or infinite values; train again: {card.command}"
+                f"{weights}: {name} holds NaN or infinite values; train again: {command}"
             )
-    _check_shapes(weights, card, tensors)
     return tensors
 
 

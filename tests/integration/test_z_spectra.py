@@ -24,6 +24,7 @@ def estimated(spectra, app, tmp_path):
         out = tmp_path / "out"
         arguments = [spectra.root, out, "participant", "-w", tmp_path / "work", "--mask", image]
         arguments += ["--nprocs", 1, "--skip-bids-validation", "--zspectrum-model", "ramani"]
+        arguments += ["--weights", "none"]  # least squares alone
         assert app(*arguments, *options) == 0
         maps = {
             path.name.split("_param-")[1].split("_")[0]: nibabel.load(path).get_fdata()[mask > 0]

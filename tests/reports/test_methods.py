@@ -1,5 +1,5 @@
 from bids_brnn.estimators import estimators
-from bids_brnn.reports.methods import Reference, citation_files, methods
+from bids_brnn.reports.methods import Reference, citation_files, methods, training_words
 from bids_brnn.signals import models
 
 
@@ -67,3 +67,14 @@ def test_every_publication_of_a_loss_is_known():
     losses = [{"name": name} for name in ("mse", "mse-crb", "bias-constrained", "efficient", "x")]
     references = methods([], ["brnn"], "1.0", losses)[1]
     assert {"brnn", "msecrb", "bce"} <= {item.key for item in references}
+
+
+def test_a_network_that_was_made_of_one_for_any_protocol_is_not_said_to_be_trained_for_this():
+    text = training_words(
+        {"Name": "own", "MadeFrom": "any", "Protocols": 400, "Fingerprints": 120000,
+         "MagneticFieldStrength": 1.5, "SquaredBiasOverBound": 0.01, "VarianceOverBound": 1.0}
+    )  # fmt: skip
+    assert 'was made of the network "any", which was trained on 120000' in text
+    assert "of 400 random protocols" in text
+    assert "of the protocol of this acquisition, of tissue as it is at 1.5 T" in text
+    assert "for the signal of this acquisition" not in text

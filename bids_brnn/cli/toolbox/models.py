@@ -6,6 +6,8 @@ import argparse
 import sys
 
 from bids_brnn.errors import EXIT_OK
+from bids_brnn.zoo.any_card import any_cards, named_any_card
+from bids_brnn.zoo.any_store import load_any
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.places import WEIGHTS_VARIABLE, read_cards, weight_folders
 from bids_brnn.zoo.store import load_model
@@ -22,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """List all models, or check one (shape, checksum, finite values) and show its card."""
+    if options.model is not None and (path := named_any_card(options.model)) is not None:
+        sys.stdout.write(load_any(path).card.to_json())
+        return EXIT_OK
     if options.model is not None:
         sys.stdout.write(load_model(options.model).card.to_json())
         return EXIT_OK
@@ -39,6 +44,11 @@ def run(options: argparse.Namespace) -> int:
     )
     for card in cards:
         sys.stdout.write(_line(card, width))
+    for _, general in any_cards(weight_folders()):
+        sys.stdout.write(
+            f"{general.name:{width}}  for any protocol of Z-spectra; bids_brnn makes a network of "
+            f"it for each, and judges that one\n"
+        )
     return EXIT_OK
 
 

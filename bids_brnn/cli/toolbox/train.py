@@ -7,6 +7,7 @@ import csv
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from bids_brnn.cli.options import count
 from bids_brnn.config.choices import PRESETS
 from bids_brnn.errors import EXIT_OK, UsageError
 from bids_brnn.evaluation.assess import assess_quickly
+from bids_brnn.experiments.any_spectrum import Plan, is_plan, make_any, read_plan
 from bids_brnn.experiments.experiment import Experiment
 from bids_brnn.experiments.fingerprints import held_out_data
 from bids_brnn.experiments.make import Progress, make_models
 from bids_brnn.experiments.reading import read_experiment
 from bids_brnn.files import expanded, write_text
+from bids_brnn.system.reading import read_toml
 from bids_brnn.zoo.places import WEIGHTS_VARIABLE
 from bids_brnn.zoo.store import load_model
 
@@ -61,6 +64,8 @@ def run(options: argparse.Namespace) -> int:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if options.threads is not None:
         torch.set_num_threads(max(1, options.threads))
+    if (plan := _plan(options)) is not None:
+        return _train_any(plan, options)
     experiment = read_experiment(options.config, options.preset or "")
     if options.seed is not None:
         training = replace(experiment.training, seed=options.seed)
@@ -81,6 +86,50 @@ def run(options: argparse.Namespace) -> int:
         f"  {best.evaluate_command(cards[0], options.config)}\n"
         f"  {shlex.join(['brnn', 'models', str(cards[0])])}\n"
         f"  export {WEIGHTS_VARIABLE}={folder}\n"
+    )
+    return EXIT_OK
+
+
+def _plan(options: argparse.Namespace) -> Plan | None:
+    """A training over many protocols, if the configuration is of one.
+
+    Raises
+    ------
+    UsageError
+        For options that such a training does not have.
+    """
+    try:
+        content = read_toml(options.config)
+    except (OSError, ValueError):
+        return None  # said where every configuration is read
+    if not is_plan(content):
+        return None
+    if options.preset or options.device == "cuda":
+        raise UsageError(
+            f"{options.config.name} trains over many protocols, on CPUs and without presets; "
+            "leave --preset and --device cuda out"
+        )
+    plan = read_plan(content, options.config)
+    if options.seed is None:
+        return plan
+    return replace(plan, training=replace(plan.training, seed=options.seed))
+
+
+def _train_any(plan: Plan, options: argparse.Namespace) -> int:
+    """Train one network for many protocols, and say what to do next."""
+    reporter = _Reporter(options.out)
+
+    def log(step: int, losses: Sequence[float], seconds: float) -> None:
+        numbers = " ".join(f"{loss:.3f}" for loss in losses)
+        sys.stderr.write(f"{plan.name} step {step}: loss {numbers} ({seconds:.0f} s)\n")
+
+    def errors(step: int, loss: float) -> None:
+        sys.stderr.write(f"{plan.name}, errors, step {step}: loss {loss:.3f}\n")
+
+    card = make_any(plan, options.out, simulation=reporter.protocols, log=log, errors=errors)
+    sys.stdout.write(
+        f"{card}\nnext:\n  {shlex.join(['bids_brnn', 'DATA', 'OUT', 'participant'])} "
+        f"--weights {shlex.quote(str(card))}\n"
     )
     return EXIT_OK
 
@@ -112,10 +161,17 @@ class _Reporter:
 
     def simulated(self, done: int, total: int) -> None:
         """Fingerprints simulated so far."""
+        self._counted(done, total, "fingerprints")
+
+    def _counted(self, done: int, total: int, what: str) -> None:
         now = time.monotonic()
         if now - self.last > _QUIET or done == total:
             self.last = now
-            sys.stderr.write(f"simulated {done} of {total} fingerprints\n")
+            sys.stderr.write(f"simulated {done} of {total} {what}\n")
+
+    def protocols(self, done: int, total: int) -> None:
+        """Protocols simulated so far."""
+        self._counted(done, total, "protocols")
 
     def imitated(self, step: int, error: float) -> None:
         """Relative error of the surrogate signal."""

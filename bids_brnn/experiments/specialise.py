@@ -1,0 +1,80 @@
+"""The network of one protocol of Z-spectra, made of one for any protocol: nothing is trained.
+
+Its scoring steps are computed from the protocol's signal model, a small surrogate of that signal
+is fitted (for M0 and the residual), and thresholds are those of the protocol's own fingerprints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bids_brnn.experiments.describe import describe
+from bids_brnn.experiments.experiment import Experiment
+from bids_brnn.learning.config import TrainingConfig
+from bids_brnn.learning.networks import count_weights
+from bids_brnn.learning.surrogate import train_surrogate
+from bids_brnn.learning.trainer import TrainingResult
+from bids_brnn.learning.training_set import TrainingSet, simulate_fingerprints
+from bids_brnn.zoo.any_store import StoredAny
+from bids_brnn.zoo.store import save_model
+
+_FINGERPRINTS = 8000
+"""For the surrogate and for ranges."""
+_HELD_OUT = 1000
+_SURROGATE: Mapping[str, Any] = {"width": 96, "blocks": 2, "steps": 700, "learning_rate": 5e-3}
+
+
+def specialise(
+    stored: StoredAny, experiment: Experiment, name: str, folder: Path
+) -> tuple[Path, TrainingSet]:
+    """Write the network of a protocol into ``folder``.
+
+    Parameters
+    ----------
+    stored
+        The network for any protocol.
+    experiment
+        What a training for the protocol alone would be: signal model, prior.
+    name
+        Of the network.
+    folder
+        Of card and weights.
+
+    Returns
+    -------
+    Path, TrainingSet
+        The card, not yet evaluated, and fingerprints to evaluate it with.
+    """
+    rng = torch.Generator().manual_seed(experiment.seed)
+    theta = experiment.prior.sample(_FINGERPRINTS + _HELD_OUT, rng=rng, dtype=torch.float32)
+    data, held_out = simulate_fingerprints(experiment.compressed, theta).split(_HELD_OUT)
+    network, errors = stored.network_of(experiment.model), stored.errors()
+    surrogate = train_surrogate(data, experiment.parameters, **_SURROGATE)
+    about = stored.card
+    training = about.training
+    config = TrainingConfig.from_dict(about.recipe["training"])
+    result = TrainingResult(network, (), float(training["seconds"]), int(training["draws"]))
+    card = describe(experiment, name, config, result, surrogate, held_out, errors, data)
+    card = replace(
+        card,
+        description=f"{experiment.kind}, for the protocol of this digest, from the network "
+        f'"{about.name}" for any protocol',
+        training={
+            "weights": count_weights(network.body),
+            "fingerprints": training["fingerprints"],
+            "draws": training["draws"],
+            "protocols": training["protocols"],
+            "seconds": training["seconds"],
+            "network": about.name,
+            "network_sha256": about.weights_sha256,
+            "config": config.to_dict(),
+        },
+        licence=about.licence,
+        citation=about.citation,
+    )
+    return save_model(folder, card, network, surrogate, experiment.subspace, errors), held_out
