@@ -248,7 +248,7 @@ class Course:
         saved.fill("network", self.network)
         saved.fill("average", average)
         self.average = average.state_dict()
-        self.rng.set_state(saved.rng_state())
+        saved.set_rng(self.rng)
         self.step, self.seconds = saved.note["step"], saved.note["seconds"]
         if self.step < self.total and self.stage()[1] > 0:
             self.optimisers = build_optimisers(self.network, self.stage()[0])
