@@ -180,13 +180,14 @@ def run(model: str, voxels: Voxels, n_scipy: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true", help="a few voxels, to see that it runs")
-    parser.add_argument("--model", nargs="+", help="models of Z-spectra (default: all)")
+    known = [entry.name for entry in models_by_protocol("zspectrum")]
+    parser.add_argument("--model", nargs="+", choices=known, help="default: all")
     parser.add_argument("--data", type=Path, help="folder of a measured slice")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    names = options.model or [entry.name for entry in models_by_protocol("zspectrum")]
+    names = options.model or known
     n = 128 if options.small else 4101
     reports = {}
     for name in names:
