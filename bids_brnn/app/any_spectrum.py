@@ -73,6 +73,8 @@ def make_networks(
 
 def _general(config: RunConfig) -> tuple[Path, AnyCard] | None:
     """The network for any protocol that is wanted, if any."""
+    if config.weights == "none":
+        return None
     if config.weights == "auto":
         return next(iter(any_cards(weight_folders(config.networks_dir))), None)
     path = named_any_card(config.weights, config.networks_dir)

@@ -236,14 +236,13 @@ class Course:
             modules={"network": self.network, "average": average},
             optimisers=self.optimisers,
             rng=self.rng,
-            note={"key": key, "config": self.config.to_dict(), "step": self.step,
+            note={"data": key, "config": self.config.to_dict(), "step": self.step,
                   "seconds": self.seconds},
         )  # fmt: skip
 
     def _restore(self, path: Path, key: str) -> None:
-        saved = checkpoints.load(path)
-        checkpoints.check_origin(path, {**saved.note, "data": saved.note["key"]}, self.config,
-                                 key, "")  # fmt: skip
+        saved = checkpoints.load(path, checkpoints.OF_PROTOCOLS)
+        checkpoints.check_origin(path, saved.note, self.config, key, "")
         average = replace_state(self.network, self.average)
         saved.fill("network", self.network)
         saved.fill("average", average)

@@ -52,13 +52,18 @@ def check_origin(
 
 
 _MOST_STEPS = 10**9
+_SHARED = {
+    "config": Table(),
+    "data": Text(),
+    "step": Whole(0, _MOST_STEPS),
+    "seconds": Number(0, 1e12),
+}
+OF_PROTOCOLS = Table(_SHARED)
+"""Note of a training over many protocols (:mod:`bids_brnn.learning.any_spectrum`)."""
 _NOTE = Table(
     {
-        "config": Table(),
-        "data": Text(),
-        "step": Whole(0, _MOST_STEPS),
+        **_SHARED,
         "draws": Whole(0, 2**63 - 1),
-        "seconds": Number(0, 1e12),
         "history": ListOf(Table(), most=10**7),
         # It may have become infinite, which the next step finds out.
         "loss": ListOf(Real(), 1, 64),
@@ -181,8 +186,8 @@ def save(
     write_tensors(path, tensors, {"note": json.dumps(plain(note))})
 
 
-def load(path: Path) -> SavedTraining:
-    """Read what :func:`save` wrote.
+def load(path: Path, kind: Table = _NOTE) -> SavedTraining:
+    """Read what :func:`save` wrote, with a note of this ``kind``.
 
     Raises
     ------
@@ -194,7 +199,7 @@ def load(path: Path) -> SavedTraining:
         tensors = read_tensors(path)
     except (ReadError, KeyError, ValueError, OSError) as error:
         raise _no_checkpoint(path, str(error)) from error
-    if why := problem(_NOTE, note, "its note"):
+    if why := problem(kind, note, "its note"):
         raise _no_checkpoint(path, why)
     return SavedTraining(path, tensors, note)
 

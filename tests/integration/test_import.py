@@ -34,7 +34,15 @@ def test_maps_of_an_imported_series_are_those_of_the_original(spectra, app, tmp_
     out, derivative = tmp_path / "out", spectra.root / "derivatives" / "imported"
     arguments = [spectra.root, out, "participant", "-d", f"imported={derivative}"]
     arguments += ["--mask", spectra.image("../mask.nii.gz", mask), "-w", tmp_path / "work"]
-    arguments += ["--zspectrum-model", "ramani", "--skip-bids-validation", "--nprocs", 1]
+    arguments += [
+        "--zspectrum-model",
+        "ramani",
+        "--weights",
+        "none",
+        "--skip-bids-validation",
+        "--nprocs",
+        1,
+    ]
     assert app(*arguments, "--level", "minimal") == 0
     for parameter in ("m0s", "R2f", "Rx", "T2s"):
         names = (
