@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bids_brnn.errors import DataError, ReadError
 from bids_brnn.files import read_metadata, read_tensors, write_tensors
 from bids_brnn.learning.config import TrainingConfig
-from bids_brnn.system.kinds import ListOf, Number, Real, Table, Text, Whole, problem
+from bids_brnn.system.kinds import Kind, ListOf, Number, Real, Table, Text, Whole, problem
 from bids_brnn.system.reading import parse_json
 
 
@@ -52,7 +52,7 @@ def check_origin(
 
 
 _MOST_STEPS = 10**9
-_SHARED = {
+_SHARED: dict[str, Kind] = {
     "config": Table(),
     "data": Text(),
     "step": Whole(0, _MOST_STEPS),
