@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bids_brnn.bids.input.declared import number
 from bids_brnn.errors import BidsBrnnError
 from bids_brnn.reports.content import NOT_IN_FLUID, Bound, Bounds, SeriesView
 
@@ -38,6 +39,7 @@ def _bounds(acquisition: Acquisition, view: SeriesView) -> Bounds:
     from bids_brnn.information.bounds import cramer_rao_bound
     from bids_brnn.information.second_order import second_order_bounds
     from bids_brnn.priors import TISSUES, tissue_values
+    from bids_brnn.priors.tissues import FIELD_STRENGTH
     from bids_brnn.signals.registry import models
     from bids_brnn.zoo.recipe import EstimatorRecipe
 
@@ -51,11 +53,14 @@ def _bounds(acquisition: Acquisition, view: SeriesView) -> Bounds:
     )
     model = recipe.build_model()
     snr, measured = _snr(view)
+    said = number(acquisition.metadata, "MagneticFieldStrength", acquisition.name)
+    field = FIELD_STRENGTH if said is None else said
+    like = torch.zeros(1, dtype=torch.float64)
     rows = []
     free = model.parameters.columns("estimated")
     with torch.no_grad():
         for tissue in TISSUES:
-            theta = tissue_values(model.parameters, tissue, torch.zeros(1, dtype=torch.float64))
+            theta = tissue_values(model.parameters, tissue, like, field)
             first = cramer_rao_bound(model, theta[None])[0].sqrt() / snr
             second = second_order_bounds(Whitened(model), theta, [snr])[0].sqrt()
             for column in free:
@@ -69,7 +74,7 @@ def _bounds(acquisition: Acquisition, view: SeriesView) -> Bounds:
         name if name in maps else f"{name} (assumed)"
         for name in model.parameters.select("supplied").names
     ]
-    return Bounds(snr, measured, known, rows)
+    return Bounds(snr, measured, field, known, rows)
 
 
 def _snr(view: SeriesView) -> tuple[float, bool]:

@@ -89,8 +89,12 @@ def tissue_set(parameters: ParameterSet, tissue: str, n: int, *, rng: torch.Gene
     return theta
 
 
-def tissue_values(parameters: ParameterSet, tissue: str, like: Tensor) -> Tensor:
+def tissue_values(
+    parameters: ParameterSet, tissue: str, like: Tensor, field_strength: float = FIELD_STRENGTH
+) -> Tensor:
     """Canonical ``theta`` ``(P,)`` of ``"WM"``, ``"GM"`` or ``"CSF"``; w0 = 0 and B1 = 1.
+
+    Rates are moved to another field (T) as those of priors are (:func:`at_field`).
 
     Raises
     ------
@@ -99,7 +103,11 @@ def tissue_values(parameters: ParameterSet, tissue: str, like: Tensor) -> Tensor
     """
     if tissue not in TISSUES:
         raise ParameterError(f'unknown tissue "{tissue}"; known: {", ".join(TISSUES)}')
-    known = TISSUES[tissue]
+    ratio = 1.0 if tissue == "CSF" else field_strength / FIELD_STRENGTH
+    known = {
+        name: value * ratio ** _WITH_FIELD.get(name, 0.0)
+        for name, value in TISSUES[tissue].items()
+    }
     told = [item.name for item in parameters if item.name in known and not _is_constant(item)]
     return parameters.theta({name: known[name] for name in told}, like)
 

@@ -98,6 +98,8 @@ class Bounds:
     """``|M0| / sigma`` per channel."""
     measured: bool
     """Whether that is the median of the maps."""
+    field_strength: float
+    """T: of the tissue."""
     known: Sequence[str]
     """Parameters that are not estimated: from maps, or assumed."""
     rows: Sequence[Bound]

@@ -117,5 +117,8 @@ def bounds_table(bounds: Bounds) -> Table:
         rows.append(cells)
     source = "median of the maps" if bounds.measured else "usual; that of the maps is not known"
     known = f"; known: {', '.join(bounds.known)}" if bounds.known else ""
-    title = f"Cram\u00e9r-Rao bounds of the protocol at SNR {bounds.snr:.3g} ({source}{known})"
+    title = (
+        f"Cram\u00e9r-Rao bounds of the protocol, usual tissue at {bounds.field_strength:g} T, "
+        f"SNR {bounds.snr:.3g} ({source}{known})"
+    )
     return title, _BOUNDS_HEADER, rows

@@ -29,7 +29,7 @@ def series(snr=None, maps=("R1", "B1", "w0")):
 def acquisition(**changes):
     fields = {
         "name": "s", "model": "ramani", "sequence": demo_protocol(), "basis": None,
-        "magnitude_only": False,
+        "magnitude_only": False, "metadata": {},
     }  # fmt: skip
     return SimpleNamespace(**(fields | changes))
 
@@ -74,3 +74,15 @@ def test_a_model_that_cannot_be_evaluated_costs_the_table_alone(caplog):
     spectrum = replace(demo_protocol())
     assert bounds_of(acquisition(sequence=spectrum, basis=np.eye(3)), series()) is None
     assert "no bounds on the page: a Z-spectrum has no basis" in caplog.text
+
+
+def test_tissue_is_that_of_the_field_of_the_series():
+    def values(field):
+        found = bounds_of(acquisition(metadata={"MagneticFieldStrength": field}), series())
+        assert found.field_strength == field
+        return {(row.tissue, row.parameter): row.value for row in found.rows}
+
+    usual, other = values(3.0), values(7.0)
+    assert other["WM", "R2f"] == pytest.approx(usual["WM", "R2f"] * (7 / 3) ** 0.3)
+    assert other["WM", "m0s"] == usual["WM", "m0s"]
+    assert other["CSF", "R2f"] == usual["CSF", "R2f"]
