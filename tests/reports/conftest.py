@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 import urllib.request
+from importlib.resources import files
 
 import pytest
 
@@ -145,6 +146,17 @@ class Browser:
         self.socket.close()
         self.process.terminate()
         self.process.wait(10)
+
+    def serious_findings(self):
+        """What axe-core calls serious or critical on the page: (impact, rule, HTML)."""
+        reason = "axe-core-python is not installed (extra test)"
+        pytest.importorskip("axe_core_python", reason=reason)
+        self(files("axe_core_python").joinpath("axe.min.js").read_text("utf-8") + ";0")
+        found = self(
+            "axe.run(document, {resultTypes: ['violations']}).then((all) => all.violations"
+            ".map((one) => [one.impact, one.id, one.nodes[0].html.slice(0, 200)]))"
+        )
+        return [one for one in found if one[0] in ("serious", "critical")]
 
 
 @pytest.fixture(scope="session")

@@ -154,3 +154,10 @@ def test_a_page_with_a_spectrum_does_not_scroll_sideways(browser, page, width):
     browser("document.getElementById('viewer').scrollIntoView()")
     browser.until("document.querySelector('#v-spectrum svg') !== null")
     assert browser("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_page_with_a_spectrum_has_no_serious_finding_of_axe(viewer, dark):
+    if dark:
+        viewer("document.getElementById('dark').click()")
+    assert viewer.serious_findings() == []
