@@ -141,6 +141,11 @@ def tissue_table() -> str:
     return _table(heads, network_tables.tissue_rows())
 
 
+def reach_table() -> str:
+    """Protocols that the shipped network for any protocol of Z-spectra serves."""
+    return _table(("of a protocol", "least", "most"), network_tables.reach_rows())
+
+
 def pulse_table() -> str:
     """Every column of a pulse table."""
     rows = [(f"`{name}`", item.unit, item.needed, item.meaning) for name, item in COLUMNS.items()]
@@ -168,7 +173,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
-    "conventional_qmt.md": {"protocols": protocol_table},
+    "conventional_qmt.md": {"protocols": protocol_table, "reach": reach_table},
     "usage.md": {"options": option_tables},
     "inputs.md": {"models": model_table, "pulses": pulse_table, "keys": sidecar_table},
     "messages.md": {"messages": message_tables},

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from bids_brnn.zoo.any_card import any_cards
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.places import SHIPPED, read_cards
 
@@ -84,3 +85,14 @@ def _cell(figures: Mapping[str, float] | None) -> str:
         f"{figures['slope']:.2f}, {figures['std_over_slope']:.2f}, "
         f"{100 * figures['coverage']:.0f} %"
     )
+
+
+def reach_rows() -> list[tuple[str, ...]]:
+    """Least and largest figures of protocols that the network for any of them was trained with."""
+    ((_, card),) = any_cards([SHIPPED])
+    reach = {**card.reach, "field strength of the tissue (T)": card.field_strengths}
+    return [(words, *map(_figure, ends)) for words, ends in reach.items()]
+
+
+def _figure(value: float) -> str:
+    return f"{float(f'{value:.3g}'):,g}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from urllib.parse import urlsplit
@@ -100,3 +101,20 @@ def test_every_public_name_is_in_the_reference(repository):
     page = repository.public_names()
     for name, home in bids_brnn._HOMES.items():
         assert re.search(rf":: bids_brnn\.{re.escape(home)}\.{name}\n", page), name
+
+
+_OWN = re.compile(r"`((?:bids_brnn|benchmarks|docs|pipelines|tests)/[\w./-]+)`")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_a_page_names_are_there(page):
+    named = set(_OWN.findall(prose_of(page)))
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+def test_every_extra_of_the_package_is_explained():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    assert [name for name in extras if f'`pip install ".[{name}]"`' not in page] == []
