@@ -118,3 +118,10 @@ def test_every_extra_of_the_package_is_explained():
     ]
     page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
     assert [name for name in extras if f'`pip install ".[{name}]"`' not in page] == []
+
+
+def test_the_citation_is_of_this_version():
+    import bids_brnn
+
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.search(r"^version: (.+)$", text, re.MULTILINE)[1] == bids_brnn.__version__
