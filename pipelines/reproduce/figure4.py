@@ -50,8 +50,8 @@ def reproduce(data: Path | None, *, small: bool = False) -> Result:
         "Maps in vivo",
         f"{len(rows)} voxels of the brain mask of the public slice, of which {int(tissue.sum())} "
         f"hold more than {_SHOWN:.0%} of semi-solid pool by NLLS; distances in standard "
-        "deviations that NLLS states; medians, bootstrap over voxels (neighbours are not "
-        "independent: intervals are too narrow).",
+        "deviations that NLLS states, which starts at the Bias-Reduced network; medians, "
+        "bootstrap over voxels (neighbours are not independent: intervals are too narrow).",
         claims,
         _figure(pair, measured, rows, maps),
     )

@@ -67,6 +67,15 @@ def test_the_networks_are_judged_by_their_cards(script, tmp_path):
         assert claim["low"] <= claim["number"] <= claim["high"]
 
 
+def test_the_results_hold_what_the_cards_of_this_version_say(script, tmp_path):
+    script("cards").reproduce(None).write(tmp_path)
+    made = script("run").page(tmp_path).splitlines()
+    kept = (SCRIPTS / "results" / "results.md").read_text(encoding="utf-8").splitlines()
+    rows = [line for line in made if line.startswith("|")]
+    assert len(rows) > 50
+    assert [line for line in rows if line not in kept] == []
+
+
 def test_fingerprinting_is_reproduced_from_the_shipped_weights(script, tmp_path):
     result = script("figure5").reproduce(None, small=True)
     result.write(tmp_path)
