@@ -144,7 +144,9 @@ def write_parquet(path: Path, table: pd.DataFrame) -> bool:
     from pandas.api.types import infer_dtype
 
     mixed = [name for name in table if infer_dtype(table[name]) in ("mixed", "mixed-integer")]
-    table = table.assign(**{name: table[name].map(str, na_action="ignore") for name in mixed})
+    table = table.copy()
+    for name in mixed:
+        table[name] = table[name].map(str, na_action="ignore")
     stream = io.BytesIO()
     table.to_parquet(stream, engine="pyarrow", compression="zstd", index=False)
     write_bytes(path, stream.getvalue())
