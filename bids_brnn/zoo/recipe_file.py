@@ -35,6 +35,7 @@ FORMAT = 1
 """Version of the file layout."""
 _MAX_JSON = 2**20  # bytes
 _MAX_ARRAYS = 2**28  # bytes, unpacked: twice a basis of 200,000 rows, 40 complex columns
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _MAX_HEADER = 4096  # bytes before the numbers of an array
 _NO_HEADER = (TokenError, SyntaxError, TypeError, OverflowError, RecursionError, MemoryError)
 _SECONDS = Number(0, 1e4, "s")
@@ -122,6 +123,8 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             size = sum(item.file_size for item in archive.infolist())
             if size > _MAX_ARRAYS:
                 raise ValueError(f"{path.name} holds {size} bytes, more than {_MAX_ARRAYS}")
+            if any(item.compress_type not in _PACKED for item in archive.infolist()):
+                raise ValueError(f"{path.name} is packed as NumPy packs nothing")
             return {
                 item.filename.removesuffix(".npy"): _array(archive.read(item))
                 for item in archive.infolist()

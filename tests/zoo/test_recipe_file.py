@@ -102,6 +102,18 @@ def test_an_array_of_texts_without_length_is_refused(stored):
     refused(stored, "something else than numbers and texts")
 
 
+@pytest.mark.parametrize("kind", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_packing_that_numpy_does_not_write_is_refused(stored, kind):
+    """Its errors are of other kinds, and it may ask for any memory."""
+    path = stored.with_suffix(".npz")
+    with zipfile.ZipFile(path) as archive:
+        parts = {item.filename: archive.read(item) for item in archive.infolist()}
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    refused(stored, "packed as NumPy packs nothing")
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY", b"x" * 100])
 def test_what_is_no_archive_is_refused(stored, content):
     stored.with_suffix(".npz").write_bytes(content)
