@@ -131,7 +131,8 @@ def write_table(path: Path, table: pd.DataFrame, *, float_format: str = "%.9g") 
 def write_parquet(path: Path, table: pd.DataFrame) -> bool:
     """Write a table as Parquet (Zstandard) atomically; False where pyarrow is not installed.
 
-    The same columns as :func:`write_table`, with numbers in full; missing values are null.
+    The same columns as :func:`write_table`, with numbers in full; missing values are null, and
+    numbers that stand among texts (names of regions without a lookup table) are texts.
 
     Raises
     ------
@@ -140,6 +141,12 @@ def write_parquet(path: Path, table: pd.DataFrame) -> bool:
     """
     if find_spec("pyarrow") is None:
         return False
+    from pandas.api.types import infer_dtype
+
+    mixed = [name for name in table if infer_dtype(table[name]) in ("mixed", "mixed-integer")]
+    table = table.copy()
+    for name in mixed:
+        table[name] = table[name].map(str, na_action="ignore")
     stream = io.BytesIO()
     table.to_parquet(stream, engine="pyarrow", compression="zstd", index=False)
     write_bytes(path, stream.getvalue())

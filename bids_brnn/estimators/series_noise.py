@@ -42,6 +42,8 @@ _DEGREE = 4
 _PER_TERM = 20
 """Voxels that each term of the polynomials needs at least."""
 _ITERATIONS = 10
+_ROUND_OFF = 1e-12
+"""Of a logarithm."""
 _CLOSE = 0.05
 """Of a logarithm: weights of the median regression stay finite."""
 _LOW = 0.1
@@ -186,7 +188,8 @@ def _smoothest(
         away = logs - terms @ weights
         if first is None:
             first = np.log(chi2.ppf(1 - FALSE_ALARMS, effective) / chi2.ppf(0.5, effective))
-        size = np.minimum(np.abs(away), first).mean()
+        # Of a single voxel nothing is left.
+        size = max(np.minimum(np.abs(away), first).mean(), _ROUND_OFF)
         cost = 2 * len(logs) * np.log(size) + terms.shape[1] * np.log(len(logs))
         if chosen is None or cost < chosen[0]:
             chosen = (cost, weights, effective, degree)

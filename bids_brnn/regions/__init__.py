@@ -7,6 +7,7 @@ from bids_brnn.regions.labels import (
     apparent_t1,
     erode,
     probability_labels,
+    spread_out,
     tissue_classes,
 )
 from bids_brnn.regions.statistics import COLUMNS, Row, region_rows
@@ -22,5 +23,6 @@ __all__ = [
     "erode",
     "probability_labels",
     "region_rows",
+    "spread_out",
     "tissue_classes",
 ]

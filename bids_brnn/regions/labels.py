@@ -63,6 +63,19 @@ def erode(labels: NDArray[np.integer], layers: int) -> NDArray[np.integer]:
     return labels
 
 
+def spread_out(labels: NDArray[np.integer], known: NDArray[np.bool_]) -> NDArray[np.integer]:
+    """Labels ``(X, Y, Z)`` in which voxels that are not ``known`` have that of the nearest one.
+
+    >>> spread_out(np.array([1, 0, 0, 2]), np.array([True, False, False, True])).tolist()
+    [1, 1, 2, 2]
+    """
+    if not known.any():
+        return labels
+    nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
+    found: NDArray[np.integer] = labels[tuple(nearest)]
+    return found
+
+
 def probability_labels(
     probabilities: Mapping[str, NDArray[np.floating]],
 ) -> tuple[NDArray[np.int32], dict[int, str]]:

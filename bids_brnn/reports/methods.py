@@ -169,9 +169,9 @@ def sample_sentence(title: str, selection: str) -> str:
     """That an estimator was run in a sample of the voxels.
 
     >>> sample_sentence("NLLS", "estimated in 5 of 9 voxels of the mask")
-    'For agreement, the maps of NLLS were estimated in 5 of 9 voxels of the mask.'
+    'The maps of NLLS were estimated in 5 of 9 voxels of the mask.'
     """
-    return f"For agreement, the maps of {title} were {selection}."
+    return f"The maps of {title} were {selection}."
 
 
 def _known(about: Mapping[str, Any], key: str) -> bool:

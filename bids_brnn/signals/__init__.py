@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bids_brnn.errors import DataError
+from bids_brnn.errors import DataError, SequenceError
 from bids_brnn.signals.registry import (
+    PROTOCOLS,
     ModelEntry,
     SeriesKind,
     model_called,
@@ -63,5 +64,14 @@ def build_model(kind: str, sequence: PulseSequence | ZSpectrum, **options: Any) 
         raise DataError(
             f'signal model "{kind}" has no option {", ".join(unknown)}; '
             f"it has {', '.join(allowed)}"
+        )
+    from bids_brnn.sequences.z_spectrum import ZSpectrum
+
+    given = "zspectrum" if isinstance(sequence, ZSpectrum) else "pulses"
+    if entry.protocol != given:
+        others = ", ".join(item.name for item in models_by_protocol(given))
+        raise SequenceError(
+            f'signal model "{kind}" describes {PROTOCOLS[entry.protocol]}, not '
+            f"{PROTOCOLS[given]}; use one of {others}"
         )
     return entry.build(sequence, **options)

@@ -189,9 +189,11 @@ def init_labels_wf(
         passed = [(item, f"{item}_{label}") for item in _LABELS]
         workflow.connect([(labels, outputnode, passed)])
     if gathered:
-        gather = Node(GatherLabels(list(told)), name="gather")
-        for label in told:
-            workflow.connect(workflow.get_node(f"labels_{label}"), "labels", gather, label)
+        # Names of nodes: labels of files may be those of methods of inputs (seg-get).
+        names = [f"labels_{label}" for label in told]
+        gather = Node(GatherLabels(names), name="gather")
+        for item in names:
+            workflow.connect(workflow.get_node(item), "labels", gather, item)
         workflow.connect([(gather, outputnode, [("labels", field) for field in STRATA])])
     return workflow
 

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,9 @@ FORMAT = 1
 """Version of the file layout."""
 _MAX_JSON = 2**20  # bytes
 _MAX_ARRAYS = 2**28  # bytes, unpacked: twice a basis of 200,000 rows, 40 complex columns
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _MAX_HEADER = 4096  # bytes before the numbers of an array
+_NO_HEADER = (TokenError, SyntaxError, TypeError, OverflowError, RecursionError, MemoryError)
 _SECONDS = Number(0, 1e4, "s")
 _NAMES = ListOf(Text(), most=64)
 _CONTENT = Table(
@@ -120,6 +123,8 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             size = sum(item.file_size for item in archive.infolist())
             if size > _MAX_ARRAYS:
                 raise ValueError(f"{path.name} holds {size} bytes, more than {_MAX_ARRAYS}")
+            if any(item.compress_type not in _PACKED for item in archive.infolist()):
+                raise ValueError(f"{path.name} is packed as NumPy packs nothing")
             return {
                 item.filename.removesuffix(".npy"): _array(archive.read(item))
                 for item in archive.infolist()
@@ -135,8 +140,11 @@ def _array(content: bytes) -> NDArray[Any]:
     version = np.lib.format.read_magic(stream)
     if version != (1, 0):
         raise ValueError("an array has another format than 1.0")
-    shape, _, kind = np.lib.format.read_array_header_1_0(stream, max_header_size=_MAX_HEADER)
-    if kind.kind not in "biufcU":
+    try:
+        shape, _, kind = np.lib.format.read_array_header_1_0(stream, max_header_size=_MAX_HEADER)
+    except _NO_HEADER as error:  # of the parsers that numpy reads it with
+        raise ValueError("an array has no header that can be read") from error
+    if kind.kind not in "biufcU" or not kind.itemsize:
         raise ValueError("an array holds something else than numbers and texts")
     claimed = kind.itemsize
     for length in shape:

@@ -26,6 +26,17 @@ def test_parquet_holds_the_table_with_numbers_in_full(item):
     pd.testing.assert_frame_equal(found, item.table, check_exact=True)
 
 
+def test_numbers_among_texts_are_texts_in_parquet(item):
+    """Regions are numbers in the table of a series without names, and names in another."""
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra parquet)")
+    mixed = item.table.assign(name=pd.Series([7, "GM", None], dtype=object))
+    assert tables.write_parquet(item.path, mixed)
+    found = pd.read_parquet(item.path)
+    assert found["name"].tolist()[:2] == ["7", "GM"]
+    assert found["name"].isna().tolist() == [False, False, True]
+    assert found["index"].tolist() == [1, 2, 3]
+
+
 def test_a_table_that_became_short_leaves_no_old_parquet(item, monkeypatch):
     old = item.path.with_suffix(".parquet")
     old.write_bytes(b"of an earlier run")

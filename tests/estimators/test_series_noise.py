@@ -78,3 +78,10 @@ def test_few_voxels_have_one_level_and_none_are_refused(places):
     assert float(noise.sigma.max() - noise.sigma.min()) == pytest.approx(0, abs=1e-12)
     with pytest.raises(DataError, match="no residual is above zero"):
         series_noise(torch.zeros(10), few, FREEDOM, few)
+
+
+def test_a_single_voxel_tells_a_level_too():
+    """Of a reference in a sample of one: its own residual, without numbers that are not finite."""
+    with np.errstate(all="raise"):
+        found = series_noise(torch.tensor([12.0]), torch.zeros(1, 3), 6, torch.zeros(1, 3))
+    assert float(found.sigma[0]) == pytest.approx((12.0 / chi2.ppf(0.5, 6)) ** 0.5, rel=1e-3)

@@ -199,3 +199,24 @@ class TestTables:
         outputs = found.run(cwd=str(tmp_path / "node")).outputs
         assert outputs.derived_from == ("brnn", "dict")[listed]
         assert (nibabel.load(outputs.labels).get_fdata()[MASK] > 0).all()
+
+    def test_layers_are_taken_off_regions_not_off_single_voxels(self, write_nifti, tmp_path):
+        """Every second voxel of two halves: all are left but for those where the halves meet."""
+        shape = (10, 12, 1)
+        sample = np.indices(shape).sum(0) % 2 == 0
+        white = np.indices(shape)[1] < 6
+        rate = np.where(white, 1 / 0.9, 1 / 1.6)
+        write_nifti("R1.nii", np.where(sample, rate, np.nan).astype(np.float32))
+        write_nifti("sample.nii", sample)
+        row = {"name": "R1", "unit": "1/s", "kind": "estimate", "file": "R1.nii",
+               "sample": {}, "sample_file": "sample.nii"}  # fmt: skip
+        (tmp_path / "maps.json").write_text(json.dumps([row]))
+        (tmp_path / "node").mkdir()
+        mask = str(write_nifti("m.nii", np.ones(shape, bool)))
+        maps = {"maps_file": str(tmp_path / "maps.json"), "derived_from": "dict"}
+        found = PrepareLabels(mask=mask, **maps, erode=1).run(cwd=str(tmp_path / "node")).outputs
+        labels = nibabel.load(found.labels).get_fdata()
+        assert not labels[~sample].any()
+        inner = sample & (np.abs(np.indices(shape)[1] - 5.5) > 2)
+        assert np.array_equal(labels[inner], np.where(white, 2, 1)[inner])
+        assert (labels[:, 5:7][sample[:, 5:7]] == 0).any()

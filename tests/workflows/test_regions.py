@@ -14,7 +14,7 @@ from bids_brnn.errors import DataError
 from bids_brnn.interfaces.series import SeriesRecord
 from bids_brnn.workflows import Segmentation, init_regions_wf
 from bids_brnn.workflows.execution import execution_settings
-from bids_brnn.workflows.regions import find_segmentations, region_notes
+from bids_brnn.workflows.regions import find_segmentations, init_labels_wf, region_notes
 
 SHAPE = (3, 4, 2)
 
@@ -149,3 +149,20 @@ def test_why_there_are_no_labels_is_true(acquisitions, make_config, tmp_path):
     assert "sub-01" in note
     (note,) = region_notes(make_config(ignore=("dseg",)), series)
     assert "left out by --ignore dseg" in note
+
+
+@pytest.mark.parametrize("label", ["get", "traits", "7networks"])
+def test_any_label_of_a_file_is_one_of_a_segmentation(label, tmp_path):
+    """Also those that inputs of Nipype have methods of."""
+    images = {"aseg": image(tmp_path / "a.nii"), label: image(tmp_path / "b.nii")}
+    found = {name: Segmentation({"": path}) for name, path in images.items()}
+    workflow = init_labels_wf(found, gathered=True)
+    workflow.base_dir = str(tmp_path / "work")
+    workflow.config = execution_settings(stop_on_first_crash=True)
+    workflow.get_node("inputnode").inputs.mask = str(image(tmp_path / "mask.nii"))
+    graph = workflow.run()
+    (gathered,) = [node.result.outputs.labels for node in graph if node.name == "gather"]
+    assert [path.split("labels_")[-1] for path in gathered] == [
+        "aseg/labels.nii",
+        f"{label}/labels.nii",
+    ]

@@ -80,6 +80,40 @@ def test_an_archive_that_claims_gigabytes_is_refused(stored):
     refused(stored, "shorter or longer")
 
 
+def with_header(path, text):
+    """An array of which there is only a header, of that text."""
+    content = np.lib.format.magic(1, 0) + len(text).to_bytes(2, "little") + text.encode()
+    with zipfile.ZipFile(path.with_suffix(".npz"), "w") as archive:
+        archive.writestr("flip_angle.npy", content)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{'descr': (", "'''", "(" * 300, "-" * 4000 + "1", "{[]: 1}", "{'shape': (9" + "9" * 40],
+)
+def test_a_header_that_cannot_be_parsed_is_refused(stored, text):
+    with_header(stored, text)
+    refused(stored, "no header that can be read")
+
+
+def test_an_array_of_texts_without_length_is_refused(stored):
+    """It may claim any number of them in no bytes at all."""
+    with_header(stored, "{'descr': '<U0', 'fortran_order': False, 'shape': (3000000000000,)}")
+    refused(stored, "something else than numbers and texts")
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_packing_that_numpy_does_not_write_is_refused(stored, kind):
+    """Its errors are of other kinds, and it may ask for any memory."""
+    path = stored.with_suffix(".npz")
+    with zipfile.ZipFile(path) as archive:
+        parts = {item.filename: archive.read(item) for item in archive.infolist()}
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    refused(stored, "packed as NumPy packs nothing")
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY", b"x" * 100])
 def test_what_is_no_archive_is_refused(stored, content):
     stored.with_suffix(".npz").write_bytes(content)

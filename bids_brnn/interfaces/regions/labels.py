@@ -26,13 +26,14 @@ from bids_brnn.errors import DataError
 from bids_brnn.files import write_text
 from bids_brnn.imaging.grids import labels_on_grid, load, placed, save, share_on_grid
 from bids_brnn.interfaces.base import Node
-from bids_brnn.interfaces.sampling import sample_keys
+from bids_brnn.interfaces.sampling import estimated_mask, sample_keys
 from bids_brnn.regions import (
     TISSUE_NAMES,
     Source,
     apparent_t1,
     erode,
     probability_labels,
+    spread_out,
     tissue_classes,
 )
 
@@ -93,7 +94,7 @@ class PrepareLabels(Node):
         mask = np.asanyarray(image.dataobj) > 0
         labels, names, source = self._labels(mask)
         _, estimator = self._classified()
-        inside = erode(np.where(mask, labels, 0), self.inputs.erode).astype(np.int32)
+        inside = self._eroded(labels, mask, source).astype(np.int32)
         given = isdefined(self.inputs.lookup)
         lookup = read_lookup(Path(self.inputs.lookup)) if given else Lookup(names)
         present = [int(index) for index in np.unique(labels[mask]) if index]
@@ -114,6 +115,22 @@ class PrepareLabels(Node):
         if isdefined(inputs.whole_file) and any(map(sample_keys, rows)):
             return Path(inputs.whole_file), inputs.whole_from
         return Path(inputs.maps_file), inputs.derived_from
+
+    def _eroded(
+        self, labels: NDArray[Any], mask: NDArray[np.bool_], source: Source
+    ) -> NDArray[Any]:
+        """Labels inside the mask without the outer layers of regions.
+
+        Classes of a sample are spread out before: alone, each of its voxels is an outer layer.
+        """
+        layers, sample = self.inputs.erode, None
+        if source == "maps":
+            listed = self._classified()[0]
+            rows = json.loads(listed.read_text(encoding="utf-8"))
+            sample = estimated_mask(listed, rows[0]) if rows else None
+        if sample is None or not layers:
+            return erode(np.where(mask, labels, 0), layers)
+        return np.where(sample, erode(np.where(mask, spread_out(labels, sample), 0), layers), 0)
 
     def _labels(self, mask: NDArray[np.bool_]) -> Labels:
         inputs = self.inputs

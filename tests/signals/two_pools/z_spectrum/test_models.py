@@ -17,6 +17,7 @@ from bids_brnn.sequences.z_spectrum import ZSpectrum, usual_protocol
 from bids_brnn.signals import build_model
 from bids_brnn.signals.two_pools.z_spectrum.absorption import LINES, super_lorentzian
 from bids_brnn.signals.two_pools.z_spectrum.free_pool import pulse_saturation
+from bids_brnn.zoo.recipe import EstimatorRecipe
 
 # The other program interpolates the saturation of Sled and Pike (2e-3), and its quadrature of
 # the line errs by 3e-5.
@@ -111,6 +112,14 @@ def test_slopes_of_the_saturation_are_those_of_differences():
 def test_a_train_of_pulses_is_no_z_spectrum():
     with pytest.raises(SequenceError, match="describes Z-spectra"):
         build_model("ramani", jiang_like_train(20))
+
+
+@pytest.mark.parametrize("name", ["gbloch", "fisp", "bssfp"])
+def test_a_z_spectrum_is_no_train_of_pulses(name):
+    """Also in a recipe, which may come from a folder that others write into."""
+    recipe = EstimatorRecipe("nlls", name, usual_protocol(), magnitude=True)
+    with pytest.raises(SequenceError, match="describes pulse trains, not Z-spectra; use one of"):
+        recipe.build_model()
 
 
 @pytest.mark.parametrize("name", TOLERANCES)
