@@ -98,6 +98,10 @@ def of_controls(
         If numbers of trains and pulses do not fit, or values mean another unit.
     """
     check_time("--repetition-time", repetition_time, *REPETITION)
+    if not flip.size:
+        raise DataError(f"{name} holds no pulses: alpha and TRF are empty")
+    if trains is not None and trains < 1:
+        raise UsageError(f"--trains {trains}: a whole number from 1 on is needed")
     if 1 in flip.shape:
         count = trains or 1
         if flip.size % count:

@@ -72,6 +72,30 @@ def test_one_column_of_all_trains_is_the_same_train(bench, authors, controls):
     np.testing.assert_allclose(bench.read()[0].sequence.flip_angle, controls[0].T, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("more", "code", "words"),
+    [
+        (["--trains", -1], 2, "--trains -1: a whole number"),
+        (["--trains", 0], 2, "--trains 0: a whole number"),
+        ([], 65, "control.mat holds no pulses"),
+    ],
+)
+def test_a_train_of_no_pulses_gets_one_sentence(bench, authors, controls, more, code, words):
+    columns = [values.reshape(-1, 1) for values in controls] if more else [np.zeros((0, 0))] * 2
+    _, line = authors(alpha=columns[0], TRF=columns[1])
+    said = bench.run(*line, *more)
+    assert (said.code, words in said.err) == (code, True), said.err
+    assert len(said.err.splitlines()) == 1
+
+
+def test_a_table_has_its_units_and_needs_no_option_for_them(bench, stated):
+    write_pulses(bench.folder, "own", jiang_like_train(12))
+    line = ["frames", bench.nifti("x.nii", bench.complex(*bench.shape, 12)), "--model", "fisp"]
+    line += ["--train", bench.path("own_rfpulses.tsv"), "--angle-unit", "rad"]
+    said = bench.run(*line)
+    assert (said.code, "angles in degrees" in said.err) == (2, True), said.err
+
+
 def test_all_may_lie_in_one_mat_file(bench, controls, basis, stated):
     x = bench.complex(*bench.shape, RANK)
     source = bench.mat("all.mat", x=x, U=basis[:, :RANK], alpha=controls[0], TRF=controls[1])
@@ -283,6 +307,8 @@ def test_lists_tell_a_fisp_train(bench, angles, times):
         ({"--inversion-time": None, "--echo-time": None}, 2, "--echo-time, --inversion-time"),
         ({"--model": "bssfp"}, 2, "makes a FISP train"),
         ({"--repetition-times": None}, 2, "--repetition-times"),
+        ({"--repetition-time": 0.0125}, 2, "--repetition-times say the same"),
+        ({"--trains": 2}, 2, "--trains divides the column alpha"),
     ],
 )
 def test_lists_in_another_unit_get_one_sentence(bench, changes, code, words):

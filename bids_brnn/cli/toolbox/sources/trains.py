@@ -40,6 +40,10 @@ def _train(options: argparse.Namespace, entry: ModelEntry, notes: list[str]) -> 
     path = options.train
     if path is None and options.flip_angles is None and options.kind == "mat":
         path = options.source  # all in one file
+    if options.trains is not None and (path is None or path.suffix != ".mat"):
+        raise UsageError(
+            "--trains divides the column alpha of a .mat file; no other train needs it, leave it out"
+        )
     if path is None:
         return _listed_train(options, entry, notes)
     if any(option in given_options(options) for option in LISTS if option != "--angle-unit"):
@@ -60,6 +64,10 @@ def _train(options: argparse.Namespace, entry: ModelEntry, notes: list[str]) -> 
             trains=options.trains, unit=options.angle_unit or "rad",
             start=trains.start_of(options.boundary_condition, entry, notes),
         )  # fmt: skip
+    if options.angle_unit is not None:
+        raise UsageError(
+            f"{path.name} has angles in degrees, as every such table; leave --angle-unit out"
+        )
     said = {
         "BoundaryCondition": options.boundary_condition,
         "RepetitionTimeExcitation": options.repetition_time,
@@ -89,6 +97,8 @@ def _listed_train(
         raise UsageError(
             f"{options.flip_angles.name} holds angles only: give {', '.join(missing)} too"
         )
+    if options.repetition_time is not None and options.repetition_times is not None:
+        raise UsageError("--repetition-time and --repetition-times say the same; give one of them")
     if options.repetition_times is None:
         if options.time_unit == "ms":
             raise UsageError("--repetition-time is in s; with --time-unit ms give a list of times")
