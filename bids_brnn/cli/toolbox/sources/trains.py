@@ -42,7 +42,8 @@ def _train(options: argparse.Namespace, entry: ModelEntry, notes: list[str]) -> 
         path = options.source  # all in one file
     if options.trains is not None and (path is None or path.suffix != ".mat"):
         raise UsageError(
-            "--trains divides the column alpha of a .mat file; no other train needs it, leave it out"
+            "--trains divides the column alpha of a .mat file; other trains do not need it, leave "
+            "it out"
         )
     if path is None:
         return _listed_train(options, entry, notes)
