@@ -21,7 +21,7 @@ _FEWEST = 5
 
 
 def random_protocol(rng: np.random.Generator) -> ZSpectrum:
-    """A protocol that a scanner could play: 5 to 31 images, one to three flip angles.
+    """A protocol that a scanner could play: 5 to 30 images, one to three flip angles.
 
     Pulses last 5 to 20 ms, the root of their power over a repetition is 100 to 1400 rad/s, and
     their offsets begin at 200 to 1500 Hz and end at 8 to 60 kHz; six in ten protocols measure
@@ -62,7 +62,7 @@ def _drawn(rng: np.random.Generator) -> ZSpectrum | None:
 
 
 def _measurements(rng: np.random.Generator, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Angle (rad) and offset (Hz) of 4 to 30 images with MT pulse."""
+    """Angle (rad) and offset (Hz) of 4 to 29 images with MT pulse."""
     low, high = _log_uniform(rng, 200, 1500), _log_uniform(rng, 8000, 60000)
     n = int(rng.integers(4, 30))
     if rng.random() < 0.6:
