@@ -88,6 +88,13 @@ def test_a_train_of_no_pulses_gets_one_sentence(bench, authors, controls, more, 
     assert len(said.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("kind", [np.complex64, np.int16])
+def test_an_array_of_no_voxels_gets_one_sentence(bench, authors, kind):
+    _, line = authors(x=np.zeros((0, 3, 2, RANK), kind))
+    said = bench.run(*line)
+    assert (said.code, "coeffs.mat: the array is 0x3x2x4" in said.err) == (65, True), said.err
+
+
 def test_a_table_has_its_units_and_needs_no_option_for_them(bench, stated):
     write_pulses(bench.folder, "own", jiang_like_train(12))
     line = ["frames", bench.nifti("x.nii", bench.complex(*bench.shape, 12)), "--model", "fisp"]
