@@ -176,13 +176,16 @@ def named_any_card(reference: str, own: Path | None = None) -> Path | None:
     Parameters
     ----------
     reference
-        Its name, or the path of card, weights or a folder that holds no other networks.
+        Its name, or the path of card, weights or a folder that holds no other networks but those
+        that were made of it.
     own
         A folder of networks to search before all others.
     """
     path = expanded(reference)
     if path.is_dir():
-        several = any_cards([path]) if not read_cards([path])[0] else []
+        # Networks that were made of it may have been put beside it.
+        others = [card for _, card in read_cards([path])[0] if not card.is_derived]
+        several = [] if others else any_cards([path])
         return several[0][0].absolute() if several else None
     places = [path.with_suffix(".json")] if path.suffix in (".json", ".safetensors") else []
     if path.name == reference:

@@ -20,7 +20,7 @@ from bids_brnn.sequences.z_designs import demo_protocol, wand_like
 from bids_brnn.zoo.any_card import AnyCard, any_cards, any_problems, named_any_card
 from bids_brnn.zoo.any_store import load_any, save_any
 from bids_brnn.zoo.card import ModelCard
-from bids_brnn.zoo.places import read_cards
+from bids_brnn.zoo.places import SHIPPED, read_cards
 
 PLAN = {
     "name": "all",
@@ -84,6 +84,18 @@ def test_what_does_not_fit_is_refused(general, change, words):
     general.write_text(json.dumps({**json.loads(general.read_text()), **change}))
     with pytest.raises((ReadError, DataError), match=words):
         load_any(general)
+
+
+def test_a_folder_is_that_of_the_general_network_whatever_was_made_of_it_there(general):
+    folder = str(general.parent)
+    content = json.loads((SHIPPED / "spgr-demo.json").read_text())
+    path = general.parent / "one.json"
+    content["network"]["supplied"] = ["B1", "R1", "w0"]
+    made = {"network": {**content["network"], "layout": "scoring"}}
+    path.write_text(json.dumps({**content, "name": "one", **made}))
+    assert named_any_card(folder) == general
+    path.write_text(json.dumps({**content, "name": "one"}))
+    assert named_any_card(folder) is None
 
 
 def test_a_card_that_cannot_be_read_is_told(general):
