@@ -95,6 +95,16 @@ def test_an_array_of_no_voxels_gets_one_sentence(bench, authors, kind):
     assert (said.code, "coeffs.mat: the array is 0x3x2x4" in said.err) == (65, True), said.err
 
 
+def test_a_square_basis_does_not_tell_coefficients_from_frames(bench):
+    write_pulses(bench.folder, "own", jiang_like_train(12))
+    x = bench.nifti("x.nii", bench.complex(*bench.shape, 12))
+    line = ["frames", x, "--model", "fisp", "--train", bench.path("own_rfpulses.tsv")]
+    line += ["--basis", bench.mat("u.mat", U=np.eye(12))]
+    said = bench.run(*line)
+    assert (said.code, "as many columns as samples" in said.err) == (2, True), said.err
+    assert bench.run(*line, "--rank", 5).code == 0
+
+
 def test_a_table_has_its_units_and_needs_no_option_for_them(bench, stated):
     write_pulses(bench.folder, "own", jiang_like_train(12))
     line = ["frames", bench.nifti("x.nii", bench.complex(*bench.shape, 12)), "--model", "fisp"]

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from bids_brnn.cli.toolbox.main import main
 from bids_brnn.errors import DataError, ReadError
 from bids_brnn.experiments.any_spectrum import describe_any, read_plan
 from bids_brnn.files import read_tensors, write_tensors
@@ -180,3 +181,12 @@ def test_a_network_is_named_by_all_that_it_is_made_of(written):
 def test_a_configuration_that_cannot_be_used_is_named(tmp_path, change, words):
     with pytest.raises(DataError, match=words):
         read_plan({**PLAN, **change}, tmp_path / "all.toml")
+
+
+def test_the_list_of_models_tells_of_one_that_is_broken(general, monkeypatch, capsys):
+    monkeypatch.setenv("BIDS_BRNN_WEIGHTS", str(general.parent))
+    general.write_text(json.dumps({**json.loads(general.read_text()), "format": 9}))
+    assert main(["models"]) == 0
+    said = capsys.readouterr()
+    assert "has card format 9" in said.err
+    assert "any-spectrum  " in said.out

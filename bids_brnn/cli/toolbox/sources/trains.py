@@ -140,6 +140,12 @@ def _of_train(
         basis = subspace.read_basis(path, sequence.n_samples, options.rank, notes)
         if is_coefficients is None:
             is_coefficients = volumes != sequence.n_samples
+            if basis.shape[1] == volumes == sequence.n_samples:
+                raise UsageError(
+                    f"{path.name} has as many columns as samples, so that nothing tells whether "
+                    f"{images.name} holds coefficients or time frames; leave --basis out for time "
+                    "frames, or give fewer columns (--rank)"
+                )
         subspace.check_basis(basis, path.name, volumes if is_coefficients else None)
     elif options.rank is not None:
         raise UsageError("--rank belongs to --basis, and there is no basis")
