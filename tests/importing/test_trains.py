@@ -88,6 +88,20 @@ def test_a_train_of_no_pulses_gets_one_sentence(bench, authors, controls, more, 
     assert len(said.err.splitlines()) == 1
 
 
+def test_numbers_that_are_none_are_not_taken_as_unsaid(bench, authors, controls):
+    bench.text("fa.txt", " ".join(["0.4"] * 12))
+    bench.mat("phases.mat", phases=np.full((1, 12), np.nan))
+    line = ["frames", bench.nifti("x.nii", bench.complex(*bench.shape, 12)), "--model", "fisp"]
+    line += ["--flip-angles", bench.path("fa.txt"), "--angle-unit", "rad", "--time-unit", "s"]
+    line += ["--repetition-time", 0.012, "--echo-time", 0.002, "--inversion-time", 0]
+    assert bench.run(*line, "--dry-run").code == 0
+    said = bench.run(*line, "--rf-phases", bench.path("phases.mat"))
+    assert (said.code, "phases.mat holds NaN" in said.err) == (65, True), said.err
+    _, line = authors(TRF=controls[1] * np.nan)
+    said = bench.run(*line)
+    assert (said.code, "control.mat holds NaN" in said.err) == (65, True), said.err
+
+
 @pytest.mark.parametrize("kind", [np.complex64, np.int16])
 def test_an_array_of_no_voxels_gets_one_sentence(bench, authors, kind):
     _, line = authors(x=np.zeros((0, 3, 2, RANK), kind))
