@@ -9,15 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_brnn.bids.input.declared import number
 from bids_brnn.errors import EXIT_OK, BidsBrnnError, ReadError
-from bids_brnn.files import make_folder
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.zoo.any_card import AnyCard, any_cards, named_any_card
-from bids_brnn.zoo.cache import Job, derived_job, holding
+from bids_brnn.zoo.cache import Job, derived_job, holding, make_unlinked
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.choice import choose_network
 from bids_brnn.zoo.places import weight_folders
@@ -102,7 +102,7 @@ def _make(config: RunConfig, job: Job, general: Path, maker: Maker) -> None:
     if job.field_strength is None:
         _LOG.warning("%s: MagneticFieldStrength is missing; tissue at 3 T is expected", job.series)
     started = time.monotonic()
-    make_folder(job.work)
+    make_unlinked(job.work, job.folder)
     maker(job, general, config.nprocs)
     shutil.rmtree(job.work, ignore_errors=True)
     card = ModelCard.from_file(job.card)
@@ -134,8 +134,15 @@ def make_in_process(job: Job, general: Path, threads: int) -> None:
         return
     errors = job.work / "errors.log"
     errors.write_text(found.stderr, encoding="utf-8")
-    said = found.stdout.strip().splitlines()
-    content = json.loads(said[-1]) if said else {}
-    if "error" in content:
-        raise BidsBrnnError(str(content["error"]), exit_code=int(content["code"]))
+    if (said := _error_in(found.stdout)) is not None:
+        raise said
     raise ReadError(f"the process stopped ({found.returncode}); see {errors}")
+
+
+def _error_in(output: str) -> BidsBrnnError | None:
+    """What a process said of its end; None where it was ended, perhaps within a line."""
+    for line in output.splitlines()[::-1]:
+        with suppress(ValueError, TypeError, KeyError):
+            content = json.loads(line)
+            return BidsBrnnError(str(content["error"]), exit_code=int(content["code"]))
+    return None

@@ -88,9 +88,12 @@ def read_plan(content: Mapping[str, Any], path: Path) -> Plan:
         raise DataError(
             f"{path.name}: the loss of every stage must be efficient, without excess and focus"
         )
+    name = content.get("name", path.stem)
+    if name != Path(name).name or name.startswith("."):
+        raise DataError(f'{path.name}: name = "{name}" names files; it cannot be a path')
     network = content.get("network", {})
     return Plan(
-        name=content.get("name", path.stem),
+        name=name,
         description=content.get("description", ""),
         protocols=numbers,
         fingerprints=content.get("fingerprints", 300),

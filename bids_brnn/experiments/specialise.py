@@ -6,7 +6,7 @@ is fitted (for M0 and the residual), and thresholds are those of the protocol's 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from bids_brnn.experiments.describe import describe
 from bids_brnn.experiments.experiment import Experiment
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.learning.networks import count_weights
+from bids_brnn.learning.scoring import RANGES
 from bids_brnn.learning.surrogate import train_surrogate
 from bids_brnn.learning.trainer import TrainingResult
 from bids_brnn.learning.training_set import TrainingSet, simulate_fingerprints
@@ -62,6 +63,7 @@ def specialise(
     card = describe(experiment, name, config, result, surrogate, held_out, errors, data)
     card = replace(
         card,
+        support=_within_steps(card.support),
         description=f"{experiment.kind}, for the protocol of this digest, from the network "
         f'"{about.name}" for any protocol',
         training={
@@ -78,3 +80,15 @@ def specialise(
         citation=about.citation,
     )
     return save_model(folder, card, network, surrogate, experiment.subspace, errors), held_out
+
+
+def _within_steps(support: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    """Least and largest values, and of what maps supply no more than the steps are made for.
+
+    Beyond, steps of another value are taken: such voxels are at the edge of training.
+    """
+    found = {name: list(pair) for name, pair in support.items()}
+    for name, (low, high) in RANGES.items():
+        if name in found:
+            found[name] = [max(found[name][0], low), min(found[name][1], high)]
+    return found

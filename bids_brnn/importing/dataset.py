@@ -6,9 +6,12 @@ of participants and ``.bidsignore`` grow.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bids_brnn.bids.images import times
@@ -18,11 +21,57 @@ from bids_brnn.bids.tables import read_columns
 from bids_brnn.errors import DataError, OutputError
 from bids_brnn.files import make_folder, write_bytes, write_text
 from bids_brnn.importing.series import Series
-from bids_brnn.importing.staging import DERIVATIVE, PARTICIPANTS, Target
+from bids_brnn.importing.staging import DERIVATIVE, PARTICIPANTS, TEMPORARY, Target
 
 _GROWING = (PARTICIPANTS, ".bidsignore")
 _OWN = (DESCRIPTION, "README.md")
 """Files of a data set that is new; of one that is there they stay."""
+_FOR_NEW = ("README.md", PARTICIPANTS)
+"""That a data set may lack; one that did so goes on without."""
+_PATIENCE = 60.0  # s; another import takes a few
+_BUSY = (errno.EWOULDBLOCK, errno.EACCES)
+
+
+@contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """Keep other imports out while this one looks what is there and adds to it.
+
+    Two that lengthen one list of participants would lose a line. Where the disk cannot lock
+    folders nothing keeps them out.
+
+    Raises
+    ------
+    OutputError
+        If another one does not end.
+    """
+    try:
+        handle = os.open(root.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        yield
+        return
+    try:
+        _wait(handle, root)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _wait(handle: int, root: Path) -> None:
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _BUSY:
+                return
+            if time.monotonic() > end:
+                raise OutputError(
+                    f"another import has held {root.parent} for {_PATIENCE:g} s; try again when "
+                    "it has ended"
+                ) from error
+            time.sleep(0.05)
+        else:
+            return
 
 
 def check_root(root: Path) -> bool:
@@ -40,7 +89,7 @@ def check_root(root: Path) -> bool:
     if (root / DESCRIPTION).is_file():
         return True
     with suppress(OSError):
-        if not any(root.iterdir()):
+        if all(path.name.startswith(TEMPORARY) for path in root.iterdir()):
             return False
     raise OutputError(
         f"{root} is not empty and has no {DESCRIPTION}: it is no BIDS data set; name another "
@@ -57,6 +106,8 @@ def files_of(stage: Path, root: Path) -> list[tuple[Path, str]]:
         there = root / inner
         if inner.name in _OWN and (not new) and there.is_file():
             continue
+        if not new and str(inner) in _FOR_NEW and not there.is_file():
+            continue  # there may be a README of another ending; participants need no list
         if str(inner) in _GROWING and there.is_file():
             if _grown(path, there) is not None:
                 found.append((inner, "one line more" if inner.name == PARTICIPANTS else "longer"))
@@ -152,9 +203,7 @@ def move_in(
         If the application cannot read the series beside what is there.
     """
     root = target.root
-    if not check_root(root):
-        with suppress(OSError):
-            root.rmdir()
+    if not root.exists():
         try:
             stage.rename(root)
         except OSError as error:

@@ -37,6 +37,7 @@ _TEXTS: Mapping[int, str] = {
     18: "utf-32",
 }
 _CELL, _STRUCTURE, _CHARACTERS = 1, 2, 4
+_OPAQUE = 17  # strings, tables and other objects of MATLAB
 _IS_COMPLEX = 0x800
 _MOST_LEVELS, _MOST_ELEMENTS = 32, 100_000
 
@@ -77,7 +78,8 @@ def variables(content: bytes, limit: int) -> dict[str, bytes]:
             kind, inner = next(iter(_elements(inner, order)), (0, b""))
         if kind != _MATRIX:
             raise ValueError(f"there is an element of type {kind} in place of a variable")
-        found[_Variable(inner, order).name] = inner
+        if name := _Variable(inner, order).name:  # what objects refer to has none
+            found[name] = inner
         if len(found) > _MOST_ELEMENTS:
             raise ValueError("it has too many variables")
     return found
@@ -138,10 +140,15 @@ class _Variable:
         self.kind, self.flags, self.shape, self.name = 0, 0, (0, 0), ""
         if flags is None:  # nothing at all: an empty array
             return
-        if len(flags[1]) != 8 or shape is None or shape[0] != 5 or len(shape[1]) % 4:
+        if len(flags[1]) != 8 or shape is None:
             raise ValueError("a variable has no flags or no dimensions")
         (word,) = struct.unpack_from(f"{order}I", flags[1])
         self.kind, self.flags = word & 0xFF, word & 0xFF00
+        if self.kind == _OPAQUE:  # has no dimensions: its name comes at once
+            self.name = shape[1].decode("ascii", "replace")
+            return
+        if shape[0] != 5 or len(shape[1]) % 4:
+            raise ValueError("a variable has no flags or no dimensions")
         self.shape = tuple(np.frombuffer(shape[1], f"{order}i4").tolist())
         if len(self.shape) < 2 or len(self.shape) > 32 or min(self.shape) < 0:
             raise ValueError(f"a variable has the dimensions {self.shape[:8]}")

@@ -144,7 +144,10 @@ def _of_mat(path: Path, names: Sequence[str]) -> NDArray[Any]:
         raise UsageError(
             f"{path.name}: images are read from files that end in {', '.join(READABLE)}"
         )
-    return read_variable(path, names)
+    values = read_variable(path, names)
+    if not values.size:
+        raise DataError(f"{path.name}: the array is {times(values.shape)}, it holds no voxel")
+    return values
 
 
 def read_variable(path: Path, names: Sequence[str] = ()) -> NDArray[Any]:

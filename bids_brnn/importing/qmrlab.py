@@ -32,6 +32,7 @@ _MODELS = {
     "SledPikeRP": "sled-pike-rp", "SledPikeCW": "sled-pike-cw", "Yarnykh": "yarnykh",
     "Ramani": "ramani",
 }  # fmt: skip
+_WIDTHS = ("MT_Pulse_BandwidthHz", "MT_Pulse_Bandwidth")  # newer versions, older ones
 _TEXT = (".txt", ".scheme", ".csv")
 
 
@@ -141,7 +142,7 @@ def _of_model(file: MatFile) -> Protocol:
     }
     if isinstance(shape, str):
         product = _number(options.get("MT_Pulse_SincTBW"), "Sinc TBW", name)
-        width = _number(options.get("MT_Pulse_Bandwidth"), "Bandwidth", name)
+        width = _number(_first(options, _WIDTHS), "Bandwidth", name)
         edge = _number(options.get("MT_Pulse_Fermitransitiona"), "Fermi transition", name)
         constants |= _pulse(shape, product, width, edge, times.get("Tmt"), name)
     return _with(rows, constants, _notes(options))
@@ -274,6 +275,10 @@ def _text(file: MatFile, key: str) -> str:
 def _texts(value: Any) -> list[str]:
     items = value if isinstance(value, list) else [value]
     return [item for item in items if isinstance(item, str)]
+
+
+def _first(options: Mapping[str, Any], names: Sequence[str]) -> Any:
+    return next((options[name] for name in names if name in options), None)
 
 
 def _number(value: Any, key: str, name: str) -> float | None:

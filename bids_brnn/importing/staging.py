@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from bids_brnn.sequences.z_spectrum import ZSpectrum
 DERIVATIVE = "imported"
 """Folder below ``derivatives`` of maps and masks."""
 PARTICIPANTS = "participants.tsv"
+TEMPORARY = ".tmp-import-"
+"""Beginning of the name of a folder in which a data set is made aside."""
 _README = """# Data set imported with bids_brnn
 
 Converted from files of other programs; the sidecar of each series says from which. Maps and masks
@@ -61,13 +64,15 @@ class Target:
 def staged(target: Target, series: Series, *, aside: bool) -> Iterator[Path]:
     """A data set with this series alone, in a folder that is gone after the block.
 
-    ``aside``: in the folder for temporary files, else beside the data set, on the same disk.
+    ``aside``: in the folder for temporary files, else beside the data set, on the same disk; in
+    it, where it is a disk of its own or its parent may not be written.
     """
+    root = target.root
     if not aside:
-        make_folder(target.root.parent)
+        make_folder(root.parent)
     try:
-        parent = None if aside else target.root.parent
-        folder = Path(tempfile.mkdtemp(prefix=".tmp-import-", dir=parent))
+        place = None if aside else _place(root)
+        folder = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=place))
     except OSError as error:
         raise OutputError(f"Cannot write beside {target.root}: {error.strerror}.") from error
     try:
@@ -76,6 +81,14 @@ def staged(target: Target, series: Series, *, aside: bool) -> Iterator[Path]:
         yield stage
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _place(root: Path) -> Path:
+    parent = root.parent
+    if not root.is_dir():
+        return parent
+    apart = root.stat().st_dev != parent.stat().st_dev
+    return root if apart or not os.access(parent, os.W_OK | os.X_OK) else parent
 
 
 def _write(stage: Path, target: Target, series: Series) -> None:

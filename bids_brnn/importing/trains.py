@@ -98,6 +98,10 @@ def of_controls(
         If numbers of trains and pulses do not fit, or values mean another unit.
     """
     check_time("--repetition-time", repetition_time, *REPETITION)
+    if not flip.size:
+        raise DataError(f"{name} holds no pulses: alpha and TRF are empty")
+    if trains is not None and trains < 1:
+        raise UsageError(f"--trains {trains}: a whole number from 1 on is needed")
     if 1 in flip.shape:
         count = trains or 1
         if flip.size % count:
@@ -111,6 +115,7 @@ def of_controls(
             raise UsageError(f"--trains {trains}: {name} has {len(flip)} columns, one each")
     if flip.size > _MOST_PULSES:
         raise DataError(f"{name} has {flip.size} pulses, more than {_MOST_PULSES}")
+    _check_finite(duration, name)
     flip = _radians(flip, unit, name)
     first = np.isclose(flip[:, 0], math.pi, atol=1e-3)
     table: dict[str, list[object]] = {key: [] for key in (
@@ -203,7 +208,9 @@ def numbers_of(path: Path) -> NDArray[np.float64]:
     values = read_variable(path) if path.suffix == ".mat" else read_numbers(path)
     if np.iscomplexobj(values) or sum(size > 1 for size in values.shape) > 1:
         raise DataError(f"{path.name} is {_shape(values)}; a list of real numbers is needed")
-    return np.asarray(values, np.float64).ravel()
+    found = np.asarray(values, np.float64).ravel()
+    _check_finite(found, path.name)
+    return found
 
 
 def check_time(option: str, value: float, low: float, high: float) -> None:
@@ -218,9 +225,14 @@ def check_time(option: str, value: float, low: float, high: float) -> None:
         raise UsageError(f"{option} is {value:g} s; {low:g} to {high:g} s are possible")
 
 
+def _check_finite(values: NDArray[np.float64], name: str) -> None:
+    # A table would take what is no number as what is not said.
+    if not np.isfinite(values).all():
+        raise DataError(f"{name} holds NaN or infinity; finite numbers are needed for all pulses")
+
+
 def _radians(flip: NDArray[np.float64], unit: AngleUnit, name: str) -> NDArray[np.float64]:
-    if not np.isfinite(flip).all():
-        raise DataError(f"{name}: a flip angle is not finite")
+    _check_finite(flip, name)
     if (flip < 0).any():
         raise DataError(
             f"{name}: a flip angle is {flip.min():g}; it is 0 or more, and signs are RF phases"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_brnn.errors import BidsBrnnError, DataError, ReadError
+from bids_brnn.files import expanded
 from bids_brnn.learning.scoring_shape import n_scored
 from bids_brnn.learning.spec import error_shapes, residual_shapes
 from bids_brnn.sequences.z_random import figures
@@ -26,7 +27,7 @@ from bids_brnn.zoo.places import ANY_KIND, is_any_card, read_cards, weight_folde
 from bids_brnn.zoo.schema import ANY_CARD
 
 FORMAT = 1
-_DERIVATION = 1
+_DERIVATION = 2
 """Version of how the network of a protocol is made; with another one it is made anew."""
 _SLACK = 0.02
 """Relative: a protocol at the edge of those of training is not refused for a rounding error."""
@@ -89,6 +90,12 @@ class AnyCard:
             )
         if text := problem(ANY_CARD, content, "the card"):
             raise DataError(f"{path} is no card that can be used: {text}")
+        # Networks that are made of it have its name in theirs.
+        if "/" in content["name"] or content["name"].startswith("."):
+            raise DataError(
+                f'{path} is no card that can be used: the name "{content["name"]}" can be none of '
+                "a file"
+            )
         pairs = ("snr_range", "field_strengths", "models", "outputs")
         return cls(**{**content, **{name: tuple(content[name]) for name in pairs}})
 
@@ -137,14 +144,29 @@ def _within(value: float, low: float, high: float) -> bool:
 
 
 def any_cards(folders: Iterable[Path]) -> list[tuple[Path, AnyCard]]:
-    """Cards of such networks in folders, in their order; other files are left out."""
+    """Cards of such networks in folders, in their order; other files are left out.
+
+    Why one cannot be read, :func:`any_problems` says.
+    """
     found = []
     for folder in folders:
         for path in sorted(folder.glob("*.json")):
             try:
                 found.append((path, AnyCard.from_file(path)))
-            except BidsBrnnError:  # another card, or what read_cards names
+            except BidsBrnnError:
                 continue
+    return found
+
+
+def any_problems(folders: Iterable[Path]) -> list[str]:
+    """A sentence for each file that says it is such a card, and cannot be read as one."""
+    found = []
+    for path in (path for folder in folders for path in sorted(folder.glob("*.json"))):
+        if is_any_card(path):
+            try:
+                AnyCard.from_file(path)
+            except BidsBrnnError as error:
+                found.append(str(error))
     return found
 
 
@@ -154,13 +176,16 @@ def named_any_card(reference: str, own: Path | None = None) -> Path | None:
     Parameters
     ----------
     reference
-        Its name, or the path of card, weights or a folder that holds no other networks.
+        Its name, or the path of card, weights or a folder that holds no other networks but those
+        that were made of it.
     own
         A folder of networks to search before all others.
     """
-    path = Path(reference).expanduser()
+    path = expanded(reference)
     if path.is_dir():
-        several = any_cards([path]) if not read_cards([path])[0] else []
+        # Networks that were made of it may have been put beside it.
+        others = [card for _, card in read_cards([path])[0] if not card.is_derived]
+        several = [] if others else any_cards([path])
         return several[0][0].absolute() if several else None
     places = [path.with_suffix(".json")] if path.suffix in (".json", ".safetensors") else []
     if path.name == reference:

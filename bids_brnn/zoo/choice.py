@@ -11,7 +11,7 @@ from bids_brnn.bids.input.declared import number
 from bids_brnn.errors import BidsBrnnError, DataError, ReadError
 from bids_brnn.files import expanded
 from bids_brnn.sequences.z_spectrum import ZSpectrum
-from bids_brnn.zoo.any_card import AnyCard, any_cards, named_any_card
+from bids_brnn.zoo.any_card import AnyCard, any_cards, any_problems, named_any_card
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.places import SHIPPED, Found, read_cards, weight_folders
 from bids_brnn.zoo.serving import check_serves, is_for
@@ -100,6 +100,8 @@ def _of_marks(card: ModelCard, acquisition: Acquisition) -> tuple[str, ...]:
 def _found(acquisition: Acquisition, own: Path | None) -> Choice:
     """The best network of all folders that was found good and can serve, or none."""
     cards, problems = read_cards(weight_folders(own))
+    if isinstance(acquisition.sequence, ZSpectrum):
+        problems += any_problems(weight_folders(own))
     name = acquisition.name
     notes = [f"{name}: a file in a folder of networks is left aside: {text}." for text in problems]
     fitting = _by_preference(cards, acquisition)

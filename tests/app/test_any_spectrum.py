@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -11,8 +12,10 @@ import pytest
 from bids_brnn.app.any_spectrum import make_in_process, make_networks
 from bids_brnn.bids import find_acquisitions
 from bids_brnn.config.run_config import RunConfig
-from bids_brnn.errors import DataError, ReadError
+from bids_brnn.errors import BidsBrnnError, DataError, ReadError
 from bids_brnn.workflows.choice import plan_estimation
+from bids_brnn.zoo.any_card import AnyCard, named_any_card
+from bids_brnn.zoo.cache import derived_job
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.choice import choose_network
 from bids_brnn.zoo.places import SHIPPED
@@ -118,6 +121,36 @@ def test_what_cannot_be_made_is_a_warning_and_the_reference_serves(series, make_
         choose_network("any-spectrum", series)
 
 
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ('{"words": "a"}\n{"error": "no room", "code": 73}\n', "no room"),
+        ('{"error": "no room", "code": 73}\nof a library\n', "no room"),
+        ('{"wor', r"the process stopped \(-9\)"),
+        ("", r"the process stopped \(-9\)"),
+        ("[1]\n", r"the process stopped \(-9\)"),
+    ],
+)
+def test_whatever_a_process_leaves_behind_is_one_sentence(
+    series, tmp_path, monkeypatch, output, words
+):
+    path = named_any_card("any-spectrum")
+    job = derived_job(tmp_path / "networks", series, AnyCard.from_file(path))
+    job.work.mkdir(parents=True)
+    ended = subprocess.CompletedProcess([], -9, output, "")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: ended)
+    with pytest.raises(BidsBrnnError, match=words):
+        make_in_process(job, path, 1)
+
+
+def test_a_card_of_such_a_network_that_is_broken_is_told(series, make_config):
+    own = make_config().networks_dir
+    own.mkdir(parents=True)
+    (own / "mine.json").write_text(json.dumps({"kind": "any-spectrum", "format": 0}))
+    notes = choose_network("auto", series, own).notes
+    assert any("is left aside" in note and "mine.json" in note for note in notes)
+
+
 def test_named_it_serves_whatever_the_rule_says(series, make_config):
     config = make_config(weights="any-spectrum")
     make_networks(config, [series], Fake(bias=3.0))
@@ -133,9 +166,6 @@ def test_it_is_for_z_spectra(series):
 
 
 def test_a_process_makes_and_judges_it(series, make_config, tmp_path, monkeypatch):
-    from bids_brnn.zoo.any_card import AnyCard, named_any_card
-    from bids_brnn.zoo.cache import derived_job
-
     path = named_any_card("any-spectrum")
     job = derived_job(tmp_path / "networks", series, AnyCard.from_file(path))
     make_in_process(job, path, 1)

@@ -100,3 +100,17 @@ def test_noise_alone_is_flagged(made):
         torch.complex(noise, 0 * noise), {"R1": torch.full((300,), 0.9)}
     )
     assert (found.quality["distance"] > 1).double().mean() > 0.9
+
+
+def test_voxels_of_an_R1_beyond_the_steps_are_at_the_edge(made):
+    """At 1.5 T the prior goes on to 2.4/s, where steps are those of 2/s and m0s is 12 % off."""
+    experiment, stored = made
+    model = experiment.model
+    assert stored.card.support["R1"][1] == 2.0
+    names = model.parameters.select("supplied").names
+    theta = tissue_set(model.parameters, "WM", 2, rng=torch.Generator().manual_seed(4))
+    theta[:, model.parameters.index(("R1",))[0]] = torch.tensor([1.9, 2.3]).to(theta)
+    data = model(theta).real.to(torch.complex64)
+    supplied = dict(zip(names, theta[:, list(model.parameters.index(names))].T, strict=True))
+    found = stored.estimator().estimate(data, supplied)
+    assert found.quality["edge"].tolist() == [0, 1]

@@ -118,7 +118,7 @@ def saved_model(rows: np.ndarray, **changes: object) -> dict[str, object]:
     times = {"Tmt": 0.0102, "Ts": 0.003, "Tp": 0.0018, "Tr": 0.01, **timing}
     whole = changes.pop("TR", math.fsum(times.values()))
     heads = [f"{name} (s)" for name in (*times, "TR")]
-    options |= changes
+    options = {key: value for key, value in {**options, **changes}.items() if value is not None}
     return {
         "ModelName": "qmt_spgr",
         "Prot": {

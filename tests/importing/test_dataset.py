@@ -12,7 +12,7 @@ from bids_brnn.app.validation import find_program, run_validator
 from bids_brnn.bids.tables import read_columns
 from bids_brnn.cli.toolbox.main import main
 from bids_brnn.errors import DataError
-from bids_brnn.importing import dataset
+from bids_brnn.importing import dataset, staging
 
 
 @pytest.fixture
@@ -81,6 +81,54 @@ def test_a_data_set_grows_and_what_was_there_stays(bench, folder):
     assert ignored[:2] == ["extra/", "*_QMT.*"]
     assert "*_zspectrum.*" in ignored
     assert ignored.count("*_QMT.*") == 1
+
+
+def test_a_data_set_without_a_list_of_participants_gets_no_list_of_one(bench, folder):
+    assert folder().code == 0
+    (bench.out / "participants.tsv").unlink()
+    (bench.out / "README.md").rename(bench.out / "README")
+    assert folder("--subject", "02").code == 0
+    assert not (bench.out / "participants.tsv").exists()
+    assert not (bench.out / "README.md").exists()  # a second README is against BIDS
+
+
+def test_two_imports_do_not_lengthen_a_list_at_once(bench, folder, monkeypatch):
+    monkeypatch.setattr(dataset, "_PATIENCE", 0.0)
+    with dataset.alone(bench.out):
+        said = folder()
+    assert (said.code, "another import has held" in said.err) == (73, True)
+    assert not bench.out.exists()
+    assert folder().code == 0
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_folder_that_is_there_and_empty_becomes_the_data_set(bench, folder, is_link):
+    disk = bench.path("disk/x").parent
+    if is_link:
+        bench.out.symlink_to(disk)
+    else:
+        bench.out.mkdir()
+    number = (disk if is_link else bench.out).stat().st_ino
+    assert folder().code == 0
+    assert bench.out.stat().st_ino == number
+    assert bench.read()[0].name == "sub-01_acq-qmrlab_QMT"
+    assert not list(bench.out.glob(".tmp*"))
+
+
+def test_a_data_set_in_a_folder_that_may_not_be_written_grows(bench, folder, monkeypatch):
+    real = os.access
+    closed = bench.out.parent
+    monkeypatch.setattr(os, "access", lambda path, mode: path != closed and real(path, mode))
+    bench.out.mkdir()
+    seen = []
+    make = staging.tempfile.mkdtemp
+    monkeypatch.setattr(
+        staging.tempfile, "mkdtemp", lambda **words: seen.append(words["dir"]) or make(**words)
+    )
+    assert folder().code == 0
+    assert folder("--subject", "02").code == 0
+    assert seen == [bench.out] * 2
+    assert not list(bench.out.glob(".tmp*"))
 
 
 def test_nothing_is_overwritten(bench, folder, qmrlab):

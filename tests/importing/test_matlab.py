@@ -54,6 +54,21 @@ def test_sparse_arrays_are_not_numbers_here(tmp_path):
     assert isinstance(open_mat(tmp_path / "a.mat")["s"], Unread)
 
 
+def test_strings_and_tables_of_matlab_do_not_hide_the_arrays_beside_them(tmp_path):
+    """Objects have a name where others have dimensions, and what they refer to has no name."""
+    flags = element(6, struct.pack("<II", 17, 0))
+    words = b"".join(element(1, text) for text in (b"note", b"MCOS", b"string"))
+    empty = element(6, struct.pack("<II", 9, 0)) + element(5, bytes(8)) + element(1, b"")
+    empty = element(14, empty + element(2, b""))
+    scipy.io.savemat(tmp_path / "a.mat", {"x": np.eye(2)})
+    content = (tmp_path / "a.mat").read_bytes()
+    (tmp_path / "a.mat").write_bytes(content + element(14, flags + words + empty) + empty)
+    found = open_mat(tmp_path / "a.mat")
+    assert found.names == ("x", "note")
+    np.testing.assert_array_equal(found["x"], np.eye(2))
+    assert isinstance(found["note"], Unread)
+
+
 def test_a_file_that_inflates_beyond_the_memory_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(matlab, "memory_limit", lambda: (2**20, "ours"))
     bomb = zlib.compress(element(14, bytes(2**22)), 9)

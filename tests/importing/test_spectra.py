@@ -111,6 +111,14 @@ def test_everything_may_lie_in_one_mat_file(bench, model, stated):
     series, volume = bench.read()
     np.testing.assert_array_equal(volume.data[:, :, 0].real, data.astype(np.float32))
     assert series.mask is not None
+    other = bench.mat("other.mat", MTdata=data + 1)
+    said = bench.run(
+        "qmrlab", source, "--protocol", protocol, "--data", other, *stated, "--subject", "02"
+    )
+    assert said.code == 0
+    np.testing.assert_array_equal(
+        bench.read("02")[1].data[:, :, 0].real, (data + 1).astype(np.float32)
+    )
 
 
 def test_time_bandwidth_product_of_a_sinc_becomes_a_bandwidth(bench, qmrlab, stated):
@@ -131,6 +139,14 @@ def test_time_bandwidth_product_of_a_sinc_becomes_a_bandwidth(bench, qmrlab, sta
         ({"TR": 0.03}, "TR is 0.03 s, but Tmt, Ts, Tp and Tr add up to 0.025 s"),
         ({"Readpulsealpha": np.deg2rad(7)}, "FlipAngle is 0.122"),
         ({"MT_Pulse_Shape": "sincgauss"}, "bandwidths 392.157 and 200 Hz"),
+        (
+            {
+                "MT_Pulse_Shape": "sincgauss",
+                "MT_Pulse_Bandwidth": None,
+                "MT_Pulse_BandwidthHz": 150.0,
+            },
+            "bandwidths 392.157 and 150 Hz",
+        ),
         ({"MT_Pulse_Shape": "fermi", "MT_Pulse_Fermitransitiona": 0.001}, "transition of the Fer"),
         ({"MT_Pulse_Shape": "blip"}, 'MTPulseShape is "BLIP"'),
     ],
@@ -190,6 +206,12 @@ def test_images_that_are_not_divided_are_not_taken_as_divided(bench, qmrlab, sta
     said = bench.run("qmrlab", bench.path("q"), *stated)
     assert said.code == 65
     assert "all should be divided by it" in said.err
+
+
+def test_newer_versions_of_qmrlab_have_the_bandwidth_by_another_name(bench, qmrlab, stated):
+    qmrlab(MT_Pulse_Bandwidth=None, MT_Pulse_BandwidthHz=150.0)
+    assert bench.run("qmrlab", bench.path("q"), *stated).code == 0
+    assert bench.read()[0].sequence.pulse.bandwidth == 150.0
 
 
 def test_options_do_not_overrule_the_file(bench, qmrlab, stated):

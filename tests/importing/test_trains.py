@@ -72,6 +72,61 @@ def test_one_column_of_all_trains_is_the_same_train(bench, authors, controls):
     np.testing.assert_allclose(bench.read()[0].sequence.flip_angle, controls[0].T, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("more", "code", "words"),
+    [
+        (["--trains", -1], 2, "--trains -1: a whole number"),
+        (["--trains", 0], 2, "--trains 0: a whole number"),
+        ([], 65, "control.mat holds no pulses"),
+    ],
+)
+def test_a_train_of_no_pulses_gets_one_sentence(bench, authors, controls, more, code, words):
+    columns = [values.reshape(-1, 1) for values in controls] if more else [np.zeros((0, 0))] * 2
+    _, line = authors(alpha=columns[0], TRF=columns[1])
+    said = bench.run(*line, *more)
+    assert (said.code, words in said.err) == (code, True), said.err
+    assert len(said.err.splitlines()) == 1
+
+
+def test_numbers_that_are_none_are_not_taken_as_unsaid(bench, authors, controls):
+    bench.text("fa.txt", " ".join(["0.4"] * 12))
+    bench.mat("phases.mat", phases=np.full((1, 12), np.nan))
+    line = ["frames", bench.nifti("x.nii", bench.complex(*bench.shape, 12)), "--model", "fisp"]
+    line += ["--flip-angles", bench.path("fa.txt"), "--angle-unit", "rad", "--time-unit", "s"]
+    line += ["--repetition-time", 0.012, "--echo-time", 0.002, "--inversion-time", 0]
+    assert bench.run(*line, "--dry-run").code == 0
+    said = bench.run(*line, "--rf-phases", bench.path("phases.mat"))
+    assert (said.code, "phases.mat holds NaN" in said.err) == (65, True), said.err
+    _, line = authors(TRF=controls[1] * np.nan)
+    said = bench.run(*line)
+    assert (said.code, "control.mat holds NaN" in said.err) == (65, True), said.err
+
+
+@pytest.mark.parametrize("kind", [np.complex64, np.int16])
+def test_an_array_of_no_voxels_gets_one_sentence(bench, authors, kind):
+    _, line = authors(x=np.zeros((0, 3, 2, RANK), kind))
+    said = bench.run(*line)
+    assert (said.code, "coeffs.mat: the array is 0x3x2x4" in said.err) == (65, True), said.err
+
+
+def test_a_square_basis_does_not_tell_coefficients_from_frames(bench):
+    write_pulses(bench.folder, "own", jiang_like_train(12))
+    x = bench.nifti("x.nii", bench.complex(*bench.shape, 12))
+    line = ["frames", x, "--model", "fisp", "--train", bench.path("own_rfpulses.tsv")]
+    line += ["--basis", bench.mat("u.mat", U=np.eye(12))]
+    said = bench.run(*line)
+    assert (said.code, "as many columns as samples" in said.err) == (2, True), said.err
+    assert bench.run(*line, "--rank", 5).code == 0
+
+
+def test_a_table_has_its_units_and_needs_no_option_for_them(bench, stated):
+    write_pulses(bench.folder, "own", jiang_like_train(12))
+    line = ["frames", bench.nifti("x.nii", bench.complex(*bench.shape, 12)), "--model", "fisp"]
+    line += ["--train", bench.path("own_rfpulses.tsv"), "--angle-unit", "rad"]
+    said = bench.run(*line)
+    assert (said.code, "angles in degrees" in said.err) == (2, True), said.err
+
+
 def test_all_may_lie_in_one_mat_file(bench, controls, basis, stated):
     x = bench.complex(*bench.shape, RANK)
     source = bench.mat("all.mat", x=x, U=basis[:, :RANK], alpha=controls[0], TRF=controls[1])
@@ -283,6 +338,8 @@ def test_lists_tell_a_fisp_train(bench, angles, times):
         ({"--inversion-time": None, "--echo-time": None}, 2, "--echo-time, --inversion-time"),
         ({"--model": "bssfp"}, 2, "makes a FISP train"),
         ({"--repetition-times": None}, 2, "--repetition-times"),
+        ({"--repetition-time": 0.0125}, 2, "--repetition-times say the same"),
+        ({"--trains": 2}, 2, "--trains divides the column alpha"),
     ],
 )
 def test_lists_in_another_unit_get_one_sentence(bench, changes, code, words):

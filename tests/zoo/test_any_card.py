@@ -11,16 +11,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from bids_brnn.cli.toolbox.main import main
 from bids_brnn.errors import DataError, ReadError
 from bids_brnn.experiments.any_spectrum import describe_any, read_plan
 from bids_brnn.files import read_tensors, write_tensors
 from bids_brnn.learning.error_network import ErrorNetwork
 from bids_brnn.learning.scoring_network import ScoringNetwork, scoring_spec
 from bids_brnn.sequences.z_designs import demo_protocol, wand_like
-from bids_brnn.zoo.any_card import AnyCard, any_cards, named_any_card
+from bids_brnn.zoo.any_card import AnyCard, any_cards, any_problems, named_any_card
 from bids_brnn.zoo.any_store import load_any, save_any
 from bids_brnn.zoo.card import ModelCard
-from bids_brnn.zoo.places import read_cards
+from bids_brnn.zoo.places import SHIPPED, read_cards
 
 PLAN = {
     "name": "all",
@@ -77,12 +78,42 @@ def test_it_is_found_by_path_and_folder_and_is_no_card_of_a_protocol(general):
         ({"width": "wide"}, "width of the card is 'wide'"),
         ({"format": 9}, "has card format 9"),
         ({"reach": {"number of images": [5]}}, "number of images of reach of the card"),
+        ({"name": "../out"}, 'the name "../out" can be none of a file'),
     ],
 )
 def test_what_does_not_fit_is_refused(general, change, words):
     general.write_text(json.dumps({**json.loads(general.read_text()), **change}))
     with pytest.raises((ReadError, DataError), match=words):
         load_any(general)
+
+
+def test_a_folder_is_that_of_the_general_network_whatever_was_made_of_it_there(general):
+    folder = str(general.parent)
+    content = json.loads((SHIPPED / "spgr-demo.json").read_text())
+    path = general.parent / "one.json"
+    content["network"]["supplied"] = ["B1", "R1", "w0"]
+    made = {"network": {**content["network"], "layout": "scoring"}}
+    path.write_text(json.dumps({**content, "name": "one", **made}))
+    assert named_any_card(folder) == general
+    path.write_text(json.dumps({**content, "name": "one"}))
+    assert named_any_card(folder) is None
+
+
+def test_a_card_that_cannot_be_read_is_told(general):
+    assert any_problems([general.parent]) == []
+    general.write_text(json.dumps({**json.loads(general.read_text()), "format": 9}))
+    (text,) = any_problems([general.parent])
+    assert "has card format 9" in text
+    assert any_cards([general.parent]) == []
+
+
+def test_the_home_of_nobody_is_no_network():
+    assert named_any_card("~nobody-of-this-name/networks") is None
+
+
+def test_a_plan_of_which_the_name_is_a_path_is_refused(tmp_path):
+    with pytest.raises(DataError, match="it cannot be a path"):
+        read_plan({**PLAN, "name": "../out"}, tmp_path / "all.toml")
 
 
 def test_weights_with_one_array_more_are_refused(general):
@@ -150,3 +181,12 @@ def test_a_network_is_named_by_all_that_it_is_made_of(written):
 def test_a_configuration_that_cannot_be_used_is_named(tmp_path, change, words):
     with pytest.raises(DataError, match=words):
         read_plan({**PLAN, **change}, tmp_path / "all.toml")
+
+
+def test_the_list_of_models_tells_of_one_that_is_broken(general, monkeypatch, capsys):
+    monkeypatch.setenv("BIDS_BRNN_WEIGHTS", str(general.parent))
+    general.write_text(json.dumps({**json.loads(general.read_text()), "format": 9}))
+    assert main(["models"]) == 0
+    said = capsys.readouterr()
+    assert "has card format 9" in said.err
+    assert "any-spectrum  " in said.out

@@ -16,7 +16,7 @@ from bids_brnn.cli.toolbox.sources.kinds import KINDS
 from bids_brnn.cli.toolbox.sources.options import given_options
 from bids_brnn.errors import EXIT_OK, InvalidBidsError, UsageError
 from bids_brnn.files import expanded
-from bids_brnn.importing.dataset import check_new, check_read, check_root, files_of, move_in
+from bids_brnn.importing.dataset import alone, check_new, check_read, check_root, files_of, move_in
 from bids_brnn.importing.series import MAPS, Series, check_maps
 from bids_brnn.importing.staging import DERIVATIVE, Target, staged
 from bids_brnn.sequences.mt_pulse import Shape
@@ -177,20 +177,28 @@ def run(options: argparse.Namespace) -> int:
     """Read, make the data set aside, read that as the application would, move it in."""
     target = _target(options)
     _check_given(options)
-    check_root(target.root)
+    check_root(target.root)  # before anything is read
     series = KINDS[options.kind].read(options)
     check_maps(series.maps)
     with staged(target, series, aside=options.dry_run) as stage:
-        files = files_of(stage, target.root)
-        check_new(files, target)
+        files = _files(stage, target)
         notes = check_read(stage, target, series)
         _validate(stage, options.skip_bids_validation)
         if not options.dry_run:
-            move_in(stage, target, files, series)
+            with alone(target.root):
+                files = _files(stage, target)
+                move_in(stage, target, files, series)
     for note in (*series.notes, *notes):
         _note(note)
     _say(target, series, files, dry=options.dry_run)
     return EXIT_OK
+
+
+def _files(stage: Path, target: Target) -> list[tuple[Path, str]]:
+    check_root(target.root)
+    files = files_of(stage, target.root)
+    check_new(files, target)
+    return files
 
 
 def _target(options: argparse.Namespace) -> Target:

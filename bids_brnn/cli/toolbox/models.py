@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from bids_brnn.errors import EXIT_OK
-from bids_brnn.zoo.any_card import any_cards, named_any_card
+from bids_brnn.zoo.any_card import any_cards, any_problems, named_any_card
 from bids_brnn.zoo.any_store import load_any
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.places import WEIGHTS_VARIABLE, read_cards, weight_folders
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
         sys.stdout.write(load_model(options.model).card.to_json())
         return EXIT_OK
     found, problems = read_cards(weight_folders())
-    for problem in problems:
+    for problem in [*problems, *any_problems(weight_folders())]:
         sys.stderr.write(f"brnn models: left aside: {problem}\n")
     cards = [card for _, card in found]
     if not cards:

@@ -80,7 +80,7 @@ def read_qmrlab(options: argparse.Namespace) -> Series:
 def _inputs(source: Path, data: Path | None) -> tuple[Path, dict[str, Path]]:
     """File of the images, and those of maps by their key."""
     if source.is_file():
-        return source, _packed(source)
+        return data or source, _packed(source)
     images = data or qmrlab_folder.find_image(source, qmrlab_folder.DATA)
     if images is None:
         raise DataError(

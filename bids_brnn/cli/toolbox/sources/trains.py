@@ -40,6 +40,11 @@ def _train(options: argparse.Namespace, entry: ModelEntry, notes: list[str]) -> 
     path = options.train
     if path is None and options.flip_angles is None and options.kind == "mat":
         path = options.source  # all in one file
+    if options.trains is not None and (path is None or path.suffix != ".mat"):
+        raise UsageError(
+            "--trains divides the column alpha of a .mat file; other trains do not need it, leave "
+            "it out"
+        )
     if path is None:
         return _listed_train(options, entry, notes)
     if any(option in given_options(options) for option in LISTS if option != "--angle-unit"):
@@ -60,6 +65,10 @@ def _train(options: argparse.Namespace, entry: ModelEntry, notes: list[str]) -> 
             trains=options.trains, unit=options.angle_unit or "rad",
             start=trains.start_of(options.boundary_condition, entry, notes),
         )  # fmt: skip
+    if options.angle_unit is not None:
+        raise UsageError(
+            f"{path.name} has angles in degrees, as every such table; leave --angle-unit out"
+        )
     said = {
         "BoundaryCondition": options.boundary_condition,
         "RepetitionTimeExcitation": options.repetition_time,
@@ -89,6 +98,8 @@ def _listed_train(
         raise UsageError(
             f"{options.flip_angles.name} holds angles only: give {', '.join(missing)} too"
         )
+    if options.repetition_time is not None and options.repetition_times is not None:
+        raise UsageError("--repetition-time and --repetition-times say the same; give one of them")
     if options.repetition_times is None:
         if options.time_unit == "ms":
             raise UsageError("--repetition-time is in s; with --time-unit ms give a list of times")
@@ -129,6 +140,12 @@ def _of_train(
         basis = subspace.read_basis(path, sequence.n_samples, options.rank, notes)
         if is_coefficients is None:
             is_coefficients = volumes != sequence.n_samples
+            if basis.shape[1] == volumes == sequence.n_samples:
+                raise UsageError(
+                    f"{path.name} has as many columns as samples, so that nothing tells whether "
+                    f"{images.name} holds coefficients or time frames; leave --basis out for time "
+                    "frames, or give fewer columns (--rank)"
+                )
         subspace.check_basis(basis, path.name, volumes if is_coefficients else None)
     elif options.rank is not None:
         raise UsageError("--rank belongs to --basis, and there is no basis")
