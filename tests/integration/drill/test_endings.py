@@ -37,7 +37,11 @@ def ended(tmp_path, assert_whole):
         assert "Traceback" not in said
         assert "crashed" not in said
         if code != 0:
-            assert not list(out.glob("sub-*.html"))
+            # A page is the last file of its participant; there are two.
+            pages = list(out.glob("sub-*.html"))
+            assert len(pages) < 2
+            for page in pages:
+                assert list((out / page.stem).rglob("*map.nii.gz"))
         return code
 
     return check
