@@ -260,6 +260,13 @@ def test_no_serious_finding_of_axe(browser, outputs, group, which, dark):
     assert browser.serious_findings() == []
 
 
+def test_differences_at_the_crosshair_are_seen_without_scrolling(viewer):
+    titles = viewer("document.querySelector('#v-values thead').innerText")
+    assert "in std" in titles
+    box = "document.getElementById('v-values').parentElement"
+    assert viewer(f"{box}.scrollWidth - {box}.clientWidth") <= 0
+
+
 @pytest.mark.parametrize("width", [420, 1280])
 def test_pages_do_not_scroll_sideways(browser, outputs, group, width):
     for page in (outputs[0], group):

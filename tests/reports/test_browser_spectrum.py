@@ -44,18 +44,19 @@ def viewer(browser, page):
 
 
 def drawn(viewer):
-    """Voxel, points (offset, angle, measured, height) and lines of the spectrum that is shown."""
-    shown = "document.getElementById('v-spectrum').dataset.voxel"
-    voxel = list(map(int, viewer(shown).split(",")))
+    """Voxel, points (offset, angle, measured, height), lines and words of what is shown."""
     keys = "['offset', 'angle', 'measured'].map((key) => +one.dataset[key])"
-    points = viewer(
-        "Array.from(document.querySelectorAll('#v-spectrum circle'))"
-        f".map((one) => [...{keys}, +one.getAttribute('cy')])"
+    every = "(words) => Array.from(document.querySelectorAll(`#v-spectrum ${words}`))"
+    # At once: the crosshair may still move.
+    place, points, lines, words = viewer(
+        f"((every) => [document.getElementById('v-spectrum').dataset.voxel,"
+        f" every('circle').map((one) => [...{keys}, +one.getAttribute('cy')]),"
+        f" every('path:not(.grid)').map((one) => one.getAttribute('d')),"
+        f" every('figcaption')[0].textContent])({every})"
     )
-    lines = viewer("Array.from(document.querySelectorAll('#v-spectrum path:not(.grid)'))"
-                   ".map((one) => one.getAttribute('d'))")  # fmt: skip
+    voxel = list(map(int, place.split(",")))
     heights = [[float(end.split()[1]) for end in line[1:].split("L")] for line in lines]
-    return voxel, np.array(points), heights
+    return voxel, np.array(points), heights, words
 
 
 def test_a_click_shows_data_and_fit_of_the_voxel(viewer, page):
@@ -75,7 +76,7 @@ def test_a_click_shows_data_and_fit_of_the_voxel(viewer, page):
         viewer.until(
             f"Math.hypot(...{ready}.map((index, i) => index - {at}[i])) < {nearest + 1e-6}"
         )
-        voxel, points, lines = drawn(viewer)
+        voxel, points, lines, words = drawn(viewer)
         seen.add(tuple(voxel))
         row = stored.index(voxel)
         on = np.isfinite(OFFSET)
@@ -90,7 +91,6 @@ def test_a_click_shows_data_and_fit_of_the_voxel(viewer, page):
         found = slope * np.concatenate(heights) + start
         # Places have a tenth of a pixel, of 246 over a span of 0.6.
         np.testing.assert_allclose(found, (fitted / measured[0])[on][order], atol=6e-4)
-        words = viewer("document.querySelector('#v-spectrum figcaption').textContent")
         gap = 100 * np.linalg.norm(fitted - measured) / np.linalg.norm(measured)
         assert float(re.search(r"Network ([\d.]+) %", words)[1]) == pytest.approx(gap, abs=0.06)
         assert ("NLLS no estimate" in words) == bool(np.isnan(about.fitted["nlls"][row]).all())
