@@ -6,39 +6,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bids_brnn.information.noise import whitened
+from bids_brnn.signals.around import Around
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bids_brnn.parameters import ParameterSet
-    from bids_brnn.signals.base import Amplitude, SignalModel
-
 
 @dataclass(frozen=True, eq=False)
-class Whitened:
+class Whitened(Around):
     """Samples times the root of the images averaged in each; again a signal model.
 
     What draws white noise (training, evaluation) or knows nothing of averages takes this one.
     """
 
-    model: SignalModel
-
     @property
-    def parameters(self) -> ParameterSet:
-        """Of the model."""
-        return self.model.parameters
-
-    @property
-    def n_samples(self) -> int:
-        """Of the model."""
-        return self.model.n_samples
-
-    @property
-    def amplitude(self) -> Amplitude:
-        """Of the model."""
-        from bids_brnn.signals.base import amplitude_of  # torch is loaded where it is used
-
-        return amplitude_of(self.model)
+    def weights(self) -> Tensor | None:
+        """None: the noise of all samples is the same now."""
+        return None
 
     def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
         """Signal ``(..., N)``, or coefficients ``(..., R)``."""

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bids_brnn.parameters import ParameterSet
-from bids_brnn.signals.base import Amplitude, SignalModel, check_basis
+from bids_brnn.signals.around import Around
+from bids_brnn.signals.base import Amplitude, check_basis
 
 
 @dataclass(frozen=True, eq=False)
-class MagnitudeSignal:
+class MagnitudeSignal(Around):
     """``|s|`` of time frames; again a signal model, with an imaginary part of zero.
 
     For time frames only: the magnitude of a coefficient depends on the basis. A basis is applied
     to magnitudes, so that a dictionary of them is compressed by its own singular vectors.
     """
 
-    model: SignalModel
-    amplitude: Amplitude = field(default="real", init=False)
-
     @property
-    def parameters(self) -> ParameterSet:
-        """Parameters of the underlying model."""
-        return self.model.parameters
-
-    @property
-    def n_samples(self) -> int:
-        """Number of time frames."""
-        return self.model.n_samples
+    def amplitude(self) -> Amplitude:
+        """M0 is its size, and real."""
+        return "real"
 
     def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
         """Magnitudes ``(..., N)`` at M0 = 1, complex dtype, or ``(..., R)`` with ``basis``."""

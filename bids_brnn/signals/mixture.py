@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from bids_brnn.parameters import MapItem, Parameter, ParameterSet
-from bids_brnn.signals.base import SignalModel
+from bids_brnn.signals.around import Around
 
 FRACTION = "fCSF"
 """Name of the parameter."""
@@ -24,7 +25,7 @@ def fraction_item(suffix: str) -> MapItem:
 
 
 @dataclass(frozen=True, eq=False)
-class FluidMixture:
+class FluidMixture(Around):
     """``(1 - f) s(theta) + f s(fluid)``, again a signal model.
 
     The fluid has the fields (off-resonance, B1 and whatever else is no tissue parameter) of the
@@ -32,7 +33,6 @@ class FluidMixture:
     below 0, so that its mean is not biased.
     """
 
-    model: SignalModel
     fluid: Tensor
     """``(P,)``: parameters of the fluid; what is a nuisance or supplied is that of the voxel."""
     suffix: str
@@ -45,10 +45,11 @@ class FluidMixture:
         fraction = Parameter(fraction_item(self.suffix), -0.1, 1.0, 0.2, "estimated")
         return ParameterSet((*own.items, fraction), own.derived)
 
-    @property
-    def n_samples(self) -> int:
-        """Samples of the model."""
-        return self.model.n_samples
+    def shared(self, known: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """What the fluid has in common with the tissue."""
+        own = self.model.parameters
+        names = {own.names[column] for column in own.columns("nuisance", "supplied")}
+        return {name: values for name, values in known.items() if name in names}
 
     def fluid_theta(self, theta: Tensor) -> Tensor:
         """Parameters ``(..., P)`` of the fluid in voxels of ``theta`` ``(..., P)`` or more."""

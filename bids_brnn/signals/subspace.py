@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from bids_brnn.errors import DataError
-from bids_brnn.parameters import ParameterSet
-from bids_brnn.signals.base import Amplitude, SignalModel, amplitude_of, check_basis
+from bids_brnn.signals.around import Around
+from bids_brnn.signals.base import SignalModel, check_basis
 
 _EXACT_LIMIT = 1500  # smaller side of a matrix up to which a full SVD takes seconds at most
 
@@ -142,19 +142,13 @@ class Subspace:
 
 
 @dataclass(frozen=True, eq=False)
-class CompressedSignal:
+class CompressedSignal(Around):
     """A signal model observed through a subspace; again a signal model."""
 
-    model: SignalModel
     subspace: Subspace
 
     def __post_init__(self) -> None:
         check_basis(self.subspace.basis, self.model.n_samples)
-
-    @property
-    def parameters(self) -> ParameterSet:
-        """Parameters of the underlying model."""
-        return self.model.parameters
 
     @property
     def n_samples(self) -> int:
@@ -162,9 +156,9 @@ class CompressedSignal:
         return self.subspace.rank
 
     @property
-    def amplitude(self) -> Amplitude:
-        """Of the underlying model."""
-        return amplitude_of(self.model)
+    def weights(self) -> Tensor | None:
+        """None: coefficients are sums over frames, whose noise is that of one."""
+        return None
 
     def _basis(self, theta: Tensor, basis: Tensor | None) -> Tensor:
         own = self.subspace.like(theta)

@@ -7,8 +7,8 @@ voxel costs less than a dictionary over all that the maps may hold.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -17,7 +17,8 @@ from bids_brnn.estimators.nlls.problem import Problem
 from bids_brnn.estimators.nlls.solver import NOT_FINITE, REPEATED, Solution, StoppingRule
 from bids_brnn.estimators.nlls.starts import Starts
 from bids_brnn.parameters import ParameterSet
-from bids_brnn.signals.base import Amplitude, SignalModel, amplitude_of, for_voxels, weights_of
+from bids_brnn.signals.around import Around
+from bids_brnn.signals.base import SignalModel
 
 _POINTS = 16
 _ROUGHLY = StoppingRule(30, 0.1, 0.1)
@@ -88,36 +89,14 @@ def rough_starts(problem: Problem, rough: SignalModel, points: Tensor, voxels: T
 
 
 @dataclass(frozen=True, eq=False)
-class Corrected:
+class Corrected(Around):
     """A model times a factor ``(V, N)`` on each measurement of some voxels."""
 
-    model: SignalModel
     factor: Tensor
 
-    @property
-    def parameters(self) -> ParameterSet:
-        """Of the model."""
-        return self.model.parameters
-
-    @property
-    def n_samples(self) -> int:
-        """Of the model."""
-        return self.model.n_samples
-
-    @property
-    def amplitude(self) -> Amplitude:
-        """Of the model."""
-        return amplitude_of(self.model)
-
-    @property
-    def weights(self) -> Tensor | None:
-        """Of the model."""
-        return weights_of(self.model)
-
-    def for_voxels(self, known: Mapping[str, Tensor]) -> Callable[[Tensor], SignalModel]:
-        """See :func:`bids_brnn.signals.base.for_voxels`."""
-        inner = for_voxels(self.model, known)
-        return lambda rows: Corrected(inner(rows), self.factor[rows])
+    def of_rows(self, model: SignalModel, rows: Tensor) -> Self:
+        """With the factors of the voxels."""
+        return replace(self, model=model, factor=self.factor[rows])
 
     def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
         """Signal ``(V, N)``."""

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
 from torch import Tensor
 
 from bids_brnn.errors import DataError
 from bids_brnn.parameters import ParameterSet
+from bids_brnn.signals.around import Around
 from bids_brnn.signals.base import (
-    Amplitude,
-    amplitude_of,
     check_parameters,
-    for_voxels,
-    rough_of,
-    weights_of,
 )
 from bids_brnn.signals.two_pools.z_spectrum.quantities import OBSERVED_R1, free_pool_rate_slopes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from bids_brnn.signals.base import SignalModel
 
 SolidRate = Literal["fixed", "equal"]
@@ -31,7 +25,7 @@ SolidRate = Literal["fixed", "equal"]
 
 
 @dataclass(frozen=True, eq=False)
-class ObservedR1:
+class ObservedR1(Around):
     """A model of two pools with the observed R1 in the place of R1f; again a signal model.
 
     Parameters
@@ -48,7 +42,6 @@ class ObservedR1:
         For another word.
     """
 
-    model: SignalModel
     R1s: SolidRate = "fixed"
 
     def __post_init__(self) -> None:
@@ -65,36 +58,11 @@ class ObservedR1:
             derived = tuple(item for item in derived if item.item.name != "R1f")
         return replace(OBSERVED_R1, items=tuple(items), derived=derived)
 
-    @property
-    def n_samples(self) -> int:
-        """Measurements of the model."""
-        return self.model.n_samples
-
-    @property
-    def amplitude(self) -> Amplitude:
-        """Of the model."""
-        return amplitude_of(self.model)
-
-    @property
-    def weights(self) -> Tensor | None:
-        """Of the model."""
-        return weights_of(self.model)
-
-    def for_voxels(self, known: Mapping[str, Tensor]) -> Callable[[Tensor], SignalModel]:
-        """See :func:`bids_brnn.signals.base.for_voxels`."""
-        inner = for_voxels(self.model, known)
-
-        def bound(rows: Tensor) -> SignalModel:
-            found = replace(self, model=inner(rows))
-            found.__dict__["parameters"] = self.parameters  # the same; to make them takes time
-            return found
-
-        return bound
-
-    def rough(self) -> SignalModel | None:
-        """See :func:`bids_brnn.signals.base.rough_of`."""
-        inner = rough_of(self.model)
-        return None if inner is None else replace(self, model=inner)
+    def with_model(self, model: SignalModel) -> Self:
+        """With the parameters of this one; to make them takes time."""
+        found = replace(self, model=model)
+        found.__dict__["parameters"] = self.parameters
+        return found
 
     def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
         """Signal ``(..., N)``, or coefficients ``(..., R)``."""
