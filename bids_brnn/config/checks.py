@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bids_brnn.config.choices import ALL, AUTO
 from bids_brnn.config.options import Option, options_of
 from bids_brnn.errors import EXIT_UNKNOWN_LEVEL, UsageError
 from bids_brnn.spaces import parse_space
+from bids_brnn.system.kinds import shown
 
 if TYPE_CHECKING:
     from bids_brnn.config.run_config import RunConfig
 
 RESERVED = "raw"
 """Name of the input data set in BIDS URIs."""
+_MOST_DIGITS = 18
 _DATA_SET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -32,14 +33,10 @@ def check(config: RunConfig) -> None:
         value = getattr(config, item.name)
         if value is not None:
             _check_choices(item, value)
+            _check_number_or_word(item, value)
             _check_labels(item, value)
             if item.least is not None and value < item.least:
                 raise UsageError(f"{item.name} is {value}; it must be at least {item.least}.")
-    if not _is_number_or_word(config.reference_voxels):
-        raise UsageError(
-            f'reference_voxels is "{config.reference_voxels}"; it must be a number of voxels, at '
-            f"least 1, {ALL} or {AUTO}."
-        )
     for name in config.output_spaces:
         try:
             parse_space(name)
@@ -98,10 +95,15 @@ def check_places(
                 )
 
 
-def _is_number_or_word(text: str) -> bool:
-    if text in (ALL, AUTO):
-        return True
-    return text.isascii() and text.isdigit() and int(text) > 0
+def _check_number_or_word(item: Option, value: Any) -> None:
+    if not item.or_words or value in item.or_words:
+        return
+    digits = value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS
+    if not digits or int(value) < 1:
+        words = " or ".join(item.or_words)
+        raise UsageError(
+            f"{item.name} is {shown(value)}; it must be a number, at least 1, or {words}."
+        )
 
 
 def _check_choices(item: Option, value: Any) -> None:

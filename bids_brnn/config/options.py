@@ -54,6 +54,8 @@ class Option:
     files: tuple[str, ...] = ()
     """Suffixes of files that may be named in place of a word, so that the option is a name or a
     path; a folder counts where it holds a file with the first of them."""
+    or_words: tuple[str, ...] = ()
+    """The text is a number of at least 1, in a file also without quotes, or one of these words."""
     counted: bool = False
     """Whether the number is how often the flag is given."""
 

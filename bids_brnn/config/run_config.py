@@ -123,6 +123,7 @@ class RunConfig(Stored):
         AUTO,
         group="method",
         metavar="N",
+        or_words=(choices.ALL, AUTO),
     )
     zspectrum: Path | None = option(
         "what the sidecars of Z-spectra (conventional qMT) lack: a JSON with MTPulseShape, "

@@ -171,13 +171,20 @@ def _check_type(path: Path, item: Option, value: object) -> None:
         right = isinstance(value, dict) and all(map(_is_text, value.values()))
         words = f"a table of {item.exists or 'path'}s by name"
     elif item.kind == "number":
-        right, words = isinstance(value, int) and not isinstance(value, bool), "a whole number"
+        right, words = _is_whole(value), "a whole number"
     elif item.kind == "switch":
         right, words = isinstance(value, bool), "true or false"
+    elif item.or_words:
+        right = _is_text(value) or _is_whole(value)
+        words = f"a whole number or {' or '.join(item.or_words)}"
     else:
         right, words = _is_text(value), "a text"
     if not right:
         raise UsageError(f"{path}: {item.name} must be {words}, got {shown(value)}.")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_text(value: object) -> bool:
@@ -202,6 +209,8 @@ def typed(item: Option, value: Any, base: Path | None = None) -> Any:
     if value is None:
         return None
     match item.kind:
+        case "text" if item.or_words:
+            return str(value)
         case "text" if item.files:
             return name_or_path(value)
         case "path":

@@ -17,6 +17,14 @@ def config(tmp_path, **changes):
     return RunConfig(**{**values, **changes})
 
 
+def test_a_number_in_place_of_a_word_needs_no_quotes_in_a_file(tmp_path):
+    path = tmp_path / "run.toml"
+    config(tmp_path).to_file(path)
+    text = path.read_text().replace('reference_voxels = "auto"', "reference_voxels = 5000")
+    path.write_text(text)
+    assert RunConfig.from_file(path).reference_voxels == "5000"
+
+
 def test_the_file_gives_the_same_value_back(tmp_path):
     before = config(
         tmp_path,
@@ -64,8 +72,10 @@ def test_keywords_win_over_the_file(tmp_path):
         ({"ignore": ("sleep",)}, "ignore holds"),
         ({"participant_label": ("../x",)}, "no BIDS label"),
         ({"nprocs": 0}, "nprocs is 0"),
-        ({"reference_voxels": "0"}, 'reference_voxels is "0"; it must be a number of voxels'),
-        ({"reference_voxels": "5e4"}, "at least 1, all or auto"),
+        ({"reference_voxels": "0"}, "reference_voxels is .0.; it must be a number, at"),
+        ({"reference_voxels": "9" * 5000}, "it must be a number, at"),
+        ({"reference_voxels": "-1"}, "at least 1, or all or auto"),
+        ({"reference_voxels": "5e4"}, "at least 1, or all or auto"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"debug": ("x",)}, "debug holds"),
         ({"reports_only": True, "boilerplate_only": True}, "exclude each other"),
@@ -124,6 +134,7 @@ def test_a_link_to_the_input_does_not_hide_it(tmp_path):
         ("nprocs = 2", UsageError, "one table"),
         ("[bids_brnn]\nbasis = 'x'", UsageError, 'unknown option "basis".*sidecar'),
         ("[bids_brnn]\nnprocs = '2'", UsageError, "nprocs must be a whole number"),
+        ("[bids_brnn]\nreference_voxels = 0.5", UsageError, "a whole number or all or auto"),
         ("[bids_brnn]\nnprocs = true", UsageError, "nprocs must be a whole number"),
         ("[bids_brnn]\nignore = 't1w'", UsageError, "a list of texts"),
         ("[bids_brnn]\nclean_workdir = 1", UsageError, "true or false"),
