@@ -22,6 +22,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from torch import Tensor
 
 from bids_brnn.learning.training_set import TrainingSet, simulate_fingerprints
@@ -30,6 +31,10 @@ from bids_brnn.priors import Prior, TissueClass, normal
 from bids_brnn.signals.base import forward_derivatives
 
 PROJECT = Path(__file__).parents[1]
+
+# The same examples in every run, and no time that a busy machine could miss.
+settings.register_profile("tests", deadline=None, derandomize=True)
+settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")

@@ -120,5 +120,5 @@ def _writer(name):
 
 
 def test_runs_in_any_order_leave_the_folders_right():
-    chosen = settings(max_examples=25, stateful_step_count=20, deadline=None)
+    chosen = settings(max_examples=25, stateful_step_count=20)
     run_state_machine_as_test(Folders, settings=chosen)

@@ -92,7 +92,7 @@ def test_the_sidecar_wins_and_magnitudes_look_at_air_first():
     assert "air" in found.source
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=20)
 @given(
     shape=st.sampled_from([(60, 15), (40, 40), (300, 30)]),
     rank=st.integers(0, 5),
