@@ -36,6 +36,7 @@ from bids_brnn.reports.preparation import (
     step_methods,
     training_of,
 )
+from bids_brnn.reports.stored import read_bounds, read_spectra
 from bids_brnn.signals.registry import SeriesKind, models, models_of, series_kinds
 from bids_brnn.system.kinds import cell_number
 
@@ -59,6 +60,8 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
     about = read_json(_json_of(references[0])) if references else {}
     preparation = read_json(_json_of(mask_path))
     t1w = [path for path, name in files if name.suffix == "T1w"]
+    bounds = mask_path.with_name(f"{head}_desc-protocol_bounds.tsv")
+    spectra = mask_path.with_name(f"{head}_desc-fitted_zspectra.tsv")
     return SeriesView(
         name=f"{head}_{kind.suffix}",
         kind=kind.suffix,
@@ -88,6 +91,8 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
         agreement=_agreement(mask_path.parent, head),
         about=preparation,
         motion=_motion(mask_path.with_name(f"{head}_desc-motion_timeseries.tsv")),
+        bounds=read_bounds(bounds) if bounds.is_file() else None,
+        spectra=read_spectra(spectra) if spectra.is_file() else None,
     )
 
 

@@ -140,9 +140,9 @@ class SeriesView:
     protocol: PulseSequence | ZSpectrum | None = None
     """What was played out, where the data set is at hand."""
     spectra: Spectra | None = None
-    """Of a Z-spectrum, where the data set is at hand."""
+    """Of a Z-spectrum: stored with its maps."""
     bounds: Bounds | None = None
-    """Of its protocol, where the data set is at hand."""
+    """Of its protocol: stored with its maps."""
     motion: Mapping[str, Array] = field(default_factory=dict)
     """Columns of the table of motion between frames; empty where none was corrected."""
 
