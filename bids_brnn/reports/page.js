@@ -100,8 +100,10 @@
     for (const kind of ["mouseleave", "focusout"]) list.addEventListener(kind, () => { over.dataset.region = ""; mark(over, ""); });
   }
 
-  // Paper shows what is folded on the screen.
-  addEventListener("beforeprint", () => all("details").forEach((one) => { one.open = true; }));
+  // Paper shows tables that are folded on the screen; licences and options stay folded.
+  const folded = [];
+  addEventListener("beforeprint", () => all("details.tables:not([open])").forEach((one) => { one.open = true; folded.push(one); }));
+  addEventListener("afterprint", () => folded.splice(0).forEach((one) => { one.open = false; }));
 
   // The colours of the page: those of the system, or the others.
   const dark = document.getElementById("dark");

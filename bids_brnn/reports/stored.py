@@ -35,6 +35,8 @@ _SPECTRUM_COLUMNS: Mapping[str, str] = {
     "measured": "Image, in its units",
 }
 _FIT = "fit_"
+BOUNDS_FILE, SPECTRA_FILE = "desc-protocol_bounds.tsv", "desc-fitted_zspectra.tsv"
+"""How the names of both tables end, after those of the series."""
 
 Table = tuple[dict[str, Any], str]
 """Content of the JSON, and the text of the table."""
