@@ -39,7 +39,7 @@ from bids_brnn.reports.stored import BOUNDS_FILE
 
 WriteText = Callable[[Path, str], None]
 """Writes text to a path so that readers see the old or the new file, never half of one."""
-PAPER_ROWS = 25
+PAPER_ROWS = 15
 """Rows of a table that are printed: a report on paper is looked through, its files are read."""
 _HERE = "<<maps>>"
 """Where the maps go; text of others is escaped and cannot hold it."""
