@@ -101,9 +101,7 @@ def run_training(config: RunConfig) -> int:
 
 
 def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Failures:
-    from bids_brnn.app.bounds import bounds_of
     from bids_brnn.app.methods_text import write_boilerplate
-    from bids_brnn.app.spectra import spectra_of
     from bids_brnn.app.tidy import known_outputs, settle_series
     from bids_brnn.bids.output.dataset_files import earlier_version, write_dataset_files
     from bids_brnn.interfaces.manifest import finished_steps
@@ -159,8 +157,6 @@ def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Fail
             made=None if config.reports_only else heads(config.output_dir, discovery),
             sessions=config.session_label,
             acquisitions=discovery.acquisitions,
-            spectra=spectra_of,
-            bounds=bounds_of,
         )
     elif changed and not failures.any and not config.session_label:
         remove_reports(config.output_dir, changed)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bids_brnn.maps import quality_maps
+from bids_brnn.reports.content import PageTable
 from bids_brnn.reports.group import MIN_SUBJECTS
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from bids_brnn.group.collect import GroupTable
-    from bids_brnn.reports.assemble import PageTable
 
 _HEADER = (
     "estimator", "regions", "acq", "region", "parameter", "unit", "sessions", "participants",
@@ -28,7 +28,7 @@ def change_tables(tables: Sequence[GroupTable]) -> Iterator[PageTable]:
     """One table of the page, if any participant has two sessions or more."""
     rows = [row for item in tables if item.kind == "statistics" for row in _rows(item)]
     if rows:
-        yield "Changes between sessions", _HEADER, rows
+        yield PageTable("Changes between sessions", _HEADER, rows)
 
 
 def _rows(item: GroupTable) -> Iterator[list[str]]:

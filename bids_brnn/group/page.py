@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bids_brnn.group.collect import GroupTable
-    from bids_brnn.reports.assemble import PageTable, Plot
+    from bids_brnn.reports.assemble import Plot
+    from bids_brnn.reports.content import PageTable
     from bids_brnn.reports.group import Region
 
 _KEYS = ("participant_id", "session_id", "acq", "run")
@@ -236,6 +237,7 @@ def _page_tables(tables: Sequence[GroupTable]) -> Iterator[PageTable]:
             columns = _AGREEMENT
         else:
             continue
+        name = item.path.name
         used = [(key, words) for key, words in columns if _is_shown(item.table, key)]
         shown = item.table
         if item.kind == "quality":  # what lies apart first
@@ -247,7 +249,7 @@ def _page_tables(tables: Sequence[GroupTable]) -> Iterator[PageTable]:
             {key: value for key, value in record.items() if value == value and value is not None}
             for record in shown.to_dict("records")
         ]
-        yield table_of(title, used, [{str(k): v for k, v in row.items()} for row in rows])
+        yield table_of(title, used, [{str(k): v for k, v in row.items()} for row in rows], name)
 
 
 def _is_shown(table: pd.DataFrame, key: str) -> bool:

@@ -8,12 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bids_brnn.estimators.registry import estimator_of, variants
-from bids_brnn.reports.content import EstimatorView, SeriesView
+from bids_brnn.reports.content import EstimatorView, PageTable, SeriesView
 
 _SHOWN = ("m0s", "F", "Rx", "R2f", "T2s", "R1f")
 _RESIDUAL = "relres"
-
-Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 
 
 def compared(series: SeriesView) -> list[EstimatorView]:
@@ -24,7 +22,7 @@ def compared(series: SeriesView) -> list[EstimatorView]:
     return [*main, *others] if others else []
 
 
-def adequacy_tables(series: SeriesView) -> list[Table]:
+def adequacy_tables(series: SeriesView) -> list[PageTable]:
     """Medians of each region by model, and the median residual of each over the mask."""
     fits = compared(series)
     if len(fits) < 2:
@@ -40,7 +38,8 @@ def adequacy_tables(series: SeriesView) -> list[Table]:
                 rows.append([where, name, unit, *texts])
     rows.append(["whole mask", "residual", "1", *[_residual(item, series) for item in fits]])
     title = "Models compared: medians by region, and the median relative residual"
-    return [(title, ["region", "parameter", "unit", *[item.title for item in fits]], rows)]
+    header = ["region", "parameter", "unit", *[item.title for item in fits]]
+    return [PageTable(title, header, rows)]
 
 
 def adequacy_figure(series: SeriesView) -> tuple[str, str, str, Figure] | None:

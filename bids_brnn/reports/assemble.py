@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from bids_brnn.reports.adequacy import adequacy_tables
 from bids_brnn.reports.compare import Comparison, comparisons
-from bids_brnn.reports.content import EstimatorView, SeriesView, SubjectView
+from bids_brnn.reports.content import EstimatorView, PageTable, SeriesView, SubjectView
 from bids_brnn.reports.embed import Fineness, colour_tables, niivue, part
 from bids_brnn.reports.figures import TISSUE_COLOURS
 from bids_brnn.reports.fitting import (
@@ -35,9 +35,12 @@ from bids_brnn.reports.packing import n_maps, pack_series
 from bids_brnn.reports.panels import Panel, panels
 from bids_brnn.reports.protocol import bounds_table
 from bids_brnn.reports.provenance import provenance, sources
+from bids_brnn.reports.stored import BOUNDS_FILE
 
 WriteText = Callable[[Path, str], None]
 """Writes text to a path so that readers see the old or the new file, never half of one."""
+PAPER_ROWS = 15
+"""Rows of a table that are printed: a report on paper is looked through, its files are read."""
 _HERE = "<<maps>>"
 """Where the maps go; text of others is escaped and cannot hold it."""
 
@@ -52,7 +55,6 @@ class Section:
     comparisons: Sequence[Comparison]
     panels: Sequence[Panel]
     tables: Sequence[PageTable]
-    """Title, header and rows of each table."""
     provenance: PageTable
     sources: Sequence[str]
 
@@ -122,10 +124,14 @@ def _text(
 def _section(series: SeriesView, fineness: Fineness) -> Section:
     tables = list(adequacy_tables(series))
     # Agreement first: its figures are the last ones.
-    tables += [table_of(title, AGREEMENT_COLUMNS, rows) for title, rows in series.agreement]
-    tables += [table for item in series.estimators for table in _region_tables(item)]
-    tables += [] if series.bounds is None else [bounds_table(series.bounds)]
-    shown = [_shortened(table, fineness.rows) for table in tables if table[2]]
+    tables += [
+        table_of(title, AGREEMENT_COLUMNS, rows, file) for title, rows, file in series.agreement
+    ]
+    head = series.name.rpartition("_")[0]
+    tables += [table for item in series.estimators for table in _region_tables(item, head)]
+    if series.bounds is not None:
+        tables.append(bounds_table(series.bounds)._replace(file=f"{head}_{BOUNDS_FILE}"))
+    shown = [_shortened(table, fineness.rows) for table in tables if table.rows]
     figures = panels(series, fineness)
     known = {panel.name for panel in figures}
     # A light whose figure is not there leads to the series.
@@ -164,6 +170,7 @@ def _template(name: str) -> jinja2.Template:
         loader=jinja2.FunctionLoader(part), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )  # fmt: skip
+    environment.globals["paper_rows"] = PAPER_ROWS
     environment.globals["script"] = lambda name: Markup(part(name))  # noqa: S704 -- our own files
     return environment.get_template(name)
 
@@ -181,8 +188,8 @@ AGREEMENT_COLUMNS = (
 )  # fmt: skip
 
 
-def _region_tables(estimator: EstimatorView) -> list[PageTable]:
-    """One table per segmentation."""
+def _region_tables(estimator: EstimatorView, head: str) -> list[PageTable]:
+    """One table per segmentation; ``head`` begins the names of the files of the series."""
     groups: dict[str, list[Mapping[str, object]]] = {}
     for row in estimator.statistics:
         groups.setdefault(str(row.get("segmentation", "")), []).append(row)
@@ -192,16 +199,19 @@ def _region_tables(estimator: EstimatorView) -> list[PageTable]:
             + (" (made from these maps: circular)" if _is_circular(rows) else ""),
             COLUMNS,
             rows,
+            f"{head}_seg-{name}_desc-{estimator.key}_scalarstats.tsv" if name else "",
         )
         for name, rows in groups.items()
     ]
 
 
 def _shortened(table: PageTable, most: int) -> PageTable:
-    title, header, rows = table
-    if len(rows) <= most:
+    count = len(table.rows)
+    if count <= most:
         return table
-    return f"{title} (the first of {len(rows)} rows; the files have all)", header, rows[:most]
+    rest = f"{table.file} has all" if table.file else "the files have all"
+    title = f"{table.title} (the first of {count} rows; {rest})"
+    return table._replace(title=title, rows=table.rows[:most])
 
 
 def _is_circular(rows: Sequence[Mapping[str, object]]) -> bool:
@@ -209,11 +219,14 @@ def _is_circular(rows: Sequence[Mapping[str, object]]) -> bool:
 
 
 def table_of(
-    title: str, columns: Sequence[tuple[str, str]], rows: Sequence[Mapping[str, object]]
+    title: str,
+    columns: Sequence[tuple[str, str]],
+    rows: Sequence[Mapping[str, object]],
+    file: str = "",
 ) -> PageTable:
-    """Title, header and cells; ``x`` without a value stands for ``x_low`` to ``x_high``."""
+    """A table of the page; ``x`` without a value stands for ``x_low`` to ``x_high``."""
     cells = [[_cell(row.get(key)) or _interval(row, key) for key, _ in columns] for row in rows]
-    return title, [words for _, words in columns], cells
+    return PageTable(title, [words for _, words in columns], cells, file)
 
 
 def _interval(row: Mapping[str, object], key: str) -> str:
@@ -231,8 +244,6 @@ def _cell(value: object) -> str:
 
 Plot = tuple[str, Sequence[Markup]]
 """Caption and the drawings under it."""
-PageTable = tuple[str, Sequence[str], Sequence[Sequence[str]]]
-"""Title, header and rows."""
 
 
 @dataclass(frozen=True)

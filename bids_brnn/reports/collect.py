@@ -36,6 +36,7 @@ from bids_brnn.reports.preparation import (
     step_methods,
     training_of,
 )
+from bids_brnn.reports.stored import BOUNDS_FILE, SPECTRA_FILE, read_bounds, read_spectra
 from bids_brnn.signals.registry import SeriesKind, models, models_of, series_kinds
 from bids_brnn.system.kinds import cell_number
 
@@ -59,6 +60,8 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
     about = read_json(_json_of(references[0])) if references else {}
     preparation = read_json(_json_of(mask_path))
     t1w = [path for path, name in files if name.suffix == "T1w"]
+    bounds = mask_path.with_name(f"{head}_{BOUNDS_FILE}")
+    spectra = mask_path.with_name(f"{head}_{SPECTRA_FILE}")
     return SeriesView(
         name=f"{head}_{kind.suffix}",
         kind=kind.suffix,
@@ -88,6 +91,8 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
         agreement=_agreement(mask_path.parent, head),
         about=preparation,
         motion=_motion(mask_path.with_name(f"{head}_desc-motion_timeseries.tsv")),
+        bounds=read_bounds(bounds) if bounds.is_file() else None,
+        spectra=read_spectra(spectra) if spectra.is_file() else None,
     )
 
 
@@ -251,14 +256,15 @@ def _rows(path: Path) -> list[dict[str, object]]:
     ]
 
 
-def _agreement(folder: Path, head: str) -> list[tuple[str, list[dict[str, object]]]]:
-    """Title and rows of every table of agreement of a series."""
+def _agreement(folder: Path, head: str) -> list[tuple[str, list[dict[str, object]], str]]:
+    """Title, rows and name of every table of agreement of a series."""
     found = []
     for path in sorted(folder.glob(f"{head}_seg-*_agreement.tsv")):
         entities = parse_name(path).entities
         first, _, second = entities["desc"].partition("Vs")
         names = [title_of(first), title_of(second[:1].lower() + second[1:])]
-        found.append((f"Agreement: {' against '.join(names)}, {entities['seg']}", _rows(path)))
+        title = f"Agreement: {' against '.join(names)}, {entities['seg']}"
+        found.append((title, _rows(path), path.name))
     return found
 
 

@@ -199,7 +199,7 @@ def _regions(
     wanted = f"{first.title} against {second.title}"
     rows = {
         str(row.get("name")): row
-        for title, table in series.agreement if wanted in title
+        for title, table, _ in series.agreement if wanted in title
         for row in table if row.get("param") == name
     }  # fmt: skip
     found = []

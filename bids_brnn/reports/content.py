@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from bids_brnn.sequences.z_spectrum import ZSpectrum
 
 Array = NDArray[np.floating[Any]]
+
+
+class PageTable(NamedTuple):
+    """A table of a page."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    file: str = ""
+    """Name of the file that has all of it; empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +139,8 @@ class SeriesView:
     """Paragraphs of ``methods.toml`` that tell how it was prepared."""
     voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """mm, in the order of the axes of ``mask``."""
-    agreement: Sequence[tuple[str, Sequence[Mapping[str, object]]]] = ()
-    """Title and rows of each table ``agreement.tsv``."""
+    agreement: Sequence[tuple[str, Sequence[Mapping[str, object]], str]] = ()
+    """Title, rows and name of each table ``agreement.tsv``."""
     affine: Array = field(default_factory=lambda: np.eye(4))
     """``(4, 4)``, from indices of ``mask`` to mm."""
     file_affine: Array = field(default_factory=lambda: np.eye(4))
@@ -140,9 +150,9 @@ class SeriesView:
     protocol: PulseSequence | ZSpectrum | None = None
     """What was played out, where the data set is at hand."""
     spectra: Spectra | None = None
-    """Of a Z-spectrum, where the data set is at hand."""
+    """Of a Z-spectrum: stored with its maps."""
     bounds: Bounds | None = None
-    """Of its protocol, where the data set is at hand."""
+    """Of its protocol: stored with its maps."""
     motion: Mapping[str, Array] = field(default_factory=dict)
     """Columns of the table of motion between frames; empty where none was corrected."""
 

@@ -53,6 +53,8 @@ def modified_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return scores
 
 
+_MANY = 60
+"""Points of a column that lie side by side; more are drawn smaller, paler, and by density."""
 _COLUMN, _HEIGHT, _LEFT, _TOP, _FOOT = 46, 170, 52, 24, 92
 """Pixels: width of a region, height of the axis, room for numbers, title and names of regions."""
 
@@ -109,7 +111,25 @@ def _column(region: Region, x: float, low: float, high: float, rng: np.random.Ge
         f'<text transform="translate({x + 3:.1f} {foot}) rotate(-50)" text-anchor="end">'
         f"{escape(_short(region.name))}<title>{escape(region.name)}</title></text>"
     ]
-    if kept.size >= MIN_SUBJECTS:
+    sides = x + _spread(region.values[kept]) * rng.uniform(-1, 1, kept.size)
+    dense = kept.size > _MANY
+    for index, side in zip(kept.tolist(), sides.tolist(), strict=True):
+        y = _y(float(region.values[index]), low, high)
+        label = region.labels[index] if region.labels else str(index + 1)
+        words = f"{label}: {region.values[index]:.4g}" + ", apart" * bool(apart[index])
+        shape = (
+            f'<path d="M{side:.0f} {y - 5:.1f}l5 5l-5 5l-5-5z"/>' if apart[index]
+            else f'<circle cx="{side:.0f}" cy="{y:.1f}" r="{2 if dense else 3}"/>'
+        )  # fmt: skip
+        point = f"<title>{escape(words)}</title>{shape}"
+        kind = "apart" if apart[index] else "point dense" if dense else "point"
+        if region.pages:
+            # Thousands of points are no stops of the tab key; the table of subjects has them.
+            link = f'href="{escape(region.pages[index])}" tabindex="-1"'
+            parts.append(f'<a class="{kind}" {link}>{point}</a>')
+        else:
+            parts.append(f'<g class="{kind}">{point}</g>')
+    if kept.size >= MIN_SUBJECTS:  # over the points, which are many where it matters
         lower, middle, upper = (
             _y(float(v), low, high) for v in np.percentile(region.values[kept], [25, 50, 75])
         )
@@ -117,24 +137,21 @@ def _column(region: Region, x: float, low: float, high: float, rng: np.random.Ge
             f'<rect x="{x - 14:.1f}" y="{upper:.1f}" width="28" height="{lower - upper:.1f}" '
             f'class="box"/><path d="M{x - 14:.1f} {middle:.1f}h28" class="median"/>'
         )
-    for index in kept.tolist():
-        y = _y(float(region.values[index]), low, high)
-        side = x + rng.uniform(-9, 9)
-        label = region.labels[index] if region.labels else str(index + 1)
-        words = f"{label}: {region.values[index]:.4g}" + ", apart" * bool(apart[index])
-        shape = (
-            f'<path d="M{side:.0f} {y - 5:.1f}l5 5l-5 5l-5-5z"/>' if apart[index]
-            else f'<circle cx="{side:.0f}" cy="{y:.1f}" r="3"/>'
-        )  # fmt: skip
-        point = f"<title>{escape(words)}</title>{shape}"
-        kind = "apart" if apart[index] else "point"
-        if region.pages:
-            # Thousands of points are no stops of the tab key; the table of subjects has them.
-            link = f'href="{escape(region.pages[index])}" tabindex="-1"'
-            parts.append(f'<a class="{kind}" {link}>{point}</a>')
-        else:
-            parts.append(f'<g class="{kind}">{point}</g>')
     return "".join(parts)
+
+
+def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Pixels ``(S,)`` that points may lie aside: few as they are, many as their density.
+
+    So the width of a cloud of many points shows the distribution (sina plot, Sidiropoulos 2018).
+    """
+    if values.size <= _MANY or np.ptp(values) == 0:
+        return np.full(values.size, 9.0)
+    counts, edges = np.histogram(values, bins=max(10, round(values.size**0.5)))
+    smooth = np.convolve(np.pad(counts, 1, mode="edge"), [0.25, 0.5, 0.25], "valid")
+    bins = np.clip(np.searchsorted(edges, values, "right") - 1, 0, smooth.size - 1)
+    found: NDArray[np.float64] = 19.0 * smooth[bins] / smooth.max()
+    return found
 
 
 def _short(name: str) -> str:

@@ -24,6 +24,7 @@
   }
 
   // Tables: a click on a heading sorts, a field above filters.
+  const worth = (cell) => cell.dataset.sort ?? cell.textContent.trim(); // of buttons and fields: what they hold
   const number = (text) => { const found = parseFloat(text.replace("\u2212", "-").replace("%", "")); return Number.isNaN(found) ? null : found; };
   function compare(a, b) {
     const x = number(a), y = number(b);
@@ -44,7 +45,7 @@
         const down = head.getAttribute("aria-sort") === "ascending";
         heads.forEach((one) => one.removeAttribute("aria-sort"));
         head.setAttribute("aria-sort", down ? "descending" : "ascending");
-        const rows = all("tr", body), cell = (row) => row.cells[column].textContent.trim();
+        const rows = all("tr", body), cell = (row) => worth(row.cells[column]);
         // Cells without a value stay at the end, whichever way is sorted.
         const empty = (row) => ["", "n/a", "-"].includes(cell(row));
         rows.sort((a, b) => empty(a) - empty(b) || (down ? -1 : 1) * compare(cell(a), cell(b)));
@@ -64,7 +65,7 @@
       const wanted = field.value.toLowerCase().split(/\s+/).filter((word) => word);
       let left = 0;
       for (const row of body.rows) {
-        const text = row.textContent.toLowerCase();
+        const text = Array.from(row.cells, worth).join(" ").toLowerCase();
         row.hidden = !wanted.every((word) => text.includes(word));
         left += !row.hidden;
       }
@@ -100,8 +101,10 @@
     for (const kind of ["mouseleave", "focusout"]) list.addEventListener(kind, () => { over.dataset.region = ""; mark(over, ""); });
   }
 
-  // Paper shows what is folded on the screen.
-  addEventListener("beforeprint", () => all("details").forEach((one) => { one.open = true; }));
+  // Paper shows tables that are folded on the screen; licences and options stay folded.
+  const folded = [];
+  addEventListener("beforeprint", () => all("details.tables:not([open])").forEach((one) => { one.open = true; folded.push(one); }));
+  addEventListener("afterprint", () => folded.splice(0).forEach((one) => { one.open = false; }));
 
   // The colours of the page: those of the system, or the others.
   const dark = document.getElementById("dark");

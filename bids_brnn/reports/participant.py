@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from bids_brnn.system.reading import read_bounded
 
 if TYPE_CHECKING:
     from bids_brnn.bids.input.acquisition import Acquisition
-    from bids_brnn.reports.content import Bounds, SeriesView, Spectra
+    from bids_brnn.reports.content import SeriesView
 
 _LOG = logging.getLogger("bids_brnn.report")
 _MOST_TEXT = 16 * 2**20  # bytes of a record; a crash file is far smaller
@@ -30,8 +30,6 @@ def write_reports(
     made: Collection[str] | None = None,
     sessions: Sequence[str] = (),
     acquisitions: Sequence[Acquisition] = (),
-    spectra: Callable[[Acquisition, SeriesView], Spectra | None] | None = None,
-    bounds: Callable[[Acquisition, SeriesView], Bounds | None] | None = None,
 ) -> list[Path]:
     """Write ``sub-<label>.html`` and the citation page of every participant.
 
@@ -55,10 +53,6 @@ def write_reports(
         figures of earlier ones.
     acquisitions
         Series of the data set: pages show the protocols of those that they are of.
-    spectra
-        Gives data and fits of some voxels of a series for the page.
-    bounds
-        Gives what its protocol can measure.
 
     Returns
     -------
@@ -79,18 +73,16 @@ def write_reports(
     pages = []
     known = {item.name: item for item in acquisitions}
 
-    def with_data(view: SeriesView) -> SeriesView:
+    def with_protocol(view: SeriesView) -> SeriesView:
         item = known.get(view.name)
-        if item is None:
-            return view
-        found = None if spectra is None else spectra(item, view)
-        limits = None if bounds is None else bounds(item, view)
-        return replace(view, protocol=item.sequence, spectra=found, bounds=limits)
+        return view if item is None else replace(view, protocol=item.sequence)
 
     failed: list[BidsBrnnError] = []
     for label in participants:
         try:
-            series = [with_data(_dated(view, made)) for view in series_views(output_dir, label)]
+            series = [
+                with_protocol(_dated(view, made)) for view in series_views(output_dir, label)
+            ]
         except BidsBrnnError as error:  # of a file that was damaged: the others get their pages
             failed.append(error)
             continue

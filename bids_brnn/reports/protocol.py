@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bids_brnn.reports.content import Bounds
+from bids_brnn.reports.content import Bounds, PageTable
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 
-Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 _MOST_TRAINS = 6
 _BOUNDS_HEADER = (
     "tissue", "parameter", "unit", "value", "bound (sd)", "of the value",
@@ -105,7 +102,7 @@ def _spectrum(protocol: ZSpectrum) -> Figure:
     return figure
 
 
-def bounds_table(bounds: Bounds) -> Table:
+def bounds_table(bounds: Bounds) -> PageTable:
     """First- and second-order bounds in usual tissue, in units and percent of the value."""
     rows = []
     for row in bounds.rows:
@@ -121,4 +118,4 @@ def bounds_table(bounds: Bounds) -> Table:
         f"Cram\u00e9r-Rao bounds of the protocol, usual tissue at {bounds.field_strength:g} T, "
         f"SNR {bounds.snr:.3g} ({source}{known})"
     )
-    return title, _BOUNDS_HEADER, rows
+    return PageTable(title, _BOUNDS_HEADER, rows)

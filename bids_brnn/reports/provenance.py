@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from bids_brnn.reports.content import SeriesView
+from bids_brnn.reports.content import PageTable, SeriesView
 
 _ROWS = (
     ("SoftwareVersion", "bids_brnn"),
@@ -27,15 +27,15 @@ _ROWS = (
 )
 
 
-def provenance(series: SeriesView) -> tuple[str, Sequence[str], Sequence[Sequence[str]]]:
-    """Title, header and rows: what the sidecars of each estimator say, a column for each."""
+def provenance(series: SeriesView) -> PageTable:
+    """What the sidecars of each estimator say, a column for each."""
     about = [item.about for item in series.estimators]
     rows = []
     for key, words in _ROWS:
         cells = [_text(item.get(key)) for item in about]
         if any(cells):
             rows.append([words, *cells])
-    return series.name, ["", *(item.title for item in series.estimators)], rows
+    return PageTable(series.name, ["", *(item.title for item in series.estimators)], rows)
 
 
 def sources(series: SeriesView) -> list[str]:

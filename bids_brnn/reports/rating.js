@@ -21,6 +21,8 @@
     const one = kept[keyOf(row)] || {};
     row.querySelectorAll("button[data-rate]").forEach((button) => button.setAttribute("aria-pressed", button.textContent === one.rating));
     row.querySelector("input").value = one.comment || "";
+    row.cells[row.cells.length - 2].dataset.sort = one.rating || "";
+    row.cells[row.cells.length - 1].dataset.sort = one.comment || "";
   };
   function tell() {
     const rated = all().filter((row) => kept[keyOf(row)]?.rating).length;
@@ -67,6 +69,10 @@
     const key = event.key, next = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1 }[key];
     if (next) move(current + next);
     else if (WORDS[key]) { set(row, { rating: WORDS[key] }); move(current + 1); }
+    else if (key === "n") {
+      const open = all().filter((one) => !one.hidden).map((one, i) => (kept[keyOf(one)]?.rating ? -1 : i)).filter((i) => i >= 0);
+      move(open.find((i) => i > current) ?? open[0] ?? current);
+    }
     else if (key === "u") set(row, { rating: "" });
     else if (key === "c") row.querySelector("input").focus();
     else if (key === "Enter" && event.target === row) row.querySelector("a").click();

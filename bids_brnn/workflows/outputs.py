@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nipype.interfaces.utility import IdentityInterface
+from nipype.interfaces.utility import IdentityInterface, Merge
 from nipype.pipeline.engine import Node, Workflow
 
 from bids_brnn.bids.input.spaces import Space
 from bids_brnn.interfaces.sinks.native import WriteMaps, WriteSeries
+from bids_brnn.interfaces.sinks.page import WriteForPage
 from bids_brnn.interfaces.sinks.spaces import WriteSpace
 from bids_brnn.workflows.fields import ANATOMY, ESTIMATED, HISTORY, MOTION, PREPARED, SUPPLIED
 from bids_brnn.workflows.regions import Segmentation, init_regions_wf, label_fields
@@ -30,6 +31,8 @@ def init_outputs_wf(
     has_rate: bool = False,
     has_t1w: bool = False,
     has_motion: bool = False,
+    has_page: bool = False,
+    has_spectrum: bool = False,
     name: str = "outputs_wf",
 ) -> Workflow:
     """Write what belongs to one series.
@@ -56,6 +59,10 @@ def init_outputs_wf(
         Whether a T1w image on the grid of the series comes through ``inputnode.t1w_moved``.
     has_motion
         Whether a table of motion comes through ``inputnode.motion``.
+    has_page
+        Whether the participant gets a page, for which further tables are written.
+    has_spectrum
+        Whether a Z-spectrum for it comes through ``inputnode.coefficients``.
 
     Returns
     -------
@@ -67,9 +74,12 @@ def init_outputs_wf(
     workflow = Workflow(name=name)
     fields = [*_SERIES, *(ANATOMY if has_t1w else ()), *(SUPPLIED if has_fields else ())]
     fields += MOTION if has_motion else ()
+    spectrum = ["coefficients"] if has_page and has_spectrum else []
     told = label_fields(segmentations)
     estimated = [f"{estimator}_{field}" for estimator in recipes for field in ESTIMATED]
-    inputnode = Node(IdentityInterface(fields=[*fields, *told, *estimated]), name="inputnode")
+    inputnode = Node(
+        IdentityInterface(fields=[*fields, *spectrum, *told, *estimated]), name="inputnode"
+    )
     shared = {"series": str(series), "output_dir": str(output_dir)}
     write = Node(WriteSeries(**shared), name="write_series")
     workflow.connect([(inputnode, write, [(field, field) for field in fields])])
@@ -86,6 +96,9 @@ def init_outputs_wf(
             node = Node(there, name=f"write_{estimator}_{label}", mem_gb=2)
             items = [*ours, *((item, item) for item in (*sidecar, "to_series"))]
             workflow.connect([(inputnode, node, items)])
+    if has_page:
+        inputs = ["mask", *spectrum, *(["supplied"] if has_fields else [])]
+        _connect_page(workflow, inputnode, inputs, recipes, shared)
     for label, segmentation in segmentations.items():
         regions = init_regions_wf(
             series=series,
@@ -104,6 +117,24 @@ def init_outputs_wf(
         ]
         workflow.connect([(inputnode, regions, passed)])
     return workflow
+
+
+def _connect_page(
+    workflow: Workflow,
+    inputnode: Node,
+    fields: Sequence[str],
+    recipes: Mapping[str, Path],
+    shared: Mapping[str, str],
+) -> None:
+    """Tables for the page, from the maps of all estimators."""
+    gather = Node(Merge(len(recipes)), name="gather_maps", run_without_submitting=True)
+    for place, estimator in enumerate(recipes, 1):
+        workflow.connect(inputnode, f"{estimator}_maps_file", gather, f"in{place}")
+    files = list(map(str, recipes.values()))
+    interface = WriteForPage(descs=list(recipes), recipes=files, **shared)
+    node = Node(interface, name="write_for_page", mem_gb=2)
+    workflow.connect([(inputnode, node, [(field, field) for field in fields])])
+    workflow.connect(gather, "out", node, "maps_files")
 
 
 def space_inputs(space: Space) -> dict[str, str]:

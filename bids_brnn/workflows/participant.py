@@ -193,6 +193,8 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
         has_rate="R1" in supplied,
         has_t1w=has_t1w,
         has_motion=config.motion_correction,
+        has_page=config.level == "full",
+        has_spectrum=acquisition.representation == "zspectrum",
     )
     if is_told:
         gathered = any(options.get("stratified") for options in estimations.values())
@@ -211,6 +213,8 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
     fields = [field for field in PREPARED if field != "coefficients"] + list(HISTORY)
     fields += [*(SUPPLIED if supplied else ()), *(ANATOMY if has_t1w else ())]
     fields += MOTION if config.motion_correction else ()
+    if config.level == "full" and acquisition.representation == "zspectrum":
+        fields.append("coefficients")
     _link(workflow, preparation, outputs, {field: field for field in fields})
     return workflow
 

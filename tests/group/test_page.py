@@ -137,3 +137,21 @@ def test_links_lead_to_the_page_of_the_session_where_there_is_none_of_the_partic
         "sub-2_ses-a.html",
         "sub-3.html",
     ]
+
+
+def test_many_points_are_as_wide_as_their_density_and_all_of_them_links(tmp_path):
+    rng = np.random.default_rng(2)
+    frame = pd.DataFrame(
+        {"participant_id": [f"sub-{k:03d}" for k in range(300)], "index": 1, "name": "WM",
+         "param": "m0s", "units": "1", "acq": "x", "median": rng.normal(0.2, 0.02, 300)}
+    )  # fmt: skip
+    item = GroupTable("statistics", tmp_path / "x.tsv", with_outliers(frame), {}, "tissue", "nlls")
+    html = write_group_report(tmp_path, [item]).read_text(encoding="utf-8")
+    points = re.findall(r'<a class="point dense" href="(sub-\d+.html)" tabindex="-1">'
+                        r'<title>[^<]*: ([\d.]+)</title><circle cx="(\d+)"', html)  # fmt: skip
+    apart = html.count('class="apart"')
+    assert len({page for page, *_ in points}) == len(points) == 300 - apart
+    values, sides = (np.array([row[k] for row in points], float) for k in (1, 2))
+    far = np.abs(values - 0.2) > 0.04  # beyond two standard deviations, an eighth of the height
+    assert np.ptp(sides[~far]) > 2 * np.ptp(sides[far])
+    assert html.index('class="box"') > html.rindex('class="point dense"')  # seen over the points

@@ -23,7 +23,7 @@ def _series(*fits):
 def test_the_model_of_the_series_comes_first():
     series = _series(_fit("nllsRamani", 0.1, 0.03), _fit("nlls", 0.13, 0.02))
     assert [item.key for item in compared(series)] == ["nlls", "nllsRamani"]
-    ((title, header, rows),) = adequacy_tables(series)
+    ((title, header, rows, _),) = adequacy_tables(series)
     assert "Models compared" in title
     assert header == ["region", "parameter", "unit", "Nlls", "Nllsramani"]
     assert ["WM (tissue)", "m0s", "1", "0.13", "0.1"] in rows

@@ -244,6 +244,18 @@ def test_ratings_by_keyboard_are_kept_and_saved_as_bids_table(browser, group):
     assert table[3]["rater"] == table[3]["rated"] == "n/a"
     browser.open(group)  # this browser has kept them
     assert browser("document.getElementById('rated').textContent") == "3 of 20 rated"
+    browser("document.querySelector('#ratings tbody tr').focus()")
+    browser.press("n")  # the next one without a rating
+    assert browser("Array.from(document.querySelectorAll('#ratings tbody tr')).findIndex("
+                   "(row) => row === document.activeElement)") == 3  # fmt: skip
+    head = "Array.from(document.querySelectorAll('#ratings th button'))"
+    browser(f"{head}.find((one) => one.textContent === 'rating').click()")
+    rated = "Array.from(document.querySelectorAll('#ratings [aria-pressed=true]'))"
+    assert browser(f"{rated}.map((one) => one.textContent)") == ["bad", "doubtful", "good"]
+    search = "document.querySelector('#subjects input[type=search]')"
+    browser(f"{search}.value = 'doubtful'; {search}.dispatchEvent(new Event('input'))")
+    left = "Array.from(document.querySelectorAll('#ratings tbody tr')).filter((x) => !x.hidden)"
+    assert browser(f"{left}.length") == 1
     assert browser.complaints == []
     assert browser.requests == []
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bids_brnn.reports import assemble
 from bids_brnn.reports.content import Spectra
 from tests.reports.test_reports import make_series, render
 
@@ -116,8 +117,15 @@ def test_paper_has_everything_but_what_moves(viewer):
     made = base64.b64decode(viewer.send("Page.printToPDF", printBackground=False)["data"])
     assert made.startswith(b"%PDF")
     assert len(re.findall(rb"/Type */Page\b", made)) >= 2
-    # Printing opens what is folded.
-    assert viewer("Array.from(document.querySelectorAll('details')).every((one) => one.open)")
+    # Printing opens folded tables, not licences, and leaves the screen as it was.
+    tables = "Array.from(document.querySelectorAll('details.tables'))"
+    folded = viewer(f"{tables}.map((one) => one.open)")
+    assert True in folded
+    viewer("dispatchEvent(new Event('beforeprint'))")
+    assert viewer(f"{tables}.every((one) => one.open)")
+    assert not viewer("document.querySelector('#licences details').open")
+    viewer("dispatchEvent(new Event('afterprint'))")
+    assert viewer(f"{tables}.map((one) => one.open)") == folded
     viewer("document.getElementById('dark').click()")
     viewer.send("Emulation.setEmulatedMedia", media="print")
     height = "(one) => one.getBoundingClientRect().height"
@@ -135,6 +143,29 @@ def test_paper_has_everything_but_what_moves(viewer):
     viewer.send("Emulation.setEmulatedMedia", media="")
     assert colours == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
     assert viewer.complaints == []
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_paper_has_the_head_and_the_first_rows_of_a_long_table(browser, tmp_path, scripts):
+    row = {"param": "R1f", "units": "1/s", "n_valid": 7, "median": 0.5, "segmentation": "aseg"}
+    series = make_series()
+    first = replace(series.estimators[0], statistics=[row | {"name": f"r{k}"} for k in range(40)])
+    render(tmp_path, [replace(series, estimators=[first])])
+    browser.open(tmp_path / "sub-01.html", scripts=scripts)
+    browser.send("Emulation.setScriptExecutionDisabled", value=False)
+    browser.send("Emulation.setEmulatedMedia", media="print")
+    seen = [
+        browser(
+            f"Array.from(document.querySelector('.tables').querySelectorAll('{what}'))"
+            ".filter((one) => one.checkVisibility()).map((one) => one.innerText)"
+        )
+        for what in ("thead th", "tbody td:first-child", ".paper")
+    ]
+    browser.send("Emulation.setEmulatedMedia", media="")
+    assert seen[0][:4] == ["region", "parameter", "unit", "voxels"]
+    assert seen[1] == [f"r{k}" for k in range(assemble.PAPER_ROWS)]
+    file = "sub-01_acq-x_seg-aseg_desc-brnn_scalarstats.tsv"
+    assert seen[2] == [f"On paper the first 15 of 40 rows; all are in {file}."]
 
 
 @pytest.mark.parametrize("scripts", [True, False])

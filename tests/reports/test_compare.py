@@ -22,7 +22,7 @@ def make():
     two = EstimatorView("nlls", "Fit", [view("Rx", 10), view("m0s", 0.1)], [view("Rx", 4)])
     agreement = [("Agreement: Network against Fit, aseg", [
         {"name": "WM", "param": "Rx", "n": 7, "bias": 5.0, "loa_low": 1.0, "loa_high": 9.0}
-    ])]  # fmt: skip
+    ], "s.tsv")]  # fmt: skip
     return SeriesView("s", "QMT", None, np.ones(SHAPE, bool), [one, two], labels=labels,
                       label_names={1: "WM", 2: "CSF"}, agreement=agreement)  # fmt: skip
 

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from bids_brnn.reports import assemble, fitting
+from bids_brnn.reports.content import PageTable
 from tests.reports.test_reports import images_of, make_series, render
 
 NAMES = [f"sub-01_acq-x{k}_QMT" for k in range(2)]
@@ -65,9 +66,11 @@ def test_what_does_not_fit_at_all_is_named(page):
 
 
 def test_long_tables_are_cut_and_say_so():
-    table = ("Regions", ["a"], [[str(k)] for k in range(40)])
-    title, _, rows = assemble._shortened(table, 10)
+    table = PageTable("Regions", ["a"], [[str(k)] for k in range(40)])
+    title, _, rows, _ = assemble._shortened(table, 10)
     assert (title, len(rows)) == ("Regions (the first of 40 rows; the files have all)", 10)
+    named = assemble._shortened(table._replace(file="x.tsv"), 10)
+    assert named.title == "Regions (the first of 40 rows; x.tsv has all)"
     assert assemble._shortened(table, 40) == table
 
 

@@ -49,7 +49,7 @@ def test_bounds_are_told_in_units_and_in_percent_of_the_value():
         Bound("WM", "Rx", "1/s", 16.0, 2.0, 4.0),
         Bound("WM", "T2s", "s", 1e-5, np.inf, np.inf),
     ]
-    title, header, found = bounds_table(Bounds(37.0, True, 3.0, ["B1"], rows))
+    title, header, found, _ = bounds_table(Bounds(37.0, True, 3.0, ["B1"], rows))
     assert title.endswith("tissue at 3 T, SNR 37 (median of the maps; known: B1)")
     assert found[0] == ["WM", "Rx", "1/s", "16", "2", "12.5 %", "4", "25 %"]
     assert found[1][4:] == ["not seen", "", "not seen", ""]

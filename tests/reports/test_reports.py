@@ -98,7 +98,8 @@ def test_tables_of_regions_and_agreement(tmp_path):
             "bias_ci_low": 0.125, "bias_ci_high": 0.375, "ccc": 0.5}  # fmt: skip
     series = make_series()
     first = replace(series.estimators[0], statistics=rows)
-    series = replace(series, estimators=[first], agreement=[("Agreement: A against B", [both])])
+    agreement = [("Agreement: A against B", [both], "x_agreement.tsv")]
+    series = replace(series, estimators=[first], agreement=agreement)
     html, _ = render(tmp_path, [series])
     assert re.findall(r"<summary>(.*?)</summary>", html)[:3] == [
         "Agreement: A against B (1 row)",

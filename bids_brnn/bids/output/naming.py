@@ -218,6 +218,20 @@ def motion_path(output_dir: Path, origin: Origin, *, extension: str = ".tsv") ->
     )
 
 
+def bounds_path(output_dir: Path, origin: Origin, *, extension: str = ".tsv") -> Path:
+    """Path of the table of what the protocol of a series can measure."""
+    return output_path(
+        output_dir, "page", origin, suffix="bounds", desc="protocol", extension=extension
+    )
+
+
+def spectra_path(output_dir: Path, origin: Origin, *, extension: str = ".tsv") -> Path:
+    """Path of the table of Z-spectra of some voxels with their fits."""
+    return output_path(
+        output_dir, "page", origin, suffix="zspectra", desc="fitted", extension=extension
+    )
+
+
 def transform_path(
     output_dir: Path, origin: Origin, source: str, target: str, *, extension: str = ".txt"
 ) -> Path:

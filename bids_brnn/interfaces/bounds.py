@@ -3,36 +3,60 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bids_brnn.bids.input.declared import number
 from bids_brnn.errors import BidsBrnnError
-from bids_brnn.reports.content import NOT_IN_FLUID, Bound, Bounds, SeriesView
-
-if TYPE_CHECKING:
-    from bids_brnn.bids.input.acquisition import Acquisition
+from bids_brnn.interfaces.series import SeriesRecord
+from bids_brnn.reports.content import NOT_IN_FLUID, Bound, Bounds
+from bids_brnn.zoo.recipe import EstimatorRecipe
 
 _LOG = logging.getLogger("bids_brnn.report")
 _USUAL_SNR = 40.0
 _FLUID = "CSF"
 
 
-def bounds_of(acquisition: Acquisition, view: SeriesView) -> Bounds | None:
+def bounds_of(
+    series: SeriesRecord,
+    recipe: EstimatorRecipe,
+    snr: Sequence[NDArray[np.float64]],
+    maps: Sequence[str],
+) -> Bounds | None:
     """Cramer-Rao and second-order bounds in usual tissue, at the SNR of the maps.
 
     Known is what maps were supplied of; samples are those that were estimated from (coefficients
     where there is a basis). None where the model cannot be evaluated.
+
+    Parameters
+    ----------
+    series
+        Of the metadata the field strength is read.
+    recipe
+        Of any estimator of its signal model.
+    snr
+        Values ``(V,)`` of ``|M0| / sigma`` of each estimator, the first one that has any counts.
+    maps
+        Parameters of which maps were supplied.
     """
     try:
-        return _bounds(acquisition, view)
+        return _bounds(recipe, *_snr(snr), maps, series.metadata, series.name)
     except BidsBrnnError as error:
-        _LOG.warning("%s: no bounds on the page: %s", acquisition.name, error)
+        _LOG.warning("%s: no bounds on the page: %s", series.name, error)
         return None
 
 
-def _bounds(acquisition: Acquisition, view: SeriesView) -> Bounds:
+def _bounds(
+    of_estimator: EstimatorRecipe,
+    snr: float,
+    measured: bool,
+    maps: Sequence[str],
+    metadata: Mapping[str, Any],
+    name: str,
+) -> Bounds:
     import torch
 
     from bids_brnn.information.averaged import Whitened
@@ -41,19 +65,17 @@ def _bounds(acquisition: Acquisition, view: SeriesView) -> Bounds:
     from bids_brnn.priors import TISSUES, tissue_values
     from bids_brnn.priors.tissues import FIELD_STRENGTH
     from bids_brnn.signals.registry import models
-    from bids_brnn.zoo.recipe import EstimatorRecipe
 
     recipe = EstimatorRecipe(
-        estimator=models()[acquisition.model].reference,
-        model=acquisition.model,
-        sequence=acquisition.sequence,
-        basis=acquisition.basis,
-        supplied=tuple(one.name for one in view.supplied),
-        magnitude=acquisition.magnitude_only,
+        estimator=models()[of_estimator.model].reference,
+        model=of_estimator.model,
+        sequence=of_estimator.sequence,
+        basis=of_estimator.basis,
+        supplied=tuple(maps),
+        magnitude=of_estimator.magnitude,
     )
     model = recipe.build_model()
-    snr, measured = _snr(view)
-    said = number(acquisition.metadata, "MagneticFieldStrength", acquisition.name)
+    said = number(metadata, "MagneticFieldStrength", name)
     field = FIELD_STRENGTH if said is None else said
     like = torch.zeros(1, dtype=torch.float64)
     rows = []
@@ -69,7 +91,6 @@ def _bounds(acquisition: Acquisition, view: SeriesView) -> Bounds:
                     continue
                 numbers = (float(theta[column]), float(first[column]), float(second[column]))
                 rows.append(Bound(tissue, item.name, item.unit, *numbers))
-    maps = {one.name for one in view.supplied}
     known = [
         name if name in maps else f"{name} (assumed)"
         for name in model.parameters.select("supplied").names
@@ -77,12 +98,10 @@ def _bounds(acquisition: Acquisition, view: SeriesView) -> Bounds:
     return Bounds(snr, measured, field, known, rows)
 
 
-def _snr(view: SeriesView) -> tuple[float, bool]:
+def _snr(found: Sequence[NDArray[np.float64]]) -> tuple[float, bool]:
     """Median of |M0| / sigma over the mask, and whether it was known."""
-    for item in view.estimators:
-        for one in item.quality:
-            values = one.values[view.mask] if one.name == "snr" else np.empty(0)
-            values = values[np.isfinite(values)]
-            if values.size and np.median(values) > 0:
-                return float(np.median(values)), True
+    for values in found:
+        finite = values[np.isfinite(values)]
+        if finite.size and np.median(finite) > 0:
+            return float(np.median(finite)), True
     return _USUAL_SNR, False

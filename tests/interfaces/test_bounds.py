@@ -1,41 +1,29 @@
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from bids_brnn.app.bounds import bounds_of
 from bids_brnn.information.design import FULL, crb_rows
+from bids_brnn.interfaces.bounds import bounds_of
+from bids_brnn.interfaces.series import SeriesRecord
 from bids_brnn.priors import TISSUES, tissue_values
-from bids_brnn.reports.content import EstimatorView, MapView, SeriesView
 from bids_brnn.sequences.z_designs import demo_protocol
 from bids_brnn.signals import build_model
 from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
+from bids_brnn.zoo.recipe import EstimatorRecipe
 
-MASK = np.ones((2, 2, 2), bool)
-
-
-def a_map(name, value=1.0):
-    return MapView(name, "1", name, np.full(MASK.shape, value), None, "x.nii.gz")
+SERIES = SeriesRecord("s", "qmt", "ramani", {}, {}, [], {})
 
 
-def series(snr=None, maps=("R1", "B1", "w0")):
-    quality = [] if snr is None else [a_map("snr", snr)]
-    item = EstimatorView("nlls", "Fit", [a_map("m0s")], quality=quality)
-    return SeriesView("s", "QMT", None, MASK, [item], supplied=[a_map(name) for name in maps])
-
-
-def acquisition(**changes):
-    fields = {
-        "name": "s", "model": "ramani", "sequence": demo_protocol(), "basis": None,
-        "magnitude_only": False, "metadata": {},
-    }  # fmt: skip
-    return SimpleNamespace(**(fields | changes))
+def bounds(snr=None, maps=("R1", "B1", "w0"), **changes):
+    recipe = EstimatorRecipe("nlls", "ramani", **{"sequence": demo_protocol(), **changes})
+    ratios = [] if snr is None else [np.array([np.nan, snr, snr / 2, 2 * snr])]
+    return bounds_of(SERIES, recipe, ratios, list(maps))
 
 
 def test_first_order_bounds_are_those_of_the_toolbox_at_the_snr_of_the_maps():
-    found = bounds_of(acquisition(), series(snr=80.0))
+    found = bounds(snr=80.0)
     assert (found.snr, found.measured) == (80.0, True)
     assert found.known == ["R1", "R1s (assumed)", "w0", "B1"]
     model = ObservedR1(build_model("ramani", demo_protocol()))
@@ -52,33 +40,32 @@ def test_first_order_bounds_are_those_of_the_toolbox_at_the_snr_of_the_maps():
 
 
 def test_both_bounds_are_one_where_there_is_hardly_noise():
-    for row in bounds_of(acquisition(), series(snr=1e6)).rows:
+    for row in bounds(snr=1e6).rows:
         assert row.second == pytest.approx(row.first, rel=1e-4)  # they differ by 1 / SNR^2
 
 
 def test_an_unknown_snr_and_assumed_maps_are_told():
-    found = bounds_of(acquisition(), series(maps=("R1",)))
+    found = bounds(maps=("R1",))
     assert (found.snr, found.measured) == (40.0, False)
     assert found.known == ["R1", "R1s (assumed)", "w0 (assumed)", "B1 (assumed)"]
 
 
 def test_semisolid_parameters_have_no_bound_in_fluid():
-    named = {
-        row.parameter for row in bounds_of(acquisition(), series()).rows if row.tissue == "CSF"
-    }
+    named = {row.parameter for row in bounds().rows if row.tissue == "CSF"}
     assert named & {"Rx", "T2s"} == set()
     assert "m0s" in named
 
 
 def test_a_model_that_cannot_be_evaluated_costs_the_table_alone(caplog):
-    spectrum = replace(demo_protocol())
-    assert bounds_of(acquisition(sequence=spectrum, basis=np.eye(3)), series()) is None
+    assert bounds(basis=np.eye(3)) is None
     assert "no bounds on the page: a Z-spectrum has no basis" in caplog.text
 
 
 def test_tissue_is_that_of_the_field_of_the_series():
     def values(field):
-        found = bounds_of(acquisition(metadata={"MagneticFieldStrength": field}), series())
+        record = replace(SERIES, metadata={"MagneticFieldStrength": field})
+        recipe = EstimatorRecipe("nlls", "ramani", demo_protocol())
+        found = bounds_of(record, recipe, [], ["R1"])
         assert found.field_strength == field
         return {(row.tissue, row.parameter): row.value for row in found.rows}
 
