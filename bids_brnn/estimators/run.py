@@ -96,21 +96,26 @@ def run_estimator(
 
 
 def progress_logger(label: str) -> Callable[[int, int], None]:
-    """A callback that logs rate and time left, at most every ten seconds."""
-    started = last = time.monotonic()
+    """A callback that logs rate and time left, at most every ten seconds.
+
+    The rate counts from the first report on: what comes before it (compiling, the dictionary,
+    voxels of an interrupted run) says nothing of the voxels to come.
+    """
+    last = time.monotonic()
+    first: tuple[float, int] | None = None
 
     def report(done: int, total: int) -> None:
-        nonlocal last
+        nonlocal first, last
         now = time.monotonic()
+        first = first or (now, done)
         if now - last < _QUIET or done >= total:
             return
         last = now
-        rate = done / (now - started)
-        left = (total - done) / rate
-        _LOG.info(
-            "%s: %d of %d voxels (%.0f %%), %.0f voxels/s, %s left",
-            label, done, total, 100 * done / total, rate, duration(left),
-        )  # fmt: skip
+        text = f"{label}: {done} of {total} voxels ({100 * done / total:.0f} %)"
+        if now > first[0] and done > first[1]:
+            rate = (done - first[1]) / (now - first[0])
+            text += f", {rate:.0f} voxels/s, {duration((total - done) / rate)} left"
+        _LOG.info("%s", text)
 
     return report
 

@@ -41,6 +41,20 @@ def test_progress_names_rate_and_time_left_and_is_not_chatty(monkeypatch, caplog
     ]
 
 
+def test_time_left_does_not_count_what_comes_before_the_first_voxels(monkeypatch, caplog):
+    now = [0.0]
+    monkeypatch.setattr(run.time, "monotonic", lambda: now[0])
+    caplog.set_level(logging.INFO, "bids_brnn")
+    report = progress_logger("sub-01")
+    for second, done in ((80.0, 14), (92.0, 134)):  # compiled for 80 s
+        now[0] = second
+        report(done, 770)
+    assert [record.getMessage() for record in caplog.records] == [
+        "sub-01: 14 of 770 voxels (2 %)",
+        "sub-01: 134 of 770 voxels (17 %), 10 voxels/s, 64 s left",
+    ]
+
+
 def test_a_device_that_is_absent_is_refused_and_auto_falls_back(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     voxels = np.ones((2, 3), np.complex64)

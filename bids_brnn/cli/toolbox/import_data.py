@@ -7,21 +7,17 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
 from bids_brnn.app.validation import PROGRAM, find_program, run_validator
 from bids_brnn.bids.grammar import is_label
 from bids_brnn.bids.images import times
-from bids_brnn.cli.toolbox.sources.kinds import KINDS
-from bids_brnn.cli.toolbox.sources.options import given_options
+from bids_brnn.cli.toolbox.sources.arguments import declare, given_options, options_of
+from bids_brnn.cli.toolbox.sources.kinds import KINDS, users
 from bids_brnn.errors import EXIT_OK, InvalidBidsError, UsageError
 from bids_brnn.files import expanded
 from bids_brnn.importing.dataset import alone, check_new, check_read, check_root, files_of, move_in
-from bids_brnn.importing.series import MAPS, Series, check_maps
+from bids_brnn.importing.series import Series, check_maps
 from bids_brnn.importing.staging import DERIVATIVE, Target, staged
-from bids_brnn.sequences.mt_pulse import Shape
-from bids_brnn.sequences.pulse_sequence import Start
-from bids_brnn.signals.registry import models_by_protocol
 from bids_brnn.system.kinds import Number, problem
 
 _STRENGTH = Number(0.01, 25.0, "T")
@@ -56,121 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--skip-bids-validation", action="store_true", help="leave the BIDS validator out"
     )
-    _add_images(parser.add_argument_group("images"))
-    _add_maps(parser.add_argument_group("maps that come along"))
-    _add_spectra(parser.add_argument_group("Z-spectra: what the protocol does not say"))
-    _add_trains(parser.add_argument_group("pulse trains"))
-
-
-def _add_images(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--voxel-size", nargs=3, type=float, metavar=("X", "Y", "Z"),
-        help="mm along each axis of arrays without header",
-    )  # fmt: skip
-    group.add_argument(
-        "--orientation", metavar="RAS",
-        help="whither each axis of arrays without header points, such as RAS or LPS, or unknown",
-    )  # fmt: skip
-    group.add_argument(
-        "--like", type=expanded, metavar="NIFTI", help="in place of both: image on the same grid"
-    )
-    group.add_argument("--data", type=expanded, metavar="FILE", help="images (quit; qmrlab)")
-    group.add_argument(
-        "--imaginary", type=expanded, metavar="FILE",
-        help="imaginary part, where SOURCE is the real part",
-    )  # fmt: skip
-    group.add_argument(
-        "--phase", type=expanded, metavar="FILE", help="phase, where SOURCE is the magnitude"
-    )
-    group.add_argument("--phase-unit", choices=("rad", "deg"), help="of --phase")
-    group.add_argument(
-        "--magnitude", action="store_true", help="SOURCE is the magnitude, and there is no phase"
-    )
-    group.add_argument("--variable", metavar="NAME", help="of the images in a .mat file")
-
-
-def _add_maps(group: argparse._ArgumentGroup) -> None:
-    for key, kind in MAPS.items():
-        words = f"{kind.words}, {' or '.join(kind.units)}" if kind.units else "voxels to estimate"
-        group.add_argument(kind.option, type=expanded, metavar="FILE", help=words)
-        if len(kind.units) > 1:
-            group.add_argument(
-                f"--{key.lower()}-unit", choices=kind.units, help=f"of the {key} map"
-            )
-
-    group.add_argument(
-        "--b0-sign", choices=("water", "offset"),
-        help="whether the B0 map is the frequency of water, as in BIDS, or is added to the "
-        "offsets (default: offset for qmrlab and quit, which do that; water for others)",
-    )  # fmt: skip
-
-
-def _add_spectra(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--protocol", type=expanded, metavar="FILE",
-        help="of qMRLab, if it is not the only one in SOURCE: saved model, or table of angles and "
-        "offsets (.mat, .txt)",
-    )  # fmt: skip
-    group.add_argument(
-        "--mt-off", type=expanded, metavar="FILE", help="image without MT pulse (quit)"
-    )
-    group.add_argument(
-        "--normalised", action="store_true",
-        help="the images are divided by that without MT pulse (quit; qMRLab says it)",
-    )  # fmt: skip
-    group.add_argument("--pulse-shape", choices=get_args(Shape), help="of the MT pulse")
-    for option, words in (
-        ("--pulse-duration", "of the MT pulse, s"),
-        ("--pulse-bandwidth", "of the MT pulse, Hz"),
-        ("--mt-delay", "from the end of the MT pulse to the excitation, s"),
-        ("--excitation-duration", "of the excitation, s"),
-        ("--flip-angle", "of the excitation, degrees"),
-    ):
-        group.add_argument(option, type=float, metavar="NUMBER", help=words)
-
-
-def _add_trains(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--model", help="signal model of the train: "
-        + ", ".join(entry.name for entry in models_by_protocol("pulses")),
-    )  # fmt: skip
-    group.add_argument(
-        "--train", type=expanded, metavar="FILE",
-        help="rfpulses.tsv, or .mat with alpha and TRF of a hybrid-state train",
-    )  # fmt: skip
-    group.add_argument(
-        "--trains", type=int, metavar="N", help="trains of equal length in one column of alpha"
-    )
-    group.add_argument(
-        "--repetition-time", type=float, metavar="S",
-        help="s; from pulse to pulse, of a Z-spectrum from MT pulse to MT pulse",
-    )  # fmt: skip
-    group.add_argument("--boundary-condition", choices=get_args(Start), help="of each train")
-    group.add_argument(
-        "--basis", type=expanded, metavar="FILE", help="subspace: .tsv, .mat or .cfl"
-    )
-    group.add_argument(
-        "--rank", type=int, metavar="R", help="use the first R columns of a basis that has more"
-    )
-    group.add_argument(
-        "--flip-angles", type=expanded, metavar="FILE",
-        help="list of a FISP train, in place of --train",
-    )  # fmt: skip
-    group.add_argument(
-        "--repetition-times", type=expanded, metavar="FILE", help="list, for --flip-angles"
-    )
-    group.add_argument(
-        "--rf-phases", type=expanded, metavar="FILE", help="list, in --angle-unit (default: 0)"
-    )
-    group.add_argument("--angle-unit", choices=("rad", "deg"), help="of flip angles and phases")
-    group.add_argument("--time-unit", choices=("s", "ms"), help="of the times of --flip-angles")
-    group.add_argument(
-        "--echo-time", type=float, metavar="T", help="pulse centre to sample, in --time-unit"
-    )
-    group.add_argument(
-        "--inversion-time", type=float, metavar="T",
-        help="centre of the inversion to the first pulse, in --time-unit; 0: no inversion",
-    )  # fmt: skip
+    declare(parser, users())
 
 
 def run(options: argparse.Namespace) -> int:
@@ -220,7 +102,7 @@ def _target(options: argparse.Namespace) -> Target:
 
 def _check_given(options: argparse.Namespace) -> None:
     kind = KINDS[options.kind]
-    foreign = [name for name in given_options(options) if name not in kind.options]
+    foreign = [name for name in given_options(options) if name not in options_of(kind.sets)]
     if foreign:
         raise UsageError(
             f"{', '.join(foreign)}: not for {options.kind}, which has no use for it, or whose "

@@ -89,7 +89,7 @@ def command_of(name: str) -> tuple[Command, argparse.ArgumentParser]:
     command = cast(Command, importlib.import_module(module))
     parser = argparse.ArgumentParser(
         prog=f"brnn {name}",
-        description=description.capitalize() + ".",
+        description=f"{description[0].upper()}{description[1:]}.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_arguments(parser)

@@ -31,7 +31,16 @@ def test_every_command_explains_itself(name, capsys):
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert shown.startswith(f"usage: brnn {name}")
-    assert toolbox.COMMANDS[name][1].capitalize()[:40] in " ".join(shown.split())
+    assert toolbox.COMMANDS[name][1][1:40] in " ".join(shown.split()), "names keep their letters"
+
+
+def test_an_option_of_an_import_names_the_sources_that_have_a_use_for_it(capsys):
+    with pytest.raises(SystemExit):
+        toolbox.main(["import", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "image without MT pulse [quit]" in shown
+    assert "of the excitation, degrees [qmrlab, quit]" in shown
+    assert "voxels to estimate --" in shown, "an option of all names none"
 
 
 def test_nothing_and_unknown_commands_are_usage_errors(capsys):

@@ -6,17 +6,13 @@ import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from bids_brnn.cli.toolbox.sources.arguments import SETS
 from bids_brnn.cli.toolbox.sources.spectra import read_qmrlab, read_quit
-from bids_brnn.cli.toolbox.sources.trains import LISTS, read_bart, read_frames, read_mat
-from bids_brnn.importing.series import MAPS, Series
-from bids_brnn.importing.spectra import OPTIONS
+from bids_brnn.cli.toolbox.sources.trains import read_bart, read_frames, read_mat
+from bids_brnn.importing.series import Series
 
-_GRID = ("--voxel-size", "--orientation", "--like")
-_MAPS = tuple(kind.option for kind in MAPS.values())
-_UNITS = ("--t1-unit", "--b1-unit", "--b0-unit", "--b0-sign")
-_SPECTRUM = tuple(OPTIONS.values())
-_TRAIN = ("--model", "--train", "--trains", "--repetition-time", "--boundary-condition", *LISTS)
-_PARTS = ("--imaginary", "--phase", "--phase-unit", "--magnitude")
+_SPECTRUM = ("grid", "data", "maps", "spectrum", "repetition")
+_TRAIN = ("grid", "maps", "train", "basis", "lists", "repetition")
 
 
 @dataclass(frozen=True)
@@ -25,33 +21,37 @@ class Kind:
 
     words: str
     """What SOURCE is."""
-    options: tuple[str, ...]
-    """That it has a use for, beside those of all."""
+    sets: tuple[str, ...]
+    """Of options that it has a use for (``arguments.SETS``)."""
     read: Callable[[argparse.Namespace], Series]
 
 
 KINDS: Mapping[str, Kind] = {
     "qmrlab": Kind(
         "folder (or .mat) with MTdata, R1map, B1map, B0map, Mask and a protocol of qMRLab",
-        ("--protocol", "--data", *_GRID, *_MAPS, *_UNITS, *_SPECTRUM), read_qmrlab,
+        ("saved model", *_SPECTRUM), read_qmrlab,
     ),
     "quit": Kind(
         "JSON input of QUIT (qi qmt) with the sequence MTSat; images by --data",
-        ("--data", "--mt-off", "--normalised", *_GRID, *_MAPS, *_UNITS, *_SPECTRUM), read_quit,
+        ("mt off", *_SPECTRUM), read_quit,
     ),
     "mat": Kind(
         ".mat with complex coefficients x (and mask); --basis .mat with U, --train .mat with "
         "alpha, TRF",
-        ("--variable", "--basis", "--rank", *_GRID, *_MAPS, *_UNITS, *_TRAIN), read_mat,
+        ("variable", *_TRAIN), read_mat,
     ),
     "bart": Kind(
         "coefficients or frames of BART (.cfl, .hdr); --basis .cfl, --train rfpulses.tsv",
-        ("--basis", "--rank", *_GRID, *_MAPS, *_UNITS, *_TRAIN), read_bart,
+        _TRAIN, read_bart,
     ),
     "frames": Kind(
         "time frames (NIfTI, .mat, .cfl) with --train or --flip-angles; with --basis coefficients",
-        ("--variable", "--basis", "--rank", *_PARTS, *_GRID, *_MAPS, *_UNITS, *_TRAIN),
-        read_frames,
+        ("variable", "parts", *_TRAIN), read_frames,
     ),
 }  # fmt: skip
 """By the word of the command line."""
+
+
+def users() -> dict[str, list[str]]:
+    """Kinds of source that have a use for a set of options, by its name."""
+    return {name: [word for word, kind in KINDS.items() if name in kind.sets] for name in SETS}

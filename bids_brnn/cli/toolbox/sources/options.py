@@ -6,22 +6,9 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
+from bids_brnn.cli.toolbox.sources.arguments import value_of
 from bids_brnn.importing.pictures import Geometry
 from bids_brnn.importing.series import MAPS, Companion, given_maps
-
-_COMMON = {
-    "kind", "source", "folder", "subject", "session", "run", "label", "field_strength", "dry_run",
-    "skip_bids_validation",
-}  # fmt: skip
-
-
-def given_options(options: argparse.Namespace) -> list[str]:
-    """Options of the command line that are not those of all kinds."""
-    return [
-        f"--{name.replace('_', '-')}"
-        for name, value in vars(options).items()
-        if name not in _COMMON and value is not None and value is not False
-    ]
 
 
 def geometry(options: argparse.Namespace) -> Geometry:
@@ -40,9 +27,7 @@ def maps_of(
     ``usual``: units that the format prescribes; where it prescribes that of B0, it adds that map
     to the offsets, which has the sign of BIDS the other way round.
     """
-    files = {
-        key: getattr(options, kind.option[2:].replace("-", "_")) for key, kind in MAPS.items()
-    }
+    files = {key: value_of(options, kind.option) for key, kind in MAPS.items()}
     files = {key: path or (found or {}).get(key) for key, path in files.items()}
     units = {key: getattr(options, f"{key.lower()}_unit", None) for key in MAPS}
     maps = given_maps(files, units, usual)

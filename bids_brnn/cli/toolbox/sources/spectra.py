@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bids_brnn.cli.toolbox.sources.arguments import value_of
 from bids_brnn.cli.toolbox.sources.options import about, geometry, maps_of
 from bids_brnn.errors import DataError, UsageError
 from bids_brnn.importing import qmrlab, qmrlab_folder, quit_json, spectra
@@ -25,10 +26,7 @@ def _mask_of(maps: Sequence[Companion]) -> Any:
 
 
 def _spectrum_constants(options: argparse.Namespace) -> dict[str, Any]:
-    return {
-        key: getattr(options, option[2:].replace("-", "_"))
-        for key, option in spectra.OPTIONS.items()
-    }
+    return {key: value_of(options, option) for key, option in spectra.OPTIONS.items()}
 
 
 def _spectrum(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_brnn.cli.toolbox.sources.options import about, geometry, given_options, maps_of
+from bids_brnn.cli.toolbox.sources.arguments import given_options, options_of
+from bids_brnn.cli.toolbox.sources.options import about, geometry, maps_of
 from bids_brnn.errors import DataError, UsageError
 from bids_brnn.importing import subspace, trains
 from bids_brnn.importing.matlab import listed, open_mat
@@ -18,11 +19,6 @@ from bids_brnn.importing.series import Series, as_real
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals.registry import ModelEntry, model_entry
 
-LISTS = (
-    "--flip-angles", "--repetition-times", "--rf-phases", "--angle-unit", "--time-unit",
-    "--echo-time", "--inversion-time",
-)  # fmt: skip
-"""Options of a FISP train that is told by lists."""
 _COEFFICIENTS = ("x", "coefficients", "coeffs")
 
 
@@ -47,7 +43,7 @@ def _train(options: argparse.Namespace, entry: ModelEntry, notes: list[str]) -> 
         )
     if path is None:
         return _listed_train(options, entry, notes)
-    if any(option in given_options(options) for option in LISTS if option != "--angle-unit"):
+    if set(given_options(options)) & options_of(["lists"]) - {"--angle-unit"}:
         raise UsageError("--train tells the whole train; leave --flip-angles and its lists out")
     if path.suffix == ".mat":
         if entry.name != "gbloch":
