@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _KEYS = ("participant_id", "session_id", "acq", "run")
 _MAX_REGIONS = 12  # a figure with more columns cannot be read
 _MAX_POINTS = 40_000  # of a page, each a link; about 140 characters
+_MAX_IN_REGION = 500  # more points in one column lie over each other
+_MAX_SUBJECTS = 5_000  # rows; more are slow to sort in a browser, and nobody reads them
 _MAX_NOTES = 6  # per subject
 _MAX_ROWS = 400  # a longer table is not read on a page; the file has all
 _AGREEMENT = (
@@ -37,6 +39,10 @@ _QUALITY = (
     ("median_residual", "residual"), ("share_flagged", "flagged"), ("share_at_bound", "at bound"),
     ("share_invalid", "no estimate"), ("outliers", "apart in"),
 )  # fmt: skip
+_TOO_MANY = (
+    "The first {:,} of {:,} rows are listed; the tables below Files have all, and each "
+    "participant has a page of its own."
+)
 _FILES = {
     "statistics": "region statistics of all series, one under the other",
     "wide": "medians, a row per participant, session and run, a column per parameter, region and "
@@ -79,11 +85,14 @@ def write_group_report(
     from bids_brnn.reports.assemble import GroupView, render_group
 
     pages = pages_in(output_dir)
+    subjects = _subjects(pages, tables)
+    if len(subjects) > _MAX_SUBJECTS:
+        notes = [*notes, _TOO_MANY.format(_MAX_SUBJECTS, len(subjects))]
     view = GroupView(
         title="Group",
         version=__version__,
         plots=list(_plots(pages, tables)),
-        subjects=_subjects(pages, tables),
+        subjects=subjects[:_MAX_SUBJECTS],
         tables=[*_page_tables(tables), *change_tables(tables)],
         files=[(item.path.name, _FILES[item.kind]) for item in tables],
         notes=[*notes, *_notes(tables)],
@@ -111,13 +120,18 @@ def _plots(pages: Pages, tables: Sequence[GroupTable]) -> Iterator[Plot]:
             series = f" ({label})" if item.table["acq"].nunique(dropna=False) > 1 else ""
             n = table["name"].nunique()
             first = f", first {most} of {n} regions" if n > most else ""
+            # Boxes are of all values, points of some where there are too many to be told apart.
+            largest = int(table.groupby(["param", "name"]).size().max())
+            if largest > _MAX_IN_REGION:
+                first += f", points for {_MAX_IN_REGION} of {largest:,} values"
             title = f"{item.desc}, regions of {item.segmentation}{first}: {what}{series}"
             yield title, distribution(panels, units)
 
 
 def _height(item: GroupTable) -> float:
     """Points of one region of each of the parameters of a table."""
-    return len(item.table) / max(item.table["name"].nunique(), 1)
+    sizes = item.table.groupby(["acq", "param", "name"], dropna=False).size()
+    return float(sizes.clip(upper=_MAX_IN_REGION).sum()) / max(item.table["name"].nunique(), 1)
 
 
 def regions_of(
@@ -128,20 +142,24 @@ def regions_of(
 ) -> list[Region]:
     """One column of one parameter, a :class:`Region` for each of the first regions by index.
 
-    With ``pages`` every value knows the page of its participant.
+    With ``pages`` every point knows the page of its participant. Of very many values some are
+    points, see :func:`bids_brnn.reports.group.some_of`.
     """
-    from bids_brnn.reports.group import Region
+    from bids_brnn.reports.group import Region, some_of
 
     ordered = table.sort_values("index", kind="stable")
     named = list(dict.fromkeys(ordered["name"]))[:most]
     found = []
     for name in named:
         part = table[table["name"] == name]
-        labels = [f"{row['participant_id']}{_where(row)}" for _, row in part.iterrows()]
+        values = part[column].to_numpy(np.float64)
+        drawn = None if values.size <= _MAX_IN_REGION else some_of(values, _MAX_IN_REGION)
+        points = part if drawn is None else part.iloc[drawn]
+        labels = [f"{row['participant_id']}{_where(row)}" for _, row in points.iterrows()]
         links = []
         if pages is not None:
-            links = [_page_of(pages, *_who(row)) for _, row in part.iterrows()]
-        found.append(Region(str(name), part[column].to_numpy(np.float64), labels, links))
+            links = [_page_of(pages, *_who(row)) for _, row in points.iterrows()]
+        found.append(Region(str(name), values, labels, links, drawn))
     return found
 
 
@@ -157,7 +175,8 @@ def _subjects(pages: Pages, tables: Sequence[GroupTable]) -> list[dict[str, str]
     known: set[tuple[str, str]] = set()
     for item in tables:
         if item.kind == "statistics":
-            known |= {_who(row) for _, row in item.table.iterrows()}
+            keys = [key for key in _KEYS[:2] if key in item.table]
+            known |= {_who(row) for _, row in item.table[keys].drop_duplicates().iterrows()}
             for who, words in outliers(item.table):
                 notes[who].append(f"{item.desc}: {words}")
         elif item.kind == "quality":

@@ -31,6 +31,8 @@ class Region:
     """What each value is of: participant, session, run."""
     pages: Sequence[str] = ()
     """The page of each, as a relative link."""
+    drawn: NDArray[np.intp] | None = None
+    """Which values are points, with ``labels`` and ``pages`` of these only; None: all of them."""
 
 
 def modified_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -51,6 +53,33 @@ def modified_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
     if spread > 0:
         scores[finite] = 0.6745 * (values[finite] - middle) / spread
     return scores
+
+
+def some_of(values: NDArray[np.float64], most: int) -> NDArray[np.intp]:
+    """Which of many values are drawn: those farthest apart, and of the others every n-th by size.
+
+    Parameters
+    ----------
+    values
+        ``(S,)``; NaN is never drawn.
+    most
+        Number that is drawn at most; half of it at most for those that lie apart.
+
+    Returns
+    -------
+    ndarray
+        Places in ``values``, ascending.
+    """
+    finite = np.flatnonzero(np.isfinite(values))
+    if finite.size <= most:
+        return finite
+    scores = np.abs(modified_z(values)[finite])
+    farthest = np.argsort(-scores, kind="stable")[: most // 2]
+    apart = finite[farthest[scores[farthest] > OUTLIER_Z]]
+    others = np.setdiff1d(finite[scores <= OUTLIER_Z], apart)
+    others = others[np.argsort(values[others], kind="stable")]
+    each = np.linspace(0, max(others.size - 1, 0), min(most - apart.size, others.size))
+    return np.sort(np.concatenate([apart, others[each.round().astype(np.intp)]]))
 
 
 _MANY = 60
@@ -111,11 +140,15 @@ def _column(region: Region, x: float, low: float, high: float, rng: np.random.Ge
         f'<text transform="translate({x + 3:.1f} {foot}) rotate(-50)" text-anchor="end">'
         f"{escape(_short(region.name))}<title>{escape(region.name)}</title></text>"
     ]
-    sides = x + _spread(region.values[kept]) * rng.uniform(-1, 1, kept.size)
-    dense = kept.size > _MANY
-    for index, side in zip(kept.tolist(), sides.tolist(), strict=True):
-        y = _y(float(region.values[index]), low, high)
-        label = region.labels[index] if region.labels else str(index + 1)
+    sides = np.full(region.values.size, x)
+    sides[kept] += _spread(region.values[kept]) * rng.uniform(-1, 1, kept.size)
+    points = range(region.values.size) if region.drawn is None else region.drawn.tolist()
+    dense = len(points) > _MANY
+    for place, index in enumerate(points):
+        if not np.isfinite(region.values[index]):
+            continue
+        side, y = sides[index], _y(float(region.values[index]), low, high)
+        label = region.labels[place] if region.labels else str(index + 1)
         words = f"{label}: {region.values[index]:.4g}" + ", apart" * bool(apart[index])
         shape = (
             f'<path d="M{side:.0f} {y - 5:.1f}l5 5l-5 5l-5-5z"/>' if apart[index]
@@ -125,7 +158,7 @@ def _column(region: Region, x: float, low: float, high: float, rng: np.random.Ge
         kind = "apart" if apart[index] else "point dense" if dense else "point"
         if region.pages:
             # Thousands of points are no stops of the tab key; the table of subjects has them.
-            link = f'href="{escape(region.pages[index])}" tabindex="-1"'
+            link = f'href="{escape(region.pages[place])}" tabindex="-1"'
             parts.append(f'<a class="{kind}" {link}>{point}</a>')
         else:
             parts.append(f'<g class="{kind}">{point}</g>')

@@ -8,7 +8,7 @@ from bids_brnn.group import page as group_report
 from bids_brnn.group.collect import GroupTable
 from bids_brnn.group.page import outliers, pages_in, regions_of, write_group_report
 from bids_brnn.group.tables import with_outliers
-from bids_brnn.reports.group import OUTLIER_Z, modified_z
+from bids_brnn.reports.group import OUTLIER_Z, modified_z, some_of
 
 
 def table(n=8):
@@ -92,6 +92,43 @@ def test_long_tables_and_many_regions_say_that_they_are_cut(tmp_path, monkeypatc
     assert rows.count("<td>nlls</td>") == 3
     assert rows.index("sub-08") < rows.index("sub-01")  # what lies apart comes first
     assert re.search(r'sub-08</a></th><td>ses-1</td><td class="wrap">nlls: median_snr', html)
+
+
+def test_of_very_many_series_the_page_holds_some_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(group_report, "_MAX_IN_REGION", 20)
+    monkeypatch.setattr(group_report, "_MAX_SUBJECTS", 30)
+    frame = table(1200)
+    frame.loc[frame["participant_id"] == "sub-700", "median"] = 90.0
+    item = GroupTable("statistics", tmp_path / "x.tsv", with_outliers(frame), {}, "tissue", "nlls")
+    html = write_group_report(tmp_path, [item]).read_text(encoding="utf-8")
+    assert "regions of tissue, points for 20 of 1,200 values: medians" in html
+    assert html.count('class="point"') + html.count('class="apart"') == 2 * 20
+    assert html.count('class="apart"') == 2
+    assert html.count("<tr data-participant") == 30
+    assert "The first 30 of 1,200 rows are listed" in html
+    assert html.count('href="sub-700.html"') == 3  # apart: a row, and a point of each region
+    # Quartiles are those of all 1,200 values, and each point is named after its own.
+    whole = modified_z(frame.loc[frame["name"] == "GM", "median"].to_numpy())
+    (gm, _) = regions_of(frame, pages={})
+    assert len(gm.values) == 1200
+    assert gm.labels[list(gm.drawn).index(699)] == "sub-700 (ses-1 x)"
+    assert abs(whole[699]) > OUTLIER_Z
+
+
+def test_the_values_that_are_drawn_span_all_of_them():
+    values = np.random.default_rng(3).standard_t(2, 4000)
+    values[:7] = np.nan
+    drawn = some_of(values, 100)
+    assert len(set(drawn.tolist())) == len(drawn) == 100
+    assert np.isfinite(values[drawn]).all()
+    scores = np.nan_to_num(np.abs(modified_z(values)))
+    assert set(np.argsort(-scores)[:50].tolist()) <= set(drawn.tolist())  # the farthest
+    # The others are every n-th by size: 50 of them have the median of all to 2 % in rank.
+    inside = scores <= OUTLIER_Z
+    others = values[[place for place in drawn if inside[place]]]
+    low, high = np.quantile(values[inside & np.isfinite(values)], [0.48, 0.52])
+    assert low < np.median(others) < high
+    assert some_of(np.array([1.0, np.nan, 2.0]), 5).tolist() == [0, 2]
 
 
 def test_each_agreement_is_named_in_the_navigation(tmp_path):
