@@ -107,7 +107,7 @@ def _inflated(packed: bytes, limit: int) -> bytes:
     except zlib.error as error:
         raise ValueError(str(error)) from error
     if len(found) > limit:
-        raise MemoryError
+        raise MemoryError("it inflates to more than it may")
     return found
 
 

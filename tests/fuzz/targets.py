@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import random
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -249,19 +249,25 @@ def _whole(folder: Path) -> list[Target]:
     (root / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.11.1"}')
 
     anat = root / "sub-01" / "anat"
-    targets = []
-    for name, mutators in (
-        ("acq-f_MRF.json", JSON), ("acq-f_part-phase_MRF.json", JSON),
-        ("acq-f_rfpulses.tsv", TABLE), ("acq-f_part-mag_MRF.nii.gz", (mutate.of_bytes,)),
-    ):  # fmt: skip
-        path = anat / f"sub-01_{name}"
-        copy = root.parent / f"whole-{name}"
-        shutil.copytree(root, copy)
-        inner = copy / path.relative_to(root)
+    kinds = {
+        b"acq-f_MRF.json": JSON, b"acq-f_part-phase_MRF.json": JSON,
+        b"acq-f_rfpulses.tsv": TABLE, b"acq-f_part-mag_MRF.nii.gz": (mutate.of_bytes,),
+    }  # fmt: skip
+    seeds = {name: (anat / f"sub-01_{name.decode()}").read_bytes() for name in kinds}
 
-        def check(mutant: Path, base: Path = copy) -> None:
-            found = find_acquisitions(base)
-            assert "02" in found.participants, "a fault of sub-01 has cost sub-02"
+    def change(rng: random.Random, content: bytes) -> bytes:
+        name, _, content = content.partition(b"\n")
+        return name + b"\n" + rng.choice(kinds[name])(rng, content)
 
-        targets.append(Target(f"whole {name}", inner, [path.read_bytes()], mutators, check, 0.03))
-    return targets
+    def check(mutant: Path) -> None:
+        name, _, content = mutant.read_bytes().partition(b"\n")
+        path = anat / f"sub-01_{name.decode()}"
+        path.write_bytes(content)
+        try:
+            found = find_acquisitions(root)
+        finally:
+            path.write_bytes(seeds[name])
+        assert "02" in found.participants, "a fault of sub-01 has cost sub-02"
+
+    tagged = [name + b"\n" + content for name, content in seeds.items()]
+    return [Target("whole data set", folder / "whole.mutant", tagged, (change,), check, 0.1)]

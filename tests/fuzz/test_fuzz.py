@@ -56,6 +56,9 @@ def test_the_fuzzer_finds_what_it_is_for(tmp_path):
         "import time; time.sleep(60)": "hang",
         "while True: pass": "hang",
         "bytearray(4 * 2**30)": "MemoryError",
+        "bytearray(2**25)": "memory",
+        "from bids_brnn.errors import DataError\ntry:\n    bytearray(4 * 2**30)\n"
+        "except MemoryError as error:\n    raise DataError('a') from error": "memory",
         "from bids_brnn.errors import DataError; raise DataError('a\\0')": "",
         "pass": "",
     }
@@ -63,12 +66,12 @@ def test_the_fuzzer_finds_what_it_is_for(tmp_path):
     script.write_text(
         f"import sys; sys.path[:0] = [{str(RUN.parents[2])!r}, {str(RUN.parent)!r}]\n"
         "import run, signal, pathlib\nfrom base import Target\n"
-        "run.HANG = run.WAIT = 0.2; run.limit_memory()\n"
+        "run.HANG = run.WAIT = 0.2; run.limit_memory(); run.MEMORY = 2**24\n"
         "for number in (signal.SIGALRM, signal.SIGPROF): signal.signal(number, run.alarm)\n"
         "path = pathlib.Path(sys.argv[1])\n"
         f"for body in {list(bodies)!r}:\n"
         "    target = Target('a', path, [], [], lambda path: exec(body))\n"
-        "    print(run.fault_of(target, b'x').partition(':')[0])\n"
+        "    print(run.feed(target, b'x', run.Record()).partition(':')[0])\n"
     )
     done = subprocess.run(
         [sys.executable, script, tmp_path / "x"], capture_output=True, text=True, check=True
