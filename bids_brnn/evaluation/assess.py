@@ -116,7 +116,7 @@ def assess(
     result["sweep"] = judge.sweep(effort.draws)
     levels = [*LEVELS, *_levels(stored.card.snr_range)]
     result["tissue_sets"] = judge.tissue_sets(
-        SetEffort(draws=effort.draws, levels=sorted(set(levels)))
+        SetEffort(draws=effort.draws, levels=sorted(set(levels))), held_out
     )
     result["outside_training"] = judge.outside()
     result["bf16_error_over_crb_std"] = judge.precision(held_out)
@@ -142,7 +142,7 @@ def assess_quickly(
     effort = SetEffort(fingerprints=8, draws=draws, levels=levels, second_order=False)
     return {
         **judge.overall(held_out[:1000], draws // 2),
-        "tissue_sets": judge.tissue_sets(effort),
+        "tissue_sets": judge.tissue_sets(effort, held_out),
         "outside_training": judge.outside(),
     }
 
@@ -238,12 +238,14 @@ class _Judge:
         )
         return {"parameter": swept, **table}
 
-    def tissue_sets(self, effort: SetEffort) -> dict[str, Any]:
+    def tissue_sets(self, effort: SetEffort, held_out: TrainingSet) -> dict[str, Any]:
         """Healthy and changed tissue; fingerprints and noise of their own."""
+        spread = held_out.theta[:, list(self.columns)].double().std(0)
         estimator = self.stored.estimator_in_training_basis(precision="float32")
         return judge_tissue_sets(
-            self.network, estimator, self.model, self.columns, effort=effort, seed=self.seed
-        )
+            self.network, estimator, self.model, self.columns, effort=effort, spread=spread,
+            seed=self.seed,
+        )  # fmt: skip
 
     def outside(self) -> dict[str, Any]:
         """White matter below and above the SNRs of training, and signals that are only noise."""

@@ -44,6 +44,7 @@ def judge_tissue_sets(
     columns: Sequence[int],
     *,
     effort: SetEffort | None = None,
+    spread: Tensor | None = None,
     seed: int,
 ) -> dict[str, Any]:
     """Figures by tissue, SNR (as text) and parameter.
@@ -60,6 +61,8 @@ def judge_tissue_sets(
         Estimated columns of theta.
     effort
         How many.
+    spread
+        ``(O,)``: standard deviation of each parameter over what was trained for.
     seed
         Of fingerprints and noise.
 
@@ -69,7 +72,8 @@ def judge_tissue_sets(
         For each parameter ``slope`` (median), ``least_slope``, ``slope_error`` (median standard
         error), ``squared_bias_over_crb`` (mean), ``most_squared_bias_over_crb``, ``std_over_crb``,
         ``std_over_slope`` (both medians, in Cramer-Rao standard deviations),
-        ``second_order_over_crb`` (median of the root of the second-order bound), ``cross`` (median
+        ``second_order_over_crb`` (median of the root of the second-order bound),
+        ``slope_of_prior`` (with ``spread``; median of :func:`slope_of_prior`), ``cross`` (median
         of the largest foreign term), ``coverage`` (mean share of 95 % intervals that hold the
         truth) and ``least_coverage``.
     """
@@ -90,6 +94,10 @@ def judge_tissue_sets(
                 over = (least[:, row] / found.bound).median(0).values
                 for name, value in zip(names, over, strict=True):
                     table[name]["second_order_over_crb"] = _round(value)
+            if spread is not None:
+                allowed = slope_of_prior(spread, found.bound).median(0).values
+                for name, value in zip(names, allowed, strict=True):
+                    table[name]["slope_of_prior"] = _round(value)
             if estimator is not None:
                 held = coverage(
                     estimator, model, theta, columns, level, draws=effort.draws, rng=rng
@@ -99,6 +107,23 @@ def judge_tissue_sets(
                     table[name]["least_coverage"] = _round(held[:, output].min())
             result[tissue][f"{level:g}"] = table
     return result
+
+
+def slope_of_prior(spread: Tensor, std: Tensor) -> Tensor:
+    """Slope of the estimator of least error: ``spread^2 / (spread^2 + std^2)``.
+
+    Of a Gaussian prior and a linear problem (Kay, Fundamentals of Statistical Signal Processing I,
+    10.3). Below 0.5 the bound exceeds the range of tissue: who follows a change fully there draws
+    most voxels beyond that range.
+
+    Parameters
+    ----------
+    spread
+        ``(O,)``: standard deviation of each parameter over tissues.
+    std
+        ``(..., O)``: the root of its Cramer-Rao bound.
+    """
+    return spread.square() / (spread.square() + std.square())
 
 
 def coverage(

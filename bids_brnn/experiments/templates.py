@@ -28,11 +28,12 @@ from bids_brnn.signals.registry import ModelEntry, models_by_protocol
 from bids_brnn.signals.subspace import Subspace
 
 _TRAINS: Mapping[str, Callable[[], PulseSequence]] = {
-    "gbloch": lambda: hybrid_state_train(n_pulses=100),
+    "gbloch": lambda: hybrid_state_train(n_pulses=200),
     "fisp": lambda: jiang_like_train(200),
     "bssfp": lambda: balanced_train(200),
 }
-"""Short trains by model; others bring one of their own."""
+"""Short trains by model; others bring one of their own. Half as many pulses of qMT would not tell
+exchange and T2s of grey matter from the rest."""
 SPECTRUM = "zspectrum"
 """Kind of a template in place of the name of a model of pulse trains."""
 _RANKS: Mapping[str, int] = {"qmt": 15, "mrf": 5}

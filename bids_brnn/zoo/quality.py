@@ -19,6 +19,9 @@ HEALTHY = ("WM", "GM")
 """Tissue in which a network has to follow; in changed tissue a parameter is marked instead."""
 _SURE = 2.0
 """Standard errors by which a slope must miss its limit: noise of the evaluation is no fault."""
+_TOLD = 0.5
+"""Slope of the estimator of least error from which on a protocol tells a parameter: the standard
+deviation of an efficient estimate is then below that over tissues."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,9 @@ LIMITS: tuple[Limit, ...] = (
     Limit(
         "tissue_sets", "slope", "slope against the truth", "", 0.8, 0.5, True,
         "below 0.8 a fifth of a change is lost; a map that shows less than half of a change in "
-        "healthy tissue at the highest SNR shows the prior, not the data. At low SNR the bound of "
-        "a parameter may exceed its range, and then nothing can follow: that marks only",
+        "healthy tissue at the highest SNR shows the prior, not the data. Where the bound of a "
+        "parameter exceeds its range, at low SNR or because the protocol does not tell it, no "
+        "estimator can follow within that range: that marks only",
         healthy=True,
     ),
     Limit(
@@ -127,6 +131,7 @@ class _Finding:
     value: float
     refuses: bool
     where: str
+    excuse: str = ""
 
     @property
     def badness(self) -> float:
@@ -142,7 +147,7 @@ class _Finding:
         whose = f"{self.name}; " if self.refuses else ""
         return (
             f"{self.limit.words} {self.where} is {self.value:.3g}{self.limit.unit} "
-            f"({whose}the limit is {limit:g})"
+            f"({whose}the limit is {limit:g}{self.excuse})"
         )
 
 
@@ -235,10 +240,19 @@ def _findings(
 ) -> Iterator[_Finding]:
     value = number(row.get(limit.key))
     error = _SURE * max(0.0, number(row.get("slope_error", 0.0))) if limit.key == "slope" else 0.0
-    if may_refuse and limit.breaks(value, limit.refused, error):
+    excuse = _excuse(limit, value, row)
+    if may_refuse and not excuse and limit.breaks(value, limit.refused, error):
         yield _Finding(limit, name, value, True, where)
     elif limit.breaks(value, limit.marked, error):
-        yield _Finding(limit, name, value, False, where)
+        yield _Finding(limit, name, value, False, where, excuse)
+
+
+def _excuse(limit: Limit, value: float, row: Mapping[str, Any]) -> str:
+    """Why a slope is no fault of the network; empty where it is one, or nothing is known."""
+    is_told = not number(row.get("slope_of_prior")) < _TOLD
+    if limit.key != "slope" or not limit.least or math.isnan(value) or is_told:
+        return ""
+    return "; the bound of the protocol exceeds the range of tissue"
 
 
 def _flags(evaluation: Mapping[str, Any]) -> str:

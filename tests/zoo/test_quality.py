@@ -66,6 +66,16 @@ def test_changed_tissue_and_low_snr_mark_where_healthy_tissue_refuses():
     assert "in GM at SNR 40 is 0.3" in judge(evaluation, RANGE).refusal
 
 
+def test_what_the_protocol_does_not_tell_marks_and_says_so():
+    poor = verdict(slope=0.3, slope_of_prior=0.49)
+    assert poor.refusal == ""
+    assert "is 0.3 (the limit is 0.8; the bound of the protocol exceeds" in poor.marks["R1"]
+    assert verdict(slope=0.3, slope_of_prior=0.51).refusal
+    assert verdict(slope=math.nan, slope_of_prior=0.1).refusal
+    # A map of one value everywhere is no better for it: its changes are not seen at all.
+    assert verdict(slope=0.0, slope_of_prior=0.1, std_over_slope=math.inf).refusal
+
+
 def test_levels_outside_the_range_of_training_are_not_judged():
     evaluation = judged()
     sets = evaluation["tissue_sets"]
