@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nipype.interfaces.utility import IdentityInterface, Merge
+from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
 from bids_brnn.bids.input.spaces import Space
+from bids_brnn.interfaces.regions.labels import GatherFiles
 from bids_brnn.interfaces.sinks.native import WriteMaps, WriteSeries
 from bids_brnn.interfaces.sinks.page import WriteForPage
 from bids_brnn.interfaces.sinks.spaces import WriteSpace
@@ -127,14 +128,14 @@ def _connect_page(
     shared: Mapping[str, str],
 ) -> None:
     """Tables for the page, from the maps of all estimators."""
-    gather = Node(Merge(len(recipes)), name="gather_maps", run_without_submitting=True)
-    for place, estimator in enumerate(recipes, 1):
-        workflow.connect(inputnode, f"{estimator}_maps_file", gather, f"in{place}")
+    maps = [f"{desc}_{field}" for desc in recipes for field in ESTIMATED]
+    gather = Node(GatherFiles(maps), name="gather_maps")
+    workflow.connect([(inputnode, gather, [(field, field) for field in maps])])
     files = list(map(str, recipes.values()))
     interface = WriteForPage(descs=list(recipes), recipes=files, **shared)
     node = Node(interface, name="write_for_page", mem_gb=2)
     workflow.connect([(inputnode, node, [(field, field) for field in fields])])
-    workflow.connect(gather, "out", node, "maps_files")
+    workflow.connect(gather, "files", node, "maps")
 
 
 def space_inputs(space: Space) -> dict[str, str]:

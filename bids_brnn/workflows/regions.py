@@ -18,7 +18,7 @@ from bids_brnn.config.run_config import RunConfig
 from bids_brnn.estimators.registry import comparison
 from bids_brnn.interfaces.regions.labels import (
     WHOLE_MASK,
-    GatherLabels,
+    GatherFiles,
     PrepareLabels,
     label_values,
 )
@@ -191,10 +191,10 @@ def init_labels_wf(
     if gathered:
         # Names of nodes: labels of files may be those of methods of inputs (seg-get).
         names = [f"labels_{label}" for label in told]
-        gather = Node(GatherLabels(names), name="gather")
+        gather = Node(GatherFiles(names), name="gather")
         for item in names:
             workflow.connect(workflow.get_node(item), "labels", gather, item)
-        workflow.connect([(gather, outputnode, [("labels", field) for field in STRATA])])
+        workflow.connect([(gather, outputnode, [("files", field) for field in STRATA])])
     return workflow
 
 

@@ -19,6 +19,7 @@ from nipype.interfaces.base import (
     traits,
 )
 from nipype.interfaces.io import add_traits
+from nipype.utils.filemanip import ensure_list
 
 from bids_brnn.bids.images import read_array, read_grid
 from bids_brnn.bids.input.lookup import Lookup, read_lookup
@@ -164,26 +165,26 @@ class PrepareLabels(Node):
         return {Path(path).stem: np.asanyarray(load(path).dataobj)[mask] for path in files}
 
 
-class GatherLabelsOutputSpec(TraitedSpec):
-    """Outputs of :class:`GatherLabels`."""
+class GatherFilesOutputSpec(TraitedSpec):
+    """Outputs of :class:`GatherFiles`."""
 
-    labels = OutputMultiPath(File(exists=True), desc="the label images")
+    files = OutputMultiPath(File(exists=True), desc="all of them")
 
 
-class GatherLabels(Node):
-    """Label images of several segmentations as one list.
+class GatherFiles(Node):
+    """Files of several nodes as one list.
 
     Parameters
     ----------
     names
-        One input each.
+        One input each, a file or a list of files.
 
-    >>> GatherLabels(["aseg", "jhu"]).inputs.aseg
+    >>> GatherFiles(["aseg", "jhu"]).inputs.aseg
     <undefined>
     """
 
     input_spec = DynamicTraitedSpec
-    output_spec = GatherLabelsOutputSpec
+    output_spec = GatherFilesOutputSpec
 
     def __init__(self, names: Sequence[str] = (), **inputs: Any) -> None:
         super().__init__(**inputs)
@@ -192,7 +193,8 @@ class GatherLabels(Node):
 
     def work(self, folder: Path) -> Mapping[str, Any]:  # noqa: ARG002
         """The files, in the order of their names."""
-        return {"labels": [getattr(self.inputs, name) for name in self._names]}
+        given = [getattr(self.inputs, name) for name in self._names]
+        return {"files": [path for item in given for path in ensure_list(item)]}
 
 
 def estimates_inside(maps_file: Path, mask: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:

@@ -22,6 +22,7 @@ from bids_brnn.files import write_bytes, write_text
 from bids_brnn.imaging.grids import load
 from bids_brnn.interfaces.base import Node
 from bids_brnn.interfaces.bounds import bounds_of
+from bids_brnn.interfaces.estimate import MAPS_FILE
 from bids_brnn.interfaces.sampling import estimated_mask
 from bids_brnn.interfaces.series import SeriesRecord
 from bids_brnn.interfaces.sinks.native import (
@@ -45,7 +46,9 @@ class WriteForPageInputSpec(SinkInputSpec):
     coefficients = File(exists=True, desc="data that were estimated from, of a Z-spectrum")
     descs = traits.List(traits.Str, mandatory=True, desc="values of desc-")
     recipes = InputMultiPath(File(exists=True), mandatory=True, desc="their recipes")
-    maps_files = InputMultiPath(File(exists=True), mandatory=True, desc="from EstimateMaps")
+    maps = InputMultiPath(
+        File(exists=True), mandatory=True, desc="maps.json of each, in this order, and their files"
+    )
     supplied = InputMultiPath(File(exists=True), desc="known maps on the grid of the series")
 
 
@@ -59,11 +62,10 @@ class WriteForPage(Node):
         """Load, compute, write."""
         inputs = self.inputs
         series = SeriesRecord.from_file(Path(inputs.series))
+        listed = [path for path in map(Path, inputs.maps) if path.name == MAPS_FILE]
         fits = {
-            desc: _Fit(EstimatorRecipe.from_file(Path(recipe)), Path(listed))
-            for desc, recipe, listed in zip(
-                inputs.descs, inputs.recipes, inputs.maps_files, strict=True
-            )
+            desc: _Fit(EstimatorRecipe.from_file(Path(recipe)), path)
+            for desc, recipe, path in zip(inputs.descs, inputs.recipes, listed, strict=True)
         }
         files = inputs.supplied if isdefined(inputs.supplied) else []
         supplied = {Path(path).stem: _values(Path(path)) for path in files}
