@@ -10,6 +10,7 @@ from bids_brnn.interfaces.preparation.noise import EstimateNoise
 from bids_brnn.interfaces.preparation.steps import DenoiseSeries, RemoveGibbs
 from bids_brnn.interfaces.regions.labels import PrepareLabels
 from bids_brnn.interfaces.regions.statistics import CompareEstimators, SummariseRegions
+from bids_brnn.interfaces.select import SelectMap
 from bids_brnn.interfaces.sinks.native import WriteMaps, WriteSeries
 from bids_brnn.interfaces.sinks.regions import WriteLabels, WriteRegions
 from bids_brnn.interfaces.sinks.spaces import WriteSpace
@@ -26,6 +27,7 @@ __all__ = [
     "PrepareFields",
     "PrepareLabels",
     "RemoveGibbs",
+    "SelectMap",
     "StripSkull",
     "SummariseRegions",
     "SynthesiseT1w",

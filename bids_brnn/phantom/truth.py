@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.errors import NoSeriesError
+from bids_brnn.bids.images import read_array, read_grid, times
+from bids_brnn.errors import DataError, NoSeriesError
 from bids_brnn.maps import spread_of
 from bids_brnn.phantom.anatomy import tissue_map
 from bids_brnn.priors import TISSUES
@@ -60,6 +60,10 @@ def compare_with_truth(dataset: Path, outputs: Path) -> list[Agreement]:
     ------
     NoSeriesError
         If there is no truth, or no map that it could be compared with.
+    DataError
+        If a map is not on the grid of its truth.
+    ReadError
+        If a file cannot be read.
     """
     groups: dict[tuple[str, str, str, str], list[NDArray[np.float64]]] = {}
     for truth in sorted((dataset / "derivatives" / "truth").rglob("*_desc-truth_*map.nii.gz")):
@@ -74,6 +78,11 @@ def compare_with_truth(dataset: Path, outputs: Path) -> list[Agreement]:
         exact, spread = _read(truth), _read(bound)
         for estimator, path in _estimates(truth, dataset, outputs):
             values = _read(path)
+            if values.shape != exact.shape:
+                raise DataError(
+                    f"{path} has {times(values.shape)} voxels, its truth {times(exact.shape)}: it "
+                    "is a map of other data"
+                )
             mask = _mask(path.parent.parent, str(name["head"]))
             for tissue in TISSUES:
                 inside = (tissues == tissue) & (mask if mask is not None else True)
@@ -85,7 +94,7 @@ def compare_with_truth(dataset: Path, outputs: Path) -> list[Agreement]:
 
 
 def _read(path: Path) -> NDArray[np.float64]:
-    return np.asarray(np.asanyarray(nib.load(path).dataobj), dtype=np.float64)  # type: ignore[attr-defined]
+    return read_array(read_grid(path)).astype(np.float64)
 
 
 def _mask(folder: Path, head: str) -> NDArray[np.bool_] | None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bids_brnn.bids.tables import read_columns, read_numbers
-from bids_brnn.errors import DataError, NoSeriesError, OutputError
+from bids_brnn.errors import DataError, NoSeriesError, OutputError, ReadError
 from bids_brnn.parameters import QMT
 from bids_brnn.phantom import anatomy, compare_with_truth, make_dataset
 from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
@@ -259,6 +259,16 @@ def test_comparison_counts_failures_and_needs_something_to_compare(dataset, tmp_
     assert max(abs(row.bias) for row in rows) < 1e-4
     with pytest.raises(NoSeriesError, match="no map"):
         compare_with_truth(dataset, tmp_path / "empty")
+
+
+def test_maps_of_other_data_are_not_compared(dataset, tmp_path):
+    _copy_truth(dataset, tmp_path, lambda truth, _std: truth[1:])
+    with pytest.raises(DataError, match="a map of other data"):
+        compare_with_truth(dataset, tmp_path)
+    for path in tmp_path.rglob("*_desc-nlls_*.nii.gz"):
+        path.write_bytes(b"no image")
+    with pytest.raises(ReadError, match="is not a NIfTI image"):
+        compare_with_truth(dataset, tmp_path)
 
 
 def test_impossible_requests_are_refused(tmp_path):

@@ -33,6 +33,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "bids_brnn.cli.toolbox.simulate_dataset",
         "make a data set with known truth for protocols of one's own",
     ),
+    "compare": (
+        "bids_brnn.cli.toolbox.compare",
+        "maps of a simulated data set against its truth",
+    ),
     "simulate": (
         "bids_brnn.cli.toolbox.simulate",
         "signals, derivatives and bounds of parameter sets",
