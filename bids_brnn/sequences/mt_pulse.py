@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Literal, get_args
 
 import numpy as np
@@ -71,7 +71,7 @@ class MTPulse:
 
     @cached_property
     def _nodes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        x, w = np.polynomial.legendre.leggauss(_QUADRATURE)
+        x, w = _legendre()
         return self.duration * (x + 1) / 2, self.duration * w / 2
 
     @cached_property
@@ -101,6 +101,12 @@ class MTPulse:
             return self.duration
         step = (power[below - 1] - 0.5 * power[0]) / (power[below - 1] - power[below])
         return 2 * float(half[below - 1] + step * (half[1] - half[0]))
+
+
+@cache
+def _legendre() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Nodes and weights on -1 to 1; they take 0.1 s, and a search for a pulse asks 50 times."""
+    return np.polynomial.legendre.leggauss(_QUADRATURE)
 
 
 def _hard(t: NDArray[np.float64], pulse: MTPulse) -> NDArray[np.float64]:  # noqa: ARG001

@@ -104,17 +104,19 @@ def init_participant_wf(
     UsageError
         If an estimator asked for does not fit a series.
     """
+    settings = execution_settings(stop_on_first_crash=config.stop_on_first_crash)
     top = Workflow(name=TOP, base_dir=str(base_dir))
+    top.config = deepcopy(settings)  # the scheduler goes by it: when it looks, and when it stops
     for participant in dict.fromkeys(item.entities["subject"] for item in acquisitions):
         workflow = Workflow(name=participant_name(participant))
         own = [item for item in acquisitions if item.entities["subject"] == participant]
         workflow.add_nodes([init_series_wf(config, item, base_dir=base_dir) for item in own])
         top.add_nodes([workflow])
-        settings = execution_settings(stop_on_first_crash=config.stop_on_first_crash)
+        own_settings = deepcopy(settings)
         crash_dir = (crash_dirs or {}).get(participant, base_dir)
-        settings["execution"]["crashdump_dir"] = str(crash_dir)
+        own_settings["execution"]["crashdump_dir"] = str(crash_dir)
         for node in workflow._get_all_nodes():
-            node.config = deepcopy(settings)
+            node.config = deepcopy(own_settings)
     return top
 
 

@@ -74,7 +74,7 @@ def model_targets(folder: Path) -> list[Target]:
         load_model(mutant).estimator_in_training_basis()
 
     return [
-        Target("card", root / "b.json", [content], JSON, of_card, 4),
+        Target("card", root / "b.json", [content], JSON, of_card, 6),
         Target(
             "safetensors", root / "c.safetensors", [good], (mutate.of_safetensors,), of_weights, 3
         ),

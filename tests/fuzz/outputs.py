@@ -86,10 +86,10 @@ def _maps(root: Path) -> list[Target]:
     image = (anat / f"{HEAD}_desc-dict_T1map.nii.gz").read_bytes()
     return [
         Target("sidecar of a mask", anat / f"{HEAD}_desc-brain_mask.json", [sidecar], JSON, show,
-               0.05),
+               0.02),
         Target("sidecar of a map", anat / f"{HEAD}_desc-dict_T1map.json", [sidecar], JSON, show,
-               0.05),
-        Target("map", anat / f"{HEAD}_desc-dict_T1map.nii.gz", [image], TEXT, show, 0.05),
-        Target("names of labels", anat / f"{HEAD}_seg-x_dseg.tsv", [names], TABLE, show, 0.05),
-        Target("motion", anat / f"{HEAD}_desc-motion_timeseries.tsv", [motion], TABLE, show, 0.05),
+               0.02),
+        Target("map", anat / f"{HEAD}_desc-dict_T1map.nii.gz", [image], TEXT, show, 0.02),
+        Target("names of labels", anat / f"{HEAD}_seg-x_dseg.tsv", [names], TABLE, show, 0.02),
+        Target("motion", anat / f"{HEAD}_desc-motion_timeseries.tsv", [motion], TABLE, show, 0.02),
     ]  # fmt: skip

@@ -167,14 +167,14 @@ def _tables(folder: Path) -> list[Target]:
         Target("rfpulses.json", root / "beside.json", [json.dumps(units).encode()], JSON,
                lambda path: train(root / "beside.tsv")),
         Target("basis", root / "a_basis.tsv", [_basis_text()], TABLE,
-               lambda path: read_basis(path, known, "x", Shared()), 3),
+               lambda path: read_basis(path, known, "x", Shared()), 5),
         Target("zspectrum", root / "zz.tsv", [z_table], TABLE, read_z_protocol, 2),
         Target("zspectrum.json", root / "z.json", [json.dumps(constants).encode()], JSON,
                lambda path: read_z_protocol(root / "z.tsv"), 2),
-        Target("dseg", root / "a_dseg.tsv", [names], TABLE, dseg, 2),
+        Target("dseg", root / "a_dseg.tsv", [names], TABLE, dseg, 4),
         Target("participants", root / "participants.tsv", [persons], TABLE, participants, 2),
         Target("scalarstats", root / "sub-01_seg-a_desc-x_scalarstats.tsv", [regions], TABLE,
-               regional),
+               regional, 0.1),
     ]  # fmt: skip
 
 
@@ -270,4 +270,4 @@ def _whole(folder: Path) -> list[Target]:
         assert "02" in found.participants, "a fault of sub-01 has cost sub-02"
 
     tagged = [name + b"\n" + content for name, content in seeds.items()]
-    return [Target("whole data set", folder / "whole.mutant", tagged, (change,), check, 0.1)]
+    return [Target("whole data set", folder / "whole.mutant", tagged, (change,), check, 0.05)]

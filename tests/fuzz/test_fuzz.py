@@ -38,7 +38,7 @@ def fuzz(*arguments):
 
 
 def test_five_thousand_mutants_are_read_or_refused_with_a_sentence():
-    done = fuzz("--inputs", "5000", "--seed", "0")
+    done = fuzz("--inputs", "5000", "--each", "10", "--seed", "0")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -87,16 +87,16 @@ def _configurations(root: Path) -> list[Target]:
 
     text = tomli_w.dumps(configuration).encode()
     return [
-        Target("training", root / "a.toml", [text], TOML, read_experiment),
+        Target("training", root / "a.toml", [text], TOML, read_experiment, 0.5),
         Target("protocol", root / "q.json", [stored.read_bytes()], JSON, named("q")),
-        Target("protocol arrays", root / "r.npz", [arrays], (of_npz,), named("r")),
+        Target("protocol arrays", root / "r.npz", [arrays], (of_npz,), named("r"), 0.3),
         Target(
             "protocol of a spectrum",
             root / "z.json",
             [z_stored.read_bytes()],
             JSON,
             named("z", Z_MODEL),
-            0.3,
+            0.1,
         ),
         Target(
             "protocol of a spectrum, arrays",
@@ -104,7 +104,7 @@ def _configurations(root: Path) -> list[Target]:
             [z_arrays],
             (of_npz,),
             named("y", Z_MODEL),
-            0.3,
+            0.1,
         ),
     ]
 
@@ -185,7 +185,7 @@ def _state(root: Path) -> list[Target]:
         while going_on.step < going_on.total:
             going_on.advance()
 
-    return [Target("checkpoint", path, [path.read_bytes()], STATE, signed(resume), 0.5)]
+    return [Target("checkpoint", path, [path.read_bytes()], STATE, signed(resume), 0.1)]
 
 
 def sign(path: Path) -> None:

@@ -6,15 +6,19 @@ misspelt ``inputnode.field`` of a sub-workflow is accepted.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
+from nipype import config as nipype_config
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Workflow
+from nipype.pipeline.engine.utils import merge_dict
 
 from bids_brnn.bids import find_acquisitions
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.workflows import init_participant_wf
+from bids_brnn.workflows.execution import execution_settings
 from bids_brnn.workflows.participant import TOP, participant_name
 
 
@@ -119,6 +123,16 @@ def test_each_participant_has_its_own_branch_and_crash_folder(make_config, acqui
         assert execution["crashdump_dir"] == str(tmp_path / "crash")
         assert execution["hash_method"] == "content"
         assert execution["crashfile_format"] == "txt"
+
+
+def test_the_scheduler_goes_by_the_settings_of_the_run(make_config, acquisitions, tmp_path):
+    """Nipype takes those of the outermost workflow, which are its own defaults unless told."""
+    config = make_config(stop_on_first_crash=True)
+    workflow = init_participant_wf(config, list(acquisitions.values()), base_dir=tmp_path)
+    scheduled = merge_dict(deepcopy(nipype_config._sections), workflow.config)["execution"]
+    settings = execution_settings(stop_on_first_crash=True)["execution"]
+    assert settings["stop_on_first_crash"]
+    assert {name: scheduled[name] for name in settings} == settings
 
 
 def test_threads_and_devices_reach_the_scheduler(make_config, acquisitions, tmp_path):
