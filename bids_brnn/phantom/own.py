@@ -99,7 +99,7 @@ def spectrum_series(
     made = spgr_series(
         protocol, model=entry.name, acquisition=acquisition, fields=fields, quality=1.0
     )
-    # Read with another model, the same images give other maps: m0s of the demonstration 20 % larger.
+    # Read with another model, the same images give other maps: m0s may be a fifth larger.
     known = {**made.metadata, "SignalModel": entry.name}
     return replace(made, metadata={**known, **(metadata or {})}, stream=(stream,))
 
