@@ -63,7 +63,7 @@ def train(configuration: Path, work: Path, folder: Path, *, threads: int, device
     torch.set_num_threads(max(1, threads))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    _say({"words": "design of the subspace"})
+    _say({"words": "preparation of the signal model"})
     experiment = read_experiment(configuration)
     if note := subspace_note(experiment.model, experiment.subspace):
         _say({"note": note})

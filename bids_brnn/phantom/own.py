@@ -99,9 +99,9 @@ def spectrum_series(
     made = spgr_series(
         protocol, model=entry.name, acquisition=acquisition, fields=fields, quality=1.0
     )
-    return replace(
-        made, metadata={**made.metadata, **(metadata or {})}, stream=(stream,)
-    )  # fmt: skip
+    # Read with another model, the same images give other maps: m0s may be a fifth larger.
+    known = {**made.metadata, "SignalModel": entry.name}
+    return replace(made, metadata={**known, **(metadata or {})}, stream=(stream,))
 
 
 def design(sequence: PulseSequence, entry: ModelEntry, rank: int) -> Subspace:

@@ -239,18 +239,32 @@ def _findings(
     limit: Limit, name: str, row: Mapping[str, Any], where: str, *, may_refuse: bool = True
 ) -> Iterator[_Finding]:
     value = number(row.get(limit.key))
-    error = _SURE * max(0.0, number(row.get("slope_error", 0.0))) if limit.key == "slope" else 0.0
-    excuse = _excuse(limit, value, row)
+    error = _uncertainty(limit, value, row)
+    excuse = _excuse(limit, value, error, row)
     if may_refuse and not excuse and limit.breaks(value, limit.refused, error):
         yield _Finding(limit, name, value, True, where)
     elif limit.breaks(value, limit.marked, error):
         yield _Finding(limit, name, value, False, where, excuse)
 
 
-def _excuse(limit: Limit, value: float, row: Mapping[str, Any]) -> str:
-    """Why a slope is no fault of the network; empty where it is one, or nothing is known."""
+def _uncertainty(limit: Limit, value: float, row: Mapping[str, Any]) -> float:
+    """What noise of the evaluation may have added to a slope, or to what is divided by it."""
+    error = _SURE * max(0.0, number(row.get("slope_error", 0.0)))
+    slope = number(row.get("slope"))
+    if limit.key == "slope":
+        return error
+    if limit.key == "std_over_slope" and slope > 0 and math.isfinite(value) and error > 0:
+        return value * error / (slope + error)
+    return 0.0
+
+
+def _excuse(limit: Limit, slope: float, error: float, row: Mapping[str, Any]) -> str:
+    """Why a slope is no fault of the network; empty where it is one, or nothing is known.
+
+    A map of one value follows nothing: only a slope that is surely above 0 is excused.
+    """
     is_told = not number(row.get("slope_of_prior")) < _TOLD
-    if limit.key != "slope" or not limit.least or math.isnan(value) or is_told:
+    if limit.key != "slope" or not limit.least or is_told or not slope > error:
         return ""
     return "; the bound of the protocol exceeds the range of tissue"
 

@@ -181,6 +181,37 @@ def test_of_forty_tasks_at_once_one_trains(
         assert all(int(row[1]) + int(row[2]) == 1 for row in rows)
 
 
+def test_of_those_who_wait_one_takes_over_where_the_trainer_is_killed(
+    make_config, series, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(training, "_OFTEN", 0.1)
+    monkeypatch.setattr(training, "choose_network", _only_by_card)
+    config, count, done = make_config(), tmp_path / "count", tmp_path / "done"
+    context = multiprocessing.get_context("fork")
+    begun = context.Event()
+
+    def never(job, lock):
+        tell(lock, "training, 1 %")
+        begun.set()
+        time.sleep(600)
+
+    first = context.Process(target=train_missing, args=(config, [series[0]], never))
+    first.start()
+    assert begun.wait(60)
+    arguments = (config, series[0], count, done, "wait")
+    others = [context.Process(target=_task, args=arguments) for _ in range(4)]
+    for task in others:
+        task.start()
+    time.sleep(0.3)
+    assert not count.exists()  # the lock is held
+    first.kill()
+    for task in (first, *others):
+        task.join(60)
+    assert [task.exitcode for task in others] == [0] * 4
+    assert count.read_text() == "x"
+    assert [line.split()[1:] for line in done.read_text().splitlines()] == [["1", "0"]] * 4
+
+
 def _only_by_card(_weights, _item, own):
     """A choice by the card alone: forty processes need no weights for it."""
     from bids_brnn.zoo.choice import Choice

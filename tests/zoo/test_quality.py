@@ -51,6 +51,9 @@ def test_what_is_no_number_is_never_good(limit, value):
 def test_a_slope_that_noise_of_the_evaluation_explains_is_no_fault():
     assert verdict(slope=0.79, slope_error=0.02).marks == {}
     assert "R1" in verdict(slope=0.79, slope_error=0.001).marks
+    small = {"slope": 0.06, "slope_of_prior": 0.01, "std_over_slope": 1.5}
+    assert verdict(**small, slope_error=0.01).refusal == ""
+    assert "deviation over slope" in verdict(**small, slope_error=0.001).refusal
 
 
 def test_changed_tissue_and_low_snr_mark_where_healthy_tissue_refuses():
@@ -72,8 +75,10 @@ def test_what_the_protocol_does_not_tell_marks_and_says_so():
     assert "is 0.3 (the limit is 0.8; the bound of the protocol exceeds" in poor.marks["R1"]
     assert verdict(slope=0.3, slope_of_prior=0.51).refusal
     assert verdict(slope=math.nan, slope_of_prior=0.1).refusal
-    # A map of one value everywhere is no better for it: its changes are not seen at all.
+    # A map of one value everywhere is no better for it, whichever side of 0 noise puts its slope.
     assert verdict(slope=0.0, slope_of_prior=0.1, std_over_slope=math.inf).refusal
+    assert verdict(slope=-0.01, slope_of_prior=0.1, std_over_slope=-100.0).refusal
+    assert verdict(slope=0.001, slope_of_prior=0.1).refusal
 
 
 def test_levels_outside_the_range_of_training_are_not_judged():
