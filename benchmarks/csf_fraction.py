@@ -41,7 +41,9 @@ def estimators(experiment: Any, card: str, chosen: list[str]) -> dict[str, CsfEs
     return {name: both[name] for name in chosen}
 
 
-def row(estimator: CsfEstimator, clean: Tensor, theta: Tensor | None, snr: float) -> dict[str, Any]:
+def row(
+    estimator: CsfEstimator, clean: Tensor, theta: Tensor | None, snr: float
+) -> dict[str, Any]:
     """Share that is taken, and where ``theta`` ``(P,)`` is the tissue, what is found of it."""
     rng = torch.Generator().manual_seed(SEED)
     data = add_noise(clean.to(torch.complex64), snr, rng=rng)
