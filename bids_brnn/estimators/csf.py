@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from scipy.stats import chi2, norm
+from scipy.stats import norm
 from torch import Tensor
 
 from bids_brnn.estimators.base import Estimate, Progress
 from bids_brnn.estimators.checkpoint import Checkpoint
+from bids_brnn.estimators.fluid_test import GAIN, TAKEN_BY_CHANCE, usual_gain
 from bids_brnn.estimators.network.estimator import NetworkEstimator
 from bids_brnn.estimators.network.unmixing import promise, unmix
 from bids_brnn.estimators.nlls.estimator import NllsEstimator
@@ -32,12 +33,6 @@ from bids_brnn.priors import TISSUE_SETS, tissue_set, tissue_values
 from bids_brnn.signals.base import SignalModel
 from bids_brnn.signals.mixture import FluidMixture
 
-TAKEN_BY_CHANCE = 0.005
-"""Share of voxels of tissue alone for which two compartments are taken."""
-GAIN = float(chi2.ppf(1 - 2 * TAKEN_BY_CHANCE, 1))
-"""Fall of chi-squared that noise makes in that share: likelihood ratio of one parameter that
-cannot be negative, so that half of the voxels gain nothing (Self and Liang 1987,
-10.2307/2289471)."""
 _SURE = float(norm.ppf(1 - TAKEN_BY_CHANCE))
 """Standard deviations by which a fraction differs from zero: chi-squared also falls where one
 compartment was not estimated well."""
@@ -125,10 +120,11 @@ class CsfEstimator:
         limit = chi_squared_limit(degrees, noise.freedom)
         rows = (first.theta.isfinite().all(-1) & (level > 0)).nonzero()[:, 0]
         near, gain = self._promise(first, data, rows, known, level)
+        usual = usual_gain(near, gain.sqrt(), level[rows], degrees, limit)
         before = near if "distance" not in first.quality else torch.minimum(
             near, first.quality["distance"][rows].double().square() * limit
         )  # fmt: skip
-        chosen = (before > limit) | (gain > LEAST_GAIN * stretch)
+        chosen = (before > limit) | (gain.sqrt() > (LEAST_GAIN * stretch) ** 0.5 + usual)
         rows, before = rows[chosen], before[chosen]
         if not len(rows):
             return wide
@@ -138,10 +134,13 @@ class CsfEstimator:
         unsure = {name: values[rows] for name, values in (spread or {}).items()}
         found, after = self._second(data[rows], some, told[rows], level[rows], unsure)
         assert found.std is not None
-        sure = found.theta[:, -1] > _SURE * found.std[:, -1]
-        gained = (before - after > GAIN * stretch) & sure
         least = chi_squared_limit(degrees - 1, max(noise.freedom - 1, 1.0))
-        return _merged(wide, found, rows, gained, (after / least).clamp_min(0).sqrt())
+        distance = (after / least).clamp_min(0).sqrt()
+        # What two compartments leave beyond noise is no noise that one of them may be tested with.
+        needed = (GAIN * stretch) ** 0.5 * distance.clamp_min(1) + usual
+        sure = found.theta[:, -1] > (_SURE + usual) * found.std[:, -1]
+        gained = ((before - after).clamp_min(0).sqrt() > needed) & sure
+        return _merged(wide, found, rows, gained, distance)
 
     def _promise(
         self,

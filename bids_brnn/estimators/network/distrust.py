@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from bids_brnn.estimators.nlls.solver import StoppingRule
 from bids_brnn.estimators.series_noise import chi_squared_limit
 from bids_brnn.information.noise import degrees_of_freedom
 from bids_brnn.parameters import ParameterSet
+from bids_brnn.priors import TISSUE_SETS
 from bids_brnn.signals.base import SignalModel
 
 _ONE_SIDED = 1.645
@@ -26,6 +27,13 @@ _FALLS = 1.0
 """Of the residual of the surrogate, in another valley that is worth a try."""
 _FAR = 4.0
 """Times the limit: least squares from there ends below it in few voxels."""
+_NEAR = 2.0
+"""Times the limit: voxels of tissue whose minimum was missed are rarely further above it."""
+_KINDS = 4
+"""Starts from usual tissue that are worth a try."""
+_LOWEST = 1.5
+"""By which M0 of a voxel at the lowest SNR of training may be too small: one voxel in a hundred
+of trains that know it to 20 %."""
 _BEST = StoppingRule(15, 0.1)
 """Of least squares: a tenth of a standard deviation is a hundredth of chi-squared."""
 _EXACT = 2**15
@@ -112,7 +120,7 @@ class Distrust:
         sigma = found.sigma
         if self.freedom is not None:
             # Noise that residuals tell is no excuse for signals that nothing else tells from it.
-            sigma = torch.minimum(sigma, found.m0.abs() / self.lowest_snr)
+            sigma = torch.minimum(sigma, found.m0.abs() * (_LOWEST / self.lowest_snr))
         limit = chi_squared_limit(self.degrees(found), self.freedom)
         tiny = torch.finfo(sigma.dtype).tiny
         statistic = (found.rest / sigma.clamp_min(tiny)).double().square()
@@ -191,6 +199,33 @@ class Distrust:
         if len(again) and self.network.spec.scale == "complex":
             left = self._least_squares(found, sigma, some[again], best[again])
             part[again] = torch.fmin(part[again], left)
+            self._from_tissue(found, sigma, some, part, limit)
+
+    def _from_tissue(
+        self, found: Findings, sigma: Tensor, some: Tensor, part: Tensor, limit: float
+    ) -> None:
+        """Lower ``part`` ``(r,)`` by least squares from usual tissue.
+
+        At low SNR the estimate of a network may lie beyond a ridge from the minimum, in any
+        parameter.
+        """
+        told, nuisances = self._columns(found)
+        names = self.model.parameters.names
+        valleys = [column for column in nuisances if names[column] == "w0"]
+        again = ((part > limit) & (part < _NEAR * limit)).nonzero()[:, 0]
+        if not len(again) or not valleys:
+            return
+        rows = some[again]
+        tried = []
+        for usual in usual_tissue(self.model.parameters, found.theta[rows], told):
+            data = found.coefficients[rows]
+            tried.append(scanned(self.model, data, usual, valleys[0], nuisances))
+        points, left = (torch.cat(each, dim=1) for each in zip(*tried, strict=True))
+        for place in left.argsort(dim=1)[:, :_KINDS].unbind(1):
+            above = (part[again] > limit).nonzero()[:, 0]
+            start = points[above, place[above]]
+            lower = self._least_squares(found, sigma, rows[above], start)
+            part[again[above]] = torch.fmin(part[again[above]], lower)
 
     def _least_squares(
         self, found: Findings, sigma: Tensor, rows: Tensor, start: Tensor
@@ -234,6 +269,19 @@ class Distrust:
             return inputs.new_zeros(len(inputs))
         level = self.network.standardised(inputs).square().mean(-1)
         return (level / self.typical_inputs).sqrt()
+
+
+def usual_tissue(parameters: ParameterSet, theta: Tensor, columns: Sequence[int]) -> list[Tensor]:
+    """``theta`` ``(v, P)`` with the middle of each kind of tissue in some of its columns."""
+    kinds = []
+    for ranges in TISSUE_SETS.values():
+        usual = theta.clone()
+        for column in columns:
+            name = parameters.names[column]
+            if name in ranges:
+                usual[:, column] = sum(ranges[name]) / 2
+        kinds.append(usual)
+    return kinds
 
 
 @dataclass(frozen=True, eq=False)

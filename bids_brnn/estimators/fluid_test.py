@@ -1,0 +1,66 @@
+"""When a second compartment of fluid is believed: what its fraction takes off chi-squared."""
+
+from __future__ import annotations
+
+from scipy.stats import chi2
+from torch import Tensor
+
+from bids_brnn.estimators.series_noise import LEAST_FREEDOM, MOST_TOLD, series_noise
+
+TAKEN_BY_CHANCE = 0.005
+"""Share of voxels of tissue alone for which two compartments are taken."""
+GAIN = float(chi2.ppf(1 - 2 * TAKEN_BY_CHANCE, 1))
+"""Fall of chi-squared that noise makes in that share: likelihood ratio of one parameter that
+cannot be negative, so that half of the voxels gain nothing (Self and Liang 1987,
+10.2307/2289471)."""
+_SERIES = 500
+"""Voxels that tell whether residuals are white: their effective degrees of freedom are known to
+a tenth."""
+_WHITE = 0.75
+"""Share of the degrees of freedom above which residuals count as white; what is told of white
+ones is above."""
+
+
+def usual_gain(near: Tensor, gain: Tensor, level: Tensor, degrees: int, limit: float) -> float:
+    """What a fraction gains in the middle of the series, in standard deviations.
+
+    Errors of the model may look like fluid, and then every voxel of tissue asks for a little of
+    it: the fraction is compared with the middle of what one compartment explains, not with zero
+    (Efron 2004, 10.1198/016214504000000089). Only residuals that are no white noise hold such
+    errors, and at most as much as all that is not white along one direction.
+
+    Parameters
+    ----------
+    near
+        ``(v,)``: chi-squared of one compartment.
+    gain
+        ``(v,)``: root of what a fraction takes off it; 0 where it would be negative.
+    level
+        ``(v,)``: noise per channel.
+    degrees
+        Of freedom of white noise.
+    limit
+        Of chi-squared that one compartment explains.
+    """
+    usable = (near > 0).nonzero()[:, 0]
+    if len(usable) < _SERIES or degrees < LEAST_FREEDOM:
+        return 0.0
+    some = usable[:: max(1, len(usable) // MOST_TOLD)]
+    at = near.new_zeros(len(some), 3)
+    freedom = series_noise(near[some] * level[some].square(), at, degrees, at).freedom
+    usual = gain[usable][near[usable] <= limit]
+    if freedom > _WHITE * degrees or not len(usual):
+        return 0.0
+    return min(float(usual.median()), (largest_variance(degrees, freedom) - 1) ** 0.5)
+
+
+def largest_variance(degrees: int, freedom: float) -> float:
+    """Largest variance of one of ``degrees`` directions, over the mean.
+
+    All others are alike: ``L`` and ``degrees - 1`` times 1 have the effective degrees of freedom
+    ``(n - 1 + L)^2 / (n - 1 + L^2)``.
+    """
+    others = degrees - 1
+    root = (others * freedom * (degrees - freedom)) ** 0.5
+    largest = (others + root) / (freedom - 1) if freedom > 1 else float(degrees)
+    return largest * degrees / (others + largest)
