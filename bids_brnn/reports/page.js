@@ -101,6 +101,32 @@
     for (const kind of ["mouseleave", "focusout"]) list.addEventListener(kind, () => { over.dataset.region = ""; mark(over, ""); });
   }
 
+  // One participant in all drawings: that of the point under the mouse, or of the row in use.
+  const points = new Map();
+  for (const one of all("svg a[href]")) {
+    const page = one.getAttribute("href");
+    if (!points.has(page)) points.set(page, []);
+    points.get(page).push(one);
+  }
+  let marked = [];
+  const same = (event) => {
+    const link = event.target.closest?.("svg a[href]") || event.target.closest?.("#ratings tbody tr")?.querySelector("a");
+    marked.forEach((one) => one.classList.remove("same"));
+    marked = (link && points.get(link.getAttribute("href"))) || [];
+    marked.forEach((one) => one.classList.add("same"));
+  };
+  if (points.size) for (const kind of ["mouseover", "focusin"]) document.addEventListener(kind, same);
+
+  for (const button of all("button[data-copy]")) {
+    const source = document.getElementById(button.dataset.copy), words = button.textContent;
+    button.hidden = false;
+    button.onclick = async () => {
+      try { await navigator.clipboard.writeText(source.innerText); button.textContent = "Copied"; }
+      catch { getSelection().selectAllChildren(source); button.textContent = "Selected: press Ctrl+C"; } // no leave to write
+      setTimeout(() => { button.textContent = words; }, 3000);
+    };
+  }
+
   // Paper shows tables that are folded on the screen; licences and options stay folded.
   const folded = [];
   addEventListener("beforeprint", () => all("details.tables:not([open])").forEach((one) => { one.open = true; folded.push(one); }));

@@ -61,7 +61,9 @@ def test_tissues_are_told_by_the_map_of_R1(spectra, estimated):
     spectra.one_image()
     _, _, out = estimated("--sloppy")
     assert next(out.rglob("*_seg-maptissue_desc-nlls_scalarstats.tsv"))
+    assert next(out.rglob("*_desc-fitted_zspectra.tsv"))
     page = (out / "sub-01.html").read_text()
+    assert "Cramér-Rao bounds of the protocol, usual tissue at 3 T" in page
     volumes = json.loads(page.partition('id="volumes">')[2].partition("</script>")[0])
     (series,) = volumes["series"]
     measured, fitted = (

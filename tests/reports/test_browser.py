@@ -260,6 +260,28 @@ def test_ratings_by_keyboard_are_kept_and_saved_as_bids_table(browser, group):
     assert browser.requests == []
 
 
+def test_a_participant_is_marked_in_all_drawings(browser, group):
+    browser.open(group)
+    browser("document.querySelector('svg a[href=\"sub-03.html\"]')"
+            ".dispatchEvent(new MouseEvent('mouseover', {bubbles: true}))")  # fmt: skip
+    marked = (
+        "Array.from(document.querySelectorAll('svg .same')).map((x) => x.getAttribute('href'))"
+    )
+    assert browser(marked) == ["sub-03.html"] * 2  # of two sessions
+    browser("document.querySelector('#ratings tr[data-participant=\"sub-05\"]').focus()")
+    assert browser(marked) == ["sub-05.html"] * 2
+
+
+def test_methods_are_copied_or_at_least_selected(browser, outputs):
+    browser.open(outputs[0])
+    browser("document.querySelector('[data-copy=methods-text]').click()")
+    words = "document.querySelector('[data-copy=methods-text]').textContent"
+    browser.until(f"!{words}.startsWith('Copy')")
+    if browser(words) != "Copied":
+        assert browser("getSelection().toString().trim()") == "Methods."
+    assert browser.complaints == []
+
+
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("which", ["participant", "group"])
 def test_no_serious_finding_of_axe(browser, outputs, group, which, dark):
