@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from bids_brnn.cli.options import existing_folder
 from bids_brnn.cli.toolbox.demo import table
 from bids_brnn.errors import EXIT_OK
+from bids_brnn.files import expanded
 from bids_brnn.phantom import compare_with_truth
 
 
@@ -17,11 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "of one's own, or of another program that gives its files the same names."
     )
     parser.add_argument(
-        "dataset", type=existing_folder, metavar="DIR",
+        "dataset", type=expanded, metavar="DIR",
         help="data set that brnn simulate-dataset or brnn demo made",
     )  # fmt: skip
     parser.add_argument(
-        "outputs", type=existing_folder, metavar="MAPS", help="output folder of bids_brnn for it"
+        "outputs", type=expanded, metavar="MAPS", help="output folder of bids_brnn for it"
     )
 
 
