@@ -10,7 +10,7 @@ PROJECT = Path(__file__).parents[1]
 PAGE = (PROJECT / "docs" / "reliability.md").read_text(encoding="utf-8")
 
 
-def test_every_fault_has_a_test_and_every_test_exists():
+def test_every_promise_and_fault_has_a_test_and_every_test_exists():
     rows = re.findall(r"^\| (.*?) \|.*\| (.*?) \|$", PAGE, re.MULTILINE)
     rows = [row for row in rows if "::" in row[1]]
     covered = set()
@@ -18,6 +18,9 @@ def test_every_fault_has_a_test_and_every_test_exists():
         ends = [int(end) for end in re.findall(r"\d+", numbers)]
         covered |= set(range(ends[0], ends[-1] + 1)) if ends else set()
     assert covered == set(range(1, 35))
+    promised = PAGE.partition("## Promises")[2].partition("## Faults")[0].split("\n|")[3:]
+    assert len(promised) == 6
+    assert all("::" in row for row in promised)
     for _, held in rows:
         for file, name in re.findall(r"`([\w/.]+)::(\w+)`", held):
             path = PROJECT / file.replace("drill/", "tests/integration/drill/", 1)

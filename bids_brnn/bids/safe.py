@@ -163,7 +163,12 @@ def resolve_uri(
     InvalidBidsError
         If this is no BIDS URI, its data set is unknown, or the path leaves the data set.
     """
-    text = uri if is_text(uri) else ""
+    if isinstance(uri, str) and not is_text(uri):
+        raise InvalidBidsError(
+            f"{shown(uri)} is too long for a path, or holds what cannot be printed; write "
+            "bids::path/from/the/data/set/root."
+        )
+    text = uri if isinstance(uri, str) else ""
     scheme, _, rest = text.partition(":")
     name, colon, relative = rest.partition(":")
     if scheme != "bids" or not colon or not relative:

@@ -190,11 +190,13 @@ def test_two_tables_that_fit_equally_well(raw):
         ("bids:other:train.tsv", 'no data set is called "other"'),
         ("acq-a_rfpulses.tsv", "is not a BIDS URI"),
         (["bids::a.tsv"], "is not a BIDS URI"),
+        ("bids::" + "a" * 6000, "is too long for a path"),
+        ("bids::a\0b.tsv", "holds what cannot be printed"),
     ],
 )
 def test_pointers_that_lead_nowhere(raw, uri, reason):
     raw.qmt(PulseTrain=uri)
-    refused(16, reason, bids_dir=raw.root)
+    refused(16, "PulseTrain of sub-01_acq-a_QMT: ", reason, bids_dir=raw.root)
 
 
 def test_pointer_to_an_absent_table(raw):

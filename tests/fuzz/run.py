@@ -62,8 +62,37 @@ class Record:
     faults: Counter[str] = field(default_factory=Counter)
 
 
-def alarm(*_: object) -> None:
-    raise HangError
+class Alarm:
+    """Ends an input after :data:`HANG` or :data:`WAIT`; what others take is not counted."""
+
+    def __init__(self) -> None:
+        self._idle = 0.0
+        signal.signal(signal.SIGPROF, self._end)
+        signal.signal(signal.SIGALRM, self._end_if_it_waits)
+
+    def start(self) -> None:
+        self._idle = _idle()
+        signal.setitimer(signal.ITIMER_PROF, HANG)
+        signal.setitimer(signal.ITIMER_REAL, WAIT)
+
+    def stop(self) -> None:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _end(self, *_: object) -> None:
+        raise HangError
+
+    def _end_if_it_waits(self, *_: object) -> None:
+        left = WAIT - (_idle() - self._idle)
+        if left < WAIT / 10:
+            raise HangError
+        signal.setitimer(signal.ITIMER_REAL, left)
+
+
+def _idle() -> float:
+    """Seconds until now in which this thread neither ran nor wanted a processor."""
+    ran, wanted, _ = map(int, Path("/proc/self/schedstat").read_text().split())
+    return time.monotonic() - 1e-9 * (ran + wanted)
 
 
 def limit_memory() -> None:
@@ -82,11 +111,11 @@ def highest(*, afresh: bool = False) -> int:
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def feed(target: Target, content: bytes, record: Record) -> str:
+def feed(target: Target, content: bytes, record: Record, clock: Alarm) -> str:
     """What is wrong with how an input is dealt with, and where; empty if nothing is."""
     before, began = highest(afresh=True), time.process_time()
     try:
-        fault, refused = _outcome(target, content)
+        fault, refused = _outcome(target, content, clock)
     except HangError:  # in the very moment of its end
         fault, refused = "hang: at the end", False
     took, seconds = highest() - before, time.process_time() - began
@@ -102,11 +131,10 @@ def feed(target: Target, content: bytes, record: Record) -> str:
     return fault
 
 
-def _outcome(target: Target, content: bytes) -> tuple[str, bool]:
+def _outcome(target: Target, content: bytes, clock: Alarm) -> tuple[str, bool]:
     """The fault, and whether the input was refused."""
     target.path.write_bytes(content)
-    signal.setitimer(signal.ITIMER_PROF, HANG)
-    signal.setitimer(signal.ITIMER_REAL, WAIT)
+    clock.start()
     try:
         target.read(target.path)
     except BidsBrnnError as error:
@@ -116,8 +144,7 @@ def _outcome(target: Target, content: bytes) -> tuple[str, bool]:
     except (Exception, SystemExit) as error:  # the point of it all
         return f"{type(error).__name__}: {str(error)[:200]!r} {_where(error.__traceback__)}", False
     finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        clock.stop()
     return "", False
 
 
@@ -156,7 +183,7 @@ def fuzz(
     targets: list[Target], inputs: int, each: int, seed: int, seconds: float, keep: Path | None
 ) -> dict[str, Record]:
     """Feed mutants; what came of it, by target."""
-    rng = random.Random(seed)
+    rng, clock = random.Random(seed), Alarm()
     records = {target.name: Record() for target in targets}
     started, told = time.monotonic(), 0.0
     for number, target in enumerate(drawn(rng, targets, inputs, each)):
@@ -170,7 +197,7 @@ def fuzz(
             sys.stderr.write(f"{number} inputs, {found} faults\n")
         content = rng.choice(target.mutators)(rng, rng.choice(target.seeds))
         record = records[target.name]
-        fault = feed(target, content, record)
+        fault = feed(target, content, record, clock)
         if fault and keep is not None and record.faults[fault] == 1:
             name = f"{target.name.replace(' ', '_')}-{len(record.faults)}"
             (keep / name).write_bytes(content)
@@ -221,8 +248,6 @@ def main() -> int:
                 target.path.write_bytes(content)
                 target.read(target.path)
         limit_memory()
-        for number in (signal.SIGALRM, signal.SIGPROF):
-            signal.signal(number, alarm)
         began = time.monotonic()
         records = fuzz(
             targets, options.inputs, options.each, options.seed, 60 * options.minutes, options.keep

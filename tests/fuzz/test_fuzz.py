@@ -65,13 +65,13 @@ def test_the_fuzzer_finds_what_it_is_for(tmp_path):
     script = tmp_path / "own.py"
     script.write_text(
         f"import sys; sys.path[:0] = [{str(RUN.parents[2])!r}, {str(RUN.parent)!r}]\n"
-        "import run, signal, pathlib\nfrom base import Target\n"
+        "import run, pathlib\nfrom base import Target\n"
         "run.HANG = run.WAIT = 0.2; run.limit_memory(); run.MEMORY = 2**24\n"
-        "for number in (signal.SIGALRM, signal.SIGPROF): signal.signal(number, run.alarm)\n"
+        "clock = run.Alarm()\n"
         "path = pathlib.Path(sys.argv[1])\n"
         f"for body in {list(bodies)!r}:\n"
         "    target = Target('a', path, [], [], lambda path: exec(body))\n"
-        "    print(run.feed(target, b'x', run.Record()).partition(':')[0])\n"
+        "    print(run.feed(target, b'x', run.Record(), clock).partition(':')[0])\n"
     )
     done = subprocess.run(
         [sys.executable, script, tmp_path / "x"], capture_output=True, text=True, check=True

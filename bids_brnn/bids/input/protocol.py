@@ -17,7 +17,7 @@ from bids_brnn.bids.input.declared import check_declared, number
 from bids_brnn.bids.input.inheritance import nearest_table
 from bids_brnn.bids.safe import check_inside, read_json, resolve_uri
 from bids_brnn.bids.tables import read_columns, read_matrix
-from bids_brnn.errors import BidsBrnnError, DataError, SequenceError
+from bids_brnn.errors import BidsBrnnError, DataError, InvalidBidsError, SequenceError
 from bids_brnn.sequences.columns import check_units
 from bids_brnn.sequences.pulse_sequence import Gradient, PulseSequence, Start
 from bids_brnn.signals.registry import ModelEntry, model_entry, models_of
@@ -78,7 +78,10 @@ def find_table(
     """
     pointer = said.metadata.get(POINTERS[suffix])
     if pointer is not None:
-        return resolve_uri(pointer, root=root, links=links, allowed=said.inside)
+        try:
+            return resolve_uri(pointer, root=root, links=links, allowed=said.inside)
+        except InvalidBidsError as error:
+            raise InvalidBidsError(f"{POINTERS[suffix]} of {said.name}: {error}") from error
     return nearest_table(image, root, suffix, said.inside)
 
 
