@@ -51,10 +51,10 @@ def place(tmp_path):
 
 
 def test_both_commands_and_what_options_need_are_there(image):
-    for command in ("bids_brnn", "brnn", "bids-validator-deno"):
-        done = image.run(command, "--version")
+    for command in ("bids_brnn", "brnn", "env DENO_DIR=/tmp/deno bids-validator-deno"):
+        done = image.run(*command.split(), "--version")
         assert done.returncode == 0, done.stderr
-    done = image.run("python", "-c", "import deepbet, sys; print(sys.prefix)")
+    done = image.run("python", "-c", "import deepbet, pyarrow, sys; print(sys.prefix)")
     assert done.stdout.strip() == "/opt/bids_brnn"
 
 
@@ -77,6 +77,7 @@ def test_the_demo_runs_without_rights_or_home_where_only_tmp_can_be_written(imag
     assert "Maps against the truth" in done.stdout
     assert "sub-01.html" in done.stdout
     assert "Traceback" not in done.stderr
+    assert "validator could not run" not in done.stderr
 
 
 def test_output_and_work_folder_are_enough(image, data, place):
