@@ -5,8 +5,8 @@
 
 Makes, in DIR, a data set of empty folders, a task log and a region table for each participant, and
 measures: counting and judging them (``brnn cohort``), taking and releasing their locks, and the
-group level. Each step runs in a process of its own, whose largest memory is printed. Linear means
-that the time per participant does not grow.
+group level. Each step runs in a process of its own, whose CPU time and largest memory are printed;
+the size of the group page follows. Linear means that the time per participant does not grow.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder to make")
     parser.add_argument("--participants", type=int, nargs="+", default=[2500, 10000, 40000])
     options = parser.parse_args()
-    print("participants\tstep\tseconds\tms per participant\tlargest memory (MB)")
+    print("participants\tstep\tseconds\tCPU seconds\tCPU ms per participant\tlargest memory (MB)")
     for number in options.participants:
         place = (options.folder / str(number)).absolute()
         shutil.rmtree(place, ignore_errors=True)
@@ -48,8 +48,11 @@ def main() -> int:
             ),
         }
         for name, step in steps.items():
-            seconds, memory = measured(step)
-            print(f"{number}\t{name}\t{seconds:.1f}\t{1e3 * seconds / number:.2f}\t{memory:.0f}")
+            seconds, used, memory = measured(step)
+            row = [f"{seconds:.1f}", f"{used:.1f}", f"{1e3 * used / number:.2f}", f"{memory:.0f}"]
+            print("\t".join([str(number), name, *row]), flush=True)
+        size = (out / "group.html").stat().st_size
+        print(f"{number}\tgroup.html\t{size / 1e6:.1f} MB", flush=True)
     return 0
 
 
@@ -87,8 +90,8 @@ def locks(out: Path, number: int) -> None:
             pass
 
 
-def measured(step: Callable[[], int | None]) -> tuple[float, float]:
-    """Seconds and largest memory (MB) of a step in a process of its own."""
+def measured(step: Callable[[], int | None]) -> tuple[float, float, float]:
+    """Seconds, CPU seconds and largest memory (MB) of a step in a process of its own."""
     began = time.perf_counter()
     child = os.fork()
     if child == 0:
@@ -98,7 +101,8 @@ def measured(step: Callable[[], int | None]) -> tuple[float, float]:
     _, status, used = os.wait4(child, 0)
     if status:
         sys.exit(f"a step ended with status {status}")
-    return time.perf_counter() - began, used.ru_maxrss / 1024
+    seconds = time.perf_counter() - began
+    return seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
 if __name__ == "__main__":

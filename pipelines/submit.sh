@@ -19,7 +19,8 @@
 #       --gpu GRES          GPU of a task, such as gpu:1 (default: none)
 #       --limit N           tasks that run at the same time (default: 10)
 #       --sbatch OPTION     further option for every sbatch, such as --partition=long
-#       --train             first train networks for protocols that have none (level `train`)
+#       --train             first train networks for protocols that have none (level `train`);
+#                           how thoroughly: -- --train-missing quick
 #       --resubmit          only participants that are not finished, with twice the memory where
 #                           memory was the reason; they go on where they were
 #       --dry-run           say what would be submitted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 PROGRAM = "bids-validator-deno"
 _LOG = logging.getLogger("bids_brnn.run")
+_CACHES = ("DENO_DIR", "XDG_CACHE_HOME", "HOME")
+"""Where Deno, which runs the validator, looks for a place; it ends where there is none."""
 _LONGEST = 600  # s; a data set too large for this is better validated once, not in every job
 
 
@@ -63,8 +66,12 @@ def find_program() -> str | None:
 
 def run_validator(program: str, folder: Path) -> list[dict[str, Any]]:
     """Errors that the validator reports; none if it cannot run."""
+    # Nothing can be kept there, and nothing that others put there is read: it starts as it is.
+    nowhere = {} if any(map(os.environ.get, _CACHES)) else {"DENO_DIR": f"{os.devnull}/deno"}
     try:
-        done = run_tool([program, str(folder), "--json"], seconds=_LONGEST)
+        done = run_tool([program, str(folder), "--json"], seconds=_LONGEST, variables=nowhere)
+        if not done.stdout.strip():
+            raise ValueError(" ".join(done.stderr.split())[-200:] or f"exit {done.returncode}")
         issues = json.loads(done.stdout)["issues"]["issues"]
     except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError) as error:
         _LOG.warning("the BIDS validator could not run (%s); go on without it", error)

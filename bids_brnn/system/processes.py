@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from types import FrameType
@@ -76,7 +76,9 @@ def _library() -> Any:
     return ctypes.CDLL(None)
 
 
-def run_tool(words: Sequence[str], *, seconds: float) -> subprocess.CompletedProcess[str]:
+def run_tool(
+    words: Sequence[str], *, seconds: float, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run another program to its end; it ends with this process, however that ends.
 
     Parameters
@@ -85,6 +87,8 @@ def run_tool(words: Sequence[str], *, seconds: float) -> subprocess.CompletedPro
         Program and arguments; no shell sees them.
     seconds
         After which it is killed.
+    variables
+        Of its environment, beside those of this process.
 
     Raises
     ------
@@ -101,6 +105,7 @@ def run_tool(words: Sequence[str], *, seconds: float) -> subprocess.CompletedPro
         timeout=seconds,
         check=False,
         stdin=subprocess.DEVNULL,
+        env={**os.environ, **(variables or {})},
         preexec_fn=die_with_parent,
     )
 

@@ -19,7 +19,7 @@ if [ -n "${TORCH_INDEX:-}" ]; then
 else
     install torch
 fi
-install "$1" bids-validator-deno
+install "$1[parquet]" bids-validator-deno
 # Brain masks; deepbet without customtkinter, a window toolkit that is never imported here.
 install connected-components-3d fill-voids
 install --no-deps deepbet

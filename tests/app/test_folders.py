@@ -192,6 +192,23 @@ def test_a_validator_that_breaks_is_no_obstacle(tmp_path, monkeypatch, caplog):
     assert "could not run" in caplog.text
 
 
+def test_the_validator_runs_without_a_home(tmp_path, monkeypatch, caplog):
+    """Deno ends where it finds no place for its files, though it needs none."""
+    for name in ("DENO_DIR", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    picky = tmp_path / "validator"
+    picky.write_text(
+        '#!/bin/sh\n[ -n "$DENO_DIR" ] || { echo "error: no cache directory" >&2; exit 1; }\n'
+        'echo "{\\"issues\\": {\\"issues\\": []}}"\n'
+    )
+    picky.chmod(0o755)
+    assert validation.run_validator(str(picky), tmp_path) == []
+    assert not caplog.text
+    picky.write_text("#!/bin/sh\necho 'error: no rights' >&2\nexit 1\n")
+    validation.run_validator(str(picky), tmp_path)
+    assert "could not run (error: no rights)" in caplog.text
+
+
 def test_an_absent_validator_is_said(tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO", "bids_brnn")
     monkeypatch.setattr(validation, "find_program", lambda: None)

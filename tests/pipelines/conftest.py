@@ -29,7 +29,7 @@ for word in "$@"; do
     [ "$previous" != --participant-label ] || label=$word
     previous=$word
 done
-if [ "$1" = --help ] && [ -e "$FAULTS/train" ]; then echo --train-missing; exit 0; fi
+if [ "$1" = --help ] && [ -e "$FAULTS/old" ]; then echo usage; exit 0; fi
 if [ "${{3:-}}" = train ]; then touch "$2/trained"; exit "$(cat "$FAULTS/train")"; fi
 if [ -e "$FAULTS/hungry-$label" ] && [ "$SLURM_MEM_PER_NODE" -lt 2500 ]; then
     {sys.executable} -c 'import time; kept = b"x" * int(2.5e9); time.sleep(120)'

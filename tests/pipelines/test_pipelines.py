@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -53,11 +54,38 @@ def test_the_configuration_of_a_study_takes_every_kind_of_series(tmp_path):
     assert config.modality == "auto"
 
 
-def test_the_container_recipe_names_files_that_exist():
-    lines = (PIPELINES / "apptainer" / "bids_brnn.def").read_text().split("%files")[1]
-    for line in lines.split("%post")[0].split("\n"):
+@pytest.fixture
+def sections():
+    """The parts of the Apptainer definition by name; the header is that of no name."""
+    parts = re.split(
+        r"^%(\w+.*)$", (PIPELINES / "apptainer" / "bids_brnn.def").read_text(), flags=re.M
+    )
+    return {"": parts[0], **dict(zip(parts[1::2], parts[2::2], strict=True))}
+
+
+def test_the_container_recipe_names_files_that_exist(sections):
+    for line in sections["files"].splitlines():
         if line.strip():
             assert (PIPELINES.parent / line.split()[0]).exists()
+
+
+def test_both_container_recipes_say_the_same(sections):
+    """Base, arguments and environment; scripts of the definition parse, its arguments exist."""
+    known = {"", "arguments", "files", "post", "environment", "runscript", "apprun brnn", "test",
+             "labels", "help"}  # fmt: skip
+    assert set(sections) == known
+    docker = (PIPELINES.parent / "Dockerfile").read_text()
+    arguments = dict(line.strip().split("=", 1) for line in sections["arguments"].split())
+    assert arguments == {
+        name: value.strip('"') for name, value in re.findall(r"^ARG (\w+)=(\S*)$", docker, re.M)
+    }
+    used = {name for text in sections.values() for name in re.findall(r"{{ (\w+) }}", text)}
+    assert used == set(arguments)
+    environment = docker.partition("\nENV ")[2].partition("\nUSER")[0].replace("\\\n", " ")
+    for pair in environment.replace("${PATH}", "$PATH").split():
+        assert pair in sections["environment"].split()
+    for name in ("post", "environment", "runscript", "apprun brnn", "test"):
+        subprocess.run(["sh", "-n"], input=sections[name], text=True, check=True)
 
 
 def test_seeds_of_a_training_array_differ_whatever_the_configuration_says(tmp_path):

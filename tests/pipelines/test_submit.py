@@ -43,6 +43,14 @@ class Site:
         module = "bids_brnn.cli.toolbox.main"
         self.command("brnn", f'PYTHONPATH={ROOT} exec {sys.executable} -m {module} "$@"')
 
+    def has_apptainer(self) -> None:
+        """One that keeps what it was called with last and runs the command outside."""
+        self.command(
+            "apptainer",
+            f'printf "%s\\n" "$@" > {self.folder}/apptainer.txt\n'
+            'while [[ $1 != *.sif ]]; do shift; done; "${@:2}"',
+        )
+
     def submit(self, *options, after=()):
         return subprocess.run(
             [SUBMIT, "-w", self.work, *options, self.data, self.out, *after],
@@ -167,11 +175,7 @@ def test_an_image_sees_what_it_needs_and_a_gpu_only_where_there_is_one(site):
     atlas.touch()
     image = site.folder / "an image.sif"
     image.touch()
-    site.command(
-        "apptainer",
-        f'printf "%s\\n" "$@" > {site.folder}/apptainer.txt\n'
-        'while [[ $1 != *.sif ]]; do shift; done; "${@:2}"',
-    )
+    site.has_apptainer()
     site.submit("-i", image, "-d", prepared, "--bind", atlas, after=["--", "--atlas", atlas])
     _, _, code = site.called()
     assert code == 0
@@ -187,6 +191,34 @@ def test_an_image_sees_what_it_needs_and_a_gpu_only_where_there_is_one(site):
     site.called(SLURM_JOB_GPUS="1", CUDA_VISIBLE_DEVICES="0")
     words = (site.folder / "apptainer.txt").read_text().splitlines()
     assert words[2:5] == ["--nv", "--env", "CUDA_VISIBLE_DEVICES=0"]
+
+
+@pytest.mark.parametrize("engine", [True, False])
+def test_the_group_job_uses_the_image_as_the_participants_do(site, engine):
+    image = site.folder / "an image.sif"
+    image.touch()
+    site.has_apptainer()
+    site.submit("-i", image)
+    site.command("bids_brnn", f'printf "%s\\n" "$@" > {site.folder}/called.txt')
+    site.command("brnn", "echo 3 of 3; exit 7")
+    if not engine:
+        (site.bin / "apptainer").unlink()
+        site.environment["PATH"] = f"{site.bin}:/usr/bin:/bin"
+    words = next(line for line in site.sent if "group.sbatch" in line)
+    settings = words.rpartition("group.sbatch ")[2]
+    done = subprocess.run(
+        ["bash", PARTICIPANT.with_name("group.sbatch"), settings],
+        env={**site.environment, "SLURM_MEM_PER_NODE": "4096"},
+        capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    called = site.folder / "called.txt"
+    if engine:
+        assert called.read_text().splitlines()[2] == "group"
+        assert (done.returncode, "3 of 3" in done.stdout) == (7, True), done.stderr
+        assert "an image.sif" in (site.folder / "apptainer.txt").read_text()
+    else:
+        assert (done.returncode, called.exists()) == (2, False)
+        assert "there is neither apptainer nor singularity on" in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -283,8 +315,12 @@ def test_a_dry_run_submits_nothing_and_leaves_nothing(site):
 
 def test_without_slurm_it_is_a_sentence(site):
     (site.bin / "sbatch").unlink()
-    site.environment["PATH"] = f"{site.bin}:/usr/bin:/bin"
+    tools = site.folder / "tools"
+    tools.mkdir()
+    for path in Path("/usr/bin").iterdir():  # what this machine has, but for a Slurm
+        if path.name not in ("sbatch", "squeue", "scontrol"):
+            (tools / path.name).symlink_to(path)
+    site.environment["PATH"] = f"{site.bin}:{tools}"
     done = site.submit()
-    if "there is no sbatch" not in done.stderr:
-        pytest.skip("this machine has a Slurm")
     assert done.returncode == 2
+    assert "there is no sbatch" in done.stderr
