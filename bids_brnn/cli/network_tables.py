@@ -61,7 +61,7 @@ def quality_rows() -> list[tuple[str, ...]]:
 
 
 def tissue_rows() -> list[tuple[str, ...]]:
-    """Slope, standard deviation over slope and coverage in healthy and changed tissue, by map.
+    """Slope, squared bias, deviations against both bounds, and coverage in tissue, by map.
 
     Only of networks that serve by themselves and were trained without bias; at one SNR,
     :data:`MIDDLE`.
@@ -81,8 +81,11 @@ def tissue_rows() -> list[tuple[str, ...]]:
 def _cell(figures: Mapping[str, float] | None) -> str:
     if figures is None:
         return "not judged"
+    least = figures.get("second_order_over_crb")
+    bound = "" if least is None else f" ({least:.2f})"
     return (
-        f"{figures['slope']:.2f}, {figures['std_over_slope']:.2f}, "
+        f"{figures['slope']:.2f}; {max(0.0, figures['squared_bias_over_crb']):.3f}; "
+        f"{figures['std_over_crb']:.2f}, {figures['std_over_slope']:.2f}{bound}; "
         f"{100 * figures['coverage']:.0f} %"
     )
 

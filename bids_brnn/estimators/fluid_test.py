@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import sqrt
+
 from scipy.stats import chi2
 from torch import Tensor
 
@@ -51,7 +53,7 @@ def usual_gain(near: Tensor, gain: Tensor, level: Tensor, degrees: int, limit: f
     usual = gain[usable][near[usable] <= limit]
     if freedom > _WHITE * degrees or not len(usual):
         return 0.0
-    return min(float(usual.median()), (largest_variance(degrees, freedom) - 1) ** 0.5)
+    return min(float(usual.median()), sqrt(largest_variance(degrees, freedom) - 1))
 
 
 def largest_variance(degrees: int, freedom: float) -> float:
@@ -61,6 +63,6 @@ def largest_variance(degrees: int, freedom: float) -> float:
     ``(n - 1 + L)^2 / (n - 1 + L^2)``.
     """
     others = degrees - 1
-    root = (others * freedom * (degrees - freedom)) ** 0.5
+    root = sqrt(others * freedom * (degrees - freedom))
     largest = (others + root) / (freedom - 1) if freedom > 1 else float(degrees)
     return largest * degrees / (others + largest)

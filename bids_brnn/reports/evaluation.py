@@ -105,28 +105,31 @@ def distribution_figure(summary: Mapping[str, Any]) -> Figure:
 
 
 def sets_figure(sets: Mapping[str, Any]) -> Figure:
-    """Slope, standard deviation over slope and coverage of each parameter, by tissue and SNR."""
+    """What tells how a network does, by parameter, tissue and SNR; dotted: second-order bound."""
     levels = list(next(iter(sets.values())))
     names = list(next(iter(sets.values()))[levels[0]])
     rows = (
         ("slope", "slope", 1.0),
+        ("squared_bias_over_crb", "squared bias / CRB", 0.0),
+        ("std_over_crb", "std / CRB", 1.0),
         ("std_over_slope", "std / slope / CRB", 1.0),
         ("coverage", "share in 95 % interval", 0.95),
     )
-    figure = Figure(figsize=(2.2 * len(names) + 0.8, 6.0), layout="constrained")
+    figure = Figure(figsize=(2.2 * len(names) + 0.8, 9.0), layout="constrained")
     axes = figure.subplots(len(rows), len(names), squeeze=False, sharex=True, sharey="row")
-    for line, (key, label, goal) in enumerate(rows):
+    for row, (key, label, goal) in enumerate(rows):
         for column, name in enumerate(names):
-            axis = axes[line, column]
+            axis = axes[row, column]
             for tissue, table in sets.items():
                 values = [table[level][name].get(key, float("nan")) for level in levels]
-                axis.plot([float(level) for level in levels], values, "o-", ms=3, label=tissue)
-                if key == "std_over_slope" and tissue == "lesion":
+                places = [float(level) for level in levels]
+                (line,) = axis.plot(places, values, "o-", ms=3, label=tissue)
+                if key.startswith("std"):
                     least = [table[level][name].get("second_order_over_crb") for level in levels]
                     if None not in least:
-                        axis.plot([float(v) for v in levels], least, "k:", lw=0.9)
+                        axis.plot(places, least, ":", color=line.get_color(), lw=0.9)
             axis.axhline(goal, color="k", lw=0.8, ls="--")
-        axes[line, 0].set_ylabel(label, fontsize=8)
+        axes[row, 0].set_ylabel(label, fontsize=8)
     for column, name in enumerate(names):
         axes[0, column].set_title(name, fontsize=9)
         axes[-1, column].set_xlabel("|M0| / sigma")

@@ -80,6 +80,18 @@ def test_tissue_alone_stays_as_it_is(mixture):
         torch.testing.assert_close(now[~taken, :-1], before[~taken], rtol=0, atol=0)
 
 
+def test_where_fluid_leaves_more_than_noise_does_the_limit_grows_with_it(mixture):
+    _, data, known = _voxels(mixture, 0.15)
+    odd = torch.randn(data.shape[1], 2, generator=torch.Generator().manual_seed(8)).double()
+    estimator = CsfEstimator(NllsEstimator(mixture.model), mixture)
+    alone = estimator.estimate(data, known, sigma=1 / SNR).quality["csf"]
+    assert float(alone.double().mean()) > 0.5
+    # Four standard deviations per channel, along no direction of fluid
+    misfit = 4 * torch.view_as_complex(odd) / SNR
+    found = estimator.estimate(data + misfit, known, sigma=1 / SNR)
+    assert int(found.quality["csf"].sum()) <= binom.ppf(0.999, DRAWS, TAKEN_BY_CHANCE)
+
+
 def test_the_score_test_tells_where_fluid_is_worth_a_try(mixture):
     _, data, known = _voxels(mixture, 0.3)
     plain = NllsEstimator(mixture.model).estimate(data, known, sigma=1 / SNR).theta
