@@ -92,7 +92,10 @@ def read_bounds(path: Path) -> Bounds:
     snr, field = about.get("SNR"), about.get("MagneticFieldStrength")
     known = about.get("KnownParameters")
     if not (isinstance(snr, int | float) and isinstance(field, int | float)):
-        raise DataError(f"{path.with_suffix('.json')} lacks SNR or MagneticFieldStrength: {_CURE}")
+        raise DataError(
+            f"{path.with_suffix('.json')} lacks SNR or MagneticFieldStrength; it was changed: run "
+            "the participant level again."
+        )
     numbers = [
         np.nan_to_num(_numbers(table[name]), nan=np.inf)
         for name in ("value", "crb_std", "second_order_std")
@@ -126,7 +129,10 @@ def read_spectra(path: Path) -> Spectra:
     voxels = np.nan_to_num(np.stack([table[name] for name in "ijk"], 1), nan=-1).astype(int)
     count = 1 + int(np.argmax(np.append((voxels[1:] != voxels[0]).any(1), True)))
     if len(voxels) % count or (voxels != np.repeat(voxels[::count], count, 0)).any():
-        raise DataError(f"{path}: its voxels have unequal numbers of measurements: {_CURE}")
+        raise DataError(
+            f"{path}: its voxels have unequal numbers of measurements; it was changed or cut: run "
+            "the participant level again."
+        )
     shape = len(voxels) // count, count
     return Spectra(
         voxels=voxels[::count],
@@ -140,15 +146,14 @@ def read_spectra(path: Path) -> Spectra:
     )  # fmt: skip
 
 
-_CURE = "it was changed or cut; run the participant level again."
-
-
 def _columns(path: Path, wanted: Mapping[str, str]) -> dict[str, list[str]]:
     table = read_columns(path)
-    missing = [name for name in wanted if name not in table]
-    if missing or not table[next(iter(wanted))]:
-        what = f"column {missing[0]} is missing" if missing else "it has no rows"
-        raise DataError(f"{path}: {what}: {_CURE}")
+    for name in wanted:
+        if not table.get(name):
+            raise DataError(
+                f"{path}: column {name} is missing or empty; it was changed or cut: run the "
+                "participant level again."
+            )
     return table
 
 

@@ -61,8 +61,8 @@ def test_every_column_is_described():
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda text: text.replace("measured", "seen"), "column measured is missing"),
-        (lambda text: text.partition("\n")[0] + "\n", "it has no rows"),
+        (lambda text: text.replace("measured", "seen"), "column measured is missing or empty"),
+        (lambda text: text.partition("\n")[0] + "\n", "column i is missing or empty"),
         (lambda text: text.rstrip("\n").rpartition("\n")[0], "unequal numbers of measurements"),
     ],
 )
