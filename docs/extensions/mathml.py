@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from unicodedata import normalize
 
 from docutils import nodes
 from docutils.utils.math import MathError
@@ -23,6 +24,10 @@ _ACCENTED = re.compile(
     re.DOTALL,
 )
 """An accent and an index, which the converter puts above and below one another."""
+_DOTTED = re.compile(
+    r'<mover accent="true">\s*<mi>([^<])</mi>\s*<mo stretchy="false">\u02d9</mo>\s*</mover>'
+)
+"""A time derivative; fonts without tables for equations draw the dot inside of the letter."""
 
 
 def to_mathml(latex: str, *, block: bool) -> str:
@@ -40,9 +45,15 @@ def to_mathml(latex: str, *, block: bool) -> str:
     except MathError as error:
         raise ExtensionError(f"this equation cannot be drawn: {latex}\n{error}") from error
     text = _ACCENTED.sub(r'<msub><mover accent="true">\1\3</mover>\2</msub>', text)
+    text = _DOTTED.sub(_dotted, text)
     text = text.replace("<mo>&ApplyFunction;</mo>", '<mspace width="0.17em"></mspace>')
     return text.replace('<mtable class="ams-align">',
                         '<mtable class="ams-align" displaystyle="true">')  # fmt: skip
+
+
+def _dotted(match: re.Match[str]) -> str:
+    letter = normalize("NFC", match[1] + "\u0307")
+    return f'<mi style="font-style: italic">{letter}</mi>'
 
 
 def _inline(writer: HTML5Translator, node: nodes.math) -> None:

@@ -34,6 +34,12 @@ def test_every_command_explains_itself(name, capsys):
     assert toolbox.COMMANDS[name][1][1:40] in " ".join(shown.split()), "names keep their letters"
 
 
+def test_the_page_on_usage_names_every_command(request):
+    page = (request.config.rootpath / "docs" / "usage.md").read_text(encoding="utf-8")
+    table = page.partition("## The toolbox")[2].partition("\n## ")[0]
+    assert [name for name in toolbox.COMMANDS if f"`brnn {name}" not in table] == []
+
+
 def test_an_option_of_an_import_names_the_sources_that_have_a_use_for_it(capsys):
     with pytest.raises(SystemExit):
         toolbox.main(["import", "--help"])
