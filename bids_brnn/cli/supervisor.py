@@ -82,7 +82,11 @@ def _reap(worker: int) -> int | None:
 
 
 def _end_the_rest(patience: float) -> None:
-    """See that no descendant is left; orphans are children of this process."""
+    """See that no descendant is left; orphans are children of this process.
+
+    The helper of :mod:`multiprocessing` that removes semaphores does so once all others are gone,
+    and ends by itself; it is given longer.
+    """
     start = time.monotonic()
     while True:
         try:
@@ -99,8 +103,13 @@ def _end_the_rest(patience: float) -> None:
             with suppress(psutil.Error):
                 for process in psutil.Process().children(recursive=True):
                     with suppress(psutil.Error):
-                        process.kill()
+                        if passed >= patience + _SETTLE or not _tidies(process.cmdline()):
+                            process.kill()
         time.sleep(0.02)
+
+
+def _tidies(words: list[str]) -> bool:
+    return any("multiprocessing.resource_tracker" in word for word in words)
 
 
 def _code(status: int, asked: int | None) -> int:

@@ -38,6 +38,7 @@ from bids_brnn.workflows.fields import (
     SUPPLIED,
 )
 from bids_brnn.workflows.outputs import init_outputs_wf
+from bids_brnn.workflows.plugins import scheduler_settings
 from bids_brnn.workflows.preparation import Spectrum, init_preparation_wf
 from bids_brnn.workflows.regions import (
     Segmentation,
@@ -102,11 +103,13 @@ def init_participant_wf(
     Raises
     ------
     UsageError
-        If an estimator asked for does not fit a series.
+        If an estimator asked for does not fit a series, or a plugin asked for cannot be used.
+    ReadError
+        If the file of the plugin cannot be read.
     """
     settings = execution_settings(stop_on_first_crash=config.stop_on_first_crash)
     top = Workflow(name=TOP, base_dir=str(base_dir))
-    top.config = deepcopy(settings)  # the scheduler goes by it: when it looks, and when it stops
+    top.config = scheduler_settings(config)
     for participant in dict.fromkeys(item.entities["subject"] for item in acquisitions):
         workflow = Workflow(name=participant_name(participant))
         own = [item for item in acquisitions if item.entities["subject"] == participant]

@@ -13,12 +13,13 @@ import yaml
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import ReadError, UsageError
 from bids_brnn.system.kinds import shown
-from bids_brnn.workflows.execution import PatientPlugin
+from bids_brnn.workflows.execution import PatientPlugin, execution_settings
 
 _KEYS = {"plugin", "plugin_args"}
 _SUFFIX = "Plugin"
 _POOL, _IN_ORDER = "MultiProc", "Linear"
 _WITHOUT_SCRIPTS = {_POOL, _IN_ORDER, "LegacyMultiProc", "Debug"}
+_POLL = 2.0  # s between two questions to a batch system, each of which starts a program
 _PLAIN = re.compile(r"[A-Za-z0-9_\-+.,/]+")
 
 
@@ -74,6 +75,20 @@ def make_plugin(config: RunConfig, prepare: Callable[[], object] | None = None) 
             others=arguments,
         )
     return getattr(nipype_plugins, f"{name}{_SUFFIX}")(plugin_args=arguments)
+
+
+def scheduler_settings(config: RunConfig) -> dict[str, dict[str, Any]]:
+    """Nipype settings that whatever distributes the steps of a run goes by.
+
+    Raises
+    ------
+    BidsBrnnError
+        See :func:`choose_plugin`.
+    """
+    settings = execution_settings(stop_on_first_crash=config.stop_on_first_crash)
+    if choose_plugin(config)[0] not in _WITHOUT_SCRIPTS:
+        settings["execution"]["poll_sleep_duration"] = _POLL
+    return settings
 
 
 def read_plugin(config: RunConfig, path: Path) -> tuple[str, dict[str, Any]]:

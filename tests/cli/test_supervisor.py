@@ -150,6 +150,17 @@ def test_no_orphan_is_left(start, end):
     assert all_gone(pids, within=1.0)
 
 
+def test_no_semaphore_is_left(start, tmp_path):
+    name = tmp_path / "name"
+    program, _ = start(
+        ["from multiprocessing import get_context", "lock = get_context('forkserver').Lock()",
+         f"Path({str(name)!r}).write_text(lock._semlock.name)",
+         "os.kill(os.getpid(), signal.SIGKILL)"], waits=False,
+    )  # fmt: skip
+    assert program.wait(LIMIT) == 1
+    assert not Path("/dev/shm", f"sem.{name.read_text().strip('/')}").exists()
+
+
 @pytest.mark.parametrize("stopped", [False, True])
 def test_work_ends_with_a_killed_supervisor(start, stopped):
     program, pids = start(SLEEP)

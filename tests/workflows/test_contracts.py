@@ -135,6 +135,15 @@ def test_the_scheduler_goes_by_the_settings_of_the_run(make_config, acquisitions
     assert {name: scheduled[name] for name in settings} == settings
 
 
+def test_a_batch_system_is_not_asked_ten_times_a_second(make_config, acquisitions, tmp_path):
+    file = tmp_path / "plugin.yml"
+    for name, seconds in (("SGE", 2.0), ("MultiProc", 0.1)):
+        file.write_text(f"plugin: {name}\n")
+        config = make_config(use_plugin=file)
+        workflow = init_participant_wf(config, list(acquisitions.values()), base_dir=tmp_path)
+        assert workflow.config["execution"]["poll_sleep_duration"] == seconds
+
+
 def test_threads_and_devices_reach_the_scheduler(make_config, acquisitions, tmp_path):
     config = make_config(nprocs=4, omp_nthreads=3, device="cpu")
     workflow = init_participant_wf(config, list(acquisitions.values()), base_dir=tmp_path)
