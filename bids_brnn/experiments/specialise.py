@@ -28,8 +28,8 @@ _FINGERPRINTS = 8000
 """For the surrogate and for ranges."""
 _HELD_OUT = 1000
 _FLUID = 2.0
-"""1/s: R2f below which fluid begins (T2 above 0.5 s). Its rate is known to 0.1/s where an offset is
-near resonance, and a network over all protocols follows to 0.5/s: such voxels are flagged, and
+"""1/s: R2f below which fluid begins (T2 above 0.5 s). Its rate is known to 0.1/s where an offset
+is near resonance, and a network over all protocols follows to 0.5/s: such voxels are flagged, and
 are no part of what the network is judged on."""
 _SURROGATE: Mapping[str, Any] = {"width": 96, "blocks": 2, "steps": 700, "learning_rate": 5e-3}
 
