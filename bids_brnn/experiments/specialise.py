@@ -27,6 +27,10 @@ from bids_brnn.zoo.store import save_model
 _FINGERPRINTS = 8000
 """For the surrogate and for ranges."""
 _HELD_OUT = 1000
+_FLUID = 2.0
+"""1/s: R2f below which fluid begins (T2 above 0.5 s). Its rate is known to 0.1/s where an offset
+is near resonance, and a network over all protocols follows to 0.5/s: such voxels are flagged, and
+are no part of what the network is judged on."""
 _SURROGATE: Mapping[str, Any] = {"width": 96, "blocks": 2, "steps": 700, "learning_rate": 5e-3}
 
 
@@ -49,7 +53,7 @@ def specialise(
     Returns
     -------
     Path, TrainingSet
-        The card, not yet evaluated, and fingerprints to evaluate it with.
+        The card, not yet evaluated, and fingerprints of tissue to evaluate it with.
     """
     rng = torch.Generator().manual_seed(experiment.seed)
     theta = experiment.prior.sample(_FINGERPRINTS + _HELD_OUT, rng=rng, dtype=torch.float32)
@@ -63,9 +67,9 @@ def specialise(
     card = describe(experiment, name, config, result, surrogate, held_out, errors, data)
     card = replace(
         card,
-        support=_within_steps(card.support),
+        support=_judged_range(card.support),
         description=f"{experiment.kind}, for the protocol of this digest, from the network "
-        f'"{about.name}" for any protocol',
+        f'"{about.name}" for any protocol; fluid (R2f below {_FLUID:g}/s) is flagged, not judged',
         training={
             "weights": count_weights(network.body),
             "fingerprints": training["fingerprints"],
@@ -79,15 +83,24 @@ def specialise(
         licence=about.licence,
         citation=about.citation,
     )
-    return save_model(folder, card, network, surrogate, experiment.subspace, errors), held_out
+    path = save_model(folder, card, network, surrogate, experiment.subspace, errors)
+    return path, _tissue_of(held_out, experiment)
 
 
-def _within_steps(support: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
-    """Least and largest values, and of what maps supply no more than the steps are made for.
+def _tissue_of(data: TrainingSet, experiment: Experiment) -> TrainingSet:
+    """The fingerprints that are not of fluid."""
+    rate = data.theta[:, experiment.parameters.index(("R2f",))[0]]
+    return data[rate >= _FLUID]
 
-    Beyond, steps of another value are taken: such voxels are at the edge of training.
+
+def _judged_range(support: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    """Least and largest values of tissue, and of what maps supply no more than the steps reach.
+
+    Beyond, steps of another value are taken, or nothing was judged: such voxels are at the edge
+    of training.
     """
     found = {name: list(pair) for name, pair in support.items()}
+    found["R2f"][0] = max(found["R2f"][0], _FLUID)
     for name, (low, high) in RANGES.items():
         if name in found:
             found[name] = [max(found[name][0], low), min(found[name][1], high)]

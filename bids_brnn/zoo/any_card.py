@@ -27,7 +27,7 @@ from bids_brnn.zoo.places import ANY_KIND, is_any_card, read_cards, weight_folde
 from bids_brnn.zoo.schema import ANY_CARD
 
 FORMAT = 1
-_DERIVATION = 2
+_DERIVATION = 3
 """Version of how the network of a protocol is made; with another one it is made anew."""
 _SLACK = 0.02
 """Relative: a protocol at the edge of those of training is not refused for a rounding error."""

@@ -29,9 +29,11 @@ def made(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         # M0 and residual are not what is asked here.
         patch.setattr(home, "_SURROGATE", {"width": 48, "blocks": 1, "steps": 150})
-        path, _ = home.specialise(
+        path, held_out = home.specialise(
             load_any(named_any_card("any-spectrum")), experiment, "own", folder
         )
+    assert held_out.theta[:, experiment.parameters.index(("R2f",))[0]].min() >= 2
+    assert 800 < len(held_out) < 1000
     return experiment, load_model(path)
 
 
@@ -113,4 +115,19 @@ def test_voxels_of_an_R1_beyond_the_steps_are_at_the_edge(made):
     data = model(theta).real.to(torch.complex64)
     supplied = dict(zip(names, theta[:, list(model.parameters.index(names))].T, strict=True))
     found = stored.estimator().estimate(data, supplied)
+    assert found.quality["edge"].tolist() == [0, 1]
+
+
+def test_fluid_is_at_the_edge(made):
+    """R2f of fluid is biased by up to 0.5/s where the protocol tells it: no part of a verdict."""
+    experiment, stored = made
+    model = experiment.model
+    names = model.parameters.select("supplied").names
+    theta = tissue_set(model.parameters, "oedema", 2, rng=torch.Generator().manual_seed(4))
+    fluid = {"m0s": 1e-3, "R2f": 0.6, "R1": 0.24}
+    for name, value in fluid.items():
+        theta[1, model.parameters.index((name,))[0]] = value
+    data = model(theta).real.to(torch.complex64)
+    supplied = dict(zip(names, theta[:, list(model.parameters.index(names))].T, strict=True))
+    found = stored.estimator().estimate(data, supplied, sigma=1 / 300)
     assert found.quality["edge"].tolist() == [0, 1]
