@@ -33,12 +33,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder to make")
     parser.add_argument("--participants", type=int, nargs="+", default=[2500, 10000, 40000])
+    parser.add_argument("--regions", type=int, default=2, help="of a table, two parameters each")
     options = parser.parse_args()
     print("participants\tstep\tseconds\tCPU seconds\tCPU ms per participant\tlargest memory (MB)")
     for number in options.participants:
         place = (options.folder / str(number)).absolute()
         shutil.rmtree(place, ignore_errors=True)
-        make(place, number)
+        make(place, number, options.regions)
         data, out, logs = place / "ds", place / "out", place / "out" / "logs" / "slurm"
         steps: dict[str, Callable[[], int | None]] = {
             "count and judge": lambda d=data, o=out, x=logs: read_cohort(d, x, o).exit_code,
@@ -56,8 +57,8 @@ def main() -> int:
     return 0
 
 
-def make(place: Path, number: int) -> None:
-    """A study as it looks after its array: two regions, two parameters, one estimator."""
+def make(place: Path, number: int, regions: int = 2) -> None:
+    """A study as it looks after its array: two parameters, one estimator."""
     logs = place / "out" / "logs" / "slurm"
     logs.mkdir(parents=True)
     (place / "ds").mkdir()
@@ -65,7 +66,7 @@ def make(place: Path, number: int) -> None:
     rows = [
         f"{region}\tr{region}\t{name}\t1/s\t100\t100\t800\t1.5\t0.1\t1.5\t1.3\t1.4\t1.6\t1.7"
         "\t0.1\t0.2\t0\tlabels"
-        for region in (1, 2)
+        for region in range(1, regions + 1)
         for name in ("R1f", "R2f")
     ]
     table = "\n".join([_COLUMNS, *rows]) + "\n"

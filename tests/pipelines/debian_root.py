@@ -67,6 +67,7 @@ class Image:
         first = folder / "build"
         for root, steps in zip((first, self.root), recipe.stages, strict=True):
             fresh(root)
+            self._workdir = Path("/")
             self.variables = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
             for word, rest in steps:
                 self._step(root, first, word, rest)
@@ -88,8 +89,7 @@ class Image:
                 self.variables[name] = value.replace("${PATH}", path)
         elif word == "WORKDIR":
             self._workdir = Path(rest)
-
-    _workdir = Path("/")
+            (root / rest.removeprefix("/")).mkdir(parents=True, exist_ok=True)
 
     @staticmethod
     def _copy(source: Path, target: Path, *, into: bool) -> None:
