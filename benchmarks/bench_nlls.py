@@ -2,13 +2,16 @@
 
 Both in CPU seconds too: on a shared machine they tell more than the clock does.
 
-    python benchmarks/bench_nlls.py [--small] [--data BIDS_DIR] [--threads N] [--out result.json]
+    python benchmarks/bench_nlls.py [--small] [--data BIDS_DIR] [--draft NETWORK] [--threads N]
+                                    [--out result.json]
 
 Without ``--data`` the voxels are simulated from a train of our own. Both ways minimise the same
 cost (complex M0 projected out), with the same bounds, exact derivatives and start values; SciPy
 has the compiled forward model of this program, one voxel at a time, so that the ratio tells what
 batches and the solver save, not what the model does. ``limit`` is what would be left if nothing
-but the model took time.
+but the model took time. With ``--draft`` fits start at the minima of the signal that a network has
+learnt (``auto``: that of the pulse train), and ``evaluations_per_voxel`` are those of the exact
+model.
 """
 
 from __future__ import annotations
@@ -113,10 +116,26 @@ def evaluations_per_s(model: SignalModel, theta: torch.Tensor) -> float:
     return len(points) / (time.perf_counter() - began)
 
 
-def run(model: SignalModel, data: torch.Tensor, n_scipy: int, threads: int) -> dict[str, Any]:
+def draft_of(model: SignalModel, network: str | None) -> SignalModel | None:
+    """What a network has learnt of the signal, if one is asked for."""
+    if network is None:
+        return None
+    from bids_brnn.estimators.network.imitation import imitation_of
+    from bids_brnn.zoo.match import load_network
+
+    return imitation_of(load_network(model, "gbloch", weights=network))
+
+
+def run(
+    model: SignalModel,
+    data: torch.Tensor,
+    n_scipy: int,
+    threads: int,
+    draft: SignalModel | None = None,
+) -> dict[str, Any]:
     """Time and compare both."""
     torch.set_num_threads(threads)
-    estimator = NllsEstimator(model)
+    estimator = NllsEstimator(model, draft=draft)
     estimator.estimate(data[:64])  # compile, and simulate the candidates
     began, cpu = time.perf_counter(), time.process_time()
     result = estimator.estimate(data)
@@ -170,6 +189,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true", help="a few voxels, to see that it runs")
     parser.add_argument("--data", type=Path, help="BIDS data set with a qMT series")
+    parser.add_argument("--draft", metavar="NETWORK", help="auto, or the name of a network")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
@@ -180,7 +200,8 @@ def main() -> None:
         model, data = measured(options.data)
         if options.small:
             data = data[:: max(1, len(data) // n)]
-    report = run(model, data, n_scipy=10 if options.small else 100, threads=options.threads)
+    n_scipy, draft = 10 if options.small else 100, draft_of(model, options.draft)
+    report = run(model, data, n_scipy, options.threads, draft)
     report["machine"] = {
         "cores": len(os.sched_getaffinity(0)),
         "processor": platform.processor() or platform.machine(),

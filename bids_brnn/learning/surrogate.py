@@ -22,8 +22,7 @@ from bids_brnn.learning.training_set import TrainingSet
 from bids_brnn.parameters import ParameterSet
 
 _ROWS = 128
-"""Sets of parameters that are linearised together: what is between two layers stays in the cache of
-a processor."""
+"""Sets of parameters linearised together: what is between two layers stays in the cache."""
 
 
 class SurrogateNetwork(nn.Module):

@@ -15,12 +15,13 @@ from bids_brnn.estimators.ahead import ahead, block_length, threads_for
 from bids_brnn.estimators.base import Estimate, Estimator, Progress
 from bids_brnn.estimators.candidates import default_candidates
 from bids_brnn.estimators.checkpoint import Checkpoint, run_key
+from bids_brnn.estimators.nlls.drafts import drafted_search
 from bids_brnn.estimators.nlls.own_starts import own_starts, rough_starts, usual_points
 from bids_brnn.estimators.nlls.problem import Problem
 from bids_brnn.estimators.nlls.results import QUALITY, STOP_REASONS, block_maps, bounds_hit
 from bids_brnn.estimators.nlls.search import Choose, first_starts, search
-from bids_brnn.estimators.nlls.solver import StoppingRule
-from bids_brnn.estimators.nlls.starts import Candidates, Starts
+from bids_brnn.estimators.nlls.solver import Solution, StoppingRule
+from bids_brnn.estimators.nlls.starts import TOGETHER, Candidates, Starts
 from bids_brnn.estimators.results import Results
 from bids_brnn.estimators.voxels import (
     check_data,
@@ -90,12 +91,23 @@ class NllsEstimator:
     the last voxels of a block cost much; does not change the result beyond round-off."""
     seed: int = 1
     """Of the start candidates, where none are given."""
+    draft: SignalModel | None = None
+    """A model of the same parameters and samples that imitates this one and costs little; fits
+    start at its minima. Of complex models without other start values."""
     name: str = field(default="nlls", init=False)
 
     def __post_init__(self) -> None:
         if self.n_starts < 1 or self._rule.max_iterations < 1 or self._blocks[0] < 1:
             raise DataError("n_starts, max_iterations and block_size must be at least 1")
-        start = self.start
+        draft, start = self.draft, self.start
+        if draft is not None and (
+            amplitude_of(self.model) != "complex"
+            or draft.n_samples != self.model.n_samples
+            or draft.parameters.names != self.parameters.names
+        ):
+            raise DataError(
+                "the draft has other parameters or samples than the model, or M0 is not complex"
+            )
         if isinstance(start, Tensor) and (
             start.ndim != 2 or start.shape[0] < 1 or start.shape[1] != len(self.parameters)
         ):
@@ -175,11 +187,15 @@ class NllsEstimator:
         key = "" if checkpoint is None else self._key(inputs, voxels)
         wide = self.parameters.needs_covariance
         results = Results(data, len(self.parameters), QUALITY, with_covariance=wide)
-        # Kernels of pulse trains share the threads among the voxels of one call; Z-spectra are too
-        # short for that, and take a block in each thread.
-        is_train = amplitude_of(self.model) == "complex"
-        threads = 1 if is_train else threads_for(data.device)
-        blocks = voxels.split(block_length(len(voxels), *self._blocks, threads))
+        # A block in each thread: steps between two calls of a model are work for all threads too.
+        threads = threads_for(data.device)
+        length = block_length(len(voxels), *self._blocks, threads)
+        if self.block_size is None:
+            length = -(-length // TOGETHER) * TOGETHER  # so that threads do not change the result
+        blocks = voxels.split(length)
+        chosen = inputs.start is None and not isinstance(self.start, Estimator)
+        if chosen and len(blocks) > 1 and amplitude_of(self.model) == "complex":
+            self._candidates_on(data.device)  # while all threads are at hand for one simulation
         with ahead(partial(self._estimate_block, inputs), blocks, threads) as maps_of:
             for number, block in results.remaining(blocks, progress, checkpoint, key):
                 results.put(block, maps_of(number))
@@ -248,18 +264,23 @@ class NllsEstimator:
     def _estimate_block(self, inputs: _Inputs, voxels: Tensor) -> dict[str, Tensor]:
         """Maps of ``voxels``."""
         problem, size = self._problem(inputs, voxels)
-        solution, n_starts = search(
-            problem,
-            self._choice(problem),
-            self._given(inputs, voxels),
-            self._rule,
-            n_starts=self.n_starts,
-            high_residual=self.retry_residual,
-            # Values given by hand are; an estimator may be in the wrong one of several minima.
-            trusted=not isinstance(self.start, Estimator),
-        )
+        solution, n_starts = self._search(problem, self._given(inputs, voxels))
         spread = {column: values[voxels] for column, values in inputs.spread.items()}
         return block_maps(problem, solution, n_starts, size, spread)
+
+    def _search(self, problem: Problem, given: Tensor | None) -> tuple[Solution, Tensor]:
+        choose, often = self._choice(problem), self.n_starts
+        poor = self.retry_residual
+        if self.draft is not None and given is None:
+            return drafted_search(
+                problem, self.draft, choose, self._rule, n_starts=often, high_residual=poor
+            )
+        # Values given by hand are trusted; an estimator may be in the wrong one of several minima.
+        trusted = not isinstance(self.start, Estimator)
+        return search(
+            problem, choose, given, self._rule,
+            n_starts=often, high_residual=poor, trusted=trusted,
+        )  # fmt: skip
 
     def _problem(self, inputs: _Inputs, voxels: Tensor) -> tuple[Problem, Tensor]:
         """Voxels scaled to unit norm, and their norms."""

@@ -38,8 +38,8 @@ CONVERGED, RESOLVED, ITERATION_LIMIT, NOT_FINITE, STALLED, REPEATED = 1, 2, 3, 4
 def iterate(
     active: Array, signal: Array, slopes: Array, data: Array, weight: Array, free: Array,
     span: Array, is_complex: bool, given: Array, variance: Array, degrees: int, tolerance: float,
-    limit: int, resolution: float, rival: Array, unit: Array, trial: Array, step: Array,
-    m0: Array, gradient: Array, information: Array, extra: Array, numbers: Array,
+    limit: int, hope: float, resolution: float, rival: Array, unit: Array, trial: Array,
+    step: Array, m0: Array, gradient: Array, information: Array, extra: Array, numbers: Array,
     evaluations: Array, reason: Array
 ) -> None:  # fmt: skip
     """Take in what the model says at the trial points, and make the next ones.
@@ -60,6 +60,8 @@ def iterate(
         ``(V,)`` of the noise, 0 where the residual tells; degrees of freedom of that.
     tolerance, limit
         Of the step left, in standard deviations; of the number of evaluations.
+    hope
+        See :func:`.step_kernel.repeats`.
     resolution
         Relative round-off of the model.
     rival
@@ -137,5 +139,5 @@ def iterate(
             reason[v] = STALLED
         elif evaluations[v] >= limit:
             reason[v] = ITERATION_LIMIT
-        elif repeats(rival[v], state[COST], state[LEAST], unit[v], noise, evaluations[v]):
+        elif repeats(rival[v], state[COST], state[LEAST], unit[v], noise, evaluations[v], hope):
             reason[v] = REPEATED

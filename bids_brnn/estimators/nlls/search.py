@@ -73,10 +73,8 @@ def search(
     solution = problem.minimise(voxels, start[:, free], rule)
     starts = torch.ones_like(voxels)
     if n_starts == 1:
-        return _sharpened(problem, solution, rule), starts
-    doubt = _poor(problem, solution, high_residual) | torch.cat(on_bound(solution.unit), -1).any(
-        -1
-    )
+        return sharpened(problem, solution, rule), starts
+    doubt = doubtful(problem, solution, high_residual)
     if choice is not None and amplitude_of(problem.model) != "complex":
         # A second minimum may lie 1 % lower; looking for it costs little.
         doubt = torch.ones_like(doubt)
@@ -84,6 +82,39 @@ def search(
         if trusted:
             voxels, doubt = voxels[doubt], doubt[doubt]
         choice = choose(voxels)
+    solution = further(
+        problem, solution, starts, voxels, choice, doubt, rule,
+        n_starts=n_starts, high_residual=high_residual,
+    )  # fmt: skip
+    return sharpened(problem, solution, rule), starts
+
+
+def further(
+    problem: Problem,
+    solution: Solution,
+    starts: Tensor,
+    voxels: Tensor,
+    choice: Starts,
+    doubt: Tensor,
+    rule: StoppingRule,
+    *,
+    n_starts: int,
+    high_residual: float,
+) -> Solution:
+    """The better of a solution and of further starts that promise to be, or where it is doubted.
+
+    Parameters
+    ----------
+    problem, solution
+        Of all voxels.
+    starts
+        ``(B,)``: how many there were; counted up in place.
+    voxels, choice, doubt
+        ``(b,)``: those to try again, from which points, and which of them are in doubt.
+    rule, n_starts, high_residual
+        As in :func:`search`.
+    """
+    free = problem.free
     choice.discard(problem.reached(solution.rows(voxels), voxels, choice.unit[..., free]))
     for _ in range(1, n_starts):
         point, promise = choice.take_best()
@@ -97,11 +128,11 @@ def search(
         choice.discard(problem.reached(second, voxels, choice.unit[..., free]))
         solution = better_of(solution, voxels, second)
         # A bound that a second start confirms is believed.
-        doubt = _poor(problem, solution, high_residual)[voxels]
-    return _sharpened(problem, solution, rule), starts
+        doubt = poor(problem, solution, high_residual)[voxels]
+    return solution
 
 
-def _sharpened(problem: Problem, solution: Solution, rule: StoppingRule) -> Solution:
+def sharpened(problem: Problem, solution: Solution, rule: StoppingRule) -> Solution:
     """The solution, carried on in double precision where round-off of the model ended it."""
     stuck = (solution.reason == RESOLVED) | (solution.reason == STALLED)
     rows = torch.nonzero(stuck)[:, 0]
@@ -117,7 +148,13 @@ def _sharpened(problem: Problem, solution: Solution, rule: StoppingRule) -> Solu
     return solution
 
 
-def _poor(problem: Problem, solution: Solution, high_residual: float) -> Tensor:
+def doubtful(problem: Problem, solution: Solution, high_residual: float) -> Tensor:
+    """Voxels that do not fit, did not converge, or end on a bound."""
+    edge = torch.cat(on_bound(solution.unit), -1).any(-1)
+    return poor(problem, solution, high_residual) | edge
+
+
+def poor(problem: Problem, solution: Solution, high_residual: float) -> Tensor:
     """Voxels that do not fit or did not converge."""
     cost = solution.quadratic.cost
     explained = 4 * problem.variance * max(problem.degrees, 1)

@@ -41,6 +41,9 @@ class StoppingRule:
     """Converged when the Gauss-Newton step left is shorter than this many standard deviations."""
     damping: float = 1e-3
     """Of the first step, relative to the information."""
+    hope: float = float("inf")
+    """Beside a minimum that is known a start is given up if at its second evaluation it promises
+    more than this many times the cost there."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +128,8 @@ def minimise(
         iterate(
             active, _array(signal), _array(slopes), measured.data, measured.weight, measured.free,
             measured.span, measured.is_complex, measured.m0, measured.variance, measured.degrees,
-            rule.tolerance, rule.max_iterations, measured.resolution, known, unit, trial, step, m0,
-            gradient, information, extra, numbers, evaluations, reason,
+            rule.tolerance, rule.max_iterations, rule.hope, measured.resolution, known, unit,
+            trial, step, m0, gradient, information, extra, numbers, evaluations, reason,
         )  # fmt: skip
         active = active[reason[active] == 0]
     found = Quadratic(

@@ -15,8 +15,10 @@ from bids_brnn.estimators.voxels import blocks
 from bids_brnn.signals.base import SignalModel
 
 _ATOM_BLOCK = 8192
-_STEP_NUMBERS = 2**22
-"""Numbers in the derivatives of the atoms that make a step together."""
+TOGETHER = 64
+"""Voxels that are matched together: products of matrices of one size err the same, bit for bit."""
+_GROUP = 16
+"""Atoms of which the best one decides whether any is among the most parallel."""
 _NEAR = 0.1
 """Atoms are neighbours when no coordinate differs by more than this share of its bounds."""
 _STEP_DAMPING = 0.03
@@ -125,8 +127,7 @@ class Candidates:
         n = min(n, len(self.unit))
         unit = self.unit.new_empty((len(data), n, self.unit.shape[1]))
         cost = self.unit.new_empty((len(data), n))
-        size = max(1, _STEP_NUMBERS // (n * data.shape[1] * self.unit.shape[1]))
-        for rows in blocks(len(data), size):
+        for rows in blocks(len(data), TOGETHER):
             part = {column: values[rows] for column, values in known.items()}
             unit[rows], cost[rows] = self._promises(data[rows], part, n)
         return Starts(unit, cost)
@@ -144,16 +145,17 @@ class Candidates:
     def _match(self, data: Tensor, known: dict[int, Tensor], n: int) -> tuple[Tensor, Tensor]:
         """The ``n`` atoms most parallel to each voxel: inner products and indices, ``(B, n)``."""
         narrow = data.to(torch.complex64)
+        rows_of = torch.view_as_real(narrow).flatten(1)
         best = torch.empty(len(data), 0, device=data.device)
         index = torch.empty(len(data), 0, dtype=torch.long, device=data.device)
         for rows in blocks(len(self.unit), _ATOM_BLOCK):
-            match = (narrow @ self.signal[rows].mH).abs()
+            match = _parallel(rows_of, self.signal[rows])
             for column, values in known.items():
                 away = (self.unit[rows, column] - values[:, None]).abs()
                 # Atoms with another value of what is known come last, the farther the later.
                 match = match - torch.where(away <= _NEAR, 0, 1 + away).to(match.dtype)
             here = torch.arange(rows.start, rows.stop, device=data.device).expand_as(match)
-            best, order = torch.cat([best, match], 1).topk(min(n, rows.stop), dim=1)
+            best, order = _largest(torch.cat([best, match], 1), min(n, rows.stop))
             index = torch.cat([index, here], 1).gather(1, order)
         return best, index
 
@@ -186,3 +188,25 @@ class Candidates:
         moved = unit.clone()
         moved[..., free] = (here + step).clamp(0, 1).reshape(unit[..., free].shape).to(unit.dtype)
         return moved, cost.reshape(atoms.shape).to(torch.float64)
+
+
+def _parallel(data: Tensor, signal: Tensor) -> Tensor:
+    """Absolute inner products ``(B, S)`` of ``(B, 2N)``, parts side by side, and ``(S, N)``.
+
+    As two real products: absolute values of complex numbers are slow.
+    """
+    real, imaginary = (data @ torch.view_as_real(s).flatten(1).mT for s in (signal, 1j * signal))
+    return (real.square_() + imaginary.square_()).sqrt_()
+
+
+def _largest(values: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """As ``values.topk(n, dim=1)``; only the groups with the largest maxima are sorted."""
+    groups = values.shape[1] // _GROUP
+    if groups <= 2 * n or values.shape[1] % _GROUP:
+        return values.topk(n, dim=1)
+    apart = values.unflatten(1, (groups, _GROUP))
+    chosen = apart.amax(2).topk(n, dim=1).indices
+    some = apart.gather(1, chosen[..., None].expand(-1, -1, _GROUP)).flatten(1)
+    best, place = some.topk(n, dim=1)
+    group = chosen.gather(1, place // _GROUP)
+    return best, group * _GROUP + place % _GROUP

@@ -222,7 +222,8 @@ def judge(cost: float, flatter: bool, resolution: float, numbers: Array) -> bool
 
 @jit
 def repeats(
-    rival: Array, cost: float, least: float, unit: Array, noise: float, evaluations: int
+    rival: Array, cost: float, least: float, unit: Array, noise: float, evaluations: int,
+    hope: float
 ) -> bool:  # fmt: skip
     """Whether a voxel is on its way to a minimum that is known, or to none that is lower.
 
@@ -236,6 +237,8 @@ def repeats(
         Variance.
     evaluations
         That led here.
+    hope
+        Times the cost of the minimum that is known: more must not be promised after the second.
     """
     n = unit.shape[0]
     if rival[0] < 0:
@@ -248,6 +251,8 @@ def repeats(
         away += row * (unit[i] - rival[1 + i])
     rise = cost - rival[0]
     if away < _SAME * noise or (away < _NEAR * noise and 0.5 * away < rise < 2 * away):
+        return True
+    if evaluations >= 2 and least > hope * rival[0]:
         return True
     for after, factor in _RACE:  # noqa: SIM110
         if evaluations >= after and least > factor * rival[0]:

@@ -77,8 +77,10 @@ def test_a_start_ends_where_it_comes_back_to_a_known_minimum():
     # A minimum of cost 1 at 0.5 with standard deviations of 0.01 (noise 1e-4, information 1).
     rival, noise = np.array([1.0, 0.5, 1.0]), 1e-4
 
-    def ends(x: float, cost: float, least: float = 0.0, after: int = 2) -> bool:
-        return repeats(rival, cost, least, np.array([x]), noise, after)
+    def ends(
+        x: float, cost: float, least: float = 0.0, after: int = 2, hope: float = np.inf
+    ) -> bool:
+        return repeats(rival, cost, least, np.array([x]), noise, after, hope)
 
     assert ends(0.505, 3.0)  # half a standard deviation away
     assert ends(0.53, 1 + 0.03**2)  # three, at the cost that the minimum foretells
@@ -86,7 +88,11 @@ def test_a_start_ends_where_it_comes_back_to_a_known_minimum():
     assert not ends(0.8, 1.09)
     assert ends(0.8, 1.5, least=1.3, after=12)
     assert not ends(0.8, 1.5, least=1.3, after=3)
-    assert not repeats(np.array([-1.0, 0.5, 1.0]), 1.0, 0.0, np.array([0.5]), noise, 50)
+    assert ends(0.8, 1.5, least=1.3, hope=1.2)
+    assert not ends(0.8, 1.5, least=1.1, hope=1.2)
+    assert not ends(0.8, 1.5, least=1.3, after=1, hope=1.2)  # the promise of a first step
+    unknown = np.array([-1.0, 0.5, 1.0])
+    assert not repeats(unknown, 1.0, 0.0, np.array([0.5]), noise, 50, np.inf)
 
 
 def _learned(extra, information, hessian, step, noise):

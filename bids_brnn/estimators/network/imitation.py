@@ -1,0 +1,81 @@
+"""The signal that a network has learnt, as a model of the data: cheap, and nearly right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from bids_brnn.estimators.network.devices import on_device
+from bids_brnn.estimators.network.estimator import NetworkEstimator
+from bids_brnn.parameters import ParameterSet
+from bids_brnn.signals.base import Amplitude, SignalModel, amplitude_of, weights_of
+
+
+@dataclass(frozen=True, eq=False)
+class Imitation:
+    """A :class:`~bids_brnn.signals.base.SignalModel` of the data, on the device of ``theta``."""
+
+    model: SignalModel
+    """Surrogate, in the basis of training."""
+    turn: Tensor | None
+    """``(R, R)``: coefficients of training to those of the data."""
+    amplitude: Amplitude
+    """Of the exact model."""
+    weights: Tensor | None
+    """Of the exact model."""
+
+    @property
+    def parameters(self) -> ParameterSet:
+        """Of the surrogate."""
+        return self.model.parameters
+
+    @property
+    def n_samples(self) -> int:
+        """Number of coefficients."""
+        return self.model.n_samples
+
+    @cached_property
+    def _copies(self) -> dict[torch.device, SignalModel]:
+        return {}
+
+    def _on(self, device: torch.device) -> SignalModel:
+        if device not in self._copies:
+            self._copies[device] = on_device(self.model, device)
+        return self._copies[device]
+
+    def _turned(self, values: Tensor) -> Tensor:
+        return values if self.turn is None else values @ self.turn.to(values)
+
+    def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
+        """Signal ``(v, R)``; the basis is that of the data."""
+        assert basis is None
+        with torch.no_grad():
+            return self._turned(self._on(theta.device)(theta))
+
+    def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Signal and derivatives ``(v, R, P)``."""
+        assert basis is None
+        with torch.no_grad():
+            signal, slopes = self._on(theta.device).linearize(theta)
+            return self._turned(signal), self._turned(slopes.mT).mT.contiguous()
+
+
+def imitation_of(network: NetworkEstimator) -> Imitation | None:
+    """What a network imitates its exact signal by; None where it takes time frames.
+
+    Raises
+    ------
+    AssertionError
+        If the network knows no exact signal.
+    """
+    assert network.exact is not None
+    turn = network.rotation
+    if turn is not None:
+        if turn.shape[0] != turn.shape[1]:
+            return None
+        turn = torch.linalg.inv(turn)
+    exact = network.exact
+    return Imitation(network.model, turn, amplitude_of(exact), weights_of(exact))
