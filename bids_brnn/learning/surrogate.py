@@ -7,7 +7,7 @@ the residual and, by differentiation, the Cramer-Rao bound.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +20,9 @@ from bids_brnn.learning.losses import Loss
 from bids_brnn.learning.optimisers import build_optimisers
 from bids_brnn.learning.training_set import TrainingSet
 from bids_brnn.parameters import ParameterSet
-from bids_brnn.signals.base import forward_derivatives
+
+_ROWS = 128
+"""Sets of parameters linearised together: what is between two layers stays in the cache."""
 
 
 class SurrogateNetwork(nn.Module):
@@ -54,6 +56,14 @@ class SurrogateNetwork(nn.Module):
         outputs: Tensor = self.body((theta - self.centre) / self.scale)
         return self.level + self.spread * outputs
 
+    def linearize(self, theta: Tensor, columns: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """``(v, 2R)`` of ``theta`` ``(v, P)``, and derivatives ``(v, len(columns), 2R)``."""
+        directions = torch.eye(theta.shape[-1], device=theta.device)[list(columns)] / self.scale
+        inputs = (theta - self.centre) / self.scale
+        parts = [self.body.along(part, directions) for part in inputs.split(_ROWS)]
+        values, slopes = (torch.cat(part) for part in zip(*parts, strict=True))
+        return self.level + self.spread * values, self.spread * slopes
+
 
 @dataclass(frozen=True, eq=False)
 class SurrogateModel:
@@ -71,13 +81,7 @@ class SurrogateModel:
 
     def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
         """Coefficients ``(..., R)`` at M0 = 1."""
-        known = theta.to(torch.float32)
-        sign = known.new_ones(())
-        if self.conjugate:
-            column = self.parameters.index(("w0",))[0]
-            sign = torch.where(known[..., column] < 0, -1.0, 1.0)[..., None]
-            folded = [known[..., :column], known[..., column : column + 1] * sign]
-            known = torch.cat([*folded, known[..., column + 1 :]], dim=-1)
+        known, sign = self._folded(theta)
         real, imaginary = self.network(known).chunk(2, dim=-1)
         signal = torch.complex(real, imaginary * sign)
         if theta.dtype == torch.float64:
@@ -85,8 +89,46 @@ class SurrogateModel:
         return signal if basis is None else signal @ basis.conj().to(signal.dtype)
 
     def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Coefficients and their derivatives ``(..., R, P)``."""
-        return forward_derivatives(lambda values: self(values, basis), theta)
+        """Coefficients and their derivatives ``(..., R, P)``; nothing differentiates these."""
+        signal, slopes = self.along(theta.reshape(-1, theta.shape[-1]), range(theta.shape[-1]))
+        kind = torch.complex128 if theta.dtype == torch.float64 else torch.complex64
+        signal, slopes = signal.to(kind), slopes.to(kind)
+        if basis is not None:
+            turn = basis.conj().to(kind)
+            signal, slopes = signal @ turn, (slopes.mT @ turn).mT
+        return signal.unflatten(0, theta.shape[:-1]), slopes.unflatten(0, theta.shape[:-1])
+
+    def along(self, theta: Tensor, columns: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Coefficients ``(v, R)`` of ``theta`` ``(v, P)``, and derivatives by some ``columns``.
+
+        These are ``(v, R, len(columns))``; both in single precision.
+        """
+        known, sign = self._folded(theta)
+        with torch.no_grad():
+            values, slopes = self.network.linearize(known, columns)
+        real, imaginary = values.chunk(2, dim=-1)
+        rising, turning = slopes.chunk(2, dim=-1)
+        if self.conjugate:
+            imaginary, turning = imaginary * sign, turning * sign[:, None]
+            for place, column in enumerate(columns):
+                if column == self._folding:
+                    rising[:, place] *= sign
+                    turning[:, place] *= sign
+        return torch.complex(real, imaginary), torch.complex(rising, turning).mT
+
+    @property
+    def _folding(self) -> int:
+        return self.parameters.index(("w0",))[0]
+
+    def _folded(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Parameters at ``|w0|``, and the sign ``(..., 1)`` of imaginary parts."""
+        known = theta.to(torch.float32)
+        if not self.conjugate:
+            return known, known.new_ones(())
+        column = self._folding
+        sign = torch.where(known[..., column] < 0, -1.0, 1.0)[..., None]
+        folded = [known[..., :column], known[..., column : column + 1] * sign]
+        return torch.cat([*folded, known[..., column + 1 :]], dim=-1), sign
 
 
 def train_surrogate(

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from bids_brnn.errors import DataError
+from bids_brnn.estimators.ahead import ahead, block_length, in_order, threads_for
 from bids_brnn.estimators.base import Estimate, Progress
 from bids_brnn.estimators.checkpoint import Checkpoint, run_key
 from bids_brnn.estimators.network.base import ErrorModel, TrainedNetwork
 from bids_brnn.estimators.network.devices import on_device
 from bids_brnn.estimators.network.distrust import Distrust, Findings
-from bids_brnn.estimators.network.forward import MULTIPLE, Forward, Precision
+from bids_brnn.estimators.network.forward import Forward, Precision
 from bids_brnn.estimators.network.nuisances import least_squares_scale, refine_nuisances
 from bids_brnn.estimators.network.scaling import unit_coefficients, with_known
 from bids_brnn.estimators.network.spread import bounded, joined, moved_by, with_spread
@@ -35,8 +36,8 @@ from bids_brnn.signals.base import Amplitude, SignalModel
 
 Spread = Literal["learnt", "jacobian", "bound", "none"]
 
-_FORWARD_NUMBERS = 2**22
-"""Activations of one layer per block: bounds the memory (16 MB per layer in float32)."""
+_BLOCK, _LEAST = 4096, 1024
+"""Most and least voxels of a block on each thread: activations of a layer stay in the cache."""
 _QUALITY: Mapping[str, torch.dtype | None] = {"distance": None, "edge": torch.int32}
 
 
@@ -49,10 +50,8 @@ class NetworkEstimator:
     Estimates are clipped to the bounds of the model's parameters.
 
     ``quality`` holds ``(V,)`` maps: ``edge``, 1 where a value lies beyond ``support``, and
-    ``distance``, how far the voxel lies from what the network was
-    trained on, 1 being the most remote percent of its training data (the larger of two
-    measures: residual at the estimate, and squared standardised inputs); a map with
-    ``distance > 1`` should not be trusted there.
+    ``distance``, how far the voxel lies from what the network was trained on; above 1 a map should
+    not be trusted there (:mod:`bids_brnn.estimators.network.distrust`).
     """
 
     network: TrainedNetwork
@@ -89,7 +88,7 @@ class NetworkEstimator:
     """Effective degrees of freedom of a residual, where residuals of the series told the noise:
     ``series_noise``. By default the noise is white, and its level known."""
     nuisance_steps: int = 1
-    """Gauss-Newton steps; a second one lowers residuals little and halves the speed."""
+    """Gauss-Newton steps; a second one lowers residuals little."""
     block_size: int | None = None
     """Voxels per block; by default as many as fit a fixed amount of memory."""
     name: str = field(default="brnn", init=False)
@@ -114,7 +113,7 @@ class NetworkEstimator:
 
     @property
     def _block(self) -> int:
-        return self.block_size or max(MULTIPLE, _FORWARD_NUMBERS // 512)
+        return self.block_size or _BLOCK
 
     @property
     def n_values(self) -> int:
@@ -153,8 +152,8 @@ class NetworkEstimator:
         unsure = known_spreads(self.parameters, spread, known, data)
         voxels = voxels_to_estimate(self.parameters, known, data)
         here = self._on(data.device)
-        parts = (part for item in sorted(unsure.items()) for part in item)
-        key = "" if checkpoint is None else run_key(self, data, known, noise, tested, *parts)
+        parts = (data, known, noise, tested, *(x for item in sorted(unsure.items()) for x in item))
+        key = "" if checkpoint is None else run_key(self, *parts)
         results = Results(
             data,
             len(self.parameters),
@@ -162,13 +161,21 @@ class NetworkEstimator:
             with_std=self.spread != "none",
             with_covariance=self._tells_covariance,
         )
-        edges = torch.arange(0, len(data), self._block, device=data.device)[1:]
-        blocks = voxels.tensor_split(torch.searchsorted(voxels, edges).cpu())
-        for _, block in results.remaining(blocks, progress, checkpoint, key):
-            values = {column: take(values, block) for column, values in known.items()}
+        threads = threads_for(data.device)
+        length = block_length(len(data), self._block, min(_LEAST, self._block), threads)
+        blocks = in_order(voxels, len(data), length)
+
+        def maps_of(block: Tensor) -> dict[str, Tensor]:
+            given, spreads = (
+                {column: take(values, block) for column, values in held.items()}
+                for held in (known, unsure)
+            )
             levels = take(noise, block), take(tested, block)
-            spreads = {column: take(values, block) for column, values in unsure.items()}
-            results.put(block, here._estimate_block(data[block], values, *levels, spreads))
+            return here._estimate_block(data[block], given, *levels, spreads)
+
+        with ahead(maps_of, blocks, threads) as found:
+            for number, block in results.remaining(blocks, progress, checkpoint, key):
+                results.put(block, found(number))
         return replace(results.estimate(), std_kind=self.std_kind)
 
     def covariance(
