@@ -44,6 +44,8 @@ class ResidualBody(nn.Module):
         stream = self.enter(inputs)
         moved = linear(directions, self.enter.weight)
         for widen, narrow in zip(self.widen, self.narrow, strict=True):
+            assert isinstance(widen, nn.Linear)
+            assert isinstance(narrow, nn.Linear)
             value, slope = _silu_and_slope(widen(stream))
             moved = moved + linear(slope[:, None] * linear(moved, widen.weight), narrow.weight)
             stream = stream + narrow(value)

@@ -56,16 +56,14 @@ class NetworkEstimator:
 
     network: TrainedNetwork
     model: SignalModel
-    """Signal model of the same coefficients; gives M0, residual and bounds. The zoo gives a
-    surrogate, which is nearly as fast as the network."""
+    """Of the same coefficients, for M0, residual and bounds; from the zoo, a surrogate."""
     rotation: Tensor | None = None
     """``(R', R)``: turns coefficients of another basis of the same span into those of training."""
     precision: Precision = "float32"
     """Of the hidden blocks; see the card of a model for the error of ``bf16``."""
     spread: Spread = "jacobian"
-    """``std``: what the network of ``errors`` says (nothing of nuisances), noise propagated
-    through the Jacobian of the network (of nuisances, that of the network's own output), the
-    Cramer-Rao bound at the estimate, or none."""
+    """``std``: what the network of ``errors`` says (nothing of nuisances), noise propagated by the
+    Jacobian of the network (of its outputs only), the bound at the estimate, or none."""
     std_kind: str = "std"
     """What the deviations are: root mean square errors of a network with bias."""
     errors: ErrorModel | None = None
@@ -73,8 +71,7 @@ class NetworkEstimator:
     error_names: tuple[str, ...] = ()
     """Its outputs."""
     exact: SignalModel | None = None
-    """Signal model of the data, for voxels whose residual the surrogate and noise do not explain;
-    needs ``errors``."""
+    """Of the data, for residuals that ``model`` and noise do not explain; needs ``errors``."""
     lowest_snr: float = 10.0
     """Lowest SNR in training: without ``sigma`` a residual that such noise explains is no reason
     for distrust."""
@@ -85,8 +82,7 @@ class NetworkEstimator:
     typical_inputs: float = 0.0
     """99th percentile of the mean squared standardised input in training; 0: not used."""
     freedom: float | None = None
-    """Effective degrees of freedom of a residual, where residuals of the series told the noise:
-    ``series_noise``. By default the noise is white, and its level known."""
+    """Effective ones of a residual, where those of the series told the noise; None: white."""
     nuisance_steps: int = 1
     """Gauss-Newton steps; a second one lowers residuals little."""
     block_size: int | None = None
@@ -152,8 +148,8 @@ class NetworkEstimator:
         unsure = known_spreads(self.parameters, spread, known, data)
         voxels = voxels_to_estimate(self.parameters, known, data)
         here = self._on(data.device)
-        parts = (data, known, noise, tested, *(x for item in sorted(unsure.items()) for x in item))
-        key = "" if checkpoint is None else run_key(self, *parts)
+        parts = (part for item in sorted(unsure.items()) for part in item)
+        key = "" if checkpoint is None else run_key(self, data, known, noise, tested, *parts)
         results = Results(
             data,
             len(self.parameters),

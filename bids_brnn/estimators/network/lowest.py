@@ -128,7 +128,7 @@ def _step(matrix: Tensor, gradient: Tensor, damping: Tensor, here: Tensor) -> Te
 def _least_within(matrix: Tensor, gradient: Tensor, room: tuple[Tensor, Tensor]) -> Tensor:
     """Minimum ``(v, O)`` of parabolas within ``room``; where one has no minimum, nothing moves."""
     low, high = room
-    change, _ = torch.linalg.solve_ex(matrix, gradient)
+    change: Tensor = torch.linalg.solve_ex(matrix, gradient)[0]
     stuck = (change < low) | (change > high)
     for _ in range(_ROUNDS):
         rows = stuck.any(-1).nonzero()[:, 0]
