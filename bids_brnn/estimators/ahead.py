@@ -30,6 +30,12 @@ def threads_for(device: torch.device) -> int:
     return torch.get_num_threads() if device.type == "cpu" else 1
 
 
+def in_order(voxels: torch.Tensor, n: int, length: int) -> tuple[torch.Tensor, ...]:
+    """Rising indices ``voxels`` of ``n`` voxels, in blocks of those within ``length`` places."""
+    edges = torch.arange(0, n, length, device=voxels.device)[1:]
+    return voxels.tensor_split(torch.searchsorted(voxels, edges).cpu())
+
+
 @contextmanager
 def ahead(
     work: Callable[[Block], Result], blocks: Sequence[Block], threads: int

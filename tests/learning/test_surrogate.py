@@ -11,7 +11,7 @@ from bids_brnn.learning.training_set import simulate_fingerprints
 from bids_brnn.parameters import RELAXATION, W0, Parameter, ParameterSet
 from bids_brnn.priors import Prior, TissueClass, uniform
 from bids_brnn.sequences.designs import jiang_like_train
-from bids_brnn.signals.base import SignalModel
+from bids_brnn.signals.base import SignalModel, forward_derivatives
 from bids_brnn.signals.one_pool.fisp import EpgFisp
 from bids_brnn.signals.subspace import CompressedSignal, Subspace
 
@@ -49,6 +49,20 @@ def test_its_derivatives_give_the_bound(imitation):
     # a short training: the root of the bound is right within some percent
     ratio = (bound / data.bound[:200, :2]).sqrt()
     assert float((ratio - 1).abs().median()) < 0.1
+
+
+@pytest.mark.parametrize("conjugate", [False, True])
+def test_derivatives_by_hand_are_those_of_automatic_differentiation(conjugate):
+    parameters = ParameterSet((*RELAXATION.items[:2], Parameter(W0, -9.0, 9.0, 0.0, "nuisance")))
+    torch.manual_seed(0)
+    surrogate = SurrogateModel(SurrogateNetwork(3, 4, 16, 2), parameters, conjugate=conjugate)
+    theta = torch.rand(300, 3) * torch.tensor([2.0, 20.0, 18.0]) - torch.tensor([0.0, 0.0, 9.0])
+    signal, slopes = forward_derivatives(surrogate, theta)
+    # round-off of single precision
+    torch.testing.assert_close(surrogate.linearize(theta), (signal, slopes), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        surrogate.along(theta, [2, 0])[1], slopes[..., [2, 0]], rtol=1e-4, atol=1e-6
+    )
 
 
 def test_the_sign_of_off_resonance_conjugates_exactly():

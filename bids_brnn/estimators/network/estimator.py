@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from bids_brnn.errors import DataError
+from bids_brnn.estimators.ahead import ahead, block_length, in_order, threads_for
 from bids_brnn.estimators.base import Estimate, Progress
 from bids_brnn.estimators.checkpoint import Checkpoint, run_key
 from bids_brnn.estimators.network.base import ErrorModel, TrainedNetwork
 from bids_brnn.estimators.network.devices import on_device
 from bids_brnn.estimators.network.distrust import Distrust, Findings
-from bids_brnn.estimators.network.forward import MULTIPLE, Forward, Precision
+from bids_brnn.estimators.network.forward import Forward, Precision
 from bids_brnn.estimators.network.nuisances import least_squares_scale, refine_nuisances
 from bids_brnn.estimators.network.scaling import unit_coefficients, with_known
 from bids_brnn.estimators.network.spread import bounded, joined, moved_by, with_spread
@@ -35,8 +36,8 @@ from bids_brnn.signals.base import Amplitude, SignalModel
 
 Spread = Literal["learnt", "jacobian", "bound", "none"]
 
-_FORWARD_NUMBERS = 2**22
-"""Activations of one layer per block: bounds the memory (16 MB per layer in float32)."""
+_BLOCK, _LEAST = 4096, 1024
+"""Most and least voxels of a block on each thread: activations of a layer stay in the cache."""
 _QUALITY: Mapping[str, torch.dtype | None] = {"distance": None, "edge": torch.int32}
 
 
@@ -49,24 +50,20 @@ class NetworkEstimator:
     Estimates are clipped to the bounds of the model's parameters.
 
     ``quality`` holds ``(V,)`` maps: ``edge``, 1 where a value lies beyond ``support``, and
-    ``distance``, how far the voxel lies from what the network was
-    trained on, 1 being the most remote percent of its training data (the larger of two
-    measures: residual at the estimate, and squared standardised inputs); a map with
-    ``distance > 1`` should not be trusted there.
+    ``distance``, how far the voxel lies from what the network was trained on; above 1 a map should
+    not be trusted there (:mod:`bids_brnn.estimators.network.distrust`).
     """
 
     network: TrainedNetwork
     model: SignalModel
-    """Signal model of the same coefficients; gives M0, residual and bounds. The zoo gives a
-    surrogate, which is nearly as fast as the network."""
+    """Of the same coefficients, for M0, residual and bounds; from the zoo, a surrogate."""
     rotation: Tensor | None = None
     """``(R', R)``: turns coefficients of another basis of the same span into those of training."""
     precision: Precision = "float32"
     """Of the hidden blocks; see the card of a model for the error of ``bf16``."""
     spread: Spread = "jacobian"
-    """``std``: what the network of ``errors`` says (nothing of nuisances), noise propagated
-    through the Jacobian of the network (of nuisances, that of the network's own output), the
-    Cramer-Rao bound at the estimate, or none."""
+    """``std``: what the network of ``errors`` says (nothing of nuisances), noise propagated by the
+    Jacobian of the network (of its outputs only), the bound at the estimate, or none."""
     std_kind: str = "std"
     """What the deviations are: root mean square errors of a network with bias."""
     errors: ErrorModel | None = None
@@ -74,8 +71,7 @@ class NetworkEstimator:
     error_names: tuple[str, ...] = ()
     """Its outputs."""
     exact: SignalModel | None = None
-    """Signal model of the data, for voxels whose residual the surrogate and noise do not explain;
-    needs ``errors``."""
+    """Of the data, for residuals that ``model`` and noise do not explain; needs ``errors``."""
     lowest_snr: float = 10.0
     """Lowest SNR in training: without ``sigma`` a residual that such noise explains is no reason
     for distrust."""
@@ -86,10 +82,9 @@ class NetworkEstimator:
     typical_inputs: float = 0.0
     """99th percentile of the mean squared standardised input in training; 0: not used."""
     freedom: float | None = None
-    """Effective degrees of freedom of a residual, where residuals of the series told the noise:
-    ``series_noise``. By default the noise is white, and its level known."""
+    """Effective ones of a residual, where those of the series told the noise; None: white."""
     nuisance_steps: int = 1
-    """Gauss-Newton steps; a second one lowers residuals little and halves the speed."""
+    """Gauss-Newton steps; a second one lowers residuals little."""
     block_size: int | None = None
     """Voxels per block; by default as many as fit a fixed amount of memory."""
     name: str = field(default="brnn", init=False)
@@ -114,7 +109,7 @@ class NetworkEstimator:
 
     @property
     def _block(self) -> int:
-        return self.block_size or max(MULTIPLE, _FORWARD_NUMBERS // 512)
+        return self.block_size or _BLOCK
 
     @property
     def n_values(self) -> int:
@@ -162,13 +157,21 @@ class NetworkEstimator:
             with_std=self.spread != "none",
             with_covariance=self._tells_covariance,
         )
-        edges = torch.arange(0, len(data), self._block, device=data.device)[1:]
-        blocks = voxels.tensor_split(torch.searchsorted(voxels, edges).cpu())
-        for _, block in results.remaining(blocks, progress, checkpoint, key):
-            values = {column: take(values, block) for column, values in known.items()}
+        threads = threads_for(data.device)
+        length = block_length(len(data), self._block, min(_LEAST, self._block), threads)
+        blocks = in_order(voxels, len(data), length)
+
+        def maps_of(block: Tensor) -> dict[str, Tensor]:
+            given, spreads = (
+                {column: take(values, block) for column, values in held.items()}
+                for held in (known, unsure)
+            )
             levels = take(noise, block), take(tested, block)
-            spreads = {column: take(values, block) for column, values in unsure.items()}
-            results.put(block, here._estimate_block(data[block], values, *levels, spreads))
+            return here._estimate_block(data[block], given, *levels, spreads)
+
+        with ahead(maps_of, blocks, threads) as found:
+            for number, block in results.remaining(blocks, progress, checkpoint, key):
+                results.put(block, found(number))
         return replace(results.estimate(), std_kind=self.std_kind)
 
     def covariance(

@@ -187,7 +187,7 @@ def _solve(
         rows = stuck.any(-1).nonzero()[:, 0]
         if not len(rows):
             break
-        change[rows] = _held(matrix[rows], gradient[rows], held[rows], stuck[rows])
+        change[rows] = held_minimum(matrix[rows], gradient[rows], held[rows], stuck[rows])
     change = change.clamp(*room)
     cost = rest[..., 0].square().sum(-1) + (moved.square() / excess).sum(-1)
     curved = (matrix @ change[..., None])[..., 0]
@@ -196,7 +196,7 @@ def _solve(
     return found, change, _others(point, left)
 
 
-def _held(matrix: Tensor, gradient: Tensor, held: Tensor, stuck: Tensor) -> Tensor:
+def held_minimum(matrix: Tensor, gradient: Tensor, held: Tensor, stuck: Tensor) -> Tensor:
     """Minimum of a parabola ``(v, O)`` with what is ``stuck`` at the values ``held``."""
     fixed = torch.where(stuck, held, 0.0)
     wanted = torch.where(stuck, held, gradient - (matrix @ fixed[..., None])[..., 0])

@@ -1,0 +1,146 @@
+"""Least squares of many voxels within bounds, as far as a limit of chi-squared asks for it.
+
+Gauss-Newton steps with M0 projected out, a voxel leaving as soon as it is decided: what is left is
+below the limit, or a parabola promises that it stays far above. Directions that the data hardly
+tell are damped; they hardly change what is left either. Everything is batched, on the device of
+the data and in single precision: chi-squared is known to 1e-5 then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bids_brnn.estimators.network.fit_test import held_minimum
+from bids_brnn.information.bounds import project_out_scale
+
+_DAMPING = (1e-2, 0.3, 8.0)
+"""Of the information: at first, and factors after a step that lowers and one that does not."""
+_ROUNDS = 4
+"""In which it is found which parameters end on a bound."""
+_CLOSE = 0.01
+"""Of the limit: a step that promises less is not taken."""
+
+Along = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(``theta`` ``(v, P)``, rows of the task) -> signal ``(v, R)`` and derivatives ``(v, R, F)`` by
+the columns that are free."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be explained of ``v`` voxels with complex M0."""
+
+    data: Tensor
+    """``(v, R)`` complex."""
+    sigma: Tensor
+    """``(v,)`` of the noise per channel."""
+    free: Sequence[int]
+    """Columns of the parameters that are not known."""
+    bounds: tuple[Tensor, Tensor]
+    """``(P,)`` each."""
+    enough: float
+    """A voxel with less needs no further step."""
+    hopeless: float
+    """A voxel is given up where a parabola promises no less."""
+
+    def rows(self, rows: Tensor) -> Task:
+        """The voxels ``rows``."""
+        parts = (self.free, self.bounds, self.enough, self.hopeless)
+        return Task(self.data[rows], self.sigma[rows], *parts)
+
+
+def lowest(along: Along, task: Task, theta: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """Chi-squared ``(v,)`` float64 of what is left, and the parameters ``(v, P)`` of it.
+
+    Parameters
+    ----------
+    along
+        The signal model.
+    task
+        The voxels.
+    theta
+        ``(v, P)``: where to begin.
+    steps
+        Evaluations per voxel at most.
+    """
+    free = list(task.free)
+    lower, upper = (bound[free].double() for bound in task.bounds)
+    span = upper - lower
+    best, trial = theta.clone(), theta.clone()
+    least = torch.full(theta.shape[:1], torch.inf, dtype=torch.float64, device=theta.device)
+    damping = torch.full_like(least, _DAMPING[0])
+    gradient = least.new_zeros((len(least), len(free)))
+    matrix = least.new_zeros((len(least), len(free), len(free)))
+    rows = torch.arange(len(theta), device=theta.device)
+    for number in range(steps):
+        cost, slope, curved = _quadratic(along(trial[rows], rows), task, rows, span)
+        better = cost < least[rows]
+        won = rows[better]
+        least[won], best[won] = cost[better], trial[won]
+        gradient[won], matrix[won] = slope[better], curved[better]
+        damping[rows] *= torch.where(better, _DAMPING[1], _DAMPING[2]).to(damping.dtype)
+        rows = rows[least[rows] > task.enough]
+        if not len(rows) or number == steps - 1:
+            break
+        here = (best[rows][:, free].double() - lower) / span
+        step = _step(matrix[rows], gradient[rows], damping[rows], here)
+        gain = ((2 * gradient[rows] - (matrix[rows] @ step[..., None])[..., 0]) * step).sum(-1)
+        promised = least[rows] - gain
+        moves = (gain > _CLOSE * task.enough) | (promised <= task.enough)
+        worth = moves & (promised < task.hopeless)
+        rows, step, here = rows[worth], step[worth], here[worth]
+        if not len(rows):
+            break
+        moved = best[rows]
+        moved[:, free] = (lower + (here + step).clamp(0, 1) * span).to(theta.dtype)
+        trial[rows] = moved.clamp(*task.bounds)
+    return least, best
+
+
+def _quadratic(
+    exact: tuple[Tensor, Tensor], task: Task, rows: Tensor, span: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Chi-squared ``(v,)``, half its negative gradient and half its curvature per ``span``."""
+    signal, slopes = exact
+    data = task.data[rows].to(signal.dtype)
+    m0 = (signal.conj() * data).sum(-1) / signal.abs().square().sum(-1)
+    rest = torch.view_as_real(data - m0[:, None] * signal).flatten(1)
+    changes = project_out_scale(signal, slopes) * m0[:, None, None]
+    jacobian = torch.view_as_real(changes.mT.contiguous()).flatten(2)
+    weight = task.sigma[rows].double() ** -2
+    slope = (jacobian @ rest[..., None])[..., 0].double() * span
+    curved = (jacobian @ jacobian.mT).double() * span * span[:, None]
+    cost = rest.double().square().sum(-1) * weight
+    return cost, slope * weight[:, None], curved * weight[:, None, None]
+
+
+def _step(matrix: Tensor, gradient: Tensor, damping: Tensor, here: Tensor) -> Tensor:
+    """Step ``(v, F)`` to the minimum of a damped parabola in the unit box, from ``here``."""
+    diagonal = matrix.diagonal(dim1=-2, dim2=-1)
+    tiny = torch.finfo(gradient.dtype).tiny
+    damped = matrix + torch.diag_embed(damping[:, None] * diagonal + tiny)
+    return _least_within(damped, gradient, (-here, 1 - here))
+
+
+def _least_within(matrix: Tensor, gradient: Tensor, room: tuple[Tensor, Tensor]) -> Tensor:
+    """Minimum ``(v, O)`` of parabolas within ``room``; where one has no minimum, nothing moves."""
+    low, high = room
+    change: Tensor = torch.linalg.solve_ex(matrix, gradient)[0]
+    stuck = (change < low) | (change > high)
+    for _ in range(_ROUNDS):
+        rows = stuck.any(-1).nonzero()[:, 0]
+        if not len(rows):
+            break
+        held = change[rows].clamp(low[rows], high[rows])
+        change[rows] = held_minimum(matrix[rows], gradient[rows], held, stuck[rows])
+        pull = gradient[rows] - (matrix[rows] @ change[rows][..., None])[..., 0]
+        inwards = torch.where(held <= low[rows], pull > 0, pull < 0)
+        beyond = (change[rows] < low[rows]) | (change[rows] > high[rows])
+        now = (stuck[rows] & ~inwards) | beyond
+        if torch.equal(now, stuck[rows]):
+            break
+        stuck[rows] = now
+    return change.nan_to_num(0.0, 0.0, 0.0).clamp(low, high)
