@@ -253,7 +253,7 @@ def test_parameter_tables_survive_json():
 
 _SHIPPED = [(path, card) for path, card in store.list_cards([SHIPPED])]
 _UNMET = {
-    "qmt-invivo": "squared bias of R2f 0.254 bounds, of fluids; 0.130 of a network of another seed",
+    "qmt-invivo": "squared bias of R2f 0.254 bounds, of fluids; 0.130 with another seed",
     "qmt-demo": "variance of R2f 1.13 bounds: its two short trains, at a slope near 1",
     "qmt-demo-msecrb": "squared bias of R2f 0.38 bounds, as SNR now reaches 100",
 }
