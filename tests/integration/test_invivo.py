@@ -63,6 +63,7 @@ def test_the_files_are_exactly_those_promised(fitted, files_of):
         for end in (".tsv", ".json")
     }
     tables.add(f"{head}seg-maptissue_dseg.tsv")
+    tables |= {f"{head}desc-protocol_bounds{end}" for end in (".tsv", ".json")}
     expected = {f"{name}{end}" for name in images for end in (".nii.gz", ".json")} | tables
     assert {name for name in files_of(out) if name.startswith("sub-01/anat")} == expected
 
