@@ -357,3 +357,17 @@ def test_noise_that_residuals_told_excuses_no_more_than_noise_of_training(truth)
     assert (excused < 1).all()
     told = _tested(freedom=3.0, lowest_snr=30.0).estimate(data, supplied, sigma=sigma)
     assert (told.quality["distance"] > 1).any()
+
+
+class Unwanted(Polynomial):
+    """An exact model that must not be asked: its first signal compiles a kernel."""
+
+    def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        raise AssertionError("an exact signal was asked for")
+
+
+@pytest.mark.parametrize("sigma", [None, 1.0])
+def test_no_exact_signal_is_asked_for_where_it_decides_nothing(truth, sigma):
+    data, supplied = _data(truth, 0.02)
+    found = _tested(exact=Unwanted()).estimate(data, supplied, sigma=sigma)
+    assert found.quality["distance"].isfinite().all()
