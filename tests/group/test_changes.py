@@ -22,7 +22,7 @@ def changes_of(frame, tmp_path):
     found = list(change_tables([item]))
     if not found:
         return []
-    ((_, header, rows),) = found
+    ((_, header, rows, _),) = found
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
