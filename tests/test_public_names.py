@@ -84,7 +84,10 @@ def test_every_name_that_documents_and_docstrings_give_exists(request):
         text = path.read_text(encoding="utf-8")
         roles = re.findall(r":(?:mod|class|func|meth|data|attr):`~?(bids_brnn[\w.]*)`", text)
         named |= {(path.name, name) for name in roles}
-    known = {"bids_brnn.toml", "bids_brnn.extensions", "bids_brnn.sif", "bids_brnn.def"}
+    known = {
+        "bids_brnn.extensions",
+        *(f"bids_brnn.{kind}" for kind in ("toml", "sif", "def", "yaml")),
+    }
     stale = [(page, name) for page, name in sorted(named)
              if name not in known and not _resolves(name)]  # fmt: skip
     assert stale == []

@@ -161,7 +161,7 @@ def test_any_label_of_a_file_is_one_of_a_segmentation(label, tmp_path):
     workflow.config = execution_settings(stop_on_first_crash=True)
     workflow.get_node("inputnode").inputs.mask = str(image(tmp_path / "mask.nii"))
     graph = workflow.run()
-    (gathered,) = [node.result.outputs.labels for node in graph if node.name == "gather"]
+    (gathered,) = [node.result.outputs.files for node in graph if node.name == "gather"]
     assert [path.split("labels_")[-1] for path in gathered] == [
         "aseg/labels.nii",
         f"{label}/labels.nii",
