@@ -27,9 +27,11 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 import psutil
 
@@ -62,13 +64,11 @@ class Record:
     codes: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     submitted: int = 0
     left: int = 0
-    lines: int = 0
-    """Of all undisturbed jobs."""
+    lock: Lock = field(default_factory=Lock)
 
 
 def main() -> int:
     options = parse()
-    dice = random.Random(options.seed)
     folder = options.folder
     dataset = make_dataset(
         folder / "ds",
@@ -80,13 +80,14 @@ def main() -> int:
     labels = sorted(path.name[4:] for path in dataset.glob("sub-*"))
     jobs = [labels[first : first + options.each] for first in range(0, len(labels), options.each)]
     record = Record()
-    for job in jobs:
-        if (code := submit(folder, "clean", job).wait()) != 0:
-            sys.exit(f"the undisturbed run of {job} ended with {code}")
-        tell(f"undisturbed: {job[0]} to {job[-1]}")
-    record.lines = lines(folder, "clean") // len(jobs)
-    for job in jobs:
-        endure(folder, job, deck(dice, options.faults), dice, record)
+
+    def study(number: int) -> None:
+        dice = random.Random(f"{options.seed} {number}")
+        undisturbed(folder, jobs[number])
+        endure(folder, jobs[number], deck(dice, options.faults), dice, record)
+
+    with ThreadPoolExecutor(options.jobs) as pool:  # as an array of a scheduler
+        list(pool.map(study, range(len(jobs))))
     for name in ("clean", "out"):
         subprocess.run(words(folder, name, "group"), check=True, stderr=subprocess.DEVNULL)
     return report(folder, labels, record)
@@ -97,6 +98,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder to make")
     parser.add_argument("--participants", type=int, default=200)
     parser.add_argument("--each", type=int, default=25, help="participants per job")
+    parser.add_argument("--jobs", type=int, default=2, help="that run at the same time")
     parser.add_argument("--faults", type=int, default=6, help="per job; then it is left alone")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -113,7 +115,7 @@ def words(folder: Path, name: str, level: str) -> list[str]:
 def submit(folder: Path, name: str, job: list[str]) -> subprocess.Popen[bytes]:
     """One job, in a session of its own as a scheduler starts it."""
     further = ["--participant-label", *job, "--nprocs", "2", "--omp-nthreads", "1", "--sloppy"]
-    with (folder / f"{name}.log").open("ab") as log:
+    with log_of(folder, name, job).open("ab") as log:
         return subprocess.Popen(
             [*words(folder, name, "participant"), *further, "--skip-bids-validation"],
             stderr=log, start_new_session=True,
@@ -133,39 +135,52 @@ def tell(text: str) -> None:
     print(time.strftime("%H:%M:%S"), text, file=sys.stderr, flush=True)
 
 
-def lines(folder: Path, name: str) -> int:
-    return (folder / f"{name}.log").read_bytes().count(b"\n")
+def log_of(folder: Path, name: str, job: list[str]) -> Path:
+    return folder / f"{name}-{job[0]}.log"
+
+
+def lines(log: Path) -> int:
+    return log.read_bytes().count(b"\n")
+
+
+def undisturbed(folder: Path, job: list[str]) -> None:
+    if (code := submit(folder, "clean", job).wait()) != 0:
+        sys.exit(f"the undisturbed run of {job} ended with {code}")
+    tell(f"undisturbed: {job[0]} to {job[-1]}")
 
 
 def endure(
     folder: Path, job: list[str], faults: list[str], dice: random.Random, record: Record
 ) -> None:
     """Submit a job until it is done, with a fault each time until it has met all of them."""
-    work = record.lines * (1 - _PLAN)
+    usual, log = lines(log_of(folder, "clean", job)), log_of(folder, "out", job)
     for fault in [*faults, *["none"] * _SPARE]:
         program = submit(folder, "out", job)
-        record.submitted += 1
         if fault != "none":
-            last = work * dice.uniform(-0.5, 3) / len(faults) + record.lines * _PLAN
-            wait_for(program, folder, max(last, 0.0))
+            # All faults together let no job come to its end; a quarter comes while it plans.
+            part = _PLAN + (1 - _PLAN) * dice.random() / len(faults)
+            wait_for(program, log, usual * dice.choice([_PLAN * dice.random(), *[part] * 3]))
             with suppress(subprocess.TimeoutExpired):
                 program.wait(dice.uniform(0, _MOST_WAIT))
             done = inject(program, fault)
             fault = fault if done else "none"  # it came too late or too early
         code = program.wait()
-        record.faults[fault] += 1
-        record.codes[fault][code] += 1
-        record.left += (left := outlived(program.pid))
+        left = outlived(program.pid)
+        with record.lock:
+            record.submitted += 1
+            record.faults[fault] += 1
+            record.codes[fault][code] += 1
+            record.left += left
         tell(f"{job[0]} to {job[-1]}: {fault}, code {code}, {left} processes left")
         if code == 0:
             return
     sys.exit(f"{job} was not done after {len(faults) + _SPARE} submissions")
 
 
-def wait_for(program: subprocess.Popen[bytes], folder: Path, count: float) -> None:
+def wait_for(program: subprocess.Popen[bytes], log: Path, count: float) -> None:
     """Until the job has written so many lines, or has ended."""
-    end = lines(folder, "out") + count
-    while program.poll() is None and lines(folder, "out") < end:
+    end = lines(log) + count
+    while program.poll() is None and lines(log) < end:
         time.sleep(0.05)
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Literal, cast
 
 import nibabel as nib
 
@@ -17,6 +17,8 @@ from bids_brnn.system.reading import open_regular
 _MAGIC = ((nib.Nifti1Header, 344), (nib.Nifti2Header, 4))  # not all files tell their length
 _LONGEST = 540
 _MAX_OFFSET = 2**26  # header extensions of 64 MB: none in practice
+_LEAST_EXTENSION = 16  # bytes
+_MOST_EXTENSIONS = 1000
 _REPAIR = "correct the header (fslhd shows it), or convert the image again"
 
 
@@ -42,9 +44,7 @@ def check_header(path: Path) -> None:
                 f"{path.name}: {name} is {value:g} in the header, so its values are unknown; "
                 f"{_REPAIR}."
             )
-    offset = float(header["vox_offset"])
-    if not 0 <= offset <= _MAX_OFFSET:  # nibabel would read all that is before it
-        raise DataError(f"{path.name}: vox_offset is {offset:.0f} in the header; it is wrong.")
+    _check_offset(path, header)
     n_axes = int(header["dim"][0])
     for axis in range(1, min(n_axes, 4) + 1):
         size = float(header["pixdim"][axis])
@@ -54,6 +54,38 @@ def check_header(path: Path) -> None:
             raise DataError(
                 f"{path.name}: pixdim[{axis}] is {size:g} in the header; {what}: {_REPAIR}."
             )
+
+
+def _check_offset(path: Path, header: Any) -> None:
+    """Refuse voxels that begin within the header, and extensions that do not end before them.
+
+    nibabel reads all that is before the voxels, takes 0 for the first byte of the file, and asks
+    for as much memory as an extension says.
+    """
+    single = path.name.endswith((".nii", ".nii.gz"))
+    length = header.sizeof_hdr
+    offset = float(header["vox_offset"])
+    if not (single * (length + 4) <= offset <= _MAX_OFFSET and offset.is_integer()):
+        shown = f"{offset:.0f}" if offset.is_integer() else f"{offset:g}"
+        raise DataError(f"{path.name}: vox_offset is {shown} in the header; it is wrong.")
+    left = int(offset) - length - 4 if single else _MAX_OFFSET
+    order: Literal["little", "big"] = "little" if header.endianness == "<" else "big"
+    with open_image(path) as stream:
+        if stream.read(length + 4)[length:][:1] in (b"", b"\0"):
+            return
+        for _ in range(_MOST_EXTENSIONS):
+            start = stream.read(4)
+            if left < _LEAST_EXTENSION or not (start or single):
+                return
+            size = int.from_bytes(start, order, signed=True)
+            if not _LEAST_EXTENSION <= size <= left:
+                break
+            stream.read(size - 4)
+            left -= size
+    raise DataError(
+        f"{path.name}: the extensions of the header do not end before the voxels (vox_offset "
+        f"{offset:.0f}); {_REPAIR}."
+    )
 
 
 def _header(path: Path) -> Any:

@@ -13,7 +13,7 @@ from bids_brnn.bids.headers import has_position, position_codes
 from bids_brnn.bids.images import read_array, read_grid
 from bids_brnn.errors import DataError
 
-PIXDIM, SLOPE, INTER = 76, 112, 116  # bytes of a NIfTI-1 header
+PIXDIM, OFFSET, SLOPE, INTER = 76, 108, 112, 116  # bytes of a NIfTI-1 header
 
 
 def patched(path, offset, value, order="<"):
@@ -88,3 +88,31 @@ def test_a_position_is_known_where_one_code_is(codes, kept):
     header["qform_code"], header["sform_code"] = codes
     assert has_position(header) == any(codes)
     assert position_codes(header) == kept
+
+
+@pytest.mark.parametrize("name", ["x.nii", "x.nii.gz"])
+@pytest.mark.parametrize("value", [0.0, 348.0, 352.5, np.nan])
+def test_voxels_that_begin_within_the_header_are_refused(image, name, value):
+    """nibabel takes 0 for the first byte of the file: every voxel would be another one."""
+    path = patched(image(np.ones((3, 4, 2), np.float32), name), OFFSET, value)
+    with pytest.raises(DataError, match=f"{name}: vox_offset is {value:g} in the header"):
+        read_grid(path)
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("endianness", ["<", ">"])
+@pytest.mark.parametrize("size", [None, -32, 0, 8, 48, 2**31 - 16])
+def test_extensions_must_end_before_the_voxels(tmp_path, kind, endianness, size):
+    values = np.ones((3, 4, 2), np.float32)
+    header = kind.header_class(endianness=endianness)
+    header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"as it should be"))
+    content = bytearray(kind(values, np.eye(4), header).to_bytes())
+    path = tmp_path / "x.nii"
+    if size is not None:
+        struct.pack_into(f"{endianness}i", content, kind.header_class.sizeof_hdr + 4, size)
+    path.write_bytes(content)
+    if size is None:
+        assert np.array_equal(read_array(read_grid(path)), values)
+    else:
+        with pytest.raises(DataError, match="extensions of the header do not end before"):
+            read_grid(path)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-LIMIT = 240.0  # s; against hanging only
+LIMIT = 900.0  # s; against hanging only, on a machine that thirty programs share
 
 PROGRAM = (
     "import sys\n"
