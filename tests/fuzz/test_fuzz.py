@@ -56,7 +56,7 @@ def test_the_fuzzer_finds_what_it_is_for(tmp_path):
         "import time; time.sleep(60)": "hang",
         "while True: pass": "hang",
         "bytearray(4 * 2**30)": "MemoryError",
-        "bytearray(2**28)": "memory",  # far more than a busy system takes back meanwhile
+        "bytearray(2**26)": "memory",  # far more than a busy system takes back meanwhile
         "from bids_brnn.errors import DataError\ntry:\n    bytearray(4 * 2**30)\n"
         "except MemoryError as error:\n    raise DataError('a') from error": "memory",
         "from bids_brnn.errors import DataError; raise DataError('a\\0')": "",
@@ -66,7 +66,7 @@ def test_the_fuzzer_finds_what_it_is_for(tmp_path):
     script.write_text(
         f"import sys; sys.path[:0] = [{str(RUN.parents[2])!r}, {str(RUN.parent)!r}]\n"
         "import run, pathlib\nfrom base import Target\n"
-        "run.HANG = run.WAIT = 0.2; run.limit_memory(); run.MEMORY = 2**24\n"
+        "run.HANG = run.WAIT = 0.5; run.limit_memory(); run.MEMORY = 2**24\n"
         "clock = run.Alarm()\n"
         "path = pathlib.Path(sys.argv[1])\n"
         f"for body in {list(bodies)!r}:\n"
