@@ -90,7 +90,7 @@ class SurrogateModel:
         return signal if basis is None else signal @ basis.conj().to(signal.dtype)
 
     def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Coefficients and their derivatives ``(..., R, P)``; without a graph to go back through."""
+        """Coefficients and their derivatives ``(..., R, P)``; without a graph for backward."""
         signal, slopes = self.along(theta.reshape(-1, theta.shape[-1]), range(theta.shape[-1]))
         kind = torch.complex128 if theta.dtype == torch.float64 else torch.complex64
         signal, slopes = signal.to(kind), slopes.to(kind)
