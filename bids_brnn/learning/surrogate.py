@@ -58,9 +58,10 @@ class SurrogateNetwork(nn.Module):
 
     def linearize(self, theta: Tensor, columns: Sequence[int]) -> tuple[Tensor, Tensor]:
         """``(v, 2R)`` of ``theta`` ``(v, P)``, and derivatives ``(v, len(columns), 2R)``."""
-        directions = torch.eye(theta.shape[-1], device=theta.device)[list(columns)] / self.scale
+        directions = torch.diag(1 / self.scale)[list(columns)]
         inputs = (theta - self.centre) / self.scale
-        parts = [self.body.along(part, directions) for part in inputs.split(_ROWS)]
+        with torch.autocast(theta.device.type, enabled=False):
+            parts = [self.body.along(part, directions) for part in inputs.split(_ROWS)]
         values, slopes = (torch.cat(part) for part in zip(*parts, strict=True))
         return self.level + self.spread * values, self.spread * slopes
 
@@ -89,7 +90,7 @@ class SurrogateModel:
         return signal if basis is None else signal @ basis.conj().to(signal.dtype)
 
     def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Coefficients and their derivatives ``(..., R, P)``; nothing differentiates these."""
+        """Coefficients and their derivatives ``(..., R, P)``; without a graph for backward."""
         signal, slopes = self.along(theta.reshape(-1, theta.shape[-1]), range(theta.shape[-1]))
         kind = torch.complex128 if theta.dtype == torch.float64 else torch.complex64
         signal, slopes = signal.to(kind), slopes.to(kind)

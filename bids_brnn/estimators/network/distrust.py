@@ -274,13 +274,17 @@ class Distrust:
 
 
 def usual_tissue(parameters: ParameterSet, theta: Tensor, columns: Sequence[int]) -> list[Tensor]:
-    """``theta`` ``(v, P)`` with the middle of each kind of tissue in some of its columns."""
+    """``theta`` ``(v, P)`` with the middle of each kind of tissue in some of its columns.
+
+    On the bounds where those of a train leave it out: the exact signal refuses what is beyond.
+    """
     kinds = []
     for ranges in TISSUE_SETS.values():
         usual = theta.clone()
         for column in columns:
-            name = parameters.names[column]
-            if name in ranges:
-                usual[:, column] = sum(ranges[name]) / 2
+            item = parameters[parameters.names[column]]
+            if item.name in ranges:
+                middle = sum(ranges[item.name]) / 2
+                usual[:, column] = min(max(middle, item.lower), item.upper)
         kinds.append(usual)
     return kinds

@@ -11,8 +11,9 @@ network does not tell are free. An estimate that is further off than it ever was
 mixture of tissues) is not excused. The minimum is found by Gauss-Newton steps: one where the
 signal is straight over the width of the errors, more where that leaves a voxel above the limit.
 
-``T`` is never below the chi-squared of least squares, so that a voxel with a small ``T`` has
-passed; the others go on to least squares (:mod:`bids_brnn.estimators.network.distrust`).
+Of a straight signal ``T`` is never below the chi-squared of least squares, so that a voxel with a
+small ``T`` has passed; where the signal bends, a few pass by what a parabola promises. The others
+go on to least squares (:mod:`bids_brnn.estimators.network.distrust`).
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ STEPS = 4
 _HOPE = (3.0, 2.0)
 """Times the limit, after the first step and later: steps end where a parabola promises no less."""
 _SHORTER = 0.25
-_ACTIVE = 2
-"""Rounds in which parameters are found that end on a bound."""
+_ROUNDS = 6
+"""At most, in which it is found which parameters end on a bound."""
 _CLOSE = 0.02
 """Of the limit: a step that promises less is not taken."""
 
@@ -180,15 +181,7 @@ def _solve(
     rest = _projected(point.rest[..., None], point.basis)
     gradient = (slopes.mT @ rest)[..., 0] - moved / excess
     matrix = _normal(slopes) + torch.diag_embed(1 / excess)
-    change = torch.linalg.solve(matrix, gradient)
-    for _ in range(_ACTIVE):
-        held = change.clamp(*room)
-        stuck = held != change
-        rows = stuck.any(-1).nonzero()[:, 0]
-        if not len(rows):
-            break
-        change[rows] = held_minimum(matrix[rows], gradient[rows], held[rows], stuck[rows])
-    change = change.clamp(*room)
+    change = least_within(matrix, gradient, room)
     cost = rest[..., 0].square().sum(-1) + (moved.square() / excess).sum(-1)
     curved = (matrix @ change[..., None])[..., 0]
     found = cost - ((2 * gradient - curved) * change).sum(-1)
@@ -196,7 +189,27 @@ def _solve(
     return found, change, _others(point, left)
 
 
-def held_minimum(matrix: Tensor, gradient: Tensor, held: Tensor, stuck: Tensor) -> Tensor:
+def least_within(matrix: Tensor, gradient: Tensor, room: tuple[Tensor, Tensor]) -> Tensor:
+    """Minimum ``(v, O)`` of parabolas within ``room``; where one has no minimum, nothing moves."""
+    low, high = room
+    change: Tensor = torch.linalg.solve_ex(matrix, gradient)[0]
+    stuck = (change < low) | (change > high)
+    rows = stuck.any(-1).nonzero()[:, 0]
+    for _ in range(_ROUNDS):
+        if not len(rows):
+            break
+        before = stuck[rows]
+        held = change[rows].clamp(low[rows], high[rows])
+        change[rows] = _held_minimum(matrix[rows], gradient[rows], held, before)
+        pull = gradient[rows] - (matrix[rows] @ change[rows][..., None])[..., 0]
+        inwards = torch.where(held <= low[rows], pull > 0, pull < 0)
+        beyond = (change[rows] < low[rows]) | (change[rows] > high[rows])
+        stuck[rows] = (before & ~inwards) | beyond
+        rows = rows[(stuck[rows] != before).any(-1)]
+    return change.nan_to_num(0.0, 0.0, 0.0).clamp(low, high)
+
+
+def _held_minimum(matrix: Tensor, gradient: Tensor, held: Tensor, stuck: Tensor) -> Tensor:
     """Minimum of a parabola ``(v, O)`` with what is ``stuck`` at the values ``held``."""
     fixed = torch.where(stuck, held, 0.0)
     wanted = torch.where(stuck, held, gradient - (matrix @ fixed[..., None])[..., 0])

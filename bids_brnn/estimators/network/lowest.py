@@ -14,13 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bids_brnn.estimators.network.fit_test import held_minimum
+from bids_brnn.estimators.network.fit_test import least_within
 from bids_brnn.information.bounds import project_out_scale
 
 _DAMPING = (1e-2, 0.3, 8.0)
 """Of the information: at first, and factors after a step that lowers and one that does not."""
-_ROUNDS = 4
-"""In which it is found which parameters end on a bound."""
 _CLOSE = 0.01
 """Of the limit: a step that promises less is not taken."""
 
@@ -122,25 +120,4 @@ def _step(matrix: Tensor, gradient: Tensor, damping: Tensor, here: Tensor) -> Te
     diagonal = matrix.diagonal(dim1=-2, dim2=-1)
     tiny = torch.finfo(gradient.dtype).tiny
     damped = matrix + torch.diag_embed(damping[:, None] * diagonal + tiny)
-    return _least_within(damped, gradient, (-here, 1 - here))
-
-
-def _least_within(matrix: Tensor, gradient: Tensor, room: tuple[Tensor, Tensor]) -> Tensor:
-    """Minimum ``(v, O)`` of parabolas within ``room``; where one has no minimum, nothing moves."""
-    low, high = room
-    change: Tensor = torch.linalg.solve_ex(matrix, gradient)[0]
-    stuck = (change < low) | (change > high)
-    for _ in range(_ROUNDS):
-        rows = stuck.any(-1).nonzero()[:, 0]
-        if not len(rows):
-            break
-        held = change[rows].clamp(low[rows], high[rows])
-        change[rows] = held_minimum(matrix[rows], gradient[rows], held, stuck[rows])
-        pull = gradient[rows] - (matrix[rows] @ change[rows][..., None])[..., 0]
-        inwards = torch.where(held <= low[rows], pull > 0, pull < 0)
-        beyond = (change[rows] < low[rows]) | (change[rows] > high[rows])
-        now = (stuck[rows] & ~inwards) | beyond
-        if torch.equal(now, stuck[rows]):
-            break
-        stuck[rows] = now
-    return change.nan_to_num(0.0, 0.0, 0.0).clamp(low, high)
+    return least_within(damped, gradient, (-here, 1 - here))

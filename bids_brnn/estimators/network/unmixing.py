@@ -289,7 +289,8 @@ def promise(
         both = torch.linalg.solve(normal, gradient)
         own = gradient[:, :-1]
         alone = (own * torch.linalg.solve(normal[:, :-1, :-1], own)).sum(-1)
-        gain = torch.where(both[:, -1] > 0, (gradient * both).sum(-1) - alone, 0.0)
+        fall = ((gradient * both).sum(-1) - alone).clamp_min(0)  # round-off of a difference
+        gain = torch.where(both[:, -1] > 0, fall, 0.0)
         parts.append((rest.square().sum(-1) - alone, gain))
     before, gain = (torch.cat(each) for each in zip(*parts, strict=True))
     return before, gain

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.optimize import lsq_linear
 
-from bids_brnn.estimators.network.fit_test import fit_statistic
+from bids_brnn.estimators.network.fit_test import fit_statistic, least_within
 
 SAMPLES, VOXELS = 10, 40
 BOUNDS = (torch.tensor([0.0, 0.0, -50.0]).double(), torch.tensor([1.0, 1.0, 50.0]).double())
@@ -53,3 +53,24 @@ def test_parameters_that_the_network_tells_stay_between_their_bounds(straight):
 def test_the_statistic_is_never_below_least_squares(straight):
     found, _ = _statistic(*straight, std=0.1)
     assert (found >= _least_squares(*straight) - 1e-6).all()
+
+
+def test_several_parameters_at_their_bounds_leave_what_scipy_leaves():
+    rng = torch.Generator().manual_seed(3)
+    matrix = torch.randn(VOXELS, 12, 6, generator=rng).double()
+    data = 3 * torch.randn(VOXELS, 12, generator=rng).double()
+    low = -0.5 * torch.rand(VOXELS, 6, generator=rng).double()
+    high = torch.full((6,), 0.3).double()
+    found = least_within(
+        matrix.mT @ matrix, (matrix.mT @ data[..., None])[..., 0], (low, high.expand(VOXELS, -1))
+    )
+    assert ((found >= low) & (found <= high)).all()
+    expected = [
+        2 * lsq_linear(*(part.numpy() for part in voxel), (least.numpy(), high.numpy())).cost
+        for *voxel, least in zip(matrix, data, low, strict=True)
+    ]
+    left = (data - (matrix @ found[..., None])[..., 0]).square().sum(-1)
+    # SciPy stops 1e-10 above the minimum. Several bounds are in the way in most voxels.
+    torch.testing.assert_close(left, torch.tensor(expected).double(), rtol=1e-6, atol=0.0)
+    at_bound = (found == low) | (found == high)
+    assert (at_bound.sum(-1) > 1).double().mean() > 0.9

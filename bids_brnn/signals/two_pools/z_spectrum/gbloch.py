@@ -251,6 +251,11 @@ class AtFields:
         """Of the model."""
         return self.model.n_samples
 
+    @property
+    def sequence(self) -> ZSpectrum:
+        """Of the model; tells whether M0 is known, and how many images a measurement averages."""
+        return self.model.sequence
+
     def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
         """Signal ``(V, N)``, as of the model."""
         return self.model._signal(theta, basis, self)

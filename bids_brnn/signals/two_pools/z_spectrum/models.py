@@ -270,6 +270,11 @@ class _AtFields:
         """Of the model."""
         return self.model.n_samples
 
+    @property
+    def sequence(self) -> ZSpectrum:
+        """Of the model; tells whether M0 is known, and how many images a measurement averages."""
+        return self.model.sequence
+
     def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
         """Signal ``(V, N)``, as of the model."""
         return self.model._simulate(theta, basis, self._factors, derivatives=False)[0]
