@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from bids_brnn.config.choices import PRESETS
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import EXIT_NODE_CRASHED, EXIT_OK, BidsBrnnError, DataError, ReadError
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.zoo.cache import Job, holding, job_for, make_unlinked, tell, told
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.choice import choose_network
+from bids_brnn.zoo.quality import LONGER
 
 if TYPE_CHECKING:
     from bids_brnn.bids.input.acquisition import Acquisition
@@ -162,9 +164,16 @@ def _refused(item: Acquisition, job: Job) -> BidsBrnnError:
     why = card.shortcoming or "it cannot serve the series"
     return DataError(
         f'{item.name}: the network "{card.name}", trained with the preset {job.preset}, is left '
-        f"aside: {why}. Train longer with --train-missing and a larger preset, or use the "
-        f"reference; to use it all the same: --weights {job.card}."
+        f"aside: {why}. {_what_may_help(card, job)}; to use it all the same: --weights {job.card}."
     )
+
+
+def _what_may_help(card: ModelCard, job: Job) -> str:
+    if not card.shortcoming:
+        return "Use the reference"
+    if card.verdict.cure == LONGER and job.preset != PRESETS[-1]:
+        return "Train longer with --train-missing and a larger preset, or use the reference"
+    return f"Use the reference; or what may help: {card.cure(job.card)}"
 
 
 def _train(config: RunConfig, item: Acquisition, job: Job, lock: TextIO, trainer: Trainer) -> None:

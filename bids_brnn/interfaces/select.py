@@ -28,7 +28,9 @@ class SelectMapInputSpec(BaseInterfaceInputSpec):
     maps_file = File(exists=True, mandatory=True, desc="from EstimateMaps")
     maps = InputMultiPath(File(exists=True), mandatory=True, desc="the files it lists")
     name = traits.Str(mandatory=True, desc="of the map: T1, m0s, flags ...")
-    kind = traits.Str(desc="estimate, std or flag; default: the map itself, not its deviation")
+    kind = traits.Str(
+        desc="estimate, std (rmse of a network with bias) or flag; default: the map itself"
+    )
     fill = traits.Float(desc="value of voxels without an estimate; default: NaN, as in the map")
 
 

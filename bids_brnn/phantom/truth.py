@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.bids.images import read_array, read_grid, times
+from bids_brnn.bids.images import Grid, read_array, read_grid, same_grid, times
+from bids_brnn.bids.safe import read_json
 from bids_brnn.errors import DataError, NoSeriesError
 from bids_brnn.maps import spread_of
 from bids_brnn.phantom.anatomy import tissue_map
 from bids_brnn.priors import TISSUES
+from bids_brnn.system.kinds import shown
 
 _TRUTH = re.compile(
     r"(?P<head>.*?)(_model-[^_]+)?(_param-(?P<parameter>[^_]+))?_desc-truth_(?P<suffix>\w+map)"
@@ -32,7 +34,7 @@ class Agreement:
     estimator: str
     """Value of ``desc-``."""
     n: int
-    """Voxels with a finite estimate."""
+    """Voxels with a finite estimate; what follows is NaN where there are none."""
     n_invalid: int
     truth: float
     """Mean of the truth."""
@@ -54,14 +56,15 @@ def compare_with_truth(dataset: Path, outputs: Path) -> list[Agreement]:
     """Compare the maps in ``outputs`` with the truth in ``dataset``.
 
     Every map of the truth that has a bound is looked for under its own name with another
-    ``desc-``; outputs of all estimators are compared.
+    ``desc-``; outputs of all estimators are compared. Without a sidecar that says ``Units``, a map
+    is taken to be in those of its truth.
 
     Raises
     ------
     NoSeriesError
         If there is no truth, or no map that it could be compared with.
     DataError
-        If a map is not on the grid of its truth.
+        If a map, or the mask of a series, is not on the grid of the truth, or in another unit.
     ReadError
         If a file cannot be read.
     """
@@ -75,15 +78,12 @@ def compare_with_truth(dataset: Path, outputs: Path) -> list[Agreement]:
         labels = truth.with_name(f"{name['head']}_desc-truth_dseg.nii.gz")
         tissues = tissue_map(_read(labels).astype(np.uint8))
         key = (series[0] if series else "", name["parameter"] or name["suffix"][:-3])
-        exact, spread = _read(truth), _read(bound)
+        grid = read_grid(truth)
+        exact, spread = _values(grid), _read(bound)
         for estimator, path in _estimates(truth, dataset, outputs):
-            values = _read(path)
-            if values.shape != exact.shape:
-                raise DataError(
-                    f"{path} has {times(values.shape)} voxels, its truth {times(exact.shape)}: it "
-                    "is a map of other data"
-                )
-            mask = _mask(path.parent.parent, str(name["head"]))
+            values = _on_grid_of(grid, path)
+            _check_units(path, truth)
+            mask = _mask(path.parent.parent, str(name["head"]), grid)
             for tissue in TISSUES:
                 inside = (tissues == tissue) & (mask if mask is not None else True)
                 columns = np.stack([values[inside], exact[inside], spread[inside]])
@@ -94,13 +94,46 @@ def compare_with_truth(dataset: Path, outputs: Path) -> list[Agreement]:
 
 
 def _read(path: Path) -> NDArray[np.float64]:
-    return read_array(read_grid(path)).astype(np.float64)
+    return _values(read_grid(path))
 
 
-def _mask(folder: Path, head: str) -> NDArray[np.bool_] | None:
+def _values(grid: Grid) -> NDArray[np.float64]:
+    if grid.is_complex:
+        raise DataError(f"{grid.path} holds complex numbers; a map holds real ones")
+    return read_array(grid).astype(np.float64)
+
+
+def _on_grid_of(truth: Grid, path: Path) -> NDArray[np.float64]:
+    """Values of an image that has to lie where the truth does, in the same order of voxels."""
+    grid = read_grid(path)
+    if grid.shape != truth.shape:
+        raise DataError(
+            f"{path} has {times(grid.shape)} voxels, its truth {times(truth.shape)}: it is a map "
+            "of other data"
+        )
+    if not same_grid(grid, truth):
+        raise DataError(
+            f"{path} does not lie where its truth does (affine of the header): its axes are "
+            "turned, or it is a map of other data"
+        )
+    return _values(grid)
+
+
+def _check_units(path: Path, truth: Path) -> None:
+    said, known = (_units(item) for item in (path, truth))
+    if said is not None and said != known:
+        raise DataError(f"{path} is in {shown(said)} and its truth in {shown(known)} (Units)")
+
+
+def _units(path: Path) -> object:
+    sidecar = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
+    return read_json(sidecar).get("Units") if sidecar.exists() else None
+
+
+def _mask(folder: Path, head: str, truth: Grid) -> NDArray[np.bool_] | None:
     """Voxels that were estimated: maps are 0 outside the mask of the application."""
     path = folder / "anat" / f"{head}_desc-brain_mask.nii.gz"
-    return _read(path) > 0 if path.exists() else None
+    return _on_grid_of(truth, path) > 0 if path.exists() else None
 
 
 def _estimates(truth: Path, dataset: Path, outputs: Path) -> Iterator[tuple[str, Path]]:

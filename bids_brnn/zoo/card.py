@@ -155,6 +155,14 @@ class ModelCard:
         """Keys of the recipe that name files: with them ``brnn evaluate`` needs the recipe."""
         return tuple(sorted(_FROM_FILES & set(self.recipe)))
 
+    def cure(self, path: Path) -> str:
+        """What to do about the shortcoming of this network, whose card is ``path``."""
+        if not self.verdict.cure:
+            return self.evaluate_command(path)
+        if self.is_derived:
+            return "one that is trained for this protocol alone may do better (docs/training.md)"
+        return self.verdict.cure
+
     def evaluate_command(self, path: Path, config: Path | None = None) -> str:
         """The command that evaluates this network, whose card is ``path``."""
         words = ["brnn", "evaluate", str(path)]

@@ -82,8 +82,7 @@ def _asked_for(path: Path, card: ModelCard, acquisition: Acquisition) -> Choice:
         return Choice(path, card, notes)
     warning = (
         f'{acquisition.name}: the network "{card.name}" is used because it was asked for, but '
-        f"{card.shortcoming}: its maps must not be trusted. Judge it with: "
-        f"{card.evaluate_command(path)}."
+        f"{card.shortcoming}: its maps must not be trusted. What may help: {card.cure(path)}."
     )
     return Choice(path, card, notes, warning)
 
@@ -110,8 +109,8 @@ def _found(acquisition: Acquisition, own: Path | None) -> Choice:
     for path, card in fitting:
         if card.shortcoming:
             notes.append(
-                f'{name}: the network "{card.name}" is left aside: {card.shortcoming}. Judge it '
-                f"with: {card.evaluate_command(path)}; to use it all the same: --weights {path}."
+                f'{name}: the network "{card.name}" is left aside: {card.shortcoming}. What may '
+                f"help: {card.cure(path)}; to use it all the same: --weights {path}."
             )
             continue
         try:

@@ -22,6 +22,10 @@ _SURE = 2.0
 _TOLD = 0.5
 """Slope of the estimator of least error from which on a protocol tells a parameter: the standard
 deviation of an efficient estimate is then below that over tissues."""
+_FOLLOWED = 0.5
+"""Share of that slope which a network follows where the protocol does not tell a parameter."""
+LONGER = "train longer (docs/training.md)"
+"""What may help a network whose figures are poor."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,8 @@ LIMITS: tuple[Limit, ...] = (
         "below 0.8 a fifth of a change is lost; a map that shows less than half of a change in "
         "healthy tissue at the highest SNR shows the prior, not the data. Where the bound of a "
         "parameter exceeds its range, at low SNR or because the protocol does not tell it, no "
-        "estimator can follow within that range: that marks only",
+        "estimator can follow within that range: that marks only, down to half the slope of the "
+        "estimator of least error",
         healthy=True,
     ),
     Limit(
@@ -99,12 +104,15 @@ class FlagLimit:
     limit: float
     least: bool
     reason: str
+    cure: str = LONGER
 
 
 FLAG_LIMITS = (
     FlagLimit(
         "flagged_noise_only", "share of signals of pure noise that are flagged", 0.9, True,
         "a flag that lets one of ten signals pass that hold nothing is none",
+        "a higher lowest SNR of training, or a protocol of more samples; a longer training does "
+        "not mend that (docs/training.md)",
     ),
     FlagLimit(
         "flagged_white_matter_snr_20",
@@ -122,6 +130,8 @@ class Verdict:
     """Why it must not serve unless it is named; empty where it may."""
     marks: Mapping[str, str] = field(default_factory=dict)
     """What to beware of in the map of a parameter, by name; only the worst of each limit."""
+    cure: str = ""
+    """What may help against a refusal; empty where only an evaluation is wanting, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -180,8 +190,9 @@ def judge(evaluation: Mapping[str, Any], snr_range: Sequence[float]) -> Verdict:
         marks[name] = "; ".join(item.words() for item in worst.values())
     if refusing:
         first = max(refusing, key=lambda item: item.badness)
-        return Verdict(f"its {first.words()}", marks)
-    return Verdict(_flags(evaluation), marks)
+        return Verdict(f"its {first.words()}", marks, LONGER)
+    refusal, cure = _flags(evaluation)
+    return Verdict(refusal, marks, cure)
 
 
 def _unjudged(evaluation: Mapping[str, Any]) -> str:
@@ -261,20 +272,24 @@ def _uncertainty(limit: Limit, value: float, row: Mapping[str, Any]) -> float:
 def _excuse(limit: Limit, slope: float, error: float, row: Mapping[str, Any]) -> str:
     """Why a slope is no fault of the network; empty where it is one, or nothing is known.
 
-    A map of one value follows nothing: only a slope that is surely above 0 is excused.
+    A map of one value follows nothing: only a slope that is surely above 0 is excused, and not far
+    below that of the estimator of least error.
     """
-    is_told = not number(row.get("slope_of_prior")) < _TOLD
-    if limit.key != "slope" or not limit.least or is_told or not slope > error:
+    possible = number(row.get("slope_of_prior"))
+    if limit.key != "slope" or not limit.least or not possible < _TOLD:
+        return ""
+    if not slope > error or slope + error < _FOLLOWED * possible:
         return ""
     return "; the bound of the protocol exceeds the range of tissue"
 
 
-def _flags(evaluation: Mapping[str, Any]) -> str:
+def _flags(evaluation: Mapping[str, Any]) -> tuple[str, str]:
+    """Why the flags of a network refuse it, and what may help; empty where they do not."""
     for item in FLAG_LIMITS:
         value = number(evaluation["outside_training"].get(item.key))
         if not (value >= item.limit if item.least else value <= item.limit):
-            return f"its {item.words} is {value:.3g} (the limit is {item.limit:g})"
-    return ""
+            return f"its {item.words} is {value:.3g} (the limit is {item.limit:g})", item.cure
+    return "", ""
 
 
 def number(value: object) -> float:

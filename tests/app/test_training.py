@@ -137,6 +137,16 @@ def test_a_network_that_fails_the_rule_is_kept_but_not_used_nor_trained_again(
             plan_estimation(named, series[0], ())
 
 
+def test_a_flag_that_the_protocol_cannot_give_is_no_reason_to_train_longer(
+    make_config, series, tmp_path
+):
+    evaluation = judged()
+    evaluation["outside_training"]["flagged_noise_only"] = 0.2
+    (problem,) = train_missing(make_config(), series, fake(evaluation)).problems
+    assert "what may help: a higher lowest SNR of training, or a protocol of more" in str(problem)
+    assert "larger preset" not in str(problem)
+
+
 def test_names_follow_from_protocol_field_and_preset_alone(make_config, series, tmp_path):
     config = make_config()
     job = training._job(config, series[0])

@@ -112,6 +112,13 @@ def test_files_that_a_page_names_are_there(page):
     assert {name for name in named if not (ROOT / name).exists()} == set()
 
 
+def test_files_that_a_module_names_are_there():
+    own = re.compile(r"``?((?:bids_brnn|benchmarks|docs|pipelines|tests)/[\w./-]+\.\w+)``?")
+    for path in sorted((ROOT / "bids_brnn").rglob("*.py")):
+        named = set(own.findall(path.read_text(encoding="utf-8")))
+        assert [name for name in named if not (ROOT / name).exists()] == [], path
+
+
 def test_every_extra_of_the_package_is_explained():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
         "optional-dependencies"

@@ -271,6 +271,33 @@ def test_maps_of_other_data_are_not_compared(dataset, tmp_path):
         compare_with_truth(dataset, tmp_path)
 
 
+def test_maps_that_are_turned_or_in_another_unit_are_not_compared(dataset, tmp_path):
+    _copy_truth(dataset, tmp_path, lambda truth, _std: truth)
+    path = next(tmp_path.rglob("*_desc-nlls_T1map.nii.gz"))
+    sidecar = path.with_name(path.name.replace(".nii.gz", ".json"))
+    sidecar.write_text('{"Units": "s"}')
+    assert compare_with_truth(dataset, tmp_path)
+    sidecar.write_text('{"Units": "ms"}')
+    with pytest.raises(DataError, match=r"is in .ms. and its truth in .s. "):
+        compare_with_truth(dataset, tmp_path)
+    sidecar.unlink()
+    image = nib.load(path)
+    turned = image.affine @ np.diag([-1.0, 1, 1, 1])
+    nib.save(nib.Nifti1Image(image.get_fdata()[::-1].astype(np.float32), turned), path)
+    with pytest.raises(DataError, match="does not lie where its truth does"):
+        compare_with_truth(dataset, tmp_path)
+
+
+def test_a_mask_of_another_grid_is_refused(dataset, tmp_path):
+    _copy_truth(dataset, tmp_path, lambda truth, _std: truth)
+    path = next(tmp_path.rglob("*_desc-nlls_T1map.nii.gz"))
+    head = path.name.partition("_desc-")[0]
+    mask = nib.Nifti1Image(np.ones((3, 3, 3), np.uint8), np.eye(4))
+    nib.save(mask, path.with_name(f"{head}_desc-brain_mask.nii.gz"))
+    with pytest.raises(DataError, match="has 3x3x3 voxels, its truth"):
+        compare_with_truth(dataset, tmp_path)
+
+
 def test_impossible_requests_are_refused(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="not an empty folder"):

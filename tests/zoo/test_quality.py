@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from bids_brnn.zoo.quality import LIMITS, judge, limit_rows
+from bids_brnn.zoo.quality import LIMITS, LONGER, judge, limit_rows
 from tests.zoo.evaluations import judged
 
 RANGE = (10.0, 50.0)
@@ -74,11 +74,24 @@ def test_what_the_protocol_does_not_tell_marks_and_says_so():
     assert poor.refusal == ""
     assert "is 0.3 (the limit is 0.8; the bound of the protocol exceeds" in poor.marks["R1"]
     assert verdict(slope=0.3, slope_of_prior=0.51).refusal
+    assert verdict(slope=0.2, slope_of_prior=0.45, slope_error=0.001).refusal, "less than half"
+    assert verdict(slope=0.2, slope_of_prior=0.45, slope_error=0.02).refusal == ""
     assert verdict(slope=math.nan, slope_of_prior=0.1).refusal
     # A map of one value everywhere is no better for it, whichever side of 0 noise puts its slope.
     assert verdict(slope=0.0, slope_of_prior=0.1, std_over_slope=math.inf).refusal
     assert verdict(slope=-0.01, slope_of_prior=0.1, std_over_slope=-100.0).refusal
     assert verdict(slope=0.001, slope_of_prior=0.1).refusal
+
+
+def test_what_may_help_is_told_by_what_refuses():
+    assert judge({}, RANGE).cure == ""
+    assert verdict(bias=9).cure == verdict(slope=0.1).cure == LONGER
+    evaluation = judged()
+    evaluation["outside_training"]["flagged_noise_only"] = 0.2
+    assert "a higher lowest SNR" in judge(evaluation, RANGE).cure
+    evaluation = judged()
+    evaluation["outside_training"]["flagged_white_matter_snr_20"] = 0.2
+    assert judge(evaluation, RANGE).cure == LONGER
 
 
 def test_levels_outside_the_range_of_training_are_not_judged():

@@ -2,7 +2,7 @@
 
 PyBIDS reads every sidecar of a data set at once, and one broken file anywhere ends the run.
 Here only the sidecars that apply to an image are read, so that trouble stays with its series;
-``tests/bids/test_inheritance.py`` holds the two equal on sound data.
+``tests/bids/input/test_inheritance.py`` holds the two equal on sound data.
 """
 
 from __future__ import annotations

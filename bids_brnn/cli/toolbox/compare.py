@@ -14,7 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``brnn compare``."""
     parser.epilog = (
         "The table of brnn demo, for maps that are there: of other options, of a network\n"
-        "of one's own, or of another program that gives its files the same names."
+        "of one's own, or of another program that gives its files the same names: on the grid\n"
+        "of the series, in the units of the truth (SI), NaN where there is no estimate."
     )
     parser.add_argument(
         "dataset", type=expanded, metavar="DIR",

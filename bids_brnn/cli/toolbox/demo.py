@@ -132,9 +132,10 @@ def table(rows: Sequence[Agreement]) -> str:
         f"{'series':10}{'param':6}{'tissue':7}{'by':6}{'voxels':>6}{'truth':>11}{'estimate':>11}"
         f"{'bias %':>8}{'bound %':>8}{'spread/bound':>13}{'far %':>7}",
     ]
-    blind = {(row.series, row.tissue) for row in rows if not row.bound <= _MEASURABLE}
+    blind = {(row.series, row.tissue) for row in rows if row.bound > _MEASURABLE}
     for row in rows:
-        if row.parameter in _HIDDEN or (row.series, row.tissue) in blind:
+        is_empty = row.n + row.n_invalid == 0
+        if row.parameter in _HIDDEN or (row.series, row.tissue) in blind or is_empty:
             continue
         lines.append(
             f"{row.series:10}{row.parameter:6}{row.tissue:7}{row.estimator:6}{row.n:6d}"

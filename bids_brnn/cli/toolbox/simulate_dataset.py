@@ -131,12 +131,13 @@ def own_series(options: argparse.Namespace) -> list[Series]:
     for word in options.field_maps or ():
         if word != "none" and _FIELDS[word] not in supplied:
             raise UsageError(f"--field-maps: no model of these protocols has a use for {word}")
-    labels = [(one.acquisition, one.suffix) for one in made]
+    # Also of two suffixes: both have field maps, labels and some maps of rates.
+    labels = [one.acquisition for one in made]
     for label in labels:
         if labels.count(label) > 1:
             raise UsageError(
-                f"two series would be called acq-{label[0]}_{label[1]}; give their files other "
-                "acq- labels, or --label"
+                f"two series would be called acq-{label}, and so would their maps; give their "
+                "files other acq- labels, or --label"
             )
     return made
 

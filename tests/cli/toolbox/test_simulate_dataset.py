@@ -49,6 +49,20 @@ def test_the_application_finds_every_series(study):
     assert models == ["fisp", "gbloch", "gbloch-zspectrum"]
 
 
+def test_two_series_whose_maps_would_have_one_name_are_refused(tmp_path, capsys):
+    write_pulses(tmp_path, "acq-own", jiang_like_train(20))
+    (tmp_path / "acq-own_MRF.json").write_text(
+        json.dumps({"SignalRepresentation": "time", "DephasingPerRepetition": 6.2831853072})
+    )
+    write_spectrum(tmp_path, "acq-own", demo_protocol())
+    words = ["simulate-dataset", str(tmp_path / "ds"), *SMALL]
+    words += ["--sidecar", str(tmp_path / "acq-own_MRF.json")]
+    words += ["--protocol", str(tmp_path / "acq-own_zspectrum.tsv")]
+    assert main(words) == EXIT_USAGE
+    assert "two series would be called acq-own, and so would" in capsys.readouterr().err
+    assert not (tmp_path / "ds").exists()
+
+
 def test_truth_and_maps_are_there(study):
     names = {path.name for path in (study / "derivatives" / "truth").rglob("*.nii.gz")}
     assert "sub-01_acq-a_desc-truth_T1map.nii.gz" in names
