@@ -96,7 +96,7 @@ def read_bounds(path: Path) -> Bounds:
         If it cannot be read.
     """
     table, about = _columns(path, BOUND_COLUMNS), read_json(path.with_suffix(".json"))
-    snr, field = (about.get(key) for key in ("SNR", "MagneticFieldStrength"))
+    snr, field = about.get("SNR", 0), about.get("MagneticFieldStrength", 0)
     known = about.get("KnownParameters")
     if not (_POSITIVE.holds(snr) and _POSITIVE.holds(field)):
         raise DataError(
