@@ -96,6 +96,7 @@ def write_group_report(
         tables=[*_page_tables(tables), *change_tables(tables)],
         files=[(item.path.name, _FILES[item.kind]) for item in tables],
         notes=[*notes, *_notes(tables)],
+        rule=_rule(tables),
     )
     page = output_dir / "group.html"
     render_group(view, page, write_text)
@@ -195,6 +196,36 @@ def _subjects(pages: Pages, tables: Sequence[GroupTable]) -> list[dict[str, str]
         }
         for who in sorted(known, key=lambda who: (not said[who], who))
     ]
+
+
+def _rule(tables: Sequence[GroupTable]) -> str:
+    """When a value lies apart, and how often one does by chance: rows are judged by many."""
+    from bids_brnn.reports.group import MIN_SUBJECTS, OUTLIER_Z, chance_apart, outlier_limit
+
+    most = _comparisons(tables)
+    if not most:
+        return f"With fewer than {MIN_SUBJECTS} series none is judged."
+    few = " and ".join(f"{outlier_limit(count):.2g} for {count}" for count in (10, MIN_SUBJECTS))
+    return (
+        f"A value lies apart where its absolute modified z-score is above {OUTLIER_Z:g}; above "
+        f"more where series are few, {few}, so that it is as rare. Up to {most:,} medians of "
+        "regions are compared in a row: were they normal, chance alone would give about "
+        f"{most * chance_apart():.2g} notes per row."
+    )
+
+
+def _comparisons(tables: Sequence[GroupTable]) -> int:
+    """Most regional medians of one row that are compared with those of others."""
+    from bids_brnn.maps import quality_maps
+
+    counts: dict[object, int] = defaultdict(int)
+    for item in tables:
+        if item.kind == "statistics" and "modified_z" in item.table:
+            judged = item.table["modified_z"].notna() & ~item.table["param"].isin(quality_maps())
+            keys = [key for key in _KEYS[:2] if key in item.table]
+            for who, count in item.table[judged].groupby(keys, dropna=False).size().items():
+                counts[str(who)] += int(count)
+    return max(counts.values(), default=0)
 
 
 def _shortened(notes: Sequence[str]) -> str:

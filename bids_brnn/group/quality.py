@@ -13,7 +13,7 @@ from bids_brnn.errors import BidsBrnnError
 from bids_brnn.group.files import participant_files
 from bids_brnn.group.tables import KEY_WORDS, entities_of, key_values, without_rare
 from bids_brnn.maps import AT_BOUND, NO_ESTIMATE, quality_maps, spread_of, summaries
-from bids_brnn.reports.group import MIN_SUBJECTS, OUTLIER_Z, modified_z
+from bids_brnn.reports.group import MIN_SUBJECTS, OUTLIER_Z, lies_apart
 from bids_brnn.signals.registry import series_kinds
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def quality_words() -> dict[str, str]:
         "share_at_bound": "Share of voxels with a parameter on a bound",
         "outliers": "Which of " + ", ".join(("mask_volume_ml", "median_snr", "median_residual",
         "share_flagged")) + " lie apart from those of the other series of this acquisition and "
-        f"estimator (absolute modified z-score above {OUTLIER_Z:g}; n/a if none, and with fewer "
-        f"than {MIN_SUBJECTS} series)",
+        f"estimator (absolute modified z-score above {OUTLIER_Z:g} for very many series, above "
+        f"more for fewer; n/a if none, and with fewer than {MIN_SUBJECTS} series)",
     }  # fmt: skip
 
 
@@ -155,8 +155,7 @@ def _outliers(table: pd.DataFrame) -> pd.Series[Any]:
     words = pd.Series("", index=table.index, dtype=object)
     for _, part in table.groupby(["acq", "kind", "estimator"], dropna=False):
         for column in CHECKED:
-            scores = np.nan_to_num(modified_z(part[column].to_numpy(np.float64)))
-            for row in part.index[np.abs(scores) > OUTLIER_Z]:
+            for row in part.index[lies_apart(part[column].to_numpy(np.float64))]:
                 words[row] += f"{column};"
     return words.str.rstrip(";").replace("", None)
 

@@ -14,7 +14,7 @@ from bids_brnn.errors import DataError
 from bids_brnn.maps import quality_maps
 from bids_brnn.regions import AGREEMENT_COLUMNS, COLUMNS
 from bids_brnn.regions.agreement import compare
-from bids_brnn.reports.group import MIN_SUBJECTS, OUTLIER_Z, modified_z
+from bids_brnn.reports.group import MIN_SUBJECTS, OUTLIER_Z, lies_apart, modified_z
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +46,8 @@ OUTLIER_WORDS: Mapping[str, str] = {
     "modified_z": "Distance of the median from the median of all series with this acquisition, in "
     "units of the scaled median absolute deviation (Iglewicz and Hoaglin 1993); n/a with fewer "
     f"than {MIN_SUBJECTS} series",
-    "outlier": f"1 where the absolute modified_z is above {OUTLIER_Z:g}, else 0",
+    "outlier": "1 where the absolute modified_z is above the limit for this number of series, "
+    f"else 0: {OUTLIER_Z:g} for very many, more for fewer, as the deviation of few varies",
 }
 LONG_WORDS: Mapping[str, str] = {**KEY_WORDS, **COLUMNS, **OUTLIER_WORDS}
 AGREEMENT_WORDS: Mapping[str, str] = {**KEY_WORDS, **AGREEMENT_COLUMNS}
@@ -132,12 +133,12 @@ def region_frame(path: Path) -> pd.DataFrame:
 def with_outliers(table: pd.DataFrame) -> pd.DataFrame:
     """A long table with the columns of :data:`OUTLIER_WORDS`."""
     found = table.copy()
-    found["modified_z"] = np.nan
+    found["modified_z"], found["outlier"] = np.nan, 0
     for _, part in table.groupby(["acq", "param", "index"], sort=False, dropna=False):
         medians = part["median"].to_numpy(np.float64)
         if np.isfinite(medians).sum() >= MIN_SUBJECTS:
             found.loc[part.index, "modified_z"] = modified_z(medians)
-    found["outlier"] = (found["modified_z"].abs() > OUTLIER_Z).astype(int)
+            found.loc[part.index, "outlier"] = lies_apart(medians).astype(int)
     return found
 
 

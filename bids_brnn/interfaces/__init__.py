@@ -12,6 +12,7 @@ from bids_brnn.interfaces.regions.labels import PrepareLabels
 from bids_brnn.interfaces.regions.statistics import CompareEstimators, SummariseRegions
 from bids_brnn.interfaces.select import SelectMap
 from bids_brnn.interfaces.sinks.native import WriteMaps, WriteSeries
+from bids_brnn.interfaces.sinks.page import WriteForPage
 from bids_brnn.interfaces.sinks.regions import WriteLabels, WriteRegions
 from bids_brnn.interfaces.sinks.spaces import WriteSpace
 
@@ -31,6 +32,7 @@ __all__ = [
     "StripSkull",
     "SummariseRegions",
     "SynthesiseT1w",
+    "WriteForPage",
     "WriteLabels",
     "WriteMaps",
     "WriteRegions",

@@ -103,12 +103,15 @@ def _fitted(
 
 _MODELS: dict[tuple[str, str], SignalModel] = {}
 """By name and digest of the protocol, for all series of a worker: their tables take seconds."""
+_MOST_MODELS = 16  # protocols of a large study may all differ a little
 
 
 def _model(name: str, sequence: ZSpectrum) -> SignalModel:
     key = name, sequence.digest
     if key not in _MODELS:
         recipe = EstimatorRecipe(estimator="nlls", model=name, sequence=sequence, magnitude=True)
+        if len(_MODELS) >= _MOST_MODELS:
+            del _MODELS[next(iter(_MODELS))]
         _MODELS[key] = recipe.build_model()
     return _MODELS[key]
 

@@ -259,6 +259,8 @@ class GroupView:
     files: Sequence[tuple[str, str]] = ()
     """Name and meaning of each table of the group."""
     notes: Sequence[str] = ()
+    rule: str = ""
+    """When a value lies apart, in words."""
 
 
 def render_group(view: GroupView, page: Path, write_text: WriteText) -> None:

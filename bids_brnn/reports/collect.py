@@ -36,7 +36,13 @@ from bids_brnn.reports.preparation import (
     step_methods,
     training_of,
 )
-from bids_brnn.reports.stored import BOUNDS_FILE, SPECTRA_FILE, read_bounds, read_spectra
+from bids_brnn.reports.stored import (
+    BOUNDS_FILE,
+    SPECTRA_FILE,
+    read_bounds,
+    read_or_say,
+    read_spectra,
+)
 from bids_brnn.signals.registry import SeriesKind, models, models_of, series_kinds
 from bids_brnn.system.kinds import cell_number
 
@@ -60,8 +66,8 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
     about = read_json(_json_of(references[0])) if references else {}
     preparation = read_json(_json_of(mask_path))
     t1w = [path for path, name in files if name.suffix == "T1w"]
-    bounds = mask_path.with_name(f"{head}_{BOUNDS_FILE}")
-    spectra = mask_path.with_name(f"{head}_{SPECTRA_FILE}")
+    bounds, *no_bounds = read_or_say(read_bounds, mask_path.with_name(f"{head}_{BOUNDS_FILE}"))
+    spectra, *no_spectra = read_or_say(read_spectra, mask_path.with_name(f"{head}_{SPECTRA_FILE}"))
     return SeriesView(
         name=f"{head}_{kind.suffix}",
         kind=kind.suffix,
@@ -87,12 +93,14 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
             *map(_sentence, about.get("PreparationSteps", [])),
             *map(_sentence, noise_warnings(_json_of(path) for path, _ in files)),
             *_notes(files),
+            *no_bounds,
+            *no_spectra,
         ],
         agreement=_agreement(mask_path.parent, head),
         about=preparation,
         motion=_motion(mask_path.with_name(f"{head}_desc-motion_timeseries.tsv")),
-        bounds=read_bounds(bounds) if bounds.is_file() else None,
-        spectra=read_spectra(spectra) if spectra.is_file() else None,
+        bounds=bounds,
+        spectra=spectra,
     )
 
 

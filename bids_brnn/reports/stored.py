@@ -6,18 +6,23 @@ which are loaded where maps are made; pages are written from numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bids_brnn.bids.safe import read_json
 from bids_brnn.bids.tables import read_columns
-from bids_brnn.errors import DataError
+from bids_brnn.errors import BidsBrnnError, DataError
 from bids_brnn.reports.content import Bound, Bounds, Spectra
-from bids_brnn.system.kinds import cell_number
+from bids_brnn.system.kinds import Number, cell_number, shown
 
+_Content = TypeVar("_Content")
+_LOG = logging.getLogger("bids_brnn.report")
 BOUND_COLUMNS: Mapping[str, str] = {
     "tissue": "Usual tissue at the field strength of the series",
     "param": "Parameter that the series is to tell",
@@ -35,6 +40,8 @@ _SPECTRUM_COLUMNS: Mapping[str, str] = {
     "measured": "Image, in its units",
 }
 _FIT = "fit_"
+_POSITIVE = Number(1e-6, 1e12)
+_MOST_INDEX = 2**15  # NIfTI-1 has no longer axes
 BOUNDS_FILE, SPECTRA_FILE = "desc-protocol_bounds.tsv", "desc-fitted_zspectra.tsv"
 """How the names of both tables end, after those of the series."""
 
@@ -89,15 +96,15 @@ def read_bounds(path: Path) -> Bounds:
         If it cannot be read.
     """
     table, about = _columns(path, BOUND_COLUMNS), read_json(path.with_suffix(".json"))
-    snr, field = about.get("SNR"), about.get("MagneticFieldStrength")
+    snr, field = about.get("SNR", 0), about.get("MagneticFieldStrength", 0)
     known = about.get("KnownParameters")
-    if not (isinstance(snr, int | float) and isinstance(field, int | float)):
+    if not (_POSITIVE.holds(snr) and _POSITIVE.holds(field)):
         raise DataError(
             f"{path.with_suffix('.json')} lacks SNR or MagneticFieldStrength; it was changed: run "
             "the participant level again."
         )
     numbers = [
-        np.nan_to_num(_numbers(table[name]), nan=np.inf)
+        np.nan_to_num(_numbers(path, name, table[name]), nan=np.inf)
         for name in ("value", "crb_std", "second_order_std")
     ]
     words = [table[name] for name in ("tissue", "param", "units")]
@@ -125,17 +132,28 @@ def read_spectra(path: Path) -> Spectra:
     ReadError
         If it cannot be read.
     """
-    table = {name: _numbers(cells) for name, cells in _columns(path, _SPECTRUM_COLUMNS).items()}
-    voxels = np.nan_to_num(np.stack([table[name] for name in "ijk"], 1), nan=-1).astype(int)
+    columns = _columns(path, _SPECTRUM_COLUMNS)
+    table = {
+        name: _numbers(path, name, cells)
+        for name, cells in columns.items()
+        if name in _SPECTRUM_COLUMNS or name.startswith(_FIT)
+    }
+    voxels = np.stack([table[name] for name in "ijk"], 1)
     count = 1 + int(np.argmax(np.append((voxels[1:] != voxels[0]).any(1), True)))
-    if len(voxels) % count or (voxels != np.repeat(voxels[::count], count, 0)).any():
+    if len(voxels) % count or not _is_repeated(voxels, np.repeat(voxels[::count], count, 0)):
         raise DataError(
             f"{path}: its voxels have unequal numbers of measurements; it was changed or cut: run "
             "the participant level again."
         )
     shape = len(voxels) // count, count
+    told = np.stack([table["offset"], table["mt_flip_angle"]], 1)
+    if not _is_repeated(told, np.tile(told[:count], (shape[0], 1))):
+        raise DataError(
+            f"{path}: its voxels have different offsets or flip angles; it was changed: run the "
+            "participant level again."
+        )
     return Spectra(
-        voxels=voxels[::count],
+        voxels=voxels[::count].astype(int),
         offset=table["offset"][:count],
         angle=table["mt_flip_angle"][:count],
         measured=table["measured"].reshape(shape),
@@ -144,6 +162,22 @@ def read_spectra(path: Path) -> Spectra:
             for name, values in table.items() if name.startswith(_FIT)
         },
     )  # fmt: skip
+
+
+def read_or_say(
+    read: Callable[[Path], _Content], path: Path
+) -> tuple[_Content | None, *tuple[str, ...]]:
+    """What ``read`` makes of a table, None without one, and a sentence where it is damaged.
+
+    So a damaged table costs its panel, not the page.
+    """
+    if not path.is_file():
+        return (None,)
+    try:
+        return (read(path),)
+    except BidsBrnnError as error:
+        _LOG.warning("%s", error)
+        return None, f"Not shown: {str(error).replace(f'{path.parent}/', '')}"
 
 
 def _columns(path: Path, wanted: Mapping[str, str]) -> dict[str, list[str]]:
@@ -157,8 +191,23 @@ def _columns(path: Path, wanted: Mapping[str, str]) -> dict[str, list[str]]:
     return table
 
 
-def _numbers(cells: Sequence[str]) -> Any:
-    return np.array([cell_number(cell) for cell in cells])
+def _numbers(path: Path, name: str, cells: Sequence[str]) -> NDArray[np.float64]:
+    """Numbers of a column, NaN for n/a; indices of voxels have to be such."""
+    numbers = np.array([cell_number(cell) for cell in cells])
+    for cell, value in zip(cells, numbers.tolist(), strict=True):
+        right = cell == "n/a" or math.isfinite(value)
+        if name in ("i", "j", "k"):
+            right = value in range(_MOST_INDEX)
+        if not right:
+            raise DataError(
+                f"{path}: column {name} holds {shown(cell)}; it was changed: run the participant "
+                "level again."
+            )
+    return numbers
+
+
+def _is_repeated(values: NDArray[np.float64], expected: NDArray[np.float64]) -> bool:
+    return bool(np.array_equal(values, expected, equal_nan=True))
 
 
 def _described(columns: Mapping[str, str]) -> dict[str, Any]:

@@ -8,7 +8,13 @@ from bids_brnn.group import page as group_report
 from bids_brnn.group.collect import GroupTable
 from bids_brnn.group.page import outliers, pages_in, regions_of, write_group_report
 from bids_brnn.group.tables import with_outliers
-from bids_brnn.reports.group import OUTLIER_Z, modified_z, some_of
+from bids_brnn.reports.group import (
+    OUTLIER_Z,
+    chance_apart,
+    lies_apart,
+    modified_z,
+    some_of,
+)
 
 
 def table(n=8):
@@ -55,7 +61,42 @@ def test_outlier_is_named_and_linked(tmp_path):
     assert html.count('class="point"') + html.count('class="apart"') == 2 * 8
     assert html.count('class="apart"') == 1
     assert html.count('href="sub-03.html" tabindex="-1"') == 2
-    assert OUTLIER_Z > 3
+    assert "Up to 2 medians of regions are compared in a row: were they normal" in html
+
+
+@pytest.mark.parametrize("n", [6, 9, 20])
+def test_of_few_normal_values_as_few_lie_apart_as_of_many(n):
+    values = np.random.default_rng(n).normal(size=(5_000, n))
+    found = sum(int(lies_apart(row).sum()) for row in values)
+    expected = chance_apart() * values.size
+    # The limit is right to a fifth in the share; four standard deviations of the count.
+    assert abs(found - expected) < 0.2 * expected + 4 * expected**0.5
+    assert chance_apart() == pytest.approx(1 / 2150, rel=0.01)
+
+
+def test_rows_of_a_small_group_have_no_remarks_by_chance(tmp_path):
+    rng = np.random.default_rng(4)
+    frame = pd.concat(
+        [
+            table(10).assign(param=f"p{place}", median=lambda part: rng.normal(1, 0.1, len(part)))
+            for place in range(54)
+        ],
+        ignore_index=True,
+    )
+    judged = with_outliers(frame)
+    # 1,080 values: half a remark is expected, six would be once in 100,000; above 3.5 are many.
+    assert judged["outlier"].sum() < 6
+    assert (judged["modified_z"].abs() > OUTLIER_Z).sum() > 10
+    item = GroupTable("statistics", tmp_path / "x.tsv", judged, {}, "tissue", "nlls")
+    html = write_group_report(tmp_path, [item]).read_text(encoding="utf-8")
+    assert "Up to 108 medians of regions are compared in a row" in html
+    assert "chance alone would give about 0.05 notes per row" in html
+
+
+def test_fewer_than_five_series_are_not_judged_and_the_page_says_so(tmp_path):
+    item = GroupTable("statistics", tmp_path / "x.tsv", with_outliers(table(4)), {}, "a", "nlls")
+    html = write_group_report(tmp_path, [item]).read_text(encoding="utf-8")
+    assert "With fewer than 5 series none is judged." in html
 
 
 def test_regions_come_in_the_order_of_their_labels():
@@ -124,7 +165,7 @@ def test_the_values_that_are_drawn_span_all_of_them():
     scores = np.nan_to_num(np.abs(modified_z(values)))
     assert set(np.argsort(-scores)[:50].tolist()) <= set(drawn.tolist())  # the farthest
     # The others are every n-th by size: 50 of them have the median of all to 2 % in rank.
-    inside = scores <= OUTLIER_Z
+    inside = ~lies_apart(values)
     others = values[[place for place in drawn if inside[place]]]
     low, high = np.quantile(values[inside & np.isfinite(values)], [0.48, 0.52])
     assert low < np.median(others) < high

@@ -260,6 +260,26 @@ def test_ratings_by_keyboard_are_kept_and_saved_as_bids_table(browser, group):
     assert browser.requests == []
 
 
+def test_paper_has_the_first_subjects_and_those_that_something_is_said_of(browser, group):
+    browser.open(group)
+    browser("localStorage.clear()")
+    browser.open(group)
+    row = "document.querySelectorAll('#ratings tbody tr')"
+    browser(f"{row}[17].focus()")
+    browser.press("g")
+    browser(f"{row}[18].classList.add('said')")
+    browser(f"{row}[2].hidden = true")  # by the filter
+    browser.send("Emulation.setEmulatedMedia", media="print")
+    place = "(one, i) => one.getBoundingClientRect().height ? i : -1"
+    seen = browser(f"Array.from({row}).map({place}).filter((i) => i >= 0)")
+    words = browser("document.querySelector('#subjects .paper').innerText")
+    browser.send("Emulation.setEmulatedMedia", media="")
+    assert seen == [0, 1, *range(3, assemble.PAPER_ROWS + 1), 17, 18]
+    assert words.startswith("On paper the first 15 of 20 rows, and those with a note or a rating")
+    everything = browser(f"Array.from({row}).filter((one) => one.getBoundingClientRect().height)")
+    assert len(everything) == 19
+
+
 def test_a_participant_is_marked_in_all_drawings(browser, group):
     browser.open(group)
     browser("document.querySelector('svg a[href=\"sub-03.html\"]')"

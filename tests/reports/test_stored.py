@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bids_brnn.errors import DataError
+from bids_brnn.reports.collect import series_views
 from bids_brnn.reports.content import Bound, Bounds, Spectra
 from bids_brnn.reports.stored import (
     BOUNDS_FILE,
@@ -64,6 +65,11 @@ def test_every_column_is_described():
         (lambda text: text.replace("measured", "seen"), "column measured is missing or empty"),
         (lambda text: text.partition("\n")[0] + "\n", "column i is missing or empty"),
         (lambda text: text.rstrip("\n").rpartition("\n")[0], "unequal numbers of measurements"),
+        (lambda text: text.replace("0\t1\t3", "0\t1\t1e300", 1), "column k holds '1e300'"),
+        (lambda text: text.replace("0\t1\t3", "0\tn/a\t3"), "column j holds 'n/a'"),
+        (lambda text: text.replace("60.5", "sixty"), "column measured holds 'sixty'"),
+        (lambda text: text.replace("12.25", "inf", 1), "column fit_nlls holds 'inf'"),
+        (lambda text: text.replace("-1000", "1000", 1), "different offsets or flip angles"),
     ],
 )
 def test_a_damaged_table_is_refused(tmp_path, damage, words):
@@ -74,8 +80,13 @@ def test_a_damaged_table_is_refused(tmp_path, damage, words):
 
 
 def test_bounds_without_their_description_are_refused(tmp_path):
-    path = write(tmp_path, BOUNDS_FILE, ({}, bounds_as_table(BOUNDS)[1]))
-    with pytest.raises(DataError, match="lacks SNR or MagneticFieldStrength"):
+    about, text = bounds_as_table(BOUNDS)
+    for wrong in ({}, {**about, "SNR": True}, {**about, "MagneticFieldStrength": -3}):
+        path = write(tmp_path, BOUNDS_FILE, (wrong, text))
+        with pytest.raises(DataError, match="lacks SNR or MagneticFieldStrength"):
+            read_bounds(path)
+    path = write(tmp_path, BOUNDS_FILE, (about, text.replace("0.01", "small")))
+    with pytest.raises(DataError, match="column crb_std holds 'small'"):
         read_bounds(path)
 
 
@@ -88,7 +99,9 @@ print([name for name in ("torch", "numba", "nipype") if name in sys.modules])
 """
 
 
-def test_a_page_with_bounds_and_spectra_is_written_without_pytorch(tmp_path):
+@pytest.fixture
+def maps(tmp_path):
+    """Folder of a series with a map and both tables."""
     anat = tmp_path / "sub-01" / "anat"
     anat.mkdir(parents=True)
     for name in ("desc-brain_mask", "model-ramani_param-m0s_desc-nlls_QMTmap", "desc-mean_QMTref"):
@@ -97,6 +110,32 @@ def test_a_page_with_bounds_and_spectra_is_written_without_pytorch(tmp_path):
         (anat / f"sub-01_acq-x_{name}.json").write_text("{}")
     write(anat, f"sub-01_acq-x_{BOUNDS_FILE}", bounds_as_table(BOUNDS))
     write(anat, f"sub-01_acq-x_{SPECTRA_FILE}", spectra_as_table(SPECTRA))
+    return anat
+
+
+@pytest.mark.parametrize("file", [BOUNDS_FILE, SPECTRA_FILE])
+@pytest.mark.parametrize("content", ["", "a\tb\n1\n", "\0"])
+def test_a_damaged_table_costs_its_panel_and_is_named(maps, tmp_path, file, content):
+    path = maps / f"sub-01_acq-x_{file}"
+    path.write_text(content)
+    (view,) = series_views(tmp_path, "01")
+    assert (view.bounds is None, view.spectra is None) == (
+        file == BOUNDS_FILE, file == SPECTRA_FILE
+    )  # fmt: skip
+    (note,) = [note for note in view.notes if note.startswith("Not shown")]
+    assert path.name in note
+    assert str(tmp_path) not in note
+    assert [item.name for item in view.estimators[0].estimates] == ["m0s"]
+
+
+def test_bounds_whose_description_is_gone_are_not_shown(maps, tmp_path):
+    (maps / f"sub-01_acq-x_{BOUNDS_FILE}").with_suffix(".json").unlink()
+    (view,) = series_views(tmp_path, "01")
+    assert view.bounds is None
+    assert any(note.startswith("Not shown") for note in view.notes)
+
+
+def test_a_page_with_bounds_and_spectra_is_written_without_pytorch(maps, tmp_path):
     found = subprocess.run(
         [sys.executable, "-c", PAGE, str(tmp_path)],
         capture_output=True, text=True, check=True,

@@ -8,6 +8,10 @@ import nibabel
 import numpy as np
 import pytest
 
+from bids_brnn import interfaces
+from bids_brnn.interfaces.base import Node
+from bids_brnn.interfaces.sinks.native import SinkOutputSpec
+
 THEIRS = ("my_step", "my_node")
 """Nodes that a reader has to bring."""
 
@@ -43,3 +47,16 @@ def test_every_block_runs_in_the_order_of_the_page(blocks, dataset, tmp_path, mo
 def test_blocks_of_others_at_least_compile(blocks):
     for block in blocks:
         compile(block, "docs/nipype.md", "exec")
+
+
+def test_the_table_has_every_interface(request):
+    text = (request.config.rootpath / "docs" / "nipype.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert set(interfaces.__all__) <= named
+    written = {
+        cls.__name__
+        for cls in Node.__subclasses__()
+        if issubclass(cls.output_spec, SinkOutputSpec)
+    }
+    assert written <= set(interfaces.__all__)  # what writes results can be used by others too
