@@ -106,7 +106,8 @@ def drafted_search(
     starts = torch.ones_like(voxels)
     if n_starts > 1:
         failed = solution.reason >= ITERATION_LIMIT
-        misled = failed | ~(solution.quadratic.cost < (1 + _MISLED) * promised)
+        lower = solution.quadratic.cost < (1 + _MISLED) * promised
+        misled = failed | ~(lower & promised.isfinite())  # infinite: the draft has no minimum
         choice.cost[~misled] = torch.inf
         both = Starts(
             torch.cat([drafts.unit, choice.unit], 1),

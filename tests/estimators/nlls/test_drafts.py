@@ -64,7 +64,7 @@ def test_a_good_draft_saves_evaluations_and_changes_no_minimum(data):
     assert spent[0] < 0.75 * spent[1]
 
 
-@pytest.mark.parametrize("draft", [Decay(slower=3.0), Decay(bent=0.9)])
+@pytest.mark.parametrize("draft", [Decay(slower=3.0), Decay(bent=0.9), Decay(bent=float("nan"))])
 def test_a_wrong_draft_costs_time_but_no_minimum(data, draft):
     usual = NllsEstimator(Decay()).estimate(data)
     drafted = NllsEstimator(Decay(), draft=draft).estimate(data)
