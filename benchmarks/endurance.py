@@ -162,8 +162,9 @@ def endure(
             wait_for(program, log, usual * dice.choice([_PLAN * dice.random(), *[part] * 3]))
             with suppress(subprocess.TimeoutExpired):
                 program.wait(dice.uniform(0, _MOST_WAIT))
-            done = inject(program, fault)
-            fault = fault if done else "none"  # it came too late or too early
+            while not (done := inject(program, fault)) and program.poll() is None:
+                time.sleep(0.05)  # there is no worker yet
+            fault = fault if done else "none"  # it came too late
         code = program.wait()
         left = outlived(program.pid)
         with record.lock:

@@ -8,6 +8,7 @@ slices.
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,14 @@ def read_cfl(path: Path) -> NDArray[np.complex64]:
         raise DataError(f"{header.name} says {needed / 1e9:.1f} GB, more than {words}")
     try:
         with open_regular(data) as stream:
-            content = stream.read(needed)
-            more = stream.read(1)
+            size = os.fstat(stream.fileno()).st_size
+            content = stream.read(needed) if size == needed else b""  # no memory for a claim
     except OSError as error:
         raise unreadable(data, error) from error
-    if len(content) < needed or more:
+    if len(content) != needed:
+        compared = "more" if size > needed else "fewer"
         raise ReadError(
-            f"{data.name} has {'more' if more else 'fewer'} bytes than the {needed} of its header "
+            f"{data.name} has {compared} bytes than the {needed} of its header "
             f"({'x'.join(map(str, _short(shape)))} complex numbers); copy both files again"
         )
     return np.frombuffer(content, "<c8").reshape(shape, order="F")
