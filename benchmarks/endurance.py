@@ -239,7 +239,7 @@ def content(out: Path) -> dict[str, str]:
         if path.is_file() and not {"log", "logs"} & {*name.parts}:
             data = path.read_bytes()
             if path.suffix == ".html":
-                data = re.sub(rb"<pre>.*?</pre>", b"", data, flags=re.S)
+                data = re.sub(rb"<pre\b.*?</pre>", b"", data, flags=re.S)
             data = data.replace(str(out).encode(), b"OUT")
             found[name.as_posix()] = hashlib.sha256(data).hexdigest()
     return found
