@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 # torch is loaded by the functions, not by the module: recipes are read without it.
 @dataclass(frozen=True, eq=False)
-class Around:
-    """A signal model made of another one; what a subclass does not say is that of the other.
+class Passing:
+    """Tells of the model inside what :class:`~bids_brnn.signals.base.SignalModel` may tell.
 
-    So nothing that :class:`~bids_brnn.signals.base.SignalModel` may tell is lost on the way (that
-    M0 is real, that samples are averages of several images). A subclass is a frozen dataclass
-    with its further fields, and has ``__call__`` and ``linearize``.
+    So nothing is lost on the way (that M0 is real, that samples are averages of several images).
+    A subclass is a frozen dataclass with its further fields, and has ``__call__`` and
+    ``linearize``.
     """
 
     model: SignalModel
@@ -50,6 +50,19 @@ class Around:
 
         return weights_of(self.model)
 
+    def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
+        """Signal ``(..., N)``, or coefficients ``(..., R)``."""
+        raise NotImplementedError
+
+    def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Signal and derivatives ``(..., N, P)``."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class Around(Passing):
+    """A signal model made of another one, which may be of some voxels only, or rough."""
+
     def for_voxels(self, known: Mapping[str, Tensor]) -> Callable[[Tensor], SignalModel]:
         """See :func:`bids_brnn.signals.base.for_voxels`."""
         from bids_brnn.signals.base import for_voxels
@@ -76,11 +89,3 @@ class Around:
         """The same around the model of some voxels, ``rows`` ``(B,)``."""
         del rows
         return self.with_model(model)
-
-    def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
-        """Signal ``(..., N)``, or coefficients ``(..., R)``."""
-        raise NotImplementedError
-
-    def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Signal and derivatives ``(..., N, P)``."""
-        raise NotImplementedError

@@ -10,32 +10,28 @@ from torch import Tensor
 
 from bids_brnn.estimators.network.devices import on_device
 from bids_brnn.estimators.network.estimator import NetworkEstimator
-from bids_brnn.parameters import ParameterSet
+from bids_brnn.signals.around import Passing
 from bids_brnn.signals.base import Amplitude, SignalModel, amplitude_of, weights_of
 
 
 @dataclass(frozen=True, eq=False)
-class Imitation:
+class Imitation(Passing):
     """A :class:`~bids_brnn.signals.base.SignalModel` of the data, on the device of ``theta``."""
 
-    model: SignalModel
-    """Surrogate, in the basis of training."""
     turn: Tensor | None
-    """``(R, R)``: coefficients of training to those of the data."""
-    amplitude: Amplitude
-    """Of the exact model."""
-    weights: Tensor | None
-    """Of the exact model."""
+    """``(R, R)``: coefficients of training, which ``model`` gives, to those of the data."""
+    exact: SignalModel
+    """What is imitated."""
 
     @property
-    def parameters(self) -> ParameterSet:
-        """Of the surrogate."""
-        return self.model.parameters
+    def amplitude(self) -> Amplitude:
+        """Of the exact model."""
+        return amplitude_of(self.exact)
 
     @property
-    def n_samples(self) -> int:
-        """Number of coefficients."""
-        return self.model.n_samples
+    def weights(self) -> Tensor | None:
+        """Of the exact model."""
+        return weights_of(self.exact)
 
     @cached_property
     def _copies(self) -> dict[torch.device, SignalModel]:
@@ -77,5 +73,4 @@ def imitation_of(network: NetworkEstimator) -> Imitation | None:
         if turn.shape[0] != turn.shape[1]:
             return None
         turn = torch.linalg.inv(turn)
-    exact = network.exact
-    return Imitation(network.model, turn, amplitude_of(exact), weights_of(exact))
+    return Imitation(network.model, turn, network.exact)

@@ -25,6 +25,7 @@ from torch import Tensor
 from bids_brnn.errors import SequenceError
 from bids_brnn.parameters import Z_SPECTRUM, ParameterSet
 from bids_brnn.sequences.z_spectrum import ZSpectrum
+from bids_brnn.signals.around import Passing
 from bids_brnn.signals.base import SignalModel, check_basis, check_parameters
 from bids_brnn.signals.two_pools.pulses.lineshapes import lineshape as find_lineshape
 from bids_brnn.signals.two_pools.z_spectrum.models import Yarnykh
@@ -233,28 +234,13 @@ class _Fields:
 
 
 @dataclass(frozen=True, eq=False)
-class AtFields:
+class AtFields(Passing):
     """A model at the known B1 and w0 of some voxels, by which it has no derivatives (0)."""
 
     model: GBlochZ
     fields: _Fields
     rows: NDArray[np.int64]
     """Voxels of the parameter sets."""
-
-    @property
-    def parameters(self) -> ParameterSet:
-        """Of the model."""
-        return self.model.parameters
-
-    @property
-    def n_samples(self) -> int:
-        """Of the model."""
-        return self.model.n_samples
-
-    @property
-    def sequence(self) -> ZSpectrum:
-        """Of the model; tells whether M0 is known, and how many images a measurement averages."""
-        return self.model.sequence
 
     def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
         """Signal ``(V, N)``, as of the model."""

@@ -30,6 +30,7 @@ from torch import Tensor
 from bids_brnn.errors import DataError, SequenceError
 from bids_brnn.parameters import Z_SPECTRUM, ParameterSet
 from bids_brnn.sequences.z_spectrum import ZSpectrum
+from bids_brnn.signals.around import Passing
 from bids_brnn.signals.base import SignalModel, check_basis, check_parameters
 from bids_brnn.signals.two_pools.z_spectrum.absorption import LINES, NEAR, line_table
 from bids_brnn.signals.two_pools.z_spectrum.free_pool import pulse_saturation
@@ -250,7 +251,7 @@ class SledPikeRP(_SledPike):
 
 
 @dataclass(frozen=True, eq=False)
-class _AtFields:
+class _AtFields(Passing):
     """A model at the known B1 and w0 of some voxels; its derivatives by both are not all."""
 
     model: _SledPike
@@ -259,21 +260,6 @@ class _AtFields:
     """``(V, N, most)``, see :meth:`.SaturationTable.lines`."""
     rows: NDArray[np.int64]
     """Voxels of the parameter sets."""
-
-    @property
-    def parameters(self) -> ParameterSet:
-        """Of the model."""
-        return self.model.parameters
-
-    @property
-    def n_samples(self) -> int:
-        """Of the model."""
-        return self.model.n_samples
-
-    @property
-    def sequence(self) -> ZSpectrum:
-        """Of the model; tells whether M0 is known, and how many images a measurement averages."""
-        return self.model.sequence
 
     def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
         """Signal ``(V, N)``, as of the model."""
