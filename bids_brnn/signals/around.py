@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 # torch is loaded by the functions, not by the module: recipes are read without it.
 @dataclass(frozen=True, eq=False)
-class Passing:
+class Passing(ABC):
     """Tells of the model inside what :class:`~bids_brnn.signals.base.SignalModel` may tell.
 
     So nothing is lost on the way (that M0 is real, that samples are averages of several images).
@@ -50,13 +51,13 @@ class Passing:
 
         return weights_of(self.model)
 
+    @abstractmethod
     def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
         """Signal ``(..., N)``, or coefficients ``(..., R)``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Signal and derivatives ``(..., N, P)``."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,8 @@
 """A fresh Debian in a folder, the RUN steps of the Dockerfile in it, and programs run there.
 
 It needs the package ``debootstrap`` and the rights of root, but no Docker: the steps run under
-``chroot``. ``DEBIAN_ROOT`` names a root that debootstrap made before, which is copied.
+``chroot``. ``DEBIAN_ROOT`` names a root that debootstrap made before, which is copied;
+``DEBIAN_MIRROR`` the address of a mirror in place of the one that debootstrap knows.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from pathlib import Path
 
 PROGRAMS = ("debootstrap", "chroot", "unshare", "setpriv", "mount")
 PACKAGES = "python3,python3-venv,ca-certificates"
-_MIRROR = "http://deb.debian.org/debian"
 _STRANGER = 1234
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
@@ -34,8 +34,11 @@ def fresh(folder: Path) -> None:
     """Debian 12 with Python, as small as it can be."""
     made = os.environ.get("DEBIAN_ROOT")
     wanted = ["--variant=minbase", f"--include={PACKAGES}", "bookworm"]
-    words = ["cp", "-a", made] if made else ["debootstrap", *wanted]
-    subprocess.run([*words, folder, *([] if made else [_MIRROR])], check=True, capture_output=True)
+    mirror = os.environ.get("DEBIAN_MIRROR")
+    words = ["cp", "-a", made, folder] if made else ["debootstrap", *wanted, folder]
+    if mirror and not made:
+        words.append(mirror)
+    subprocess.run(words, check=True, capture_output=True)
 
 
 class Dockerfile:
