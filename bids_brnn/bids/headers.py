@@ -67,7 +67,7 @@ def _check_offset(path: Path, header: Any) -> None:
     offset = float(header["vox_offset"])
     if not (single * (length + 4) <= offset <= _MAX_OFFSET and offset.is_integer()):
         shown = f"{offset:.0f}" if offset.is_integer() else f"{offset:g}"
-        raise DataError(f"{path.name}: vox_offset is {shown} in the header; it is wrong.")
+        raise DataError(f"{path.name}: vox_offset is {shown} in the header; {_REPAIR}.")
     left = int(offset) - length - 4 if single else _MAX_OFFSET
     order: Literal["little", "big"] = "little" if header.endianness == "<" else "big"
     with open_image(path) as stream:
