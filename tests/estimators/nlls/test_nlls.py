@@ -457,7 +457,7 @@ def peak(n):
     run(n)
     return memory("VmHWM")
 peak(10_000)
-few, many = 20_000, 90_000
+few, many = 20_000, 320_000  # what the allocator keeps or not (10 MB) is then 33 B per voxel
 low, high = peak(few), peak(many)
 per_voxel = (high - low) / (many - few)
 print(per_voxel, low - few * per_voxel)
