@@ -1,11 +1,15 @@
-"""Whether two pulse trains are the same for a network: by the signal that they make.
+"""Whether two protocols are the same for a network: by the signal that they make.
 
 Equal tables are equal by digest. A table may differ in what changes no signal, such as the nominal
 duration of a pulse that the model takes as instantaneous, or by a rounding error. A card therefore
-holds anchors: tissue, and the coefficients that the train of training makes of it. Another train
+holds anchors: tissue, and the coefficients that the protocol of training makes of it. Another one
 is the same if it makes the same coefficients,
 
-    |c' - c| max(|M0| / sigma) <= 0.1    for each of them.
+    |c' exp(-i phi) - c| max(|M0| / sigma) <= 0.1    for each of them,
+
+with one phase ``phi`` of all, which belongs to M0: RF pulses that are all turned by an angle turn
+nothing but the image. For the images of a Z-spectrum, which are real, it is 0; where several were
+averaged in one, they are compared at equal noise.
 
 An efficient estimator moves by ``G (c' - c)`` with ``G G^T sigma^2`` the Cramer-Rao bound: each of
 its estimates by at most 0.1 standard deviations at the highest SNR of training, which is a squared
@@ -25,18 +29,23 @@ from numpy.typing import NDArray
 from bids_brnn.errors import BidsBrnnError
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.sequences.z_spectrum import ZSpectrum
+from bids_brnn.signals.registry import models
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.weights_file import complex_array, read_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from bids_brnn.signals.base import SignalModel
+
 MOST_DIFFERENCE = 0.1
 """Of the coefficients of an anchor, in noise standard deviations at the best SNR of training."""
 ANCHORS = 16
 """Tissues of the prior, off-resonance and B1 included, whose signals are compared."""
 _SAME_DURATION = 1e-3
-"""Largest relative difference of the duration of trains that are worth a simulation."""
+"""Largest relative difference of the duration of protocols that are worth a simulation."""
+_STEADY = ("periodic", "antiperiodic")
+"""Boundary conditions of trains that begin again where they end."""
 
 
 def anchors_of(theta: Tensor, coefficients: Tensor) -> dict[str, Any]:
@@ -72,23 +81,28 @@ def same_train(path: Path, card: ModelCard, sequence: PulseSequence | ZSpectrum)
     """
     if card.sequence.get("digest") == sequence.digest:
         return True
-    if not isinstance(sequence, PulseSequence) or not _alike(card.sequence, sequence):
-        return False
-    return _same_signal(_Key(path, card, sequence))
+    return _alike(card, sequence) and _same_signal(_Key(path, card, sequence))
 
 
-def _alike(about: Mapping[str, Any], sequence: PulseSequence) -> bool:
+def _alike(card: ModelCard, sequence: PulseSequence | ZSpectrum) -> bool:
     """Whether a comparison of signals is worth while."""
+    about, entry = card.sequence, models().get(card.model)
     if "anchors" not in about or about.get("samples") != sequence.n_samples:
         return False
+    if isinstance(sequence, ZSpectrum):
+        # What is unknown of M0 is no part of the signal, but of what the network was trained for.
+        if card.network.get("scale") != sequence.amplitude:
+            return False
+    elif sequence.start not in _STEADY:
+        return entry is not None  # what comes after the last sample may last any time
     known = float(about.get("duration", 0.0))
-    return abs(sequence.duration - known) <= _SAME_DURATION * known
+    return entry is not None and abs(sequence.duration - known) <= _SAME_DURATION * known
 
 
 class _Key:
     """A question whose answer is remembered: by digests, not by objects."""
 
-    def __init__(self, path: Path, card: ModelCard, sequence: PulseSequence) -> None:
+    def __init__(self, path: Path, card: ModelCard, sequence: PulseSequence | ZSpectrum) -> None:
         self.path, self.card, self.sequence = path, card, sequence
         self.words = (str(path), card.weights_sha256, card.model, sequence.digest)
 
@@ -103,7 +117,9 @@ class _Key:
 def _same_signal(key: _Key) -> bool:
     import torch
 
+    from bids_brnn.information.averaged import Whitened
     from bids_brnn.signals import build_model
+    from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
 
     try:
         arrays = read_weights(key.path, key.card)
@@ -118,12 +134,17 @@ def _same_signal(key: _Key) -> bool:
         return False
     if basis.shape[0] != key.sequence.n_samples or known.shape[1] != basis.shape[1]:
         return False
-    model = build_model(key.card.model, key.sequence)
+    model: SignalModel = build_model(key.card.model, key.sequence)
+    if isinstance(key.sequence, ZSpectrum):
+        model = Whitened(ObservedR1(model))
     if theta.shape[1] != len(model.parameters):
         return False
     with torch.no_grad():
         signal = model(torch.from_numpy(theta)).numpy()
     found = signal @ basis.conj()
+    if key.card.network.get("scale", "complex") == "complex":
+        turn = np.vdot(known, found)
+        found = found * np.exp(-1j * np.angle(turn))
     difference = np.linalg.norm(found - known, axis=-1).max() * key.card.snr_range[1]
     return bool(difference <= MOST_DIFFERENCE)
 

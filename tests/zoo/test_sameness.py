@@ -8,15 +8,19 @@ import numpy as np
 import pytest
 import torch
 
+from bids_brnn.information.averaged import Whitened
 from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
 from bids_brnn.sequences.pulse_sequence import PulseSequence
+from bids_brnn.sequences.z_designs import demo_protocol
+from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals import build_model
+from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.match import load_network
 from bids_brnn.zoo.places import SHIPPED
-from bids_brnn.zoo.sameness import same_train
+from bids_brnn.zoo.sameness import anchors_of, same_train
 
-FISP, QMT = SHIPPED / "mrf-jiang.json", SHIPPED / "qmt-demo.json"
+FISP, QMT, SPECTRUM = (SHIPPED / f"{name}.json" for name in ("mrf-jiang", "qmt-demo", "spgr-demo"))
 
 
 def is_same(path, sequence):
@@ -52,6 +56,27 @@ def test_the_interval_after_the_last_sample_is_the_same_train():
     assert is_same(FISP, changed(train, repetition_time=longer))
 
 
+@pytest.mark.parametrize(("path", "train"), [(FISP, jiang_like_train), (QMT, hybrid_state_train)])
+def test_pulses_that_are_all_turned_by_one_angle_are_the_same_train(path, train):
+    train = train()
+    assert is_same(path, changed(train, rf_phase=train.rf_phase + np.radians(77)))
+    quadratic = np.radians(25 * np.arange(train.n_pulses) ** 2)
+    assert not is_same(path, changed(train, rf_phase=train.rf_phase + quadratic))
+
+
+def test_what_comes_after_the_last_sample_of_a_train_that_is_not_steady_may_last_any_time():
+    train = jiang_like_train()
+    table = {name: list(cells) for name, cells in train.to_table().items()}
+    assert is_same(FISP, PulseSequence.from_table(
+        table, start=train.start, last_repetition_time=3.0, needs_duration=False
+    ))  # fmt: skip
+    row = {"train": "1", "flip_angle": "40", "duration": "0", "phase": "0", "readout": "0",
+           "pulse_type": "excitation", "gradient": "dephasing", "echo_time": "n/a",
+           "onset": str(float(table["onset"][-1]) + 0.02)}  # fmt: skip
+    unread = {name: [*cells, row[name]] for name, cells in table.items()}
+    assert is_same(FISP, PulseSequence.from_table(unread, start=train.start, needs_duration=False))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -64,6 +89,19 @@ def test_the_interval_after_the_last_sample_is_the_same_train():
 def test_what_changes_the_signal_is_another_train(change):
     train = jiang_like_train()
     assert not is_same(FISP, changed(train, **change(train)))
+
+
+def test_an_inversion_more_is_another_train():
+    train = jiang_like_train()
+    table = {name: list(cells) for name, cells in train.to_table().items()}
+    middle = {"train": "1", "onset": str(float(table["onset"][500]) + 8e-3), "phase": "0",
+              "flip_angle": "180", "duration": "0", "pulse_type": "inversion", "readout": "0",
+              "gradient": "spoiler", "echo_time": "n/a"}  # fmt: skip
+    for name, cells in table.items():
+        cells.insert(501, middle[name])
+    more = PulseSequence.from_table(table, start=train.start, needs_duration=False)
+    assert more.n_samples == train.n_samples
+    assert not is_same(FISP, more)
 
 
 def test_another_duration_of_pulses_that_saturate_is_another_train():
@@ -91,6 +129,69 @@ def test_anchors_that_make_no_sense_are_another_train(rows):
     assert not same_train(
         FISP, strange, changed(train, rf_duration=np.full_like(train.rf_phase, 1e-4))
     )
+
+
+@pytest.fixture
+def knows():
+    """Whether a network for images of a demonstration protocol is for other ones too.
+
+    Its weights are those of a shipped one, of the same number of images; its signal model is one
+    that is computed in no time.
+    """
+    protocol = demo_protocol()
+    card = ModelCard.from_file(SPECTRUM)
+    theta = torch.tensor(card.sequence["anchors"]["theta"], dtype=torch.float64)
+    anchors = anchors_of(theta, spectra_of(protocol, theta))
+    card = replace(card, model="ramani", sequence={**card.sequence, "anchors": anchors})
+
+    def ask(**changes):
+        other = replace(protocol, **changes)
+        assert other.digest != card.sequence["digest"]
+        return same_train(SPECTRUM, card, other)
+
+    ask.protocol = protocol
+    return ask
+
+
+def spectra_of(protocol, theta):
+    return Whitened(ObservedR1(build_model("ramani", protocol)))(theta).to(torch.complex64)
+
+
+def test_rounding_of_a_protocol_of_spectra_is_the_same_protocol(knows):
+    protocol = knows.protocol
+    assert knows(repetition_time=float(np.float32(protocol.repetition_time)))
+    # Ramani's continuous wave knows no excitation.
+    assert knows(flip_angle=protocol.flip_angle * 1.1)
+    assert knows(pulse=replace(protocol.pulse, duration=float(np.float32(0.012))))
+    assert knows(weights=np.ones(protocol.n_samples))
+    # The offset of an image without MT pulse is that of nothing.
+    assert knows(offset=np.where(protocol.mt_flip_angle > 0, protocol.offset, 1000.0))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda protocol: {"mt_flip_angle": protocol.mt_flip_angle * 1.01},
+        lambda protocol: {"offset": protocol.offset * 1.02},
+        lambda protocol: {"offset": -protocol.offset},  # B0 shifts them the other way
+        lambda protocol: {"repetition_time": protocol.repetition_time * 1.0009},
+        lambda protocol: {"normalised": True},
+        lambda protocol: {"weights": np.r_[4.0, np.ones(protocol.n_samples - 1)]},
+        lambda protocol: {"pulse": replace(protocol.pulse, shape="FERMI")},
+    ],
+)
+def test_what_changes_the_spectrum_or_its_noise_is_another_protocol(knows, change):
+    assert not knows(**change(knows.protocol))
+
+
+def test_the_shipped_networks_know_the_signal_that_they_are_for():
+    for path in (FISP, QMT, SPECTRUM):
+        assert "anchors" in ModelCard.from_file(path).sequence
+    protocol = demo_protocol()
+    table, constants = protocol.to_table()
+    rounded = {**constants, "RepetitionTimeExcitation": float(np.float32(0.032))}
+    texts = {name: [str(cell) for cell in cells] for name, cells in table.items()}
+    assert is_same(SPECTRUM, ZSpectrum.from_table(texts, rounded))
 
 
 def test_the_toolbox_finds_the_network_of_a_train_that_plays_alike():
