@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import logging
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bids_brnn.errors import TemporaryError
-from bids_brnn.system.locks import open_lock
+from bids_brnn.system.locks import remove_lock, take_lock
 
 _LOG = logging.getLogger("bids_brnn.run")
-_HELD = (errno.EAGAIN, errno.EACCES)
 
 
 @contextmanager
@@ -60,41 +57,16 @@ def _lock(path: Path, *, shared: bool) -> Iterator[bool]:
     """Hold a lock for a while; whether it was free."""
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
-        handle = _open_locked(path, kind)
+        handle = take_lock(path, kind)
     except OSError as error:
-        if error.errno in _HELD:
-            yield False
-            return
         # Some network disks cannot lock. A run without a lock is as safe as its user is careful.
         _LOG.warning("%s cannot be locked (%s): see that no two runs work on it", path, error)
         yield True
         return
+    if handle is None:
+        yield False
+        return
     try:
         yield True
     finally:
-        # Others may share it: who is alone removes the file, and who waits for it looks again.
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
-        os.close(handle)
-
-
-def _open_locked(path: Path, kind: int) -> int:
-    """Descriptor of the locked file of that name.
-
-    Raises
-    ------
-    OSError
-        With one of the numbers that say that it is held, or another if it cannot be locked.
-    """
-    while True:
-        handle = open_lock(path)
-        try:
-            fcntl.flock(handle, kind | fcntl.LOCK_NB)
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(handle), path.stat()):
-                    return handle
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)  # its holder removed it in the meantime
+        remove_lock(handle, path)

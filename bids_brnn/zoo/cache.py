@@ -9,7 +9,6 @@ key of everything that the network follows from, so that forty tasks mean the sa
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -28,7 +27,7 @@ from bids_brnn.errors import OutputError, printable
 from bids_brnn.files import make_folder, write_text
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.registry import model_entry
-from bids_brnn.system.locks import open_lock
+from bids_brnn.system.locks import remove_lock, take_lock
 from bids_brnn.system.reading import open_regular, read_toml
 from bids_brnn.zoo.any_card import AnyCard
 from bids_brnn.zoo.recipe import EstimatorRecipe
@@ -191,7 +190,7 @@ def derived_job(folder: Path, acquisition: Acquisition, card: AnyCard) -> Job:
 def holding(path: Path) -> Iterator[TextIO | None]:
     """Hold a lock for a while, on one machine or on a shared disk; None where another one does.
 
-    The lock belongs to the process: it ends with it, however it ends.
+    The lock belongs to the process: it ends with it, however it ends. Its file is removed with it.
 
     Raises
     ------
@@ -200,24 +199,23 @@ def holding(path: Path) -> Iterator[TextIO | None]:
     """
     make_unlinked(path.parent, path.parent.parent)
     try:
-        file = os.fdopen(open_lock(path), "r+", encoding="utf-8")
+        handle = take_lock(path)
     except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise OutputError(
+                f"The disk of {path} cannot lock files, so that tasks would train the same "
+                "network at once; choose another folder with --weights-dir."
+            ) from error
         raise OutputError(f"Cannot write {path}: {error.strerror}.") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in _NO_LOCKS:
-                raise OutputError(
-                    f"The disk of {path} cannot lock files, so that tasks would train the same "
-                    "network at once; choose another folder with --weights-dir."
-                ) from error
-            yield None
-            return
-        try:
+    if handle is None:
+        yield None
+        return
+    try:
+        with os.fdopen(handle, "r+", encoding="utf-8", closefd=False) as file:
+            tell(file, "")  # what a killed process said
             yield file
-        finally:
-            tell(file, "")
+    finally:
+        remove_lock(handle, path)
 
 
 def tell(file: TextIO, words: str) -> None:

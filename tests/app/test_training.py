@@ -111,7 +111,7 @@ def test_series_of_one_protocol_share_a_training(make_config, series, tmp_path):
     good = judged(tissue_snr="40")
     outcome = train_missing(config, series, fake(good, count))
     assert count.read_text() == "x"
-    assert not list((config.networks_dir / "training").glob("*/*"))  # no state is left
+    assert not list((config.networks_dir / "training").iterdir())  # neither state nor lock
     assert len(list(config.networks_dir.glob("*.json"))) == 1
     assert outcome.served + len(outcome.problems) == 1
 
@@ -181,6 +181,7 @@ def test_of_forty_tasks_at_once_one_trains(
         task.join(60)
     assert [task.exitcode for task in tasks] == [0] * 40
     assert count.read_text() == "x"
+    assert not list((config.networks_dir / "training").iterdir())
     rows = [line.split() for line in done.read_text().splitlines()]
     assert len(rows) == 40
     served = sum(int(row[1]) for row in rows)
