@@ -14,37 +14,25 @@ from bids_brnn.signals.registry import ModelEntry
 
 def commands(label: str, entry: ModelEntry | None) -> list[tuple[str, str]]:
     """From templates to maps, called in their folder: what each step is for, and its command."""
-    table = f"acq-{label}_zspectrum.tsv" if entry is None else f"acq-{label}_rfpulses.tsv"
     if entry is None:
-        return [
-            ("what the protocol can tell", f"brnn crb --model gbloch --protocol {table}"),
-            ("a data set with known truth", f"brnn simulate-dataset PHANTOM --protocol {table}"),
-            (
-                "its maps",
-                "bids_brnn PHANTOM MAPS participant -d fmriprep=PHANTOM/derivatives/fmriprep "
-                "relaxometry=PHANTOM/derivatives/relaxometry",
-            ),
-            ("a network for the protocol", f"brnn train {label}.toml NETWORK"),
-            (
-                "maps with it",
-                "bids_brnn PHANTOM MAPS participant -d fmriprep=PHANTOM/derivatives/fmriprep "
-                f"relaxometry=PHANTOM/derivatives/relaxometry --weights NETWORK/{label}.json",
-            ),
-        ]
-    sidecar = f"acq-{label}_{entry.kind.suffix}.json"
+        table = f"acq-{label}_zspectrum.tsv"
+        what, tell = "protocol", f"--model gbloch --protocol {table}"
+        phantom = f"--protocol {table}"
+        inputs: tuple[str, ...] = ("fmriprep", "relaxometry")
+    else:
+        what, tell = "train", f"--model {entry.name} --pulses acq-{label}_rfpulses.tsv"
+        phantom = f"--sidecar acq-{label}_{entry.kind.suffix}.json"
+        inputs = ("fmriprep",)
+    maps = "bids_brnn PHANTOM MAPS participant -d " + " ".join(
+        f"{name}=PHANTOM/derivatives/{name}" for name in inputs
+    )
     return [
-        ("what the train can tell", f"brnn crb --model {entry.name} --pulses {table}"),
-        ("a data set with known truth", f"brnn simulate-dataset PHANTOM --sidecar {sidecar}"),
-        (
-            "its maps by the reference estimator",
-            "bids_brnn PHANTOM MAPS participant -d fmriprep=PHANTOM/derivatives/fmriprep",
-        ),
-        ("a network for the train", f"brnn train {label}.toml NETWORK"),
-        (
-            "maps with it",
-            "bids_brnn PHANTOM MAPS participant -d fmriprep=PHANTOM/derivatives/fmriprep "
-            f"--weights NETWORK/{label}.json",
-        ),
+        (f"what the {what} can tell", f"brnn crb {tell}"),
+        ("a data set with known truth", f"brnn simulate-dataset PHANTOM {phantom}"),
+        ("its maps", maps),
+        ("a network for it in minutes, and its maps", f"{maps} --train-missing quick"),
+        ("or one by a configuration of your own", f"brnn train {label}.toml NETWORK"),
+        ("maps with that one", f"{maps} --weights NETWORK/{label}.json"),
     ]
 
 

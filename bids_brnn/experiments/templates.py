@@ -195,23 +195,31 @@ def row_comments(sequence: PulseSequence) -> list[str]:
     frame = 0
     for train, padding in enumerate(sequence.padding):
         for pulse in range(len(padding)):
-            sampled = bool(np.isfinite(sequence.echo_time[train, pulse]).any())
+            samples = int(np.isfinite(sequence.echo_time[train, pulse]).sum())
             if sequence.inversion[train, pulse]:
-                words = "an inversion pulse; nothing is sampled: readout 0 and echo_time n/a"
+                kind = "an inversion pulse"
             elif not sequence.flip_angle[train, pulse] > 0:
-                words = "a repetition without RF pulse"
-            elif sampled:
-                words = f"the first sample: row {frame + 1} of the basis, frame {frame + 1}"
+                kind = "a repetition without RF pulse"
             else:
-                words = "an RF pulse without sample"
-            kind = words.split(":")[0]
+                kind = "an excitation"
+            words = f"{kind}; {_of_samples(frame, samples)}"
             text = "" if kind in seen else words
             if train and not pulse:
                 text = f"train {train + 1} begins: onset counts from 0 again"
             seen.add(kind)
-            frame += sampled
+            frame += samples
             found.append(text)
     return found
+
+
+def _of_samples(before: int, count: int) -> str:
+    """Which frames a row makes, that comes after so many of them."""
+    if not count:
+        return "nothing is sampled: readout 0 and echo_time n/a"
+    if count == 1:
+        return f"its sample is row {before + 1} of the basis, frame {before + 1}"
+    rows = f"{before + 1} to {before + count}"
+    return f"its samples are rows {rows} of the basis, frames {rows}"
 
 
 def training_text(needed: Mapping[str, object]) -> str:

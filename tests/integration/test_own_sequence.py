@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import shlex
+import tomllib
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+import tomli_w
 
+from bids_brnn.bids import find_acquisitions
 from bids_brnn.cli.toolbox.main import main
+from bids_brnn.experiments.presets import recipe_of
+from bids_brnn.experiments.templates import kinds
+from bids_brnn.sequences.z_spectrum import ZSpectrum
+from bids_brnn.signals.registry import model_entry
+from bids_brnn.zoo.cache import job_for
 from bids_brnn.zoo.places import WEIGHTS_VARIABLE
 
 SHORT = """
@@ -54,8 +62,19 @@ def printed(capsys):
     return [line.strip() for line in capsys.readouterr().out.rpartition("next:\n")[2].splitlines()]
 
 
+def make_shorter(study, networks):
+    """The training of ``quick`` becomes one of seconds: its configuration is there."""
+    (series,) = find_acquisitions(Path(study)).acquisitions
+    job = job_for(Path(networks), series, "quick", recipe_of("quick", model_entry(series.model)))
+    path = job.write_configuration("float32")
+    content = {"name": job.name, "model": series.model, "protocol": f"{job.name}.json"}
+    rank = {} if isinstance(series.sequence, ZSpectrum) else {"rank": 5}
+    path.write_text(tomli_w.dumps({**content, **rank, **tomllib.loads(SHORT)}))
+    return job
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["fisp", "bssfp", "zspectrum"])
+@pytest.mark.parametrize("kind", kinds())
 def test_every_command_of_a_template_runs_as_printed(kind, called, tmp_path, monkeypatch, capsys):
     monkeypatch.delenv(WEIGHTS_VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -63,8 +82,10 @@ def test_every_command_of_a_template_runs_as_printed(kind, called, tmp_path, mon
     with (tmp_path / "own" / "own.toml").open("a") as file:
         file.write(SHORT)
     lines = printed(capsys)
-    assert [line.split()[0] for line in lines].count("bids_brnn") == 2
+    assert [line.split()[0] for line in lines].count("bids_brnn") == 3
     for line in lines:
+        if "--train-missing" in line:
+            job = make_shorter("PHANTOM", "MAPS/code/networks")
         assert called(line) == 0, line
         if line.startswith("brnn train"):
             for further in printed(capsys):
@@ -72,6 +93,8 @@ def test_every_command_of_a_template_runs_as_printed(kind, called, tmp_path, mon
         if line.startswith("brnn simulate-dataset"):
             (further,) = printed(capsys)  # the same maps in another folder
             assert called(further.replace("--work-dir work", "")) == 0, further
+        if "--train-missing" in line:
+            assert job.card.is_file()
     assert list(Path("MAPS").rglob("*desc-brnn_*.nii.gz"))  # of the network that was named
 
 

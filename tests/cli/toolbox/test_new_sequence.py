@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from bids_brnn.bids.input.declared import ABOUT, KEYS
@@ -35,6 +37,24 @@ def test_templates_of_a_train_pass_every_reader(kind, tmp_path):
     assert json.loads(sidecar.read_text())["Comments"].keys() <= ABOUT.keys()
     experiment = read_experiment(folder / "own.toml")
     assert experiment.sequence.digest == found.sequence.digest
+
+
+@pytest.mark.parametrize("kind", [kind for kind in kinds() if kind != SPECTRUM])
+def test_remarks_of_rows_are_true(kind, tmp_path):
+    assert main(["new-sequence", str(tmp_path / "own"), "--kind", kind]) == 0
+    table = pd.read_csv(tmp_path / "own" / "acq-own_rfpulses.tsv", sep="\t", dtype=str)
+    frames = (table["readout"] == "1").cumsum()
+    remarks = table["comment"].fillna("").str
+    for index in np.flatnonzero(remarks.contains("sample")):
+        row, words = table.iloc[index], table["comment"][index]
+        if row["readout"] == "1":
+            assert words.endswith(f"is row {frames[index]} of the basis, frame {frames[index]}")
+        else:
+            assert "nothing is sampled" in words
+        assert words.startswith("an inversion") == (row["pulse_type"] == "inversion")
+    assert remarks.contains("sample").sum() >= 2
+    begins = np.flatnonzero(remarks.contains("begins"))
+    assert (table["onset"][begins].astype(float) == 0).all()
 
 
 def test_a_rank_brings_a_basis(tmp_path):
