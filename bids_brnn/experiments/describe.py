@@ -63,6 +63,7 @@ def describe(
             "digest": experiment.subspace.digest,
             "rank": experiment.subspace.rank,
             "samples": experiment.subspace.n_samples,
+            "from": experiment.basis_from,
         },
         prior=prior_table(experiment.prior),
         snr_range=config.snr_range,
@@ -70,6 +71,8 @@ def describe(
         training={
             "weights": count_weights(result.network),
             "fingerprints": experiment.fingerprints,
+            "further": sum(item.fingerprints for item in (*experiment.extra, *experiment.focus)),
+            "seeds": {"fingerprints": experiment.seed, "training": config.seed},
             "draws": result.draws,
             "seconds": round(result.seconds, 1),
             "threads": torch.get_num_threads(),

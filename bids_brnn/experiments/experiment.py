@@ -54,6 +54,8 @@ class Experiment:
     """Fingerprints for the stages with a ``focus``."""
     field_strength: float | None = None
     """T: of the tissue of the prior, if that is known."""
+    basis_from: str = ""
+    """``derivatives`` or ``signals``: what the subspace was made of; ``table``; or ``images``."""
     source: Mapping[str, Any] = field(default_factory=dict)
     """The configuration as it was read."""
 

@@ -82,7 +82,7 @@ def make_models(
         trained.append((name, config, replace(result, network=copy.deepcopy(result.network))))
     surrogate = _surrogate(experiment, data, folder, progress)
     surrogate.network.to("cpu")
-    cards = []
+    cards, before = [], 0
     for name, config, result in trained:
         errors = _errors(experiment, name, config, result.network, data, folder, progress)
         for module in (result.network, errors):
@@ -90,6 +90,8 @@ def make_models(
         card = describe(
             experiment, name, config, result, surrogate, held_out, errors, data, device
         )
+        card = replace(card, training={**card.training, "draws_before": before})
+        before += result.draws
         cards.append(
             save_model(folder, card, result.network, surrogate, experiment.subspace, errors)
         )

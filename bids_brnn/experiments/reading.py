@@ -133,6 +133,7 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
             ["brnn", "train", str(path) if "protocol" in said else path.name, "OUT"]
         ),
         field_strength=_field_strength(path, content, prior, protocol),
+        basis_from=_basis_from(content, protocol),
         source=said,
     )
     try:
@@ -257,3 +258,12 @@ def _subspace(
     if protocol.columns is not None:
         return Subspace(torch.from_numpy(np.array(protocol.columns)))
     return made_subspace(content, model, prior)
+
+
+def _basis_from(content: Mapping[str, Any], protocol: Protocol) -> str:
+    """Where the subspace is from, for the card."""
+    if isinstance(protocol.sequence, ZSpectrum):
+        return "images"
+    if protocol.basis is not None or protocol.columns is not None:
+        return "table"
+    return str(content.get("basis_from", DEFAULTS["basis_from"]))

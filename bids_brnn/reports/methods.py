@@ -9,6 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from bids_brnn.config.choices import PRESETS
 from bids_brnn.estimators.registry import NETWORK, estimators
 from bids_brnn.learning.loss_words import loss_words
 from bids_brnn.signals.registry import models
@@ -131,18 +132,22 @@ fingerprints with signal-to-noise ratios from 10 to 100.'
     """
     if not about.get("Name"):
         return ""
-    text = f'The network "{about["Name"]}" was '
+    text = f'The network "{about["Name"]}" '
     is_general = _known(about, "Protocols")
+    preset, basis = about.get("Preset"), about.get("Basis")
+    text += f"(preset {preset}) was " if preset in PRESETS else "was "
     if is_general:
         text += f'made of the network "{about.get("MadeFrom", "n/a")}", which was trained'
     else:
         text += "trained for the signal of this acquisition"
+        if isinstance(basis, str) and _known(about, "Coefficients"):
+            text += _BASES.get(basis, "").format(about["Coefficients"])
     if _known(about, "Fingerprints"):
         text += f" on {about['Fingerprints']} simulated fingerprints"
         if is_general:
             text += f" of {about['Protocols']} random protocols"
         if _known(about, "NoiseRealisations"):
-            text += f", {about['NoiseRealisations']:.2g} noise realisations in all,"
+            text += f", {about['NoiseRealisations'] / 1e6:.3g} million noise realisations,"
     if isinstance(about.get("SNRRange"), list) and len(about["SNRRange"]) == 2:
         low, high = about["SNRRange"]
         text += f" with signal-to-noise ratios from {low:g} to {high:g}"
@@ -163,6 +168,16 @@ fingerprints with signal-to-noise ratios from 10 to 100.'
             "signal model of this protocol"
         )
     return f"{text}."
+
+
+_BASES = {
+    "derivatives": ", projected on a subspace of {} coefficients that was made of signals and "
+    "their derivatives,",
+    "signals": ", projected on a subspace of {} coefficients that was made of signals,",
+    "table": " in its subspace of {} coefficients",
+}
+"""Of what a network is given, by where its subspace is from; the images of a Z-spectrum are their
+own coefficients."""
 
 
 def sample_sentence(title: str, selection: str) -> str:

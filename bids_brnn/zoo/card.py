@@ -111,16 +111,40 @@ class ModelCard:
         return {
             "Name": self.name,
             "SequenceDigest": self.sequence["digest"],
-            "Fingerprints": count if isinstance(count, int) else "n/a",
-            "NoiseRealisations": self.training.get("draws", "n/a"),
+            "Preset": "n/a" if self.is_derived else self.recipe.get("preset", "n/a"),
+            "Fingerprints": count + self._further if isinstance(count, int) else "n/a",
+            "NoiseRealisations": self._draws,
             **self._origin,
             "SNRRange": list(self.snr_range),
             "Prior": self.prior.get("name") or "n/a",
             "MagneticFieldStrength": self.field_strength or "n/a",
             "Coefficients": self.network.get("n_coefficients", "n/a"),
+            "Basis": self.subspace.get("from", "n/a"),
+            "Seeds": self.training.get("seeds", "n/a"),
             "SquaredBiasOverBound": overall.get("squared_bias_over_crb", "n/a"),
             "VarianceOverBound": overall.get("variance_over_crb", "n/a"),
         }
+
+    @property
+    def _draws(self) -> int | str:
+        """Noise realisations, those of the network that the training went on from included."""
+        draws, before = (self.training.get(key) for key in ("draws", "draws_before"))
+        if type(draws) is not int:
+            return "n/a"
+        return draws + (before if type(before) is int else 0)
+
+    @property
+    def _further(self) -> int:
+        """Fingerprints of the parts of the prior that were trained more; none of derived ones."""
+        if self.is_derived:
+            return 0
+        if "further" in self.training:
+            return int(self.training["further"])
+        # Cards of earlier versions say it in their configuration, which nobody has checked.
+        tables = [self.recipe.get(key) for key in ("extra", "focus")]
+        parts = [part for table in tables if isinstance(table, list) for part in table]
+        counts = [part.get("fingerprints") for part in parts if isinstance(part, Mapping)]
+        return sum(count for count in counts if type(count) is int and count > 0)
 
     @property
     def _origin(self) -> dict[str, Any]:

@@ -75,6 +75,7 @@ CARD = Table(
                 "config": Table({}, {"stages": ListOf(_STAGE, most=1000)}),
                 "protocols": Whole(1, 10**9),
                 "network": _NAME,
+                "further": Whole(0, 10**9),
             },
         ),
         "thresholds": Table({"residual": _POSITIVE, "inputs": _POSITIVE}, rest=_NUMBER),

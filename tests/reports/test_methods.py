@@ -78,3 +78,16 @@ def test_a_network_that_was_made_of_one_for_any_protocol_is_not_said_to_be_train
     assert "of 400 random protocols" in text
     assert "of the protocol of this acquisition, of tissue as it is at 1.5 T" in text
     assert "for the signal of this acquisition" not in text
+
+
+def test_budget_draws_and_subspace_of_a_training_are_told():
+    about = {"Name": "own", "Preset": "quick", "Basis": "derivatives", "Coefficients": 7,
+             "Fingerprints": 60000, "NoiseRealisations": 12_288_000}  # fmt: skip
+    text = training_words(about)
+    assert '"own" (preset quick) was trained for the signal of this acquisition, projected' in text
+    assert "on a subspace of 7 coefficients that was made of signals and their derivatives," in text
+    assert "on 60000 simulated fingerprints, 12.3 million noise realisations," in text
+    assert "projected" not in training_words({**about, "Basis": "images"})
+    assert "in its subspace of 7 coefficients on" in training_words({**about, "Basis": "table"})
+    strange = {**about, "Preset": ["quick"], "Basis": {}, "NoiseRealisations": "many"}
+    assert training_words(strange).startswith('The network "own" was trained for the signal of')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -61,9 +62,17 @@ def test_a_training_leaves_two_models_with_cards(small):
     assert card.sequence["digest"] == small.experiment.sequence.digest
     assert card.training["draws"] == 120 * 256 * 4
     assert card.training["config"]["stages"][0]["loss"]["name"] == "bias-reduced"
+    assert card.facts["NoiseRealisations"] == 250 * 512 + 120 * 256 * 4  # what it went on from
     assert card.prior["classes"][0]["parameters"]["R1"]["values"] == [0.5, 2]
     assert small.stored.surrogate.parameters == small.experiment.parameters
     assert 0 < card.surrogate["relative_error_median"] < 0.1
+
+
+def test_fingerprints_of_parts_that_were_trained_more_are_counted(small):
+    more = replace(small.stored.card, training={"fingerprints": 3000, "further": 500})
+    assert more.facts["Fingerprints"] == 3500
+    shipped = ModelCard.from_file(SHIPPED / "qmt-demo.json")  # its recipe tells
+    assert shipped.facts["Fingerprints"] == 300_000 + 15_000 + 75_000
 
 
 def test_an_interrupted_training_goes_on_from_its_files(small, tmp_path, monkeypatch):
