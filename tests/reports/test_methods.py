@@ -85,7 +85,7 @@ def test_budget_draws_and_subspace_of_a_training_are_told():
              "Fingerprints": 60000, "NoiseRealisations": 12_288_000}  # fmt: skip
     text = training_words(about)
     assert '"own" (preset quick) was trained for the signal of this acquisition, projected' in text
-    assert "on a subspace of 7 coefficients that was made of signals and their derivatives," in text
+    assert "a subspace of 7 coefficients that was made of signals and their derivatives," in text
     assert "on 60000 simulated fingerprints, 12.3 million noise realisations," in text
     assert "projected" not in training_words({**about, "Basis": "images"})
     assert "in its subspace of 7 coefficients on" in training_words({**about, "Basis": "table"})
