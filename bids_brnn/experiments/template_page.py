@@ -37,26 +37,28 @@ def commands(label: str, entry: ModelEntry | None) -> list[tuple[str, str]]:
 
 
 def page(
-    folder: Path,
     label: str,
     entry: ModelEntry | None,
     *,
     source: str,
     table: Path,
     columns: Mapping[str, Column],
+    rank: int = 0,
 ) -> str:
     """The text of the page.
 
     Parameters
     ----------
-    folder, label, table
-        Where the files lie, and how they are called.
+    label, table
+        How the files are called.
     entry
         Model of a pulse train; None: a Z-spectrum.
     source
         Where the train is from; empty: it is an example.
     columns
         Of the pulse table.
+    rank
+        Columns of the basis beside it; 0: there is none.
     """
     what = "Z-spectrum" if entry is None else f"pulse train ({entry.name})"
     begin = (
@@ -89,16 +91,16 @@ def page(
             "sidecar are explained in it, under `Comments`; those of the training in its own "
             "comments.",
         ]
-    if (folder / f"acq-{label}_basis.tsv").exists():
+    if rank:
         lines += [
             "",
             f"`acq-{label}_basis.tsv` belongs to this train: make it again whenever the table "
             "changes, by",
             "",
             f"    brnn crb --model {entry.name if entry else ''} --pulses {table.name} "
-            "--design-basis 15 --out DESIGN",
+            f"--design-basis {rank} --out DESIGN",
             "",
-            "or put the basis of the reconstruction in its place.",
+            "whose `DESIGN/basis.tsv` takes its place, or that of the reconstruction does.",
         ]
     lines += ["", "Called in this folder:", ""]
     for words, command in commands(label, entry):

@@ -114,7 +114,9 @@ def write_train(
     needed = {"model": entry.name, "sidecar": sidecar.name}
     write_text(config, training_text(needed if rank is None else {**needed, "rank": rank}))
     readme = folder / "README.md"
-    write_text(readme, page(folder, label, entry, source=source, table=table, columns=COLUMNS))
+    columns = 0 if subspace is None else subspace.rank
+    text = page(label, entry, source=source, table=table, columns=COLUMNS, rank=columns)
+    write_text(readme, text)
     return [sidecar, *made, config, readme]
 
 
@@ -130,7 +132,7 @@ def write_z_template(folder: Path, label: str, protocol: ZSpectrum) -> list[Path
     model = models_by_protocol("zspectrum")[0].name
     write_text(config, training_text({"model": model, "zspectrum": table.name}))
     readme = folder / "README.md"
-    write_text(readme, page(folder, label, None, source="", table=table, columns={}))
+    write_text(readme, page(label, None, source="", table=table, columns={}))
     return [table, table.with_suffix(".json"), config, readme]
 
 

@@ -7,6 +7,7 @@ import ast
 import importlib.util
 import re
 import shlex
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from bids_brnn.bids.output.protocol_files import write_spectrum
 from bids_brnn.cli.parser import build_parser
 from bids_brnn.cli.toolbox.main import COMMANDS, command_of, main
+from bids_brnn.experiments.sidecars import read_sidecar
 from bids_brnn.experiments.templates import kinds
 from bids_brnn.sequences.z_designs import demo_protocol
 
@@ -139,6 +141,28 @@ def test_a_command_that_does_not_parse_is_found():
     ]
 
 
+SLOW = "tests/integration/test_own_sequence.py::test_every_command_of_a_template_runs_as_printed"
+PRINTERS = {
+    "import_data.py": "tests/integration/test_import.py::"
+    "test_maps_of_an_imported_series_are_those_of_the_original",
+    "new_sequence.py": SLOW,  # and of import_pulseq.py, which says the same
+    "simulate_dataset.py": SLOW,
+    "train.py": "tests/integration/test_own_network.py::"
+    "test_every_command_that_training_prints_runs_as_printed",
+}
+"""Modules that print commands to go on with, and the test that runs these as they were printed."""
+
+
+def test_what_is_printed_to_go_on_with_is_run_by_a_test():
+    found = {path.name for path in CODE if any("next:\n" in text for text in texts_of(path))}
+    found |= {path.name for path in CODE if any(text == "next:" for text in texts_of(path))}
+    assert found == set(PRINTERS)
+    for test in PRINTERS.values():
+        path, name = test.split("::")
+        body = (ROOT / path).read_text(encoding="utf-8").partition(f"def {name}(")[2]
+        assert "next:" in body or "printed(" in body, test
+
+
 @pytest.mark.parametrize("kind", kinds())
 def test_commands_of_a_template_are_understood(kind, tmp_path, capsys):
     folder = tmp_path / "own"
@@ -163,6 +187,20 @@ def test_the_first_commands_of_a_template_run(tmp_path, monkeypatch, capsys):
     assert main(["simulate-dataset", *tools["simulate-dataset"], "--matrix", "6", "7", "1"]) == 0
     (line,) = in_blocks(capsys.readouterr().out.split("next:\n")[1].replace("  b", "    b"))
     check(words_of(line), whole=True)
+
+
+def test_the_basis_of_a_template_is_made_again_as_its_page_says(tmp_path, monkeypatch):
+    folder = tmp_path / "own"
+    assert main(["new-sequence", str(folder), "--kind", "fisp", "--rank", "4"]) == 0
+    monkeypatch.chdir(folder)
+    page = [words_of(line) for line in in_blocks((folder / "README.md").read_text())]
+    (again,) = [words for words in page if "--design-basis" in words]
+    assert main(again[1:]) == 0
+    table = folder / "acq-own_basis.tsv"
+    columns = table.read_text().split("\n")[0]
+    shutil.copy(folder / "DESIGN" / "basis.tsv", table)
+    assert table.read_text().split("\n")[0] == columns
+    assert read_sidecar(folder / "acq-own_MRF.json").representation == "subspace"
 
 
 def test_what_a_phantom_of_spectra_says_comes_next_parses(tmp_path, monkeypatch, capsys):

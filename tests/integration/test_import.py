@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 import nibabel
 import numpy as np
 import scipy.io
@@ -10,7 +13,7 @@ from bids_brnn.bids.tables import read_columns
 from bids_brnn.cli.toolbox.main import main
 
 
-def test_maps_of_an_imported_series_are_those_of_the_original(spectra, app, tmp_path):
+def test_maps_of_an_imported_series_are_those_of_the_original(spectra, app, tmp_path, capsys):
     """The same data set twice, once by way of qMRLab, in one run of the application."""
     head = spectra.one_image()
     images = nibabel.load(spectra.root / f"{head}_QMT.nii.gz")
@@ -29,21 +32,23 @@ def test_maps_of_an_imported_series_are_those_of_the_original(spectra, app, tmp_
     like = str(spectra.root / f"{head}_QMT.nii.gz")
     words = ["import", "qmrlab", str(foreign), str(spectra.root), "--subject", "02"]
     assert main([*words, "--like", like, "--skip-bids-validation"]) == 0
+    (next_line,) = capsys.readouterr().out.partition("next:\n")[2].splitlines()
     mask = np.zeros(spectra.shape, np.uint8)
     mask[2, 2:4, 1] = 1
-    out, derivative = tmp_path / "out", spectra.root / "derivatives" / "imported"
-    arguments = [spectra.root, out, "participant", "-d", f"imported={derivative}"]
-    arguments += ["--mask", spectra.image("../mask.nii.gz", mask), "-w", tmp_path / "work"]
-    arguments += [
-        "--zspectrum-model",
-        "ramani",
-        "--weights",
-        "none",
-        "--skip-bids-validation",
+    options = [
+        "--mask",
+        spectra.image("../mask.nii.gz", mask),
+        "-w",
+        tmp_path / "work",
         "--nprocs",
         1,
     ]
-    assert app(*arguments, "--level", "minimal") == 0
+    options += ["--zspectrum-model", "ramani", "--weights", "none", "--level", "minimal"]
+    program, *printed = shlex.split(next_line)
+    assert program == "bids_brnn"
+    printed.insert(printed.index("02"), "01")  # the original as well
+    assert app(*printed, *options, "--skip-bids-validation") == 0
+    out = Path(printed[1])
     for parameter in ("m0s", "R2f", "Rx", "T2s"):
         names = (
             f"sub-{label}_model-ramani_param-{parameter}_desc-nlls_QMTmap.nii.gz"

@@ -9,6 +9,7 @@ import pytest
 from bids_brnn.cli.toolbox.main import main
 from bids_brnn.errors import EXIT_OK, EXIT_USAGE
 from bids_brnn.zoo.any_store import load_any
+from tests.cli.test_commands import check, words_of
 
 TINY = """
 name = "tiny"
@@ -42,7 +43,9 @@ def test_it_writes_a_network_for_any_protocol_that_models_lists(
     assert main(["train", str(config), str(out), "--threads", "1", "--seed", "5"]) == EXIT_OK
     said = capsys.readouterr().out
     assert said.startswith(str(out / "tiny.json"))
-    assert "--weights" in said
+    (line,) = said.partition("next:\n")[2].splitlines()
+    check(words_of(line.strip()), whole=True)
+    assert line.endswith(f"--weights {out / 'tiny.json'}")
     card = load_any(out / "tiny.json").card
     assert card.training["protocols"] == 2
     monkeypatch.setenv("BIDS_BRNN_WEIGHTS", str(out))
