@@ -1,8 +1,9 @@
 """Every example of the documentation runs, or says above it why not.
 
-Marks: ``<!-- not run: reason -->`` leaves it out, ``<!-- slow -->`` waits for ``-m slow``,
-and ``<!-- file: name -->`` writes it. Blocks of a page follow each other in one folder and, for
-Python, in one name space. Commands that are not run are parsed all the same (test_commands.py).
+Marks: ``<!-- not run: reason -->`` leaves it out, ``<!-- slow -->`` waits for ``-m slow``, and
+``<!-- file: name -->`` writes it. Commands that are ``not run: your paths`` are run with others.
+Blocks of a page follow each other in one folder and, for Python, in one name space. Commands that
+are not run are parsed all the same (test_commands.py).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -20,6 +22,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from bids_brnn.bids.output.protocol_files import write_pulses, write_spectrum
+from bids_brnn.cli.toolbox.main import main
+from bids_brnn.sequences.designs import jiang_like_train
+from bids_brnn.sequences.z_designs import demo_protocol
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -161,6 +168,75 @@ def test_the_examples_in_python_run(page, tmp_path, monkeypatch):
 def test_the_commands_of_a_page_run_one_after_the_other(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run(page, tmp_path, slow=True)
+
+
+YOURS = "your paths"
+SPECTRA = ("conventional_qmt.md", "inputs.md", "your_data.md")
+"""Pages whose commands are for a study of Z-spectra; those of the others are for any study."""
+
+
+def with_paths_of_yours() -> list[tuple[Path, int, str]]:
+    """Page, line and text of every block of commands that waits for data."""
+    return [
+        (page, block.line, block.text)
+        for page in PAGES
+        for block in blocks_of(page.read_text(encoding="utf-8"))
+        if block.language == "bash" and (block.said("not run") or "").startswith(YOURS)
+    ]
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory):
+    """A small study of fingerprinting and one of Z-spectra, by name."""
+    root = tmp_path_factory.mktemp("studies")
+    words = ["simulate-dataset", str(root / "mrf"), "--model", "fisp", "--matrix", "12", "14", "2"]
+    write_pulses(root, "acq-own", jiang_like_train(60))
+    assert main([*words, "--pulses", str(root / "acq-own_rfpulses.tsv")]) == 0
+    write_spectrum(root, "acq-own", demo_protocol())
+    words = ["simulate-dataset", str(root / "spectra"), "--matrix", "8", "9", "2"]
+    words += ["--model", "ramani", "--protocol", str(root / "acq-own_zspectrum.tsv")]
+    assert main(words) == 0
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        pytest.param(page, text, id=f"{page.relative_to(ROOT)}:{line}")
+        for page, line, text in with_paths_of_yours()
+    ],
+)
+def test_commands_for_data_of_yours_run_with_other_data(page, text, studies, tmp_path):
+    study = tmp_path / "study"
+    shutil.copytree(studies / ("spectra" if page.name in SPECTRA else "mrf"), study)
+    group = "group" in text.split() and "participant" not in text.split()
+    constants = studies / "acq-own_zspectrum.json"
+    places = {
+        "/data/derivatives/preprocessed": study / "derivatives" / "relaxometry",
+        "/data/study": study, "/data/wand": study, "/data": study, "BIDS_DIR": study,
+        "/out": tmp_path / "out", "OUTPUT_DIR": tmp_path / "out", "/scratch": tmp_path / "scratch",
+        "/home/me/protocol.json": constants, "constants.json": constants,
+    }  # fmt: skip
+    names = sorted(map(re.escape, places), key=len, reverse=True)
+    text = re.sub(rf"(?<![\w/]){'|'.join(names)}\b", lambda hit: str(places[hit[0]]), text)
+    if "relaxometry=" not in text and page.name in SPECTRA:
+        (map_,) = (study / "derivatives" / "relaxometry" / "sub-01").rglob(
+            "*desc-vfa_R1map.nii.gz"
+        )
+        for ending in (".nii.gz", ".json"):  # a raw map of R1, where no derivative is named
+            source = map_.with_name(map_.name.replace(".nii.gz", ending))
+            shutil.copy(source, study / "sub-01" / "anat" / f"sub-01_R1map{ending}")
+    if group:
+        before = (
+            f"bids_brnn {study} {study}/derivatives/bids_brnn participant -w {tmp_path}/work\n"
+        )
+        text = before + text
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", text],
+        cwd=tmp_path, env=_terminal(tmp_path), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_marks_languages_and_indents_are_seen():
