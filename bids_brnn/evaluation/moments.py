@@ -190,11 +190,15 @@ def sweep(
 
 
 def in_band(data: TrainingSet, parameters: ParameterSet, fraction: float = 0.6) -> TrainingSet:
-    """Parenchyma (a semi-solid pool above 1 %) with ``|w0|`` below ``fraction`` of its range."""
+    """Tissue with ``|w0|`` below ``fraction`` of its range.
+
+    Of models with two pools it is parenchyma (a semi-solid pool above 1 %); those with one know no
+    such difference.
+    """
     column = parameters.index(("w0",))[0]
-    pool = parameters.index(("m0s",))[0]
-    limit = fraction * parameters["w0"].upper
-    keep = (data.theta[:, column].abs() < limit) & (data.theta[:, pool] > 0.01)
+    keep = data.theta[:, column].abs() < fraction * parameters["w0"].upper
+    if "m0s" in parameters.names:
+        keep &= data.theta[:, parameters.index(("m0s",))[0]] > 0.01
     return data[keep]
 
 

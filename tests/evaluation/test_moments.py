@@ -7,6 +7,8 @@ import torch
 
 from bids_brnn.evaluation import moments as evaluate
 from bids_brnn.learning.critic import VarianceCritic
+from bids_brnn.learning.training_set import TrainingSet
+from bids_brnn.parameters import BALANCED, QMT
 
 
 def _shrunk(factor: float):
@@ -118,3 +120,13 @@ def test_the_critic_learns_the_mean_of_noisy_variances():
         optimiser.step()
     error = (critic(theta, snr).detach() / truth - 1).abs().mean()
     assert error < 0.05
+
+
+@pytest.mark.parametrize("parameters", [QMT, BALANCED], ids=["two pools", "one pool"])
+def test_the_band_is_a_share_of_the_range_of_off_resonance(parameters):
+    theta = parameters.start(torch.zeros(1)).repeat(5, 1)
+    column, edge = parameters.index(("w0",))[0], parameters["w0"].upper
+    theta[:, column] = edge * torch.tensor([-0.7, -0.5, 0.0, 0.59, 0.61])
+    data = TrainingSet(torch.ones(5, 3, dtype=torch.complex64), theta, torch.ones_like(theta))
+    kept = evaluate.in_band(data, parameters).theta[:, column]
+    assert kept.tolist() == theta[1:4, column].tolist()

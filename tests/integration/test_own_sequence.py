@@ -64,7 +64,11 @@ def printed(capsys):
 
 def make_shorter(study, networks):
     """The training of ``quick`` becomes one of seconds: its configuration is there."""
-    (series,) = find_acquisitions(Path(study)).acquisitions
+    folder = Path(study)
+    names = ("fmriprep", "relaxometry")
+    derived = {name: folder / "derivatives" / name for name in names}
+    derived = {name: path for name, path in derived.items() if path.is_dir()}
+    (series,) = find_acquisitions(folder, derivatives=derived).acquisitions
     job = job_for(Path(networks), series, "quick", recipe_of("quick", model_entry(series.model)))
     path = job.write_configuration("float32")
     content = {"name": job.name, "model": series.model, "protocol": f"{job.name}.json"}
