@@ -19,6 +19,7 @@ bias of 0.01 bounds.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,10 @@ def same_train(path: Path, card: ModelCard, sequence: PulseSequence | ZSpectrum)
     """
     if card.sequence.get("digest") == sequence.digest:
         return True
-    return _alike(card, sequence) and _same_signal(_Key(path, card, sequence))
+    if not _alike(card, sequence):
+        return False
+    played = _Played(card.model, sequence.digest, sequence)
+    return _same_signal(_Question(path, card.weights_sha256, played, card))
 
 
 def _alike(card: ModelCard, sequence: PulseSequence | ZSpectrum) -> bool:
@@ -99,53 +103,63 @@ def _alike(card: ModelCard, sequence: PulseSequence | ZSpectrum) -> bool:
     return entry is not None and abs(sequence.duration - known) <= _SAME_DURATION * known
 
 
-class _Key:
-    """A question whose answer is remembered: by digests, not by objects."""
+@dataclass(frozen=True)
+class _Played:
+    """A protocol that a signal model describes; equal by digest."""
 
-    def __init__(self, path: Path, card: ModelCard, sequence: PulseSequence | ZSpectrum) -> None:
-        self.path, self.card, self.sequence = path, card, sequence
-        self.words = (str(path), card.weights_sha256, card.model, sequence.digest)
-
-    def __hash__(self) -> int:
-        return hash(self.words)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self.words == other.words
+    model: str
+    digest: str
+    sequence: PulseSequence | ZSpectrum = field(compare=False)
 
 
-@lru_cache(maxsize=256)
-def _same_signal(key: _Key) -> bool:
-    import torch
+@dataclass(frozen=True)
+class _Question:
+    """Whether a network is for what is played; its answer is remembered."""
 
+    path: Path
+    weights_sha256: str
+    played: _Played
+    card: ModelCard = field(compare=False)
+
+
+@lru_cache(maxsize=4)
+def _model_of(played: _Played) -> SignalModel:
+    """Made once for all cards: the first signal of a Z-spectrum costs seconds of tables."""
     from bids_brnn.information.averaged import Whitened
     from bids_brnn.signals import build_model
     from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
 
+    model: SignalModel = build_model(played.model, played.sequence)
+    return Whitened(ObservedR1(model)) if isinstance(played.sequence, ZSpectrum) else model
+
+
+@lru_cache(maxsize=256)
+def _same_signal(question: _Question) -> bool:
+    import torch
+
+    card = question.card
     try:
-        arrays = read_weights(key.path, key.card)
+        arrays = read_weights(question.path, card)
     except BidsBrnnError:  # said where the network is looked at for itself
         return False
     if "basis" not in arrays:
         return False
     basis = complex_array(arrays["basis"])
     try:
-        theta, known = _read(key.card.sequence["anchors"])
+        theta, known = _read(card.sequence["anchors"])
     except ValueError:  # rows of unequal length
         return False
-    if basis.shape[0] != key.sequence.n_samples or known.shape[1] != basis.shape[1]:
+    if basis.shape[0] != question.played.sequence.n_samples or known.shape[1] != basis.shape[1]:
         return False
-    model: SignalModel = build_model(key.card.model, key.sequence)
-    if isinstance(key.sequence, ZSpectrum):
-        model = Whitened(ObservedR1(model))
+    model = _model_of(question.played)
     if theta.shape[1] != len(model.parameters):
         return False
     with torch.no_grad():
         signal = model(torch.from_numpy(theta)).numpy()
     found = signal @ basis.conj()
-    if key.card.network.get("scale", "complex") == "complex":
-        turn = np.vdot(known, found)
-        found = found * np.exp(-1j * np.angle(turn))
-    difference = np.linalg.norm(found - known, axis=-1).max() * key.card.snr_range[1]
+    if card.network.get("scale", "complex") == "complex":
+        found = found * np.exp(-1j * np.angle(np.vdot(known, found)))
+    difference = np.linalg.norm(found - known, axis=-1).max() * card.snr_range[1]
     return bool(difference <= MOST_DIFFERENCE)
 
 
