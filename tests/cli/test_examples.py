@@ -210,7 +210,6 @@ def studies(tmp_path_factory):
 def test_commands_for_data_of_yours_run_with_other_data(page, text, studies, tmp_path):
     study = tmp_path / "study"
     shutil.copytree(studies / ("spectra" if page.name in SPECTRA else "mrf"), study)
-    group = "group" in text.split() and "participant" not in text.split()
     constants = studies / "acq-own_zspectrum.json"
     places = {
         "/data/derivatives/preprocessed": study / "derivatives" / "relaxometry",
@@ -218,25 +217,28 @@ def test_commands_for_data_of_yours_run_with_other_data(page, text, studies, tmp
         "/out": tmp_path / "out", "OUTPUT_DIR": tmp_path / "out", "/scratch": tmp_path / "scratch",
         "/home/me/protocol.json": constants, "constants.json": constants,
     }  # fmt: skip
-    names = sorted(map(re.escape, places), key=len, reverse=True)
-    text = re.sub(rf"(?<![\w/]){'|'.join(names)}\b", lambda hit: str(places[hit[0]]), text)
-    if page.name in SPECTRA:
-        (map_,) = (study / "derivatives" / "relaxometry" / "sub-01").rglob(
-            "*desc-vfa_R1map.nii.gz"
-        )
-        for ending in (".nii.gz", ".json"):  # raw, where no derivative is named
-            source = map_.with_name(map_.name.replace(".nii.gz", ending))
-            shutil.copy(source, study / "sub-01" / "anat" / f"sub-01_R1map{ending}")
-    if group:
-        before = (
-            f"bids_brnn {study} {study}/derivatives/bids_brnn participant -w {tmp_path}/work\n"
-        )
-        text = before + text
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", text],
-        cwd=tmp_path, env=_terminal(tmp_path), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    names = "|".join(sorted(map(re.escape, places), key=len, reverse=True))
+    text = re.sub(rf"(?<![\w/])(?:{names})\b", lambda hit: str(places[hit[0]]), text)
+    lines = text.replace("\\\n", " ").splitlines()
+    if not any("participant" in line for line in lines):  # the group of somebody
+        work = tmp_path / "work"
+        lines.insert(0, f"bids_brnn {study} {study}/derivatives/bids_brnn participant -w {work}")
+    for line in lines:
+        if page.name in SPECTRA and f"={study / 'derivatives' / 'relaxometry'}" not in line:
+            _as_raw_map(study)
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", line],
+            cwd=tmp_path, env=_terminal(tmp_path), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{line}\n{done.stderr[-3000:]}"
+
+
+def _as_raw_map(study: Path) -> None:
+    """The R1 map of a derivative as one of the participant: where no derivative is named."""
+    derived = study / "derivatives" / "relaxometry" / "sub-01"
+    for ending in (".nii.gz", ".json"):
+        (source,) = derived.rglob(f"*desc-vfa_R1map{ending}")
+        shutil.copy(source, study / "sub-01" / "anat" / f"sub-01_R1map{ending}")
 
 
 def test_marks_languages_and_indents_are_seen():
