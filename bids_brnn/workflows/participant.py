@@ -279,7 +279,8 @@ def _say(config: RunConfig, acquisition: Acquisition, plan: Plan) -> None:
         _LOG.info("%s: no network is used, they need complex data", acquisition.name)
     elif NETWORK not in plan.recipes and config.weights == "auto" and not plan.notes:
         what = "protocol" if spectrum else "pulse train"
-        _LOG.info("%s: no network for its %s is installed", acquisition.name, what)
+        how = "" if config.train_missing else "; --train-missing quick trains one in minutes"
+        _LOG.info("%s: no network for its %s is installed%s", acquisition.name, what, how)
 
 
 def _link(workflow: Workflow, source: Workflow, target: Workflow, fields: dict[str, str]) -> None:
