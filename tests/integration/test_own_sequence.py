@@ -14,7 +14,7 @@ import tomli_w
 from bids_brnn.bids import find_acquisitions
 from bids_brnn.cli.toolbox.main import main
 from bids_brnn.experiments.presets import recipe_of
-from bids_brnn.experiments.templates import kinds
+from bids_brnn.experiments.templates import SPECTRUM, kinds
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.registry import model_entry
 from bids_brnn.zoo.cache import job_for
@@ -62,6 +62,11 @@ def printed(capsys):
     return [line.strip() for line in capsys.readouterr().out.rpartition("next:\n")[2].splitlines()]
 
 
+def own_angle(table):
+    """Make the example of a Z-spectrum another protocol."""
+    table.write_text(table.read_text().replace("\n700\t", "\n600\t"))
+
+
 def make_shorter(study, networks):
     """The training of ``quick`` becomes one of seconds: its configuration is there."""
     folder = Path(study)
@@ -86,6 +91,8 @@ def test_every_command_of_a_template_runs_as_printed(kind, called, tmp_path, mon
     with (tmp_path / "own" / "own.toml").open("a") as file:
         file.write(SHORT)
     lines = printed(capsys)
+    if kind == SPECTRUM:  # for the example there is a network
+        own_angle(Path("own", "acq-own_zspectrum.tsv"))
     assert [line.split()[0] for line in lines].count("bids_brnn") == 3
     for line in lines:
         if "--train-missing" in line:
@@ -107,7 +114,7 @@ def test_maps_of_an_own_spectrum_are_its_truth(called, tmp_path, monkeypatch, ca
     monkeypatch.chdir(tmp_path)
     assert main(["new-sequence", "own", "--kind", "zspectrum"]) == 0
     table = Path("own", "acq-own_zspectrum.tsv")
-    table.write_text(table.read_text().replace("\n700\t", "\n600\t"))
+    own_angle(table)
     line = f"brnn simulate-dataset study --protocol {table} --model ramani --snr 200"
     assert called(line) == 0
     (maps,) = printed(capsys)
