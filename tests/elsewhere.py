@@ -1,16 +1,15 @@
 """A device that is not the CPU and needs no card, for tests of code that chooses its device.
 
-Tensors say that they lie on :data:`ELSEWHERE`; what is computed of them is computed on the CPU. But
-what a graphics card refuses is refused here: operands on two devices, and NumPy of what is not on
-the CPU. Each operation is noted with the size of what it makes (:func:`watched`), as the memory of
-a card is bounded.
+Tensors say that they lie on :data:`ELSEWHERE`, and are computed on the CPU. But what a graphics
+card refuses is refused here: operands on two devices, and NumPy of what is not on the CPU. The
+size of what is made there is noted (:func:`watched`), as the memory of a card is bounded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -37,11 +36,7 @@ class Watch:
     """What was made on the device meanwhile."""
 
     largest: int = 0
-    """Bytes of the largest tensor."""
-    count: int = 0
-    moved: int = 0
-    """Bytes that came back to the CPU."""
-    _sizes: list[int] = field(default_factory=list)
+    """Numbers in the largest tensor."""
 
 
 _watches: list[Watch] = []
@@ -100,8 +95,6 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         held[1]["device"] = torch.device("cpu")
     found = func(*held[0], **held[1])
     if name in _MOVES and target is not None and target.type == "cpu":
-        for watch in _watches:
-            watch.moved += found.nbytes
         return found
     if name == "copy_" and not isinstance(args[0], Elsewhere):
         return args[0]
@@ -113,8 +106,7 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 def _wrapped(held: Tensor) -> Elsewhere:
     plain = held.resolve_conj().resolve_neg()
     for watch in _watches:
-        watch.count += 1
-        watch.largest = max(watch.largest, plain.numel() * plain.element_size())
+        watch.largest = max(watch.largest, plain.numel())
     return Elsewhere(plain)
 
 
@@ -138,12 +130,12 @@ class _Module(_DummyBackendModule):
 
 def _set_up() -> None:
     _setup_privateuseone_for_python_backend("elsewhere", _Module())
-    library = torch.library.Library("aten", "IMPL", "PrivateUse1")  # noqa: TOR901
+    library = torch.library.Library("aten", "IMPL", "PrivateUse1")
     _kept.append(library)
     for name in _FACTORIES:
         library.impl(name, _factory(name))
     library.impl("_copy_from", _copied)
-    fallback = torch.library.Library("_", "IMPL", "PrivateUse1")  # noqa: TOR901
+    fallback = torch.library.Library("_", "IMPL", "PrivateUse1")
     fallback.fallback(lambda func, *args, **kwargs: _computed(func, args, kwargs))
     _kept.append(fallback)
 

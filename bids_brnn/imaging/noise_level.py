@@ -202,8 +202,7 @@ def air_level(data: Array, mask: NDArray[np.bool_]) -> float | None:
 
 
 def slabs(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Slices along the third axis of ``(X, Y, Z, N)`` that cover it, a bounded number of values
-    each: arrays made of one are small."""
+    """Slices along the third axis of ``(X, Y, Z, N)``, of a bounded number of values each."""
     x, y, z, n = shape
     step = max(1, _VALUES // max(1, x * y * n))
     return (slice(first, first + step) for first in range(0, z, step))

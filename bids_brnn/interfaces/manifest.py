@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,8 +19,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 import numpy as np
-from nipype.interfaces.base import Bunch, InterfaceResult, Undefined
-from nipype.interfaces.base import specs
+from nipype.interfaces.base import Bunch, InterfaceResult, Undefined, specs
 from nipype.pipeline.engine import nodes
 
 from bids_brnn.files import file_digest, file_state, write_text
@@ -28,6 +28,8 @@ MANIFEST_FILE = "outputs.json"
 _NOT_OURS = (OSError, ValueError, AttributeError, TypeError, KeyError, RecursionError)
 
 
+_TICK = 100_000_000
+"""ns from a change of a file on after which another one has another time for certain."""
 _digests: dict[str, tuple[tuple[int, ...], str]] = {}
 
 
@@ -38,8 +40,11 @@ def known_digest(path: Path) -> str:
     """
     state = file_state(path)
     known, digest = _digests.get(str(path), ((), ""))
-    if not state or known != state:
-        digest = file_digest(path)
+    if state and known == state:
+        return digest
+    settled = bool(state) and time.time_ns() - state[-1] > _TICK
+    digest = file_digest(path)
+    if settled:
         _digests[str(path)] = state, digest  # of before: what changed meanwhile is read again
     return digest
 

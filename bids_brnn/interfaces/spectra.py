@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bids_brnn.parameters import ParameterSet
     from bids_brnn.signals.base import SignalModel
 
-    Maps = Mapping[str, NDArray[np.float64]]
+    Maps = Mapping[str, NDArray[np.floating]]
 
 _LOG = logging.getLogger("bids_brnn.report")
 MOST_VOXELS = 200
@@ -27,7 +27,7 @@ MOST_VOXELS = 200
 
 def spectra_of(
     name: str,
-    data: NDArray[np.float64],
+    data: NDArray[np.floating],
     inside: NDArray[np.bool_],
     fits: Mapping[str, tuple[EstimatorRecipe, Maps]],
     supplied: Maps,
@@ -73,7 +73,7 @@ def spectra_of(
 
 def _here(maps: Maps, voxels: NDArray[np.int_]) -> dict[str, NDArray[np.float64]]:
     """Values ``(V,)`` of maps in voxels ``(V, 3)``."""
-    return {key: np.asarray(values, np.float64)[tuple(voxels.T)] for key, values in maps.items()}
+    return {key: values[tuple(voxels.T)].astype(np.float64) for key, values in maps.items()}
 
 
 def _fitted(
