@@ -138,6 +138,10 @@ def _set_up() -> None:
     fallback = torch.library.Library("_", "IMPL", "PrivateUse1")
     fallback.fallback(lambda func, *args, **kwargs: _computed(func, args, kwargs))
     _kept.append(fallback)
+    # Everything is computed in the precision that it has.
+    cast = torch.library.Library("_", "IMPL", "AutocastPrivateUse1")
+    cast.fallback(torch.library.fallthrough_kernel)
+    _kept.append(cast)
 
 
 _kept: list[torch.library.Library] = []
