@@ -213,7 +213,7 @@ class NetworkEstimator:
         if device not in self._copies:
             names = ("network", "model", "errors", "exact")
             moved = {name: on_device(getattr(self, name), device) for name in names}
-            self._copies[device] = replace(self, **moved)  # type: ignore[arg-type]
+            self._copies[device] = replace(self, **moved)
         return self._copies[device]
 
     def _found(
