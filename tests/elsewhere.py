@@ -3,6 +3,9 @@
 Tensors say that they lie on :data:`ELSEWHERE`, and are computed on the CPU. But what a graphics
 card refuses is refused here: operands on two devices, and NumPy of what is not on the CPU. The
 size of what is made there is noted (:func:`watched`), as the memory of a card is bounded.
+
+A function that ``torch.func`` differentiates must not bring tensors of the CPU there: PyTorch
+itself ends then, which it does not on a card.
 """
 
 from __future__ import annotations

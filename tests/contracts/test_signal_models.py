@@ -192,6 +192,8 @@ def test_precision_follows_theta(model, theta, linearized):
 
 @pytest.mark.parametrize("moved", DEVICES)
 def test_results_lie_where_theta_does(case, model, theta, linearized, moved):
+    if not type(model).__module__.startswith("bids_brnn."):
+        pytest.skip("a model of others may bring tensors along inside of torch.func")
     elsewhere = moved(theta)
     signal, slopes = model.linearize(elsewhere)
     assert {part.device for part in (signal, slopes, model(elsewhere))} == {elsewhere.device}
