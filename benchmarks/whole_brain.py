@@ -13,7 +13,8 @@ qmt: 15 complex coefficients; mrf: 10, with a B1 map; spgr: 12 magnitudes, with 
 B0.
 Gzip as BIDS data usually are. Mask and labels are given, there is no T1w image.
 
-CPU seconds are those of all threads and processes; memory is the peak of resident pages, those of
+CPU seconds are those of all threads and processes, idle the core seconds that a step left over of
+its threads; memory is the peak of resident pages, those of
 mapped files included; MB are what was read and written by system calls (mapped files are not read
 so). Where other programs use the machine only the CPU seconds mean something.
 """
@@ -267,7 +268,6 @@ def pages_measured(steps: list[dict[str, Any]]) -> Iterator[None]:
 def step(steps: list[dict[str, Any]], name: str) -> Iterator[None]:
     """Wall and CPU seconds, peak memory and bytes of what is done meanwhile."""
     before, began, cpu = moved(), time.perf_counter(), cpu_seconds()
-    outer = peak_mb()
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     try:
         yield
@@ -275,7 +275,7 @@ def step(steps: list[dict[str, Any]], name: str) -> Iterator[None]:
         read, written = (now - then for now, then in zip(moved(), before, strict=True))
         steps.append(
             {"name": name, "wall": time.perf_counter() - began, "cpu": cpu_seconds() - cpu,
-             "peak_mb": peak_mb(), "before_mb": outer, "read_mb": read, "written_mb": written}
+             "peak_mb": peak_mb(), "read_mb": read, "written_mb": written}
         )  # fmt: skip
 
 
@@ -307,7 +307,8 @@ def show(result: dict[str, Any]) -> None:
         f"{result['cpu']:.1f} CPU s, {result['peak_mb']:.0f} MB, input {result['input_mb']:.0f} "
         f"MB, output {result['output_mb']:.1f} MB"
     )
-    print(f"  {'step':44}{'wall s':>8}{'CPU s':>8}{'peak MB':>9}{'read':>8}{'written':>8}")
+    heads = f"{'wall s':>8}{'CPU s':>8}{'idle':>8}{'peak MB':>9}{'read':>8}{'written':>8}"
+    print(f"  {'step':44}{heads}")
     *inner, _ = result["steps"]
     shown = [item for item in inner if item["wall"] >= _SHOWN]
     rest = {
@@ -317,11 +318,12 @@ def show(result: dict[str, Any]) -> None:
     used = {key: sum(item[key] for item in inner) for key in ("wall", "cpu")}
     outside = {key: result[key] - used[key] for key in used}
     for item in [*shown, {"name": "other steps", **rest}, {"name": "between steps", **outside}]:
+        item["idle"] = result["threads"] * item["wall"] - item["cpu"]
         row = "".join(
             f"{item[key]:{width}}" if key in item else " " * int(width.partition(".")[0])
             for key, width in (
-                ("wall", "8.1f"), ("cpu", "8.1f"), ("peak_mb", "9.0f"), ("read_mb", "8.0f"),
-                ("written_mb", "8.0f"),
+                ("wall", "8.1f"), ("cpu", "8.1f"), ("idle", "8.1f"), ("peak_mb", "9.0f"),
+                ("read_mb", "8.0f"), ("written_mb", "8.0f"),
             )
         )  # fmt: skip
         print(f"  {item['name'][-44:]:44}{row}")

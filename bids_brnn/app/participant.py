@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from bids_brnn.app.selection import find, usable
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import EXIT_NODE_CRASHED, EXIT_OK
 from bids_brnn.files import WRITER_VARIABLE
+from bids_brnn.system.memory import uncollected
 
 if TYPE_CHECKING:
     from bids_brnn.bids.input.acquisition import Acquisition, Discovery
@@ -44,7 +46,8 @@ def run_participants(config: RunConfig) -> int:
     base = run_folders.base_folder(config)
     run_folders.make_private(base)
     run = run_folders.run_id()
-    with run_folders.inside(base):
+    with run_folders.inside(base), ExitStack() as beginning:
+        beginning.enter_context(uncollected())
         # Imported here: Nipype looks for settings in the current folder when it is imported.
         from bids_brnn.workflows.plugins import choose_plugin
         from bids_brnn.workflows.steps import check_tools
@@ -55,6 +58,7 @@ def run_participants(config: RunConfig) -> int:
             if (note := run_folders.older_note(config)) is not None:
                 _LOG.info("%s", note)
             discovery = find(config)
+            beginning.close()
             if config.train_missing is not None:
                 train_networks(config, discovery)
             if not config.reports_only:
@@ -127,9 +131,10 @@ def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Fail
         known = known_outputs(config.output_dir, base, discovery.acquisitions)
         clear_work(config, folders.values())
         before = {name: finished_steps(folder) for name, folder in folders.items()}
-        workflow = init_participant_wf(
-            config, discovery.acquisitions, base_dir=base, crash_dirs=records
-        )
+        with uncollected():
+            workflow = init_participant_wf(
+                config, discovery.acquisitions, base_dir=base, crash_dirs=records
+            )
         if config.write_graph:
             graph = log_file(config.output_dir, run).with_suffix(".dot")
             workflow.write_graph(dotfilename=str(graph), graph2use="colored", format="dot")

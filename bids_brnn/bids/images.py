@@ -17,11 +17,12 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from bids_brnn.bids.headers import check_header, has_position, open_image
-from bids_brnn.bids.input.acquisition import Acquisition
+from bids_brnn.bids.input.acquisition import Acquisition, Part
 from bids_brnn.bids.safe import unreadable
 from bids_brnn.errors import DataError, ReadError
 from bids_brnn.system.memory import memory_limit
 from bids_brnn.system.reading import open_regular
+from bids_brnn.system.threads import in_threads
 
 _CHUNK = 16 * 2**20
 _SLACK = 2**20  # bytes after the image that are read for the checksum; more is an attack
@@ -241,10 +242,11 @@ def same_grid(first: Grid, second: Grid) -> bool:
     return bool(np.abs(moved).max() < 0.01 * voxel)
 
 
-def read_coefficients(acquisition: Acquisition) -> Volume:
+def read_coefficients(acquisition: Acquisition, threads: int = 1) -> Volume:
     """Coefficients, frames or measurements of a series, complex, one pass over each file.
 
-    Magnitude-only series and Z-spectra come back with zero imaginary part.
+    Magnitude-only series and Z-spectra come back with zero imaginary part. Up to ``threads`` files
+    are read at a time.
 
     Raises
     ------
@@ -254,15 +256,18 @@ def read_coefficients(acquisition: Acquisition) -> Volume:
     if acquisition.representation == "zspectrum":
         from bids_brnn.bids.magnitudes import read_magnitudes  # which needs this module
 
-        return read_magnitudes(acquisition.volumes or [[acquisition.parts]])
+        return read_magnitudes(acquisition.volumes or [[acquisition.parts]], threads)
     grids = {part: read_grid(path) for part, path in acquisition.parts.items()}
     first = next(iter(grids.values()))
     data = np.zeros(acquisition.shape, dtype=np.complex64, order="F")
     if "complex" in grids:
         data[...] = read_array(first).reshape(acquisition.shape)
     elif "real" in grids:
-        data.real = read_array(grids["real"])
-        data.imag = read_array(grids["imag"])
+
+        def fill(part: Part) -> None:
+            setattr(data, part, read_array(grids[part]))
+
+        list(in_threads(fill, list(grids), threads))
     else:
         data.real = read_array(grids["mag"])
         if "phase" in grids:

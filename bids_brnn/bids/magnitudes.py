@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from bids_brnn.bids.images import Grid, Volume, read_array, read_grid, same_grid, times
 from bids_brnn.bids.input.acquisition import Measurements, Part
 from bids_brnn.errors import DataError
+from bids_brnn.system.threads import in_threads
 
 _NOISE = 0.01
 """Of the largest value: negative values up to here are ringing of an interpolation."""
@@ -18,7 +20,7 @@ _FEW = 1e-3
 """Share of voxels that may be more negative than that."""
 
 
-def read_magnitudes(volumes: Measurements) -> Volume:
+def read_magnitudes(volumes: Measurements, threads: int = 1) -> Volume:
     """Stack the measurements of a series; repeats are averaged.
 
     Parameters
@@ -26,6 +28,9 @@ def read_magnitudes(volumes: Measurements) -> Volume:
     volumes
         For each measurement the files by part of each repeat; one with a single item whose image
         has four axes is a series in one file.
+
+    threads
+        Files that are read at a time.
 
     Returns
     -------
@@ -40,11 +45,12 @@ def read_magnitudes(volumes: Measurements) -> Volume:
         If a magnitude is negative, or the volumes differ in matrix or affine.
     """
     first: Grid | None = None
+    files = (parts for repeats in volumes for parts in repeats)
+    found = in_threads(_magnitude, files, threads)
     columns = []
     for repeats in volumes:
         total: NDArray[np.float64] | None = None
-        for parts in repeats:
-            grid, values = _magnitude(parts)
+        for grid, values in islice(found, len(repeats)):
             first = first or grid
             if not same_grid(grid, first):
                 raise DataError(
@@ -56,9 +62,18 @@ def read_magnitudes(volumes: Measurements) -> Volume:
         assert total is not None, "a measurement has files"
         columns.append((total / len(repeats)).astype(np.float32))
     assert first is not None, "a series has measurements"
-    data = np.concatenate(columns, axis=3).astype(np.complex64)
-    invalid = int((~np.isfinite(data).all(axis=3)).sum())
-    return Volume(data, first.affine, first.header.copy(), invalid)
+    n = sum(column.shape[3] for column in columns)
+    data = np.empty((*first.space, n), np.complex64, order="F")
+    finite = np.ones(first.space, dtype=bool)
+    columns.reverse()
+    done = 0
+    while columns:  # each is given up as soon as it is part of the whole
+        column = columns.pop()
+        here = slice(done, done + column.shape[3])
+        data[..., here] = column
+        finite &= np.isfinite(column).all(axis=3)
+        done = here.stop
+    return Volume(data, first.affine, first.header.copy(), int(finite.size - finite.sum()))
 
 
 def _magnitude(parts: Mapping[Part, Path]) -> tuple[Grid, NDArray[np.float64]]:
@@ -77,11 +92,14 @@ def _magnitude(parts: Mapping[Part, Path]) -> tuple[Grid, NDArray[np.float64]]:
 
 
 def _check_positive(values: NDArray[np.float64], name: str) -> None:
-    finite = values[np.isfinite(values)]
-    largest = float(np.abs(finite).max(initial=0.0))
-    negative = int((finite < -_NOISE * largest).sum())
-    if negative > _FEW * finite.size:
+    finite = np.isfinite(values)
+    least = float(values.min(initial=0.0, where=finite))
+    if least >= 0:
+        return
+    largest = max(float(values.max(initial=0.0, where=finite)), -least)
+    negative = int((finite & (values < -_NOISE * largest)).sum())
+    if negative > _FEW * int(finite.sum()):
         raise DataError(
-            f"{name} holds {negative} negative values, down to {float(finite.min()):.4g}; "
+            f"{name} holds {negative} negative values, down to {least:.4g}; "
             "magnitudes have none. Is it a real part, or is scl_inter in its header wrong?"
         )

@@ -8,6 +8,7 @@ that no low-rank signal explains. NumPy only: preparation never loads torch.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,13 +26,17 @@ _LEAST_VOXELS = 30
 _LEAST_FRAMES = 20
 _MOST_VOXELS = 4000
 """Voxels whose frames are decomposed; more do not change the level by a percent."""
+_VALUES = 2**21
+"""Values looked at together."""
 _FLAT = 2.0
 """Largest energy of one coefficient or frame in air, in the mean of all; 1 for white noise."""
 _SPREAD = 2.0
 """Largest spread of the energy of air voxels, in that of white noise of one level."""
 
 
-_SOURCES = {
+RESIDUAL = "the residual of each voxel"
+"""What tells the level where nothing else does."""
+SOURCES = {
     "air": "air outside the mask",
     "frames": "time frames inside the mask, without the low-rank signal (Marchenko-Pastur)",
 }
@@ -89,15 +94,30 @@ def find_noise_level(
         If what is declared is above the largest value of the data.
     """
     found = _from_data(data, mask, frames=frames, magnitude=magnitude)
-    if declared is None:
-        return found
-    largest = float(np.abs(data[np.isfinite(data)]).max(initial=0.0))
+    return found if declared is None else compared(declared, found, data)
+
+
+def compared(declared: float, found: NoiseLevel, data: Array) -> NoiseLevel:
+    """What is declared, with a warning where the data tell another level.
+
+    Raises
+    ------
+    DataError
+        See :func:`find_noise_level`.
+    """
+    largest = max((_largest(data[..., part, :]) for part in slabs(data.shape)), default=0.0)
     if declared > largest:
         raise DataError(
             f"{DECLARED} is {declared:.4g}, the largest value of the images is {largest:.4g}; "
             "correct it, or remove it so that it is estimated."
         )
     return NoiseLevel(declared, DECLARED, contradiction(declared, found.std, found.source))
+
+
+def _largest(values: Array) -> float:
+    """Of the magnitudes of finite values."""
+    sizes = np.abs(values)
+    return float(sizes.max(initial=0.0, where=np.isfinite(sizes)))
 
 
 def contradiction(declared: float, told: float | None, source: str) -> str:
@@ -133,8 +153,8 @@ def _from_data(
         if level is not None:
             # Magnitudes have one noise channel, whose variance is not shared out to two.
             scale = math.sqrt(2) if name == "frames" and magnitude else 1.0
-            return NoiseLevel(scale * level, _SOURCES[name])
-    return NoiseLevel(None, "the residual of each voxel")
+            return NoiseLevel(scale * level, SOURCES[name])
+    return NoiseLevel(None, RESIDUAL)
 
 
 def air_level(data: Array, mask: NDArray[np.bool_]) -> float | None:
@@ -152,11 +172,12 @@ def air_level(data: Array, mask: NDArray[np.bool_]) -> float | None:
         its share (tissue that fills the image).
     """
     outside = ~ndimage.binary_dilation(mask, iterations=_MARGIN)
-    values = data[outside]
-    squares = (np.square(values.real, dtype=np.float64) + np.square(values.imag)) / 2
-    energy = squares.mean(-1)
-    usable = np.isfinite(energy) & (energy > 0)
-    squares, energy = squares[usable], energy[usable]
+    in_place = np.full(mask.shape, np.nan)
+    for part in slabs(data.shape):
+        there = outside[..., part]
+        in_place[..., part][there] = _squares(data[..., part, :][there]).mean(-1)
+    usable = np.isfinite(in_place) & (in_place > 0)
+    energy = in_place[usable]
     if energy.size < _LEAST_VOXELS:
         return None
     width = 1 / math.sqrt(data.shape[3])  # of the mean of N exponential variables
@@ -172,8 +193,25 @@ def air_level(data: Array, mask: NDArray[np.bool_]) -> float | None:
     if n_dark < _LEAST_VOXELS or energy[dark].std() > _SPREAD * width * level:
         return None
     # Even tissue passes so far, where there is no air; but its energy differs between values.
-    largest = float(squares[dark].mean(0).max())
+    usable[usable] = dark
+    total = np.zeros(data.shape[3])
+    for part in slabs(data.shape):
+        total += _squares(data[..., part, :][usable[..., part]]).sum(0)
+    largest = float(total.max()) / n_dark
     return math.sqrt(level) if largest < (_FLAT + 5 / math.sqrt(n_dark)) * level else None
+
+
+def slabs(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Slices along the third axis of ``(X, Y, Z, N)``, of a bounded number of values each."""
+    x, y, z, n = shape
+    step = max(1, _VALUES // max(1, x * y * n))
+    return (slice(first, first + step) for first in range(0, z, step))
+
+
+def _squares(values: Array) -> Array:
+    """Mean of the squares of both channels, in double precision."""
+    found: Array = (np.square(values.real, dtype=np.float64) + np.square(values.imag)) / 2
+    return found
 
 
 def frame_level(data: Array, mask: NDArray[np.bool_]) -> float | None:

@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from bids_brnn.bids.safe import unreadable
 from bids_brnn.errors import DataError
@@ -151,6 +150,8 @@ def rigid_affine(transform: sitk.Transform) -> sitk.AffineTransform:
     matrix, zero = points[:3, :3], points[:3, 3]
     if not np.allclose(matrix.T @ matrix, np.eye(3), atol=1e-6):
         raise DataError("the transform is not rigid")
+    from scipy.spatial.transform import Rotation  # a tenth of a second that few runs need
+
     # A micrometre at the skull is enough, and runs on other processors then write the same file.
     turn = Rotation.from_rotvec(np.round(Rotation.from_matrix(matrix).as_rotvec(), 5))
     return sitk.AffineTransform(turn.as_matrix().ravel().tolist(), np.round(zero, 3).tolist())

@@ -8,13 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.imaging.noise_level import NoiseLevel, air_level, find_noise_level
+from bids_brnn.imaging.noise_level import (
+    RESIDUAL,
+    SOURCES,
+    NoiseLevel,
+    air_level,
+    compared,
+    slabs,
+)
 
 LEAST_SNR = 5.0
 """Signal over noise from which on a magnitude is Gaussian; below, its mean is 2 % high or more."""
 _LIKE_AIR = 1.3
 """Factor by which the relative variation of air may be off that of pure noise."""
-_RESIDUAL = "the residual of each voxel"
 
 
 def spectrum_noise(
@@ -45,32 +51,41 @@ def spectrum_noise(
         Whether the images were divided by that without MT pulse: their air tells nothing.
     """
     if normalised and declared is None:
-        return NoiseLevel(None, _RESIDUAL)
+        return NoiseLevel(None, RESIDUAL)
     fewest = float(averages.min())
-    some = data[..., averages == fewest]
+    # All of them need no copy.
+    some = data if (averages == fewest).all() else data[..., averages == fewest]
     factor = math.sqrt(math.pi / 4 + (1 - math.pi / 4) / fewest)
-    scaled = None if declared is None else declared * factor
-    found = find_noise_level(some, mask, declared=scaled, magnitude=True)
     told = air_level(some, mask)
-    if told is not None and not _is_air(np.abs(some), mask, told, fewest):
-        found = NoiseLevel(declared, found.source if declared else _RESIDUAL)
+    found = NoiseLevel(told, RESIDUAL if told is None else SOURCES["air"])
+    if declared is not None:
+        found = compared(declared * factor, found, some)
+    if told is not None and not _is_air(some, mask, told, fewest):
+        found = NoiseLevel(declared, found.source if declared else RESIDUAL)
     if declared is not None or found.std is None:
         return NoiseLevel(declared, found.source, found.warning)
     return NoiseLevel(found.std / factor, found.source, found.warning)
 
 
-def _is_air(values: NDArray[Any], mask: NDArray[np.bool_], level: float, averages: float) -> bool:
+def _is_air(data: NDArray[Any], mask: NDArray[np.bool_], level: float, averages: float) -> bool:
     """Whether dark voxels outside the mask vary as the noise of magnitudes does.
 
     Rayleigh variables have a standard deviation of ``sqrt(4/pi - 1)`` of their mean, averages of
     ``n`` less by ``sqrt(n)``. Tissue beside a mask of a region varies less: measurements of a
     Z-spectrum resemble each other, so that tissue alone would pass for noise of one level.
     """
-    outside = values[~mask]
-    energy = np.square(outside, dtype=np.float64).mean(axis=1) / 2
-    dark = outside[(energy > 0) & (energy < level**2 * (1 + 5 / math.sqrt(values.shape[3])))]
+    limit = level**2 * (1 + 5 / math.sqrt(data.shape[3]))
+    count, total, squares = 0, np.zeros(data.shape[3]), np.zeros(data.shape[3])
+    for part in slabs(data.shape):
+        outside = np.abs(data[..., part, :][~mask[..., part]]).astype(np.float64)
+        energy = np.square(outside).mean(axis=1) / 2
+        dark = outside[(energy > 0) & (energy < limit)]
+        count += len(dark)
+        total += dark.sum(axis=0)
+        squares += np.square(dark).sum(axis=0)
+    mean = total / count
     expected = math.sqrt((4 / math.pi - 1) / averages)
-    spread = float(np.median(dark.std(axis=0) / dark.mean(axis=0)))
+    spread = float(np.median(np.sqrt((squares / count - mean**2).clip(0)) / mean))
     return expected / _LIKE_AIR < spread < expected * _LIKE_AIR
 
 

@@ -10,20 +10,48 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from socket import gethostname
+from types import ModuleType
 from typing import Any, NoReturn
 
 import numpy as np
-from nipype.interfaces.base import Bunch, InterfaceResult, Undefined
+from nipype.interfaces.base import Bunch, InterfaceResult, Undefined, specs
 from nipype.pipeline.engine import nodes
 
-from bids_brnn.files import file_digest, write_text
+from bids_brnn.files import file_digest, file_state, write_text
 
 MANIFEST_FILE = "outputs.json"
 _NOT_OURS = (OSError, ValueError, AttributeError, TypeError, KeyError, RecursionError)
+
+
+_TICK = 100_000_000
+"""ns from a change of a file on after which another one has another time for certain."""
+_digests: dict[str, tuple[tuple[int, ...], str]] = {}
+
+
+def known_digest(path: Path) -> str:
+    """SHA-256 of a file, which is read once as long as the system tells of no change of it.
+
+    The inputs of every step are outputs of others, and gigabytes for a whole brain.
+    """
+    state = file_state(path)
+    known, digest = _digests.get(str(path), ((), ""))
+    if state and known == state:
+        return digest
+    settled = bool(state) and time.time_ns() - state[-1] > _TICK
+    digest = file_digest(path)
+    if settled:
+        _digests[str(path)] = state, digest  # of before: what changed meanwhile is read again
+    return digest
+
+
+def _input_digest(file: str | Path) -> str | None:
+    """Stands for ``hash_infile`` of Nipype, which reads every input of a step four times."""
+    return known_digest(Path(file)) if os.path.isfile(file) else None  # noqa: PTH113
 
 
 def output_files(outputs: Mapping[str, Any]) -> Iterator[Path]:
@@ -44,7 +72,7 @@ def write_manifest(folder: Path, outputs: Mapping[str, Any]) -> None:
         If the folder cannot be written or is full.
     """
     files = output_files(outputs)
-    rows = {str(path): [path.stat().st_size, file_digest(path)] for path in files}
+    rows = {str(path): [path.stat().st_size, known_digest(path)] for path in files}
     content = {"files": rows, "outputs": dict(outputs)}
     write_text(folder / MANIFEST_FILE, json.dumps(content, default=_plain))
 
@@ -65,7 +93,7 @@ def is_intact(folder: Path) -> bool:
     try:
         rows, _ = _read(folder)
         return all(
-            os.stat(name).st_size == size and file_digest(Path(name)) == digest  # noqa: PTH116
+            os.stat(name).st_size == size and known_digest(Path(name)) == digest  # noqa: PTH116
             for name, (size, digest) in rows.items()
         )
     except _NOT_OURS:
@@ -90,26 +118,30 @@ def _refuse(file: str | Path) -> NoReturn:
     raise RuntimeError(f"{file} is a pickle, which could execute anything when it is opened")
 
 
-def _replaced() -> dict[str, Any]:
-    return {"_load_resultfile": result_of, "loadpkl": _refuse}
+def _replaced() -> tuple[tuple[ModuleType, str, Any], ...]:
+    return (
+        (nodes, "_load_resultfile", result_of),
+        (nodes, "loadpkl", _refuse),
+        (specs, "hash_infile", _input_digest),
+    )
 
 
 def use_manifests() -> None:
     """From now on, Nipype reads results of steps in this process from their manifests."""
-    for name, function in _replaced().items():
-        setattr(nodes, name, function)
+    for module, name, function in _replaced():
+        setattr(module, name, function)
 
 
 @contextmanager
 def results_from_manifests() -> Iterator[None]:
     """:func:`use_manifests` for a while: Nipype belongs to the program around this one too."""
-    before = {name: getattr(nodes, name) for name in _replaced()}
+    before = [(module, name, getattr(module, name)) for module, name, _ in _replaced()]
     use_manifests()
     try:
         yield
     finally:
-        for name, function in before.items():
-            setattr(nodes, name, function)
+        for module, name, function in before:
+            setattr(module, name, function)
 
 
 def discard_broken(work_dir: Path) -> list[Path]:

@@ -16,9 +16,8 @@ from bids_brnn.zoo.recipe import EstimatorRecipe
 
 if TYPE_CHECKING:
     from bids_brnn.parameters import ParameterSet
-    from bids_brnn.signals.base import SignalModel
 
-    Maps = Mapping[str, NDArray[np.float64]]
+    Maps = Mapping[str, NDArray[np.floating]]
 
 _LOG = logging.getLogger("bids_brnn.report")
 MOST_VOXELS = 200
@@ -27,7 +26,7 @@ MOST_VOXELS = 200
 
 def spectra_of(
     name: str,
-    data: NDArray[np.float64],
+    data: NDArray[np.floating],
     inside: NDArray[np.bool_],
     fits: Mapping[str, tuple[EstimatorRecipe, Maps]],
     supplied: Maps,
@@ -73,7 +72,7 @@ def spectra_of(
 
 def _here(maps: Maps, voxels: NDArray[np.int_]) -> dict[str, NDArray[np.float64]]:
     """Values ``(V,)`` of maps in voxels ``(V, 3)``."""
-    return {key: np.asarray(values, np.float64)[tuple(voxels.T)] for key, values in maps.items()}
+    return {key: values[tuple(voxels.T)].astype(np.float64) for key, values in maps.items()}
 
 
 def _fitted(
@@ -82,7 +81,8 @@ def _fitted(
     """Signal ``(V, N)`` of a model at the maps of an estimator; NaN where there is none."""
     import torch
 
-    model = _model(name, sequence)
+    recipe = EstimatorRecipe(estimator="nlls", model=name, sequence=sequence, magnitude=True)
+    model = recipe.build_model()
     theta = _theta(model.parameters, {**estimates, **supplied}, len(data))
     found = np.full(data.shape, np.nan)
     good = np.isfinite(theta).all(1) & np.isfinite(data).all(1)
@@ -99,21 +99,6 @@ def _fitted(
         scale = (weights * signal * data[good]).sum(1, keepdims=True) / power
     found[good] = scale * signal
     return found
-
-
-_MODELS: dict[tuple[str, str], SignalModel] = {}
-"""By name and digest of the protocol, for all series of a worker: their tables take seconds."""
-_MOST_MODELS = 16  # protocols of a large study may all differ a little
-
-
-def _model(name: str, sequence: ZSpectrum) -> SignalModel:
-    key = name, sequence.digest
-    if key not in _MODELS:
-        recipe = EstimatorRecipe(estimator="nlls", model=name, sequence=sequence, magnitude=True)
-        if len(_MODELS) >= _MOST_MODELS:
-            del _MODELS[next(iter(_MODELS))]
-        _MODELS[key] = recipe.build_model()
-    return _MODELS[key]
 
 
 def _theta(parameters: ParameterSet, maps: Maps, count: int) -> NDArray[np.float64]:

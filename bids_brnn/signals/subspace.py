@@ -27,7 +27,7 @@ class Subspace:
             raise DataError(f"a basis is (samples, coefficients), got {tuple(self.basis.shape)}")
         wide = self.basis.to(torch.complex128 if self.basis.is_complex() else torch.float64)
         gram = wide.mH @ wide
-        error = float((gram - torch.eye(self.rank, dtype=wide.dtype)).abs().max())
+        error = float((gram - torch.eye(self.rank).to(wide)).abs().max())
         if not error < 1e-4:  # float32 tables reach 1e-6; noise stays white only if this holds
             raise DataError(f"basis columns are not orthonormal (largest error {error:.2g})")
 

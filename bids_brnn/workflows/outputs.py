@@ -34,6 +34,7 @@ def init_outputs_wf(
     has_motion: bool = False,
     has_page: bool = False,
     has_spectrum: bool = False,
+    num_threads: int = 1,
     name: str = "outputs_wf",
 ) -> Workflow:
     """Write what belongs to one series.
@@ -64,6 +65,8 @@ def init_outputs_wf(
         Whether the participant gets a page, for which further tables are written.
     has_spectrum
         Whether a Z-spectrum for it comes through ``inputnode.coefficients``.
+    num_threads
+        Maps that are written at a time.
 
     Returns
     -------
@@ -86,8 +89,10 @@ def init_outputs_wf(
     workflow.connect([(inputnode, write, [(field, field) for field in fields])])
     for estimator, recipe in recipes.items():
         ours = [(f"{estimator}_{field}", field) for field in ESTIMATED]
-        interface = WriteMaps(recipe=str(recipe), desc=estimator, **shared)
-        maps = Node(interface, name=f"write_{estimator}")
+        interface = WriteMaps(
+            recipe=str(recipe), desc=estimator, num_threads=num_threads, **shared
+        )
+        maps = Node(interface, name=f"write_{estimator}", n_procs=num_threads)
         sidecar = [field for field in _SERIES if field not in ("reference", "to_series")]
         sidecar += ["decisions"] if has_fields else []
         workflow.connect([(inputnode, maps, [*ours, *((item, item) for item in sidecar)])])

@@ -200,6 +200,7 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
         has_motion=config.motion_correction,
         has_page=config.level == "full",
         has_spectrum=acquisition.representation == "zspectrum",
+        num_threads=config.omp_nthreads,
     )
     if is_told:
         gathered = any(options.get("stratified") for options in estimations.values())

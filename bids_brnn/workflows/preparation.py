@@ -85,7 +85,7 @@ def init_preparation_wf(
     label
         Name of the series for messages.
     num_threads
-        Of brain extraction.
+        Of reading and of brain extraction.
     mem_gb
         Memory that the largest step needs.
 
@@ -114,12 +114,13 @@ def init_preparation_wf(
     # A mask that was found may lie in the T1w image: it comes in behind the registration.
     given = "user_mask" in masks
     first = [*single, *(["user_mask"] if given else [])]
-    interface = PrepareCoefficients(label=label, head_only=not given)
-    prepare = Node(interface, name="prepare", mem_gb=mem_gb)
+    interface = PrepareCoefficients(label=label, head_only=not given, num_threads=num_threads)
+    prepare = Node(interface, name="prepare", n_procs=num_threads, mem_gb=mem_gb)
     workflow.connect([(inputnode, prepare, [(field, field) for field in first])])
     if spectrum is not None:
         inputnode.inputs.files, places = places_of(spectrum.volumes)
-        stack = Node(StackVolumes(places=places), name="stack", mem_gb=mem_gb)
+        reader = StackVolumes(places=places, num_threads=num_threads)
+        stack = Node(reader, name="stack", n_procs=num_threads, mem_gb=mem_gb)
         workflow.connect([(inputnode, stack, [("files", "files")])])
         workflow.connect([(stack, prepare, [("mag", "mag")])])
     align, mask = add_mask(workflow, prepare, anatomy, given=given, label=label)

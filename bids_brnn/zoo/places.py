@@ -92,6 +92,11 @@ def _card(path: Path, state: tuple[int, ...]) -> ModelCard:  # noqa: ARG001
 
 def is_any_card(path: Path) -> bool:
     """Whether a file says that it is the card of a network for any protocol."""
+    return _says_any(path, file_state(path))
+
+
+@lru_cache(maxsize=1024)
+def _says_any(path: Path, state: tuple[int, ...]) -> bool:  # noqa: ARG001
     try:
         content = parse_json(read_bounded(path, MAX_CARD), finite=False)
     except (OSError, ValueError):

@@ -30,6 +30,7 @@ from bids_brnn.zoo.choice import card_path
 from bids_brnn.zoo.recipe_file import FORMAT, digest_of, read_recipe, unusable
 from bids_brnn.zoo.sameness import same_train
 from bids_brnn.zoo.sequences import arrays_of, sequence_from, values_of
+from bids_brnn.zoo.shared_models import shared_model
 
 if TYPE_CHECKING:
     from bids_brnn.estimators.base import Estimator
@@ -231,12 +232,11 @@ class EstimatorRecipe:
             return self._z_model(self.sequence, check=check)
         import torch
 
-        from bids_brnn.signals import build_model
         from bids_brnn.signals.base import check_signal
         from bids_brnn.signals.magnitude import MagnitudeSignal
         from bids_brnn.signals.subspace import CompressedSignal, Subspace
 
-        model: SignalModel = build_model(self.model, self.sequence, **self.model_options)
+        model = shared_model(self.model, self.sequence, self.model_options)
         if check:
             check_signal(model, self.sequence)
         if self.supplied:
@@ -251,7 +251,6 @@ class EstimatorRecipe:
 
     def _z_model(self, sequence: ZSpectrum, *, check: bool) -> SignalModel:
         """A model of the Z-spectrum with the observed R1 in the place of R1f."""
-        from bids_brnn.signals import build_model
         from bids_brnn.signals.base import check_signal
         from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
 
@@ -259,7 +258,8 @@ class EstimatorRecipe:
             raise DataError("a Z-spectrum has no basis; give its images")
         options = dict(self.model_options)
         observed = {name: options.pop(name) for name in ("R1s",) if name in options}
-        model: SignalModel = ObservedR1(build_model(self.model, sequence, **options), **observed)
+        inner = shared_model(self.model, sequence, options)
+        model: SignalModel = ObservedR1(inner, **observed)
         if check:
             check_signal(model, sequence)
         return SuppliedModel(model, self.supplied) if self.supplied else model

@@ -27,6 +27,7 @@ from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.signals.base import SignalModel
 from bids_brnn.signals.one_pool.fisp import EpgFisp
 from bids_brnn.signals.subspace import CompressedSignal, Subspace
+from tests.elsewhere import DEVICES
 
 N_VOXELS = 40
 
@@ -306,13 +307,13 @@ def test_a_killed_run_goes_on_and_ends_identically(case, tmp_path):
     _identical(resumed, whole)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_results_lie_where_the_data_are(case):
+@pytest.mark.parametrize("moved", DEVICES)
+def test_results_lie_where_the_data_are(case, moved):
     here = _run(case)
-    there = case.estimator.estimate(case.data.cuda(), {"B1": case.truth[:, 2].cuda()})
+    data = moved(case.data)
+    there = case.estimator.estimate(data, {"B1": moved(case.truth[:, 2])})
     maps = [there.theta, there.m0, there.residual, there.std, *there.quality.values()]
-    assert {values.device.type for values in maps} == {"cuda"}
+    assert {values.device for values in maps} == {data.device}
     # Fits end within 1 % of the noise of the minimum, and two atoms may swap.
     close = torch.isclose(there.theta.cpu(), here.theta, rtol=1e-3, atol=0).all(-1)
     assert close.double().mean() > 0.9

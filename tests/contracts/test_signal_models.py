@@ -24,6 +24,7 @@ from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals import build_model, models
 from bids_brnn.signals.base import SignalModel
 from bids_brnn.signals.subspace import CompressedSignal, Subspace
+from tests.elsewhere import DEVICES
 
 
 def _balanced() -> PulseSequence:
@@ -187,6 +188,19 @@ def test_precision_follows_theta(model, theta, linearized):
     wide = model.linearize(theta.float().double())
     assert relative(signal, wide[0]) < 1e-4
     assert relative(derivatives, wide[1]) < 1e-3
+
+
+@pytest.mark.parametrize("moved", DEVICES)
+def test_results_lie_where_theta_does(case, model, theta, linearized, moved):
+    if not type(model).__module__.startswith("bids_brnn."):
+        pytest.skip("a model of others may bring tensors along inside of torch.func")
+    elsewhere = moved(theta)
+    signal, slopes = model.linearize(elsewhere)
+    assert {part.device for part in (signal, slopes, model(elsewhere))} == {elsewhere.device}
+    # Another device may take another path, as exact as derivatives are promised to be.
+    for found, expected in ((signal.cpu(), linearized[0]), (slopes.cpu(), linearized[1])):
+        error = (found - expected).norm() / expected.norm()
+        assert error < max(case.derivatives, 1e-5)
 
 
 def test_derivatives(case, model, theta, linearized):

@@ -14,12 +14,13 @@ from nipype.interfaces.base import File, OutputMultiPath, TraitedSpec, isdefined
 from nipype.pipeline.engine import Node, Workflow, nodes
 
 from bids_brnn.errors import BidsBrnnError
-from bids_brnn.interfaces import base
+from bids_brnn.interfaces import base, manifest
 from bids_brnn.interfaces.manifest import (
     MANIFEST_FILE,
     discard_broken,
     finished_steps,
     is_intact,
+    known_digest,
     output_files,
     result_of,
     results_from_manifests,
@@ -36,6 +37,24 @@ def step(tmp_path):
     (folder / "result_step.pklz").write_bytes(b"x")
     write_manifest(folder, {"map": str(folder / "map.nii"), "level": 0.5, "words": None})
     return folder
+
+
+def test_a_file_that_stays_as_it_is_is_read_once_and_one_that_changes_again(tmp_path, monkeypatch):
+    path = tmp_path / "coefficients.nii"
+    path.write_bytes(b"0123456789")
+    reads = []
+    monkeypatch.setattr(manifest, "file_digest", lambda path: reads.append(path) or path.name)
+    # Two changes within a tick of the clock have one time: that of a moment ago is not trusted.
+    assert [known_digest(path), known_digest(path)] == [path.name] * 2
+    assert len(reads) == 2
+    moment = path.stat().st_ctime_ns + 10**9
+    monkeypatch.setattr(manifest.time, "time_ns", lambda: moment)
+    for _ in range(3):
+        known_digest(path)
+    assert len(reads) == 3
+    path.write_bytes(b"9876543210")
+    known_digest(path)
+    assert len(reads) == 4
 
 
 def test_an_untouched_step_stays(step, tmp_path):

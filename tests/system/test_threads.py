@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from bids_brnn.system.threads import in_threads
+
 _WORDS = "import os, sys; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
 _APP = (
     "from pathlib import Path; from bids_brnn.cli.run import prepare_environment; "
@@ -36,3 +38,21 @@ def test_they_sleep_before_their_library_is_loaded_unless_the_user_wants_them_aw
         [sys.executable, "-c", program], capture_output=True, text=True, env=environment
     )
     assert done.stdout.split() == [wanted, "False"], done.stderr
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_results_come_in_order_and_few_are_ahead_of_what_is_asked_for(threads):
+    begun = []
+
+    def work(item):
+        begun.append(item)
+        if item == 8:
+            raise KeyError(item)
+        return item**2
+
+    results = in_threads(work, iter(range(100)), threads)
+    assert [next(results) for _ in range(5)] == [0, 1, 4, 9, 16]
+    assert len(begun) <= 5 + threads
+    with pytest.raises(KeyError):
+        list(results)
+    assert len(begun) <= 9 + threads

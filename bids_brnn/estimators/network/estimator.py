@@ -211,9 +211,9 @@ class NetworkEstimator:
     def _on(self, device: torch.device) -> NetworkEstimator:
         """The same estimator with its weights on ``device``."""
         if device not in self._copies:
-            parts = {"network": self.network, "model": self.model, "errors": self.errors}
-            moved = {name: on_device(part, device) for name, part in parts.items()}
-            self._copies[device] = replace(self, **moved)  # type: ignore[arg-type]
+            names = ("network", "model", "errors", "exact")
+            moved = {name: on_device(getattr(self, name), device) for name in names}
+            self._copies[device] = replace(self, **moved)
         return self._copies[device]
 
     def _found(

@@ -77,7 +77,7 @@ def minima(
         least = cost[rows].amin(1)
         again = promise.isfinite() & ~(promise >= hope * least)
         rows, choice, point = rows[again], choice.rows(again), point[again]
-        first = first.rows(again.cpu())
+        first = first.rows(again)
         if len(rows) == 0:
             break
     return Starts(unit, cost)

@@ -15,6 +15,7 @@ from bids_brnn.estimators.ahead import ahead, block_length, threads_for
 from bids_brnn.estimators.base import Estimate, Estimator, Progress
 from bids_brnn.estimators.candidates import default_candidates
 from bids_brnn.estimators.checkpoint import Checkpoint, run_key
+from bids_brnn.estimators.network.devices import on_device
 from bids_brnn.estimators.nlls.drafts import drafted_search
 from bids_brnn.estimators.nlls.own_starts import own_starts, rough_starts, usual_points
 from bids_brnn.estimators.nlls.problem import Problem
@@ -272,8 +273,9 @@ class NllsEstimator:
         choose, often = self._choice(problem), self.n_starts
         poor = self.retry_residual
         if self.draft is not None and given is None:
+            draft = on_device(self.draft, problem.data.device)  # it may be a network
             return drafted_search(
-                problem, self.draft, choose, self._rule, n_starts=often, high_residual=poor
+                problem, draft, choose, self._rule, n_starts=often, high_residual=poor
             )
         # Values given by hand are trusted; an estimator may be in the wrong one of several minima.
         trusted = not isinstance(self.start, Estimator)

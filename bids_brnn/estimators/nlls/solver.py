@@ -132,15 +132,10 @@ def minimise(
             trial, step, m0, gradient, information, extra, numbers, evaluations, reason,
         )  # fmt: skip
         active = active[reason[active] == 0]
-    found = Quadratic(
-        torch.from_numpy(numbers[:, 0].copy()),
-        torch.view_as_complex(torch.from_numpy(m0)),
-        torch.from_numpy(gradient),
-        torch.from_numpy(information),
-    )
-    return Solution(
-        torch.from_numpy(unit), found, torch.from_numpy(evaluations), torch.from_numpy(reason)
-    )
+    arrays = (numbers[:, 0].copy(), m0.view(np.complex128)[:, 0], gradient, information)
+    found = Quadratic(*(torch.from_numpy(part).to(start.device) for part in arrays))
+    rest = (torch.from_numpy(part).to(start.device) for part in (evaluations, reason))
+    return Solution(torch.from_numpy(unit).to(start.device), found, *rest)
 
 
 def _array(values: Tensor) -> Array:
@@ -153,7 +148,7 @@ def _flat(known: Solution) -> Array:
     n = len(known.unit)
     cost = torch.where(known.reason == NOT_FINITE, -1.0, known.quadratic.cost)
     parts = (cost[:, None], known.unit, known.quadratic.information.reshape(n, -1))
-    return torch.cat(parts, dim=1).numpy()
+    return _array(torch.cat(parts, dim=1))
 
 
 def noise_variance(cost: Tensor, variance: Tensor, degrees: int) -> Tensor:

@@ -45,6 +45,7 @@ class PrepareCoefficientsInputSpec(BaseInterfaceInputSpec):
     mask = File(exists=True, desc="brain mask in the same scanner coordinates")
     head_only = traits.Bool(False, usedefault=True, desc="a later step masks the brain")
     label = traits.Str("", usedefault=True, nohash=True, desc="name for messages")
+    num_threads = traits.Range(low=1, value=1, usedefault=True, nohash=True, desc="CPU threads")
 
 
 class PrepareCoefficientsOutputSpec(TraitedSpec):
@@ -82,8 +83,8 @@ class PrepareCoefficients(Node):
             for name in PARTS
             if isdefined(getattr(self.inputs, name))
         }
-        volume = read_parts(parts)
-        reference = np.abs(volume.data).mean(axis=3, dtype=np.float32)
+        volume = read_parts(parts, self.inputs.num_threads)
+        reference = mean_magnitude(volume.data)
         mask, source = self._mask(volume, reference)
         if not self.inputs.head_only:
             _LOG.info("%s: %d voxels from %s", self.inputs.label, mask.sum(), source)
@@ -117,8 +118,16 @@ class PrepareCoefficients(Node):
         return mask, "an intensity threshold"
 
 
-def read_parts(parts: Mapping[str, Path]) -> Volume:
-    """Complex values of a series from its part files.
+def mean_magnitude(data: NDArray[np.complex64]) -> NDArray[np.float32]:
+    """Mean of the magnitudes ``(X, Y, Z)`` of ``(X, Y, Z, N)``, one image at a time."""
+    total = np.zeros(data.shape[:3], dtype=np.float32, order="F")
+    for frame in range(data.shape[3]):
+        total += np.abs(data[..., frame])
+    return total / np.float32(data.shape[3])
+
+
+def read_parts(parts: Mapping[str, Path], threads: int = 1) -> Volume:
+    """Complex values of a series from its part files, up to ``threads`` of them at a time.
 
     Raises
     ------
@@ -140,7 +149,7 @@ def read_parts(parts: Mapping[str, Path]) -> Volume:
         raise DataError(
             f"{next(iter(shapes)).name} has shape {shape}; (x, y, z, values) is needed."
         )
-    return read_coefficients(cast("Acquisition", _Parts(parts, shape)))
+    return read_coefficients(cast("Acquisition", _Parts(parts, shape)), threads)
 
 
 def overlapping_mask(path: Path, volume: Volume) -> NDArray[np.bool_]:

@@ -30,6 +30,7 @@ class StackVolumesInputSpec(BaseInterfaceInputSpec):
         mandatory=True,
         desc="of each: measurement, repeat and part",
     )
+    num_threads = traits.Range(low=1, value=1, usedefault=True, nohash=True, desc="CPU threads")
 
 
 class StackVolumesOutputSpec(TraitedSpec):
@@ -55,8 +56,9 @@ class StackVolumes(Node):
             self.inputs.files, self.inputs.places, strict=True
         ):
             found.setdefault(measurement, {}).setdefault(repeat, {})[part] = Path(text)
-        volume = read_magnitudes([list(found[key].values()) for key in sorted(found)])
-        values = np.ascontiguousarray(volume.data.real)
+        measurements = [list(found[key].values()) for key in sorted(found)]
+        volume = read_magnitudes(measurements, self.inputs.num_threads)
+        values = np.asfortranarray(volume.data.real)  # as in the file
         return {"mag": str(save(folder / "mag.nii", values, volume.affine, volume.header))}
 
 

@@ -44,6 +44,7 @@ from bids_brnn.interfaces.series import SeriesRecord
 from bids_brnn.maps import flag_words, with_spread
 from bids_brnn.parameters import FIELD_MAPS, MapItem
 from bids_brnn.signals.registry import model_entry, series_kind
+from bids_brnn.system.threads import in_threads
 from bids_brnn.zoo.recipe import EstimatorRecipe
 
 if TYPE_CHECKING:
@@ -162,6 +163,7 @@ class WriteMapsInputSpec(SinkInputSpec):
     steps = traits.List(traits.Str, desc="what was done to the series, in words")
     record = File(exists=True, desc="JSON from BrainMask: keys of mask and registration")
     decisions = traits.List(traits.Str, desc="how units of field maps were read")
+    num_threads = traits.Range(low=1, value=1, usedefault=True, nohash=True, desc="CPU threads")
 
 
 class WriteMaps(Node):
@@ -177,9 +179,9 @@ class WriteMaps(Node):
         series = replace(SeriesRecord.from_file(Path(inputs.series)), model=recipe.model)
         mask, like = grid_of(inputs.mask)
         decisions = inputs.decisions if isdefined(inputs.decisions) else []
-        written = []
         listed = Path(inputs.maps_file)
-        for row in json.loads(listed.read_text(encoding="utf-8")):
+
+        def write(row: Mapping[str, Any]) -> Path:
             values = np.asanyarray(load(listed.parent / row["file"]).dataobj)
             desc = with_spread(inputs.desc, row["kind"])
             extra = {
@@ -190,19 +192,20 @@ class WriteMaps(Node):
             }
             provenance = provenance_of(row, series, recipe, decisions, extra)
             item = MapItem(row["name"], row["unit"], row["suffix"], row["description"])
-            written.append(
-                write_map(
-                    Path(inputs.output_dir),
-                    series,
-                    item,
-                    desc,
-                    values,
-                    mask=mask,
-                    like=like,
-                    provenance=provenance,
-                    estimated=estimated_mask(listed, row),
-                )
+            return write_map(
+                Path(inputs.output_dir),
+                series,
+                item,
+                desc,
+                values,
+                mask=mask,
+                like=like,
+                provenance=provenance,
+                estimated=estimated_mask(listed, row),
             )
+
+        rows = json.loads(listed.read_text(encoding="utf-8"))
+        written = list(in_threads(write, rows, inputs.num_threads))
         return {"out_files": with_sidecars(written)}
 
 

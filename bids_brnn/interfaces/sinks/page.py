@@ -74,7 +74,8 @@ class WriteForPage(Node):
         tables = []
         if own is not None:
             ordered = [fits[desc] for desc in estimators() if desc in fits]
-            ratios = [values[mask] for fit in ordered for values in fit.maps("snr").values()]
+            snr = [values for fit in ordered for values in fit.maps("snr").values()]
+            ratios = [values[mask].astype(np.float64) for values in snr]
             bounds = bounds_of(series, own.recipe, ratios, list(supplied))
             if bounds is not None:
                 tables.append((bounds_path, bounds_as_table(bounds)))
@@ -119,7 +120,7 @@ class _Fit:
         found = estimated_mask(self.listed, self.rows[0]) if self.rows else None
         return [] if found is None else [found]
 
-    def maps(self, name: str = "") -> dict[str, NDArray[np.float64]]:
+    def maps(self, name: str = "") -> dict[str, NDArray[np.floating]]:
         """Estimates ``(X, Y, Z)`` by name; all of them, or one."""
         return {
             row["name"]: _values(self.listed.parent / row["file"])
@@ -128,5 +129,7 @@ class _Fit:
         }
 
 
-def _values(path: Path) -> NDArray[np.float64]:
-    return np.asarray(load(path).dataobj, dtype=np.float64)
+def _values(path: Path) -> NDArray[np.floating]:
+    """Values of an image, which stay in the file until they are asked for."""
+    found: NDArray[np.floating] = np.asanyarray(load(path).dataobj)
+    return found
