@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bids_brnn.estimators.network.base import ErrorModel, TrainedNetwork
 from bids_brnn.estimators.network.corrected import Corrected
+from bids_brnn.estimators.network.findings import Findings
 from bids_brnn.estimators.network.fit_test import fit_statistic
 from bids_brnn.estimators.network.lowest import Task
 from bids_brnn.estimators.network.search import HOPELESS, Estimates, Search
@@ -25,28 +26,6 @@ _LOWEST = 1.5
 of trains that know it to 20 %."""
 _EXACT = 2**15
 """Samples of exact signals that are computed together, times their derivatives."""
-
-
-@dataclass(frozen=True, eq=False)
-class Findings:
-    """What is known of ``v`` voxels once they are estimated; data have unit norm."""
-
-    coefficients: Tensor
-    """``(v, R)`` complex, in the basis of training."""
-    theta: Tensor
-    """``(v, P)``."""
-    m0: Tensor
-    """``(v,)`` complex."""
-    rest: Tensor
-    """``(v,)``: norm of what the surrogate leaves of the data."""
-    sigma: Tensor
-    """``(v,)``: noise per channel; 0 where it is not known."""
-    inputs: Tensor
-    """``(v, I)``: of the network."""
-    features: Tensor
-    """``(v, F)``: of the error network."""
-    free: tuple[int, ...]
-    """Columns of ``theta`` that are not known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +119,8 @@ class Distrust:
             if scan and self.network.spec.scale == "complex":
                 parts.append(self._searched(found, sigma, some, limit))
             else:
-                parts.append(self._minimum(found, sigma, some, limit)[0])
+                theta = found.theta[some]
+                parts.append(self._minimum(found, sigma, some, theta, limit)[0])
         return torch.cat(parts)
 
     def _searched(self, found: Findings, sigma: Tensor, some: Tensor, limit: float) -> Tensor:
@@ -149,14 +129,13 @@ class Distrust:
         bounds = self.model.parameters.bounds(theta)
         data, noise = found.coefficients[some], sigma[some]
         task = Task(data, noise, list(found.free), bounds, limit, HOPELESS * limit)
-        best = self._search.corrected.minimum(task, theta)
-        left = (~best.settled).nonzero()[:, 0]
-        if len(left):
-            best.left[left], ends = self._minimum(found, sigma, some[left], limit)
-            best.best[left] = ends.to(theta.dtype)
+
+        def excused(rows: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+            return self._minimum(found, sigma, some[rows], start, limit)
+
         snr = found.m0[some].abs() / noise
-        self._search(task, Estimates(theta, snr, found.rest[some], told, others), best)
-        return best.left
+        voxels = Estimates(theta, snr, found.rest[some], told, others, excused)
+        return self._search(task, voxels).left
 
     @cached_property
     def _search(self) -> Search:
@@ -169,10 +148,9 @@ class Distrust:
         return told, [column for column in found.free if column not in told]
 
     def _minimum(
-        self, found: Findings, sigma: Tensor, some: Tensor, limit: float
+        self, found: Findings, sigma: Tensor, some: Tensor, theta: Tensor, limit: float
     ) -> tuple[Tensor, Tensor]:
         """``T`` of :mod:`.fit_test`, and where it is least."""
-        theta = found.theta[some]
         told, others = self._columns(found)
         names = self.model.parameters.names
         chosen = [self.error_names.index(names[column]) for column in told]

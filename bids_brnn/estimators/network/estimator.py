@@ -16,11 +16,12 @@ from bids_brnn.estimators.base import Estimate, Progress
 from bids_brnn.estimators.checkpoint import Checkpoint, run_key
 from bids_brnn.estimators.network.base import ErrorModel, TrainedNetwork
 from bids_brnn.estimators.network.devices import on_device
-from bids_brnn.estimators.network.distrust import Distrust, Findings
+from bids_brnn.estimators.network.distrust import Distrust
+from bids_brnn.estimators.network.findings import Findings, joined
 from bids_brnn.estimators.network.forward import Forward, Precision
 from bids_brnn.estimators.network.nuisances import least_squares_scale, refine_nuisances
 from bids_brnn.estimators.network.scaling import unit_coefficients, with_known
-from bids_brnn.estimators.network.spread import bounded, joined, moved_by, with_spread
+from bids_brnn.estimators.network.spread import bounded, moved_by, with_causes, with_spread
 from bids_brnn.estimators.results import Results
 from bids_brnn.estimators.voxels import (
     check_data,
@@ -36,8 +37,12 @@ from bids_brnn.signals.base import Amplitude, SignalModel
 
 Spread = Literal["learnt", "jacobian", "bound", "none"]
 
-_BLOCK, _LEAST = 4096, 1024
-"""Most and least voxels of a block on each thread: activations of a layer stay in the cache."""
+_TOGETHER = 4096
+"""Voxels that go through the networks together: activations of a layer stay in the cache."""
+_BLOCK, _LEAST = 8 * _TOGETHER, 1024
+"""Most and least voxels of a block on each thread. Those of a block that need exact signals are
+tested together: an evaluation of few takes as long as of many."""
+_SHARES = 2
 _QUALITY: Mapping[str, torch.dtype | None] = {"distance": None, "edge": torch.int32}
 
 
@@ -158,16 +163,22 @@ class NetworkEstimator:
             with_covariance=self._tells_covariance,
         )
         threads = threads_for(data.device)
-        length = block_length(len(data), self._block, min(_LEAST, self._block), threads)
+        least = min(_LEAST, self._block)
+        length = block_length(len(data), self._block, least, threads, _SHARES)
         blocks = in_order(voxels, len(data), length)
 
         def maps_of(block: Tensor) -> dict[str, Tensor]:
-            given, spreads = (
-                {column: take(values, block) for column, values in held.items()}
-                for held in (known, unsure)
-            )
-            levels = take(noise, block), take(tested, block)
-            return here._estimate_block(data[block], given, *levels, spreads)
+            parts = []
+            for rows in block.split(_TOGETHER):
+                given, spreads = (
+                    {column: take(values, rows) for column, values in held.items()}
+                    for held in (known, unsure)
+                )
+                levels = take(noise, rows), take(tested, rows)
+                parts.append(here._maps(data[rows], given, *levels, spreads))
+            maps = {name: torch.cat([part[name] for part, _ in parts]) for name in parts[0][0]}
+            maps["distance"] = here._distrust.distance(joined([found for _, found in parts]))
+            return maps
 
         with ahead(maps_of, blocks, threads) as found:
             for number, block in results.remaining(blocks, progress, checkpoint, key):
@@ -231,15 +242,18 @@ class NetworkEstimator:
         free = tuple(self._free(known))
         return Findings(coefficients, theta, m0, rest, sigma, inputs, features, free), size
 
-    def _estimate_block(
+    def _maps(
         self,
         data: Tensor,
         known: Mapping[int, Tensor],
         noise: Tensor,
         test_noise: Tensor,
         spread: Mapping[int, Tensor],
-    ) -> dict[str, Tensor]:
-        """Maps of the voxels ``data`` ``(v, R)``; noise ``(v,)`` is 0 where not known."""
+    ) -> tuple[dict[str, Tensor], Findings]:
+        """Maps of the voxels ``data`` ``(v, R)``, and what is to be tested in ``test_noise``.
+
+        Noise ``(v,)`` is 0 where not known.
+        """
         narrow = {column: values.float() for column, values in known.items()}
         found, size = self._found(data, narrow, noise)
         tested = replace(found, sigma=(test_noise.to(size.dtype) / size).float())
@@ -247,7 +261,6 @@ class NetworkEstimator:
             "theta": with_known(found.theta, known),
             "m0": found.m0.to(data.dtype) * size,
             "residual": found.rest / self._whole(found.coefficients),
-            "distance": self._distrust.distance(tested),
         }
         if self.spread != "none":
             told = residual_noise(found.rest, self._distrust.degrees(found))
@@ -263,9 +276,9 @@ class NetworkEstimator:
                 with torch.no_grad():
                     own = self.errors.covariance(found.features, sigma)  # type: ignore[union-attr]
                 columns = self.parameters.index(self.error_names)
-                maps["covariance"] = joined(own, columns, moved, len(self.parameters))
+                maps["covariance"] = with_causes(own, columns, moved, len(self.parameters))
         maps["edge"] = self._distrust.edge(found.theta, maps.get("std"))
-        return maps
+        return maps, tested
 
     @property
     def amplitude(self) -> Amplitude:
@@ -306,7 +319,7 @@ class NetworkEstimator:
         known = known_values(self.parameters, supplied, data)
         here = self._on(data.device)
         energy = torch.full(data.shape[:1], torch.nan, dtype=torch.float64, device=data.device)
-        for block in voxels_to_estimate(self.parameters, known, data).split(self._block):
+        for block in voxels_to_estimate(self.parameters, known, data).split(_TOGETHER):
             values = {column: take(values, block).float() for column, values in known.items()}
             noise = data.real.new_full(block.shape, sigma)
             found, _ = here._found(data[block], values, noise)

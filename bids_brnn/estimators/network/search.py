@@ -54,11 +54,13 @@ class Estimates:
     """Columns of what the network tells."""
     others: Sequence[int]
     """Columns of all else that is free."""
+    excused: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    """From rows and where to begin to the statistic of :mod:`.fit_test`, and where it is least."""
 
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """Lowers what is left of voxels; ``found`` of all methods is changed in place."""
+    """What least squares leave of voxels; ``found`` of all methods is changed in place."""
 
     surrogate: SignalModel
     linearize: Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -67,8 +69,11 @@ class Search:
     lowest_snr: float
     """Of training."""
 
-    def __call__(self, task: Task, voxels: Estimates, found: Minimum) -> None:
-        """All of it, the cheapest first."""
+    def __call__(self, task: Task, voxels: Estimates) -> Minimum:
+        """Nearby, then elsewhere; the cheapest first."""
+        found = self.corrected.minimum(task, voxels.theta)
+        rows = (~found.settled).nonzero()[:, 0]
+        self._excused(task, voxels, found, rows, voxels.theta[rows])
         names = self.surrogate.parameters.names
         valleys = [column for column in voxels.others if names[column] == "w0"]
         if valleys:
@@ -76,13 +81,25 @@ class Search:
         self._exactly(task, found, _rows(found, task, _FAR) & ~found.settled)
         if valleys:
             self._from_tissue(task, voxels, found, valleys[0])
+        return found
 
     def _other_valleys(self, task: Task, voxels: Estimates, found: Minimum, column: int) -> None:
         rows = _rows(found, task, HOPELESS).nonzero()[:, 0]
         if not len(rows):
             return
         starts, rest = self._scanned(task, voxels, rows, voxels.theta[rows], column)
-        self._tried(task, found, rows, starts, rest < _FALLS * voxels.rest[rows, None])
+        worth = rest < _FALLS * voxels.rest[rows, None]
+        rows, start = self._tried(task, found, rows, starts, worth)
+        unsure = ~found.settled[rows] & (found.left[rows] > task.enough)
+        self._excused(task, voxels, found, rows[unsure], start[unsure])
+
+    def _excused(
+        self, task: Task, voxels: Estimates, found: Minimum, rows: Tensor, start: Tensor
+    ) -> None:
+        """Take errors of the network out of ``rows`` by derivatives of the exact signal."""
+        if len(rows):
+            left, best = voxels.excused(rows, start)
+            found.lower(rows, Minimum(left, best, left <= task.enough, found.error[rows]))
 
     def _from_tissue(self, task: Task, voxels: Estimates, found: Minimum, column: int) -> None:
         """At low SNR an estimate may lie beyond a ridge from the minimum, in any parameter."""
@@ -93,8 +110,10 @@ class Search:
         kinds = usual_tissue(self.surrogate.parameters, voxels.theta[rows], voxels.told)
         tried = [self._scanned(task, voxels, rows, usual, column) for usual in kinds]
         starts, rest = (torch.cat(each, dim=1) for each in zip(*tried, strict=True))
-        won = self._tried(task, found, rows, starts, rest.isfinite())
-        self._exactly(task, found, won & ~found.settled)
+        rows, _ = self._tried(task, found, rows, starts, rest.isfinite())
+        tried = torch.zeros_like(found.settled)
+        tried[rows] = True
+        self._exactly(task, found, tried & ~found.settled)
 
     def _scanned(
         self, task: Task, voxels: Estimates, rows: Tensor, theta: Tensor, column: int
@@ -104,10 +123,10 @@ class Search:
 
     def _tried(
         self, task: Task, found: Minimum, rows: Tensor, starts: Tensor, worth: Tensor
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         """Lower ``rows`` ``(r,)`` from the best of ``starts`` ``(r, K, P)`` that are ``worth`` it.
 
-        Returns which of all voxels ``(v,)`` were lowered, or would be if the surrogate were right.
+        Returns which rows were tried by exact signals, and their starts.
         """
         voxel, start = worth.nonzero().unbind(1)
         left = torch.full(worth.shape, torch.inf, dtype=torch.float64, device=worth.device)
@@ -116,12 +135,11 @@ class Search:
         left[voxel, start], ends[voxel, start] = self.corrected.lowest(some, ends[voxel, start])
         least, place = left.min(dim=1)
         promising = least.sqrt() < (_WORTH * task.enough) ** 0.5 + found.error[rows].sqrt()
-        tried = torch.zeros_like(found.settled)
-        tried[rows[promising]] = True
-        rows, end = rows[promising], ends[promising, place[promising]]
+        rows, place = rows[promising], place[promising]
         if len(rows):
+            end = ends[promising, place]
             found.lower(rows, self.corrected.minimum(task.rows(rows), end))
-        return tried & (found.left > task.enough)
+        return rows, starts[promising, place]
 
     def _exactly(self, task: Task, found: Minimum, which: Tensor) -> None:
         """Least squares of the exact signal from where voxels are."""
