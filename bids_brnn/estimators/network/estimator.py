@@ -17,10 +17,9 @@ from bids_brnn.estimators.checkpoint import Checkpoint, run_key
 from bids_brnn.estimators.network.base import ErrorModel, TrainedNetwork
 from bids_brnn.estimators.network.devices import on_device
 from bids_brnn.estimators.network.distrust import Distrust
-from bids_brnn.estimators.network.findings import Findings, joined
+from bids_brnn.estimators.network.findings import Findings, find, joined
 from bids_brnn.estimators.network.forward import Forward, Precision
-from bids_brnn.estimators.network.nuisances import least_squares_scale, refine_nuisances
-from bids_brnn.estimators.network.scaling import unit_coefficients, with_known
+from bids_brnn.estimators.network.scaling import unit_coefficients, whole_norm, with_known
 from bids_brnn.estimators.network.spread import bounded, moved_by, with_causes, with_spread
 from bids_brnn.estimators.results import Results
 from bids_brnn.estimators.voxels import (
@@ -231,16 +230,13 @@ class NetworkEstimator:
         self, data: Tensor, known: Mapping[int, Tensor], noise: Tensor
     ) -> tuple[Findings, Tensor]:
         """What is found of ``data`` ``(v, R)``, and their norms."""
-        coefficients, size = unit_coefficients(data, self.rotation, self.amplitude)
-        theta, inputs, features = self._forward(coefficients, known)
-        nuisances = [c for c in self.parameters.columns("nuisance") if c not in known]
-        theta, signal = refine_nuisances(
-            self.model, coefficients, theta, nuisances, steps=self.nuisance_steps
-        )
-        m0, rest = least_squares_scale(signal, coefficients, self.amplitude)
-        sigma = (noise.to(size.dtype) / size).float()
-        free = tuple(self._free(known))
-        return Findings(coefficients, theta, m0, rest, sigma, inputs, features, free), size
+        unit = unit_coefficients(data, self.rotation, self.amplitude)
+        half = self.precision == "bf16"
+        found = find(
+            self._forward, self.model, unit, known, noise, self.amplitude,
+            steps=self.nuisance_steps, half=half,
+        )  # fmt: skip
+        return found, unit[1]
 
     def _maps(
         self,
@@ -260,7 +256,7 @@ class NetworkEstimator:
         maps = {
             "theta": with_known(found.theta, known),
             "m0": found.m0.to(data.dtype) * size,
-            "residual": found.rest / self._whole(found.coefficients),
+            "residual": found.rest / whole_norm(found.coefficients, self.amplitude),
         }
         if self.spread != "none":
             told = residual_noise(found.rest, self._distrust.degrees(found))
@@ -288,13 +284,7 @@ class NetworkEstimator:
     def norms(self, data: Tensor) -> Tensor:
         """``(V,)``: what residuals of ``data`` ``(V, R)`` are relative to."""
         coefficients, size = unit_coefficients(data, self.rotation, self.amplitude)
-        return size * self._whole(coefficients)
-
-    def _whole(self, coefficients: Tensor) -> Tensor:
-        """Norm of scaled data ``(v,)``; of complex ones, what the basis does not hold included."""
-        if self.amplitude == "complex":
-            return coefficients.real.new_ones(len(coefficients))
-        return coefficients.abs().square().sum(-1).sqrt()
+        return size * whole_norm(coefficients, self.amplitude)
 
     @property
     def _tells_covariance(self) -> bool:
@@ -337,10 +327,6 @@ class NetworkEstimator:
     def _distrust(self) -> Distrust:
         parts = [item.name for item in fields(Distrust)]
         return Distrust(**{name: getattr(self, name) for name in parts})
-
-    def _free(self, known: Mapping[int, Tensor]) -> list[int]:
-        wanted = self.parameters.columns("estimated", "nuisance")
-        return [column for column in wanted if column not in known]
 
     def _std(self, found: Findings, known: Mapping[int, Tensor]) -> Tensor:
         """Standard deviations ``(v, P)``; 0 where supplied, NaN where the network says nothing."""

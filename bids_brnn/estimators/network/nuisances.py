@@ -48,11 +48,13 @@ def refine_nuisances(
     columns: Sequence[int],
     *,
     steps: int,
+    half: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Parameters ``(v, P)`` with better values in ``columns``, and their signals ``(v, R)``.
 
     Other columns stay as they are. A step is taken only where it lowers the residual of ``data``
-    ``(v, R)``, and stays within the bounds of the model's parameters.
+    ``(v, R)``, and stays within the bounds of the model's parameters. With ``half`` derivatives
+    may be those of bfloat16, which cost less than quotients.
     """
     chosen = list(columns)
     with torch.no_grad():
@@ -60,7 +62,10 @@ def refine_nuisances(
             return theta, model(theta).to(data.dtype)
         lower, upper = (bound[chosen] for bound in model.parameters.bounds(theta))
         for _ in range(steps):
-            signal, slopes = _linearize(model, theta, chosen)
+            if half:
+                signal, slopes = slopes_along(model, theta, chosen, half=True)
+            else:
+                signal, slopes = _linearize(model, theta, chosen)
             m0, rest = least_squares_scale(signal, data)
             # In units of the parameter ranges: off-resonance and B1 differ by a thousand.
             jacobian = project_out_scale(signal, slopes) * m0[:, None, None] * (upper - lower)
@@ -89,8 +94,8 @@ def scanned(
     Signals of balanced trains change within a few rad/s of off-resonance, so that a step from the
     value of a network may end in a neighbouring valley. From each of many values between the
     bounds one step of all ``nuisances`` is taken. Also returned are the norms ``(v, K)`` of what
-    is left of ``data`` ``(v, R)``, to first order; infinite where there are fewer valleys. With ``half``
-    derivatives may be those of bfloat16.
+    is left of ``data`` ``(v, R)``, to first order; infinite where there are fewer valleys. With
+    ``half`` derivatives may be those of bfloat16.
     """
     parts = [
         _scanned(model, values, at, column, list(nuisances), half)

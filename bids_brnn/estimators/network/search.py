@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bids_brnn.estimators.network.corrected import Corrected, Minimum
-from bids_brnn.estimators.network.lowest import Along, Task, lowest
+from bids_brnn.estimators.network.lowest import Task, lowest
 from bids_brnn.estimators.network.nuisances import scanned
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.priors import TISSUE_SETS
@@ -108,8 +108,8 @@ class Search:
         if not len(rows):
             return
         kinds = usual_tissue(self.surrogate.parameters, voxels.theta[rows], voxels.told)
-        tried = [self._scanned(task, voxels, rows, usual, column) for usual in kinds]
-        starts, rest = (torch.cat(each, dim=1) for each in zip(*tried, strict=True))
+        parts = [self._scanned(task, voxels, rows, usual, column) for usual in kinds]
+        starts, rest = (torch.cat(each, dim=1) for each in zip(*parts, strict=True))
         rows, _ = self._tried(task, found, rows, starts, rest.isfinite())
         tried = torch.zeros_like(found.settled)
         tried[rows] = True
