@@ -28,7 +28,7 @@ _USABLE = 0.3
 """Of the limit of chi-squared: larger errors of a surrogate change on the way to the minimum."""
 _SETTLED = 0.1
 """Of the limit: change of that error that decides no voxel beyond :data:`_DOUBT`."""
-_DOUBT = 1.1
+_DOUBT = 1.2
 """Times the limit: least squares of the moved signal decide beyond it, exact ones below."""
 
 

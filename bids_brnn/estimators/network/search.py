@@ -27,6 +27,8 @@ _FAR = 4.0
 """Times the limit: least squares from there ends below it in few voxels."""
 _NEAR = 2.0
 """Times the limit: voxels of tissue whose minimum was missed are rarely further above it."""
+_KINDS = 4
+"""Starts from usual tissue that are worth a try."""
 _WORTH = 2.0
 """Times the limit, beside the error of the surrogate: what it leaves where exact signals are
 asked."""
@@ -110,6 +112,8 @@ class Search:
         kinds = usual_tissue(self.surrogate.parameters, voxels.theta[rows], voxels.told)
         parts = [self._scanned(task, voxels, rows, usual, column) for usual in kinds]
         starts, rest = (torch.cat(each, dim=1) for each in zip(*parts, strict=True))
+        rest, place = rest.topk(_KINDS, dim=1, largest=False)
+        starts = starts.gather(1, place[..., None].expand(-1, -1, starts.shape[-1]))
         rows, _ = self._tried(task, found, rows, starts, rest.isfinite())
         tried = torch.zeros_like(found.settled)
         tried[rows] = True
