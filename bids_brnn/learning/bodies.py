@@ -33,24 +33,28 @@ class ResidualBody(nn.Module):
             outputs: Tensor = self.leave(nn.functional.silu(stream))
         return outputs
 
-    def along(self, inputs: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    def along(
+        self, inputs: Tensor, directions: Tensor, *, kind: torch.dtype = torch.float32
+    ) -> tuple[Tensor, Tensor]:
         """Outputs ``(v, O)``, and their derivatives ``(v, D, O)`` along ``directions`` ``(D, I)``.
 
-        In float32, by hand: one product per layer and direction, and the activations are computed
-        once. Directions are the same for all inputs, and so is what they change up to the first
-        activation.
+        By hand: one product per layer and direction, and the activations are computed once.
+        Directions are the same for all inputs, and so is what they change up to the first
+        activation. Outputs are computed in float32, derivatives in ``kind``.
         """
         linear = nn.functional.linear
         stream = self.enter(inputs)
-        moved = linear(directions, self.enter.weight)
+        moved = linear(directions, self.enter.weight).to(kind)
         for widen, narrow in zip(self.widen, self.narrow, strict=True):
             assert isinstance(widen, nn.Linear)
             assert isinstance(narrow, nn.Linear)
             value, slope = _silu_and_slope(widen(stream))
-            moved = moved + linear(slope[:, None] * linear(moved, widen.weight), narrow.weight)
+            changed = slope.to(kind)[:, None] * linear(moved, widen.weight.to(kind))
+            moved = moved + linear(changed, narrow.weight.to(kind))
             stream = stream + narrow(value)
         value, slope = _silu_and_slope(stream)
-        return self.leave(value), linear(slope[:, None] * moved, self.leave.weight)
+        changed = slope.to(kind)[:, None] * moved
+        return self.leave(value), linear(changed, self.leave.weight.to(kind)).float()
 
 
 def _silu_and_slope(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,69 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from bids_brnn.estimators.network.base import ErrorModel, TrainedNetwork
+from bids_brnn.estimators.network.corrected import Corrected
+from bids_brnn.estimators.network.findings import Findings
 from bids_brnn.estimators.network.fit_test import fit_statistic
-from bids_brnn.estimators.network.lowest import Task, lowest
-from bids_brnn.estimators.network.nuisances import scanned
+from bids_brnn.estimators.network.lowest import Task
+from bids_brnn.estimators.network.search import HOPELESS, Estimates, Search
 from bids_brnn.estimators.series_noise import chi_squared_limit
 from bids_brnn.information.noise import degrees_of_freedom
-from bids_brnn.parameters import ParameterSet
-from bids_brnn.priors import TISSUE_SETS
 from bids_brnn.signals.base import SignalModel
 
 _ONE_SIDED = 1.645
 """Standard deviations that one estimate in twenty exceeds to one side."""
-_HOPELESS = 15.0
-"""Times the limit: so much is left by no other valley of off-resonance."""
-_FALLS = 1.0
-"""Of the residual of the surrogate, in another valley that is worth a try."""
-_FAR = 4.0
-"""Times the limit: least squares from there ends below it in few voxels."""
-_NEAR = 2.0
-"""Times the limit: voxels of tissue whose minimum was missed are rarely further above it."""
-_KINDS = 4
-"""Starts from usual tissue that are worth a try."""
-_NOISY = 2.5
-"""Times the lowest SNR of training: less noise hides no minimum from a network. (Of the real slice
-8 of 19,213 flags would change above it, at twice the time.)"""
 _LOWEST = 1.5
 """By which M0 of a voxel at the lowest SNR of training may be too small: one voxel in a hundred
 of trains that know it to 20 %."""
-_GIVEN_UP = 2.0
-"""Times the limit: least squares ends where a parabola promises no less. Rarely is less left than
-it promises; of 19,000 voxels of a brain five were given up that would have passed."""
-_STEPS = 15
-"""Of least squares at most."""
 _EXACT = 2**15
 """Samples of exact signals that are computed together, times their derivatives."""
-
-
-@dataclass(frozen=True, eq=False)
-class Findings:
-    """What is known of ``v`` voxels once they are estimated; data have unit norm."""
-
-    coefficients: Tensor
-    """``(v, R)`` complex, in the basis of training."""
-    theta: Tensor
-    """``(v, P)``."""
-    m0: Tensor
-    """``(v,)`` complex."""
-    rest: Tensor
-    """``(v,)``: norm of what the surrogate leaves of the data."""
-    sigma: Tensor
-    """``(v,)``: noise per channel; 0 where it is not known."""
-    inputs: Tensor
-    """``(v, I)``: of the network."""
-    features: Tensor
-    """``(v, F)``: of the error network."""
-    free: tuple[int, ...]
-    """Columns of ``theta`` that are not known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +43,7 @@ class Distrust:
     typical_residual: float
     typical_inputs: float
     freedom: float | None
+    precision: str
 
     def distance(self, found: Findings) -> Tensor:
         """Distance ``(v,)`` from what the network was trained on; above 1 do not trust.
@@ -154,11 +116,31 @@ class Distrust:
         if not len(rows):  # the first exact signal has its kernel compiled, a second or two
             return parts[0]
         for some in rows.split(max(1, _EXACT // n_values)):
-            part, best = self._minimum(found, sigma, some, found.theta[some], limit)
-            if scan:
-                self._search(found, sigma, some, part, best, limit)
-            parts.append(part)
+            if scan and self.network.spec.scale == "complex":
+                parts.append(self._searched(found, sigma, some, limit))
+            else:
+                theta = found.theta[some]
+                parts.append(self._minimum(found, sigma, some, theta, limit)[0])
         return torch.cat(parts)
+
+    def _searched(self, found: Findings, sigma: Tensor, some: Tensor, limit: float) -> Tensor:
+        """What least squares leave of ``some``: nearby, then elsewhere."""
+        theta, (told, others) = found.theta[some], self._columns(found)
+        bounds = self.model.parameters.bounds(theta)
+        data, noise = found.coefficients[some], sigma[some]
+        task = Task(data, noise, list(found.free), bounds, limit, HOPELESS * limit)
+
+        def excused(rows: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+            return self._minimum(found, sigma, some[rows], start, limit)
+
+        snr = found.m0[some].abs() / noise
+        voxels = Estimates(theta, snr, found.rest[some], told, others, excused)
+        return self._search(task, voxels).left
+
+    @cached_property
+    def _search(self) -> Search:
+        corrected = Corrected(self.model, self._signal, self.precision == "bf16")
+        return Search(self.model, self.linearize, corrected, self.lowest_snr)
 
     def _columns(self, found: Findings) -> tuple[list[int], list[int]]:
         """Of the parameters that the network tells, and of all others that are free."""
@@ -179,78 +161,6 @@ class Distrust:
             sigma[some].double(), limit, bounds, self.network.spec.scale,
         )  # fmt: skip
 
-    def _search(
-        self,
-        found: Findings,
-        sigma: Tensor,
-        some: Tensor,
-        part: Tensor,
-        best: Tensor,
-        limit: float,
-    ) -> None:
-        """Lower ``part`` ``(r,)`` in another valley of off-resonance, and to least squares."""
-        nuisances, names = self._columns(found)[1], self.model.parameters.names
-        valleys = [column for column in nuisances if names[column] == "w0"]
-        again = ((part > limit) & (part < _HOPELESS * limit)).nonzero()[:, 0]
-        if len(again) and valleys:
-            rows = some[again]
-            data, theta = found.coefficients[rows], found.theta[rows]
-            points, left = scanned(self.model, data, theta, valleys[0], nuisances)
-            for near, rest in zip(points.unbind(1), left.unbind(1), strict=True):
-                other = (rest < _FALLS * found.rest[rows]) & (part[again] > limit)
-                tried = again[other]
-                value, end = self._minimum(found, sigma, some[tried], near[other], limit)
-                lower = value < part[tried]
-                part[tried[lower]], best[tried[lower]] = value[lower], end[lower]
-        again = ((part > limit) & (part < _FAR * limit)).nonzero()[:, 0]
-        if len(again) and self.network.spec.scale == "complex":
-            left = self._lowest(found, sigma, some[again], best[again].float(), limit)
-            part[again] = torch.fmin(part[again], left)
-            self._from_tissue(found, sigma, some, part, limit)
-
-    def _from_tissue(
-        self, found: Findings, sigma: Tensor, some: Tensor, part: Tensor, limit: float
-    ) -> None:
-        """Lower ``part`` ``(r,)`` by least squares from usual tissue.
-
-        At low SNR the estimate of a network may lie beyond a ridge from the minimum, in any
-        parameter.
-        """
-        told, nuisances = self._columns(found)
-        names = self.model.parameters.names
-        valleys = [column for column in nuisances if names[column] == "w0"]
-        noisy = found.m0[some].abs() < _NOISY * self.lowest_snr * sigma[some]
-        again = (noisy & (part > limit) & (part < _NEAR * limit)).nonzero()[:, 0]
-        if not len(again) or not valleys:
-            return
-        rows = some[again]
-        tried = []
-        for usual in usual_tissue(self.model.parameters, found.theta[rows], told):
-            data = found.coefficients[rows]
-            tried.append(scanned(self.model, data, usual, valleys[0], nuisances))
-        points, left = (torch.cat(each, dim=1) for each in zip(*tried, strict=True))
-        for place in left.argsort(dim=1)[:, :_KINDS].unbind(1):
-            above = (part[again] > limit).nonzero()[:, 0]
-            if not len(above):
-                return
-            start = points[above, place[above]]
-            lower = self._lowest(found, sigma, rows[above], start.float(), limit)
-            part[again[above]] = torch.fmin(part[again[above]], lower)
-
-    def _lowest(
-        self, found: Findings, sigma: Tensor, rows: Tensor, start: Tensor, limit: float
-    ) -> Tensor:
-        """Chi-squared ``(r,)`` of what least squares leaves of ``rows``, from ``start``."""
-        free = list(found.free)
-
-        def along(theta: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
-            signal, slopes = self.linearize(theta)
-            return signal, slopes[..., free]
-
-        bounds = self.model.parameters.bounds(start)
-        task = Task(found.coefficients[rows], sigma[rows], free, bounds, limit, _GIVEN_UP * limit)
-        return lowest(along, task, start, _STEPS)[0]
-
     def linearize(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """The exact signal and its derivatives in the basis of training."""
         # Errors of single precision (1e-5 of the signal) are far below any noise.
@@ -259,6 +169,11 @@ class Distrust:
             return signal, slopes
         turn = self.rotation.to(signal)
         return signal @ turn, (slopes.mT @ turn).mT
+
+    def _signal(self, theta: Tensor) -> Tensor:
+        """The exact signal in the basis of training."""
+        signal: Tensor = self.exact(theta.float())  # type: ignore[misc]
+        return signal if self.rotation is None else signal @ self.rotation.to(signal)
 
     def _unexplained(self, rest: Tensor, sigma: Tensor) -> Tensor:
         """1 at the 99th percentile of the training data; ``rest`` and ``sigma`` are relative."""
@@ -275,20 +190,3 @@ class Distrust:
             return inputs.new_zeros(len(inputs))
         level = self.network.standardised(inputs).square().mean(-1)
         return (level / self.typical_inputs).sqrt()
-
-
-def usual_tissue(parameters: ParameterSet, theta: Tensor, columns: Sequence[int]) -> list[Tensor]:
-    """``theta`` ``(v, P)`` with the middle of each kind of tissue in some of its columns.
-
-    On the bounds where those of a train leave it out: the exact signal refuses what is beyond.
-    """
-    kinds = []
-    for ranges in TISSUE_SETS.values():
-        usual = theta.clone()
-        for column in columns:
-            item = parameters[parameters.names[column]]
-            if item.name in ranges:
-                middle = sum(ranges[item.name]) / 2
-                usual[:, column] = min(max(middle, item.lower), item.upper)
-        kinds.append(usual)
-    return kinds

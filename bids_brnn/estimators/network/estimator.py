@@ -16,11 +16,11 @@ from bids_brnn.estimators.base import Estimate, Progress
 from bids_brnn.estimators.checkpoint import Checkpoint, run_key
 from bids_brnn.estimators.network.base import ErrorModel, TrainedNetwork
 from bids_brnn.estimators.network.devices import on_device
-from bids_brnn.estimators.network.distrust import Distrust, Findings
+from bids_brnn.estimators.network.distrust import Distrust
+from bids_brnn.estimators.network.findings import Findings, find, joined
 from bids_brnn.estimators.network.forward import Forward, Precision
-from bids_brnn.estimators.network.nuisances import least_squares_scale, refine_nuisances
-from bids_brnn.estimators.network.scaling import unit_coefficients, with_known
-from bids_brnn.estimators.network.spread import bounded, joined, moved_by, with_spread
+from bids_brnn.estimators.network.scaling import unit_coefficients, whole_norm, with_known
+from bids_brnn.estimators.network.spread import bounded, moved_by, with_causes, with_spread
 from bids_brnn.estimators.results import Results
 from bids_brnn.estimators.voxels import (
     check_data,
@@ -36,8 +36,12 @@ from bids_brnn.signals.base import Amplitude, SignalModel
 
 Spread = Literal["learnt", "jacobian", "bound", "none"]
 
-_BLOCK, _LEAST = 4096, 1024
-"""Most and least voxels of a block on each thread: activations of a layer stay in the cache."""
+_TOGETHER = 4096
+"""Voxels that go through the networks together: activations of a layer stay in the cache."""
+_BLOCK, _LEAST = 8 * _TOGETHER, 1024
+"""Most and least voxels of a block on each thread. Those of a block that need exact signals are
+tested together: an evaluation of few takes as long as of many."""
+_SHARES = 2
 _QUALITY: Mapping[str, torch.dtype | None] = {"distance": None, "edge": torch.int32}
 
 
@@ -158,16 +162,22 @@ class NetworkEstimator:
             with_covariance=self._tells_covariance,
         )
         threads = threads_for(data.device)
-        length = block_length(len(data), self._block, min(_LEAST, self._block), threads)
+        least = min(_LEAST, self._block)
+        length = block_length(len(data), self._block, least, threads, _SHARES)
         blocks = in_order(voxels, len(data), length)
 
         def maps_of(block: Tensor) -> dict[str, Tensor]:
-            given, spreads = (
-                {column: take(values, block) for column, values in held.items()}
-                for held in (known, unsure)
-            )
-            levels = take(noise, block), take(tested, block)
-            return here._estimate_block(data[block], given, *levels, spreads)
+            parts = []
+            for rows in block.split(_TOGETHER):
+                given, spreads = (
+                    {column: take(values, rows) for column, values in held.items()}
+                    for held in (known, unsure)
+                )
+                levels = take(noise, rows), take(tested, rows)
+                parts.append(here._maps(data[rows], given, *levels, spreads))
+            maps = {name: torch.cat([part[name] for part, _ in parts]) for name in parts[0][0]}
+            maps["distance"] = here._distrust.distance(joined([found for _, found in parts]))
+            return maps
 
         with ahead(maps_of, blocks, threads) as found:
             for number, block in results.remaining(blocks, progress, checkpoint, key):
@@ -220,34 +230,33 @@ class NetworkEstimator:
         self, data: Tensor, known: Mapping[int, Tensor], noise: Tensor
     ) -> tuple[Findings, Tensor]:
         """What is found of ``data`` ``(v, R)``, and their norms."""
-        coefficients, size = unit_coefficients(data, self.rotation, self.amplitude)
-        theta, inputs, features = self._forward(coefficients, known)
-        nuisances = [c for c in self.parameters.columns("nuisance") if c not in known]
-        theta, signal = refine_nuisances(
-            self.model, coefficients, theta, nuisances, steps=self.nuisance_steps
-        )
-        m0, rest = least_squares_scale(signal, coefficients, self.amplitude)
-        sigma = (noise.to(size.dtype) / size).float()
-        free = tuple(self._free(known))
-        return Findings(coefficients, theta, m0, rest, sigma, inputs, features, free), size
+        unit = unit_coefficients(data, self.rotation, self.amplitude)
+        half = self.precision == "bf16"
+        found = find(
+            self._forward, self.model, unit, known, noise, self.amplitude,
+            steps=self.nuisance_steps, half=half,
+        )  # fmt: skip
+        return found, unit[1]
 
-    def _estimate_block(
+    def _maps(
         self,
         data: Tensor,
         known: Mapping[int, Tensor],
         noise: Tensor,
         test_noise: Tensor,
         spread: Mapping[int, Tensor],
-    ) -> dict[str, Tensor]:
-        """Maps of the voxels ``data`` ``(v, R)``; noise ``(v,)`` is 0 where not known."""
+    ) -> tuple[dict[str, Tensor], Findings]:
+        """Maps of the voxels ``data`` ``(v, R)``, and what is to be tested in ``test_noise``.
+
+        Noise ``(v,)`` is 0 where not known.
+        """
         narrow = {column: values.float() for column, values in known.items()}
         found, size = self._found(data, narrow, noise)
         tested = replace(found, sigma=(test_noise.to(size.dtype) / size).float())
         maps = {
             "theta": with_known(found.theta, known),
             "m0": found.m0.to(data.dtype) * size,
-            "residual": found.rest / self._whole(found.coefficients),
-            "distance": self._distrust.distance(tested),
+            "residual": found.rest / whole_norm(found.coefficients, self.amplitude),
         }
         if self.spread != "none":
             told = residual_noise(found.rest, self._distrust.degrees(found))
@@ -263,9 +272,9 @@ class NetworkEstimator:
                 with torch.no_grad():
                     own = self.errors.covariance(found.features, sigma)  # type: ignore[union-attr]
                 columns = self.parameters.index(self.error_names)
-                maps["covariance"] = joined(own, columns, moved, len(self.parameters))
+                maps["covariance"] = with_causes(own, columns, moved, len(self.parameters))
         maps["edge"] = self._distrust.edge(found.theta, maps.get("std"))
-        return maps
+        return maps, tested
 
     @property
     def amplitude(self) -> Amplitude:
@@ -275,13 +284,7 @@ class NetworkEstimator:
     def norms(self, data: Tensor) -> Tensor:
         """``(V,)``: what residuals of ``data`` ``(V, R)`` are relative to."""
         coefficients, size = unit_coefficients(data, self.rotation, self.amplitude)
-        return size * self._whole(coefficients)
-
-    def _whole(self, coefficients: Tensor) -> Tensor:
-        """Norm of scaled data ``(v,)``; of complex ones, what the basis does not hold included."""
-        if self.amplitude == "complex":
-            return coefficients.real.new_ones(len(coefficients))
-        return coefficients.abs().square().sum(-1).sqrt()
+        return size * whole_norm(coefficients, self.amplitude)
 
     @property
     def _tells_covariance(self) -> bool:
@@ -306,7 +309,7 @@ class NetworkEstimator:
         known = known_values(self.parameters, supplied, data)
         here = self._on(data.device)
         energy = torch.full(data.shape[:1], torch.nan, dtype=torch.float64, device=data.device)
-        for block in voxels_to_estimate(self.parameters, known, data).split(self._block):
+        for block in voxels_to_estimate(self.parameters, known, data).split(_TOGETHER):
             values = {column: take(values, block).float() for column, values in known.items()}
             noise = data.real.new_full(block.shape, sigma)
             found, _ = here._found(data[block], values, noise)
@@ -324,10 +327,6 @@ class NetworkEstimator:
     def _distrust(self) -> Distrust:
         parts = [item.name for item in fields(Distrust)]
         return Distrust(**{name: getattr(self, name) for name in parts})
-
-    def _free(self, known: Mapping[int, Tensor]) -> list[int]:
-        wanted = self.parameters.columns("estimated", "nuisance")
-        return [column for column in wanted if column not in known]
 
     def _std(self, found: Findings, known: Mapping[int, Tensor]) -> Tensor:
         """Standard deviations ``(v, P)``; 0 where supplied, NaN where the network says nothing."""

@@ -44,9 +44,10 @@ class Task:
     hopeless: float
     """A voxel is given up where a parabola promises no less."""
 
-    def rows(self, rows: Tensor) -> Task:
-        """The voxels ``rows``."""
-        parts = (self.free, self.bounds, self.enough, self.hopeless)
+    def rows(self, rows: Tensor, *, hopeless: float | None = None) -> Task:
+        """The voxels ``rows``; with another ``hopeless``, in units of ``enough``."""
+        given_up = self.hopeless if hopeless is None else hopeless * self.enough
+        parts = (self.free, self.bounds, self.enough, given_up)
         return Task(self.data[rows], self.sigma[rows], *parts)
 
 

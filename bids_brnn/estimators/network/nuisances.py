@@ -48,11 +48,13 @@ def refine_nuisances(
     columns: Sequence[int],
     *,
     steps: int,
+    half: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Parameters ``(v, P)`` with better values in ``columns``, and their signals ``(v, R)``.
 
     Other columns stay as they are. A step is taken only where it lowers the residual of ``data``
-    ``(v, R)``, and stays within the bounds of the model's parameters.
+    ``(v, R)``, and stays within the bounds of the model's parameters. With ``half`` derivatives
+    may be those of bfloat16, which cost less than quotients.
     """
     chosen = list(columns)
     with torch.no_grad():
@@ -60,7 +62,10 @@ def refine_nuisances(
             return theta, model(theta).to(data.dtype)
         lower, upper = (bound[chosen] for bound in model.parameters.bounds(theta))
         for _ in range(steps):
-            signal, slopes = _linearize(model, theta, chosen)
+            if half:
+                signal, slopes = slopes_along(model, theta, chosen, half=True)
+            else:
+                signal, slopes = _linearize(model, theta, chosen)
             m0, rest = least_squares_scale(signal, data)
             # In units of the parameter ranges: off-resonance and B1 differ by a thousand.
             jacobian = project_out_scale(signal, slopes) * m0[:, None, None] * (upper - lower)
@@ -76,17 +81,24 @@ def refine_nuisances(
 
 
 def scanned(
-    model: SignalModel, data: Tensor, theta: Tensor, column: int, nuisances: Sequence[int]
+    model: SignalModel,
+    data: Tensor,
+    theta: Tensor,
+    column: int,
+    nuisances: Sequence[int],
+    *,
+    half: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Parameters ``(v, K, P)`` in the best valleys of ``column``, the best one first.
 
     Signals of balanced trains change within a few rad/s of off-resonance, so that a step from the
     value of a network may end in a neighbouring valley. From each of many values between the
     bounds one step of all ``nuisances`` is taken. Also returned are the norms ``(v, K)`` of what
-    is left of ``data`` ``(v, R)``, to first order; infinite where there are fewer valleys.
+    is left of ``data`` ``(v, R)``, to first order; infinite where there are fewer valleys. With
+    ``half`` derivatives may be those of bfloat16.
     """
     parts = [
-        _scanned(model, values, at, column, list(nuisances))
+        _scanned(model, values, at, column, list(nuisances), half)
         for values, at in zip(data.split(_TOGETHER), theta.split(_TOGETHER), strict=True)
     ]
     points, rest = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -98,7 +110,12 @@ def scanned(
 
 
 def _scanned(
-    model: SignalModel, data: Tensor, theta: Tensor, column: int, chosen: list[int]
+    model: SignalModel,
+    data: Tensor,
+    theta: Tensor,
+    column: int,
+    chosen: list[int],
+    half: bool,
 ) -> tuple[Tensor, Tensor]:
     """Parameters ``(v, _SCAN, P)`` after the step, and norms ``(v, _SCAN)`` of what is left."""
     lower, upper = model.parameters.bounds(theta)
@@ -109,10 +126,10 @@ def _scanned(
     with torch.no_grad():
         # The signal at an off-resonance is the conjugate of that at its opposite.
         folds = getattr(model, "conjugate", False) and bool(lower[column] == -upper[column])
-        half = trial[:, _SCAN // 2 :] if folds else trial
-        signal, slopes = _along(model, half.flatten(0, 1), chosen)
-        signal = signal.unflatten(0, half.shape[:2])
-        slopes = slopes.unflatten(0, half.shape[:2])
+        side = trial[:, _SCAN // 2 :] if folds else trial
+        signal, slopes = slopes_along(model, side.flatten(0, 1), chosen, half=half)
+        signal = signal.unflatten(0, side.shape[:2])
+        slopes = slopes.unflatten(0, side.shape[:2])
         if folds:
             sign = slopes.real.new_tensor([-1.0 if c == column else 1.0 for c in chosen])
             signal = torch.cat([signal[:, 1:].flip(1).conj(), signal], dim=1)
@@ -133,12 +150,17 @@ def _scanned(
     return trial.unflatten(0, (-1, _SCAN)), rest.unflatten(0, (-1, _SCAN))
 
 
-def _along(model: SignalModel, theta: Tensor, columns: list[int]) -> tuple[Tensor, Tensor]:
-    """Signal and derivatives: those of a model that gives some columns cheaply, or quotients."""
+def slopes_along(
+    model: SignalModel, theta: Tensor, columns: list[int], *, half: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Signal and derivatives: those of a model that gives some columns cheaply, or quotients.
+
+    With ``half`` the derivatives may be those of bfloat16.
+    """
     own = getattr(model, "along", None)
     if own is None:
         return _linearize(model, theta, columns)
-    found: tuple[Tensor, Tensor] = own(theta, columns)
+    found: tuple[Tensor, Tensor] = own(theta, columns, half=half)
     return found
 
 

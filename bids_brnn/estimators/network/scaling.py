@@ -32,6 +32,13 @@ def unit_coefficients(
     return unit if amplitude == "real" else _turned(unit, rotation), size * power
 
 
+def whole_norm(coefficients: Tensor, amplitude: Amplitude) -> Tensor:
+    """Norm of scaled data ``(v,)``; of complex ones, what the basis does not hold included."""
+    if amplitude == "complex":
+        return coefficients.real.new_ones(len(coefficients))
+    return coefficients.abs().square().sum(-1).sqrt()
+
+
 def _turned(data: Tensor, rotation: Tensor | None) -> Tensor:
     return data if rotation is None else data @ rotation.to(data)
 

@@ -78,7 +78,7 @@ def moved_by(
     return changes
 
 
-def joined(own: Tensor, columns: Sequence[int], moved: Sequence[Tensor], n: int) -> Tensor:
+def with_causes(own: Tensor, columns: Sequence[int], moved: Sequence[Tensor], n: int) -> Tensor:
     """Covariance ``(v, n, n)`` of all parameters: ``own`` of ``columns``, and of each cause."""
     rows = torch.tensor(list(columns), device=own.device)
     found = own.new_zeros((len(own), n, n))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from bids_brnn.estimators.network.distrust import usual_tissue
+from bids_brnn.estimators.network.search import usual_tissue
 from bids_brnn.parameters import QMT
 
 
