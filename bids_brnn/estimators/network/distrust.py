@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from bids_brnn.estimators.network.base import ErrorModel, TrainedNetwork
 from bids_brnn.estimators.network.fit_test import fit_statistic
-from bids_brnn.estimators.network.lowest import Task, lowest
+from bids_brnn.estimators.network.lowest import Along, Task, lowest
 from bids_brnn.estimators.network.nuisances import scanned
+from bids_brnn.estimators.network.usual import Kind, Usual, least_from_atoms
 from bids_brnn.estimators.series_noise import chi_squared_limit
 from bids_brnn.information.noise import degrees_of_freedom
-from bids_brnn.parameters import ParameterSet
-from bids_brnn.priors import TISSUE_SETS
 from bids_brnn.signals.base import SignalModel
 
 _ONE_SIDED = 1.645
@@ -26,10 +26,12 @@ _FALLS = 1.0
 """Of the residual of the surrogate, in another valley that is worth a try."""
 _FAR = 4.0
 """Times the limit: least squares from there ends below it in few voxels."""
-_NEAR = 2.0
+_NEAR = 3.0
 """Times the limit: voxels of tissue whose minimum was missed are rarely further above it."""
-_KINDS = 4
-"""Starts from usual tissue that are worth a try."""
+_FLUID_FAR = 20.0
+"""Times the limit: fluid in a wrong valley may leave as much, and end below the limit."""
+_FLUID_R2 = 2.0
+"""1/s: below it an estimate is one of fluid."""
 _NOISY = 2.5
 """Times the lowest SNR of training: less noise hides no minimum from a network. (Of the real slice
 8 of 19,213 flags would change above it, at twice the time.)"""
@@ -206,50 +208,63 @@ class Distrust:
         if len(again) and self.network.spec.scale == "complex":
             left = self._lowest(found, sigma, some[again], best[again].float(), limit)
             part[again] = torch.fmin(part[again], left)
-            self._from_tissue(found, sigma, some, part, limit)
+        if self.network.spec.scale == "complex":
+            self._from_usual(found, sigma, some, part, limit)
 
-    def _from_tissue(
+    def _from_usual(
         self, found: Findings, sigma: Tensor, some: Tensor, part: Tensor, limit: float
     ) -> None:
-        """Lower ``part`` ``(r,)`` by least squares from usual tissue.
+        """Lower ``part`` ``(r,)`` by least squares from usual tissue, and from fluid.
 
-        At low SNR the estimate of a network may lie beyond a ridge from the minimum, in any
-        parameter.
+        Of tissue only at low SNR, near the limit. Wherever the network found fluid: the valleys of
+        its off-resonance are narrow at any SNR.
         """
-        told, nuisances = self._columns(found)
-        names = self.model.parameters.names
-        valleys = [column for column in nuisances if names[column] == "w0"]
-        noisy = found.m0[some].abs() < _NOISY * self.lowest_snr * sigma[some]
-        again = (noisy & (part > limit) & (part < _NEAR * limit)).nonzero()[:, 0]
-        if not len(again) or not valleys:
+        nuisances, names = self._columns(found)[1], self.model.parameters.names
+        if "w0" not in [names[column] for column in nuisances]:
             return
-        rows = some[again]
-        tried = []
-        for usual in usual_tissue(self.model.parameters, found.theta[rows], told):
-            data = found.coefficients[rows]
-            tried.append(scanned(self.model, data, usual, valleys[0], nuisances))
-        points, left = (torch.cat(each, dim=1) for each in zip(*tried, strict=True))
-        for place in left.argsort(dim=1)[:, :_KINDS].unbind(1):
-            above = (part[again] > limit).nonzero()[:, 0]
-            if not len(above):
-                return
-            start = points[above, place[above]]
-            lower = self._lowest(found, sigma, rows[above], start.float(), limit)
-            part[again[above]] = torch.fmin(part[again[above]], lower)
+        norm = self._usual.atoms("tissue", part.device)[1]
+        noisy = norm * _NOISY * self.lowest_snr * sigma[some] > 1
+        rates = [column for column, name in enumerate(names) if name in ("R2", "R2f")]
+        fluid = (found.theta[some][:, rates] < _FLUID_R2).any(-1)
+        kinds: dict[Kind, tuple[Tensor, float]] = {
+            "tissue": (noisy & (part < _NEAR * limit), _GIVEN_UP), "fluid": (fluid, _FLUID_FAR)
+        }  # fmt: skip
+        for kind, (tried, far) in kinds.items():
+            rows = (tried & (part > limit)).nonzero()[:, 0]
+            if not len(rows):
+                continue
+            at = some[rows]
+            known = {c: found.theta[at, c] for c in range(len(names)) if c not in found.free}
+            along, task = self._task(found, sigma, at, limit, far)
+            left = least_from_atoms(along, task, known, self._usual, kind, _STEPS)
+            part[rows] = torch.fmin(part[rows], left)
 
     def _lowest(
         self, found: Findings, sigma: Tensor, rows: Tensor, start: Tensor, limit: float
     ) -> Tensor:
         """Chi-squared ``(r,)`` of what least squares leaves of ``rows``, from ``start``."""
+        along, task = self._task(found, sigma, rows, limit, _GIVEN_UP)
+        return lowest(along, task, start, _STEPS)[0]
+
+    def _task(
+        self, found: Findings, sigma: Tensor, rows: Tensor, limit: float, given_up: float
+    ) -> tuple[Along, Task]:
+        """Least squares of ``rows``, given up where more than so many limits are promised."""
         free = list(found.free)
 
         def along(theta: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
             signal, slopes = self.linearize(theta)
             return signal, slopes[..., free]
 
-        bounds = self.model.parameters.bounds(start)
-        task = Task(found.coefficients[rows], sigma[rows], free, bounds, limit, _GIVEN_UP * limit)
-        return lowest(along, task, start, _STEPS)[0]
+        bounds = self.model.parameters.bounds(found.theta)
+        data = found.coefficients[rows]
+        return along, Task(data, sigma[rows], free, bounds, limit, given_up * limit)
+
+    @cached_property
+    def _usual(self) -> Usual:
+        item = self.model.parameters["w0"]
+        folds = getattr(self.model, "conjugate", False) and item.lower == -item.upper
+        return Usual(self.linearize, self.model.parameters, folds)
 
     def linearize(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """The exact signal and its derivatives in the basis of training."""
@@ -275,20 +290,3 @@ class Distrust:
             return inputs.new_zeros(len(inputs))
         level = self.network.standardised(inputs).square().mean(-1)
         return (level / self.typical_inputs).sqrt()
-
-
-def usual_tissue(parameters: ParameterSet, theta: Tensor, columns: Sequence[int]) -> list[Tensor]:
-    """``theta`` ``(v, P)`` with the middle of each kind of tissue in some of its columns.
-
-    On the bounds where those of a train leave it out: the exact signal refuses what is beyond.
-    """
-    kinds = []
-    for ranges in TISSUE_SETS.values():
-        usual = theta.clone()
-        for column in columns:
-            item = parameters[parameters.names[column]]
-            if item.name in ranges:
-                middle = sum(ranges[item.name]) / 2
-                usual[:, column] = min(max(middle, item.lower), item.upper)
-        kinds.append(usual)
-    return kinds
