@@ -141,6 +141,17 @@ def tissue_table() -> str:
     return _table(heads, network_tables.tissue_rows())
 
 
+def goal_table() -> str:
+    """What the shipped networks reach of what they were made for."""
+    heads = (
+        "network", "SNR", "slope, WM and GM (>= 0.95 from SNR 40 on)", "slope, lesion (>= 0.85)",
+        "mean squared bias (<= 0.012; SNR 80: 0.03)", "largest single one (<= 0.1)",
+        "std/slope over the better bound (<= 1.1)", "mean coverage (93 to 97 %)",
+        "least coverage (>= 0.85)",
+    )  # fmt: skip
+    return _table(heads, network_tables.goal_rows())
+
+
 def reach_table() -> str:
     """Protocols that the shipped network for any protocol of Z-spectra serves."""
     return _table(("of a protocol", "least", "most"), network_tables.reach_rows())
@@ -182,6 +193,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "trained": trained_table,
         "quality": quality_table,
         "tissue": tissue_table,
+        "goals": goal_table,
         "limits": limit_table,
     },
     "outputs.md": {"estimators": estimator_table, "maps": map_table, "flags": flag_table},

@@ -39,6 +39,8 @@ compartment was not estimated well."""
 LEAST_GAIN = 2.0
 """Fall to first order from which on two compartments are tried: 1 in 13 voxels of tissue alone,
 and 99 of 100 of those that reach :data:`GAIN`."""
+_BENT = 2.0
+"""Times the limit: what is promised to first order, of voxels that end below it."""
 _STARTS = 12
 """Kinds of tissue of each set, times fractions, that least squares begins with."""
 _FRACTIONS = (0.1, 0.3, 0.5, 0.7)
@@ -125,11 +127,16 @@ class CsfEstimator:
             near, first.quality["distance"][rows].double().square() * limit
         )  # fmt: skip
         chosen = (before > limit) | (gain.sqrt() > (LEAST_GAIN * stretch) ** 0.5 + usual)
-        rows, before = rows[chosen], before[chosen]
+        # A region of mixtures raises the level that residuals tell, and would hide itself. Where
+        # two compartments leave no more than the declared noise does, that is the level.
+        declared = noise_levels(sigma, data).expand(len(data)).double()
+        raised = _raised(level, declared)[rows]
+        left = (near - gain) * raised / chi_squared_limit(degrees)
+        chosen |= (raised > 1) & (gain * raised > LEAST_GAIN) & (left < _BENT)
+        rows, before, raised = rows[chosen], before[chosen], raised[chosen]
         if not len(rows):
             return wide
         some = {name: values[rows] for name, values in known.items()}
-        declared = noise_levels(sigma, data).expand(len(data)).double()
         told = torch.where(declared > 0, declared, level)
         unsure = {name: values[rows] for name, values in (spread or {}).items()}
         found, after = self._second(data[rows], some, told[rows], level[rows], unsure)
@@ -140,6 +147,9 @@ class CsfEstimator:
         needed = (GAIN * stretch) ** 0.5 * distance.clamp_min(1) + usual
         sure = found.theta[:, -1] > (_SURE + usual) * found.std[:, -1]
         gained = ((before - after).clamp_min(0).sqrt() > needed) & sure
+        white = (raised > 1) & (after * raised < chi_squared_limit(degrees - 1))
+        sure = found.theta[:, -1] > _SURE * found.std[:, -1]
+        gained |= white & ((before - after) * raised > GAIN) & sure
         return _merged(wide, found, rows, gained, distance)
 
     def _promise(
@@ -221,6 +231,12 @@ class CsfEstimator:
         tissue = torch.cat([tissue_set(own, name, _STARTS, rng=rng) for name in TISSUE_SETS])
         shares = tissue.new_tensor(_FRACTIONS).repeat(len(tissue))[:, None]
         return torch.cat([tissue.repeat_interleave(len(_FRACTIONS), 0), shares], dim=-1)
+
+
+def _raised(level: Tensor, declared: Tensor) -> Tensor:
+    """``(V,)``: square of the noise that residuals tell over that declared, at least 1."""
+    ratio = torch.where(declared > 0, level / declared, 1.0)
+    return ratio.clamp_min(1.0).square()
 
 
 def _energy(found: Estimate, data: Tensor) -> Tensor:

@@ -163,6 +163,11 @@ def without_csf(options: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key != "csf_fraction"}
 
 
+def without_fluid(recipes: Mapping[str, EstimatorRecipe]) -> list[str]:
+    """``desc-`` of what fits no share of fluid."""
+    return [name for name, made in recipes.items() if "csf_fraction" not in made.estimator_options]
+
+
 def check_spectrum(config: RunConfig, acquisition: Acquisition) -> None:
     """Refuse what cannot be done with a Z-spectrum.
 

@@ -24,7 +24,7 @@ from bids_brnn.parameters import FIELD_MAPS
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.registry import model_entry
 from bids_brnn.workflows.anatomy import find_anatomy
-from bids_brnn.workflows.choice import Plan, plan_estimation
+from bids_brnn.workflows.choice import Plan, plan_estimation, without_fluid
 from bids_brnn.workflows.estimation import init_estimation_wf
 from bids_brnn.workflows.execution import execution_settings, gpu_visible
 from bids_brnn.workflows.fields import (
@@ -267,14 +267,19 @@ def _say(config: RunConfig, acquisition: Acquisition, plan: Plan) -> None:
         _LOG.info("%s", note)
     if plan.warning:
         _LOG.warning("%s", plan.warning)
-    if config.csf_fraction and not any(
-        recipe.estimator_options.get("csf_fraction") for recipe in plan.recipes.values()
-    ):
+    alone = without_fluid(plan.recipes) if config.csf_fraction else []
+    if alone and len(alone) == len(plan.recipes):
         _LOG.warning(
             "%s: --csf-fraction changes nothing here; it is for the network and for nlls of "
             "complex qMT and MRF series",
             acquisition.name,
         )
+    elif alone:
+        _LOG.warning(
+            "%s: --csf-fraction changes nothing in the maps desc-%s, whose method knows one "
+            "compartment; --reference nlls is one that fits a share of fluid",
+            acquisition.name, ", desc-".join(alone),
+        )  # fmt: skip
     spectrum = acquisition.representation == "zspectrum"
     if acquisition.magnitude_only and not spectrum:
         _LOG.info("%s: no network is used, they need complex data", acquisition.name)

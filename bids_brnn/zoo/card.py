@@ -15,7 +15,7 @@ from bids_brnn.learning.spec import NetworkSpec
 from bids_brnn.parameters import MapItem, Parameter, ParameterSet
 from bids_brnn.system.kinds import problem, shown
 from bids_brnn.system.reading import parse_json, read_bounded
-from bids_brnn.zoo.quality import Verdict, judge, number
+from bids_brnn.zoo.quality import Verdict, judge, number, number_of
 from bids_brnn.zoo.schema import CARD
 
 CARD_FORMAT = 1
@@ -123,6 +123,7 @@ class ModelCard:
             "Seeds": self.training.get("seeds", "n/a"),
             "SquaredBiasOverBound": overall.get("squared_bias_over_crb", "n/a"),
             "VarianceOverBound": overall.get("variance_over_crb", "n/a"),
+            "Sensitivity": self._sensitivity or "n/a",
         }
 
     @property
@@ -145,6 +146,26 @@ class ModelCard:
         parts = [part for table in tables if isinstance(table, list) for part in table]
         counts = [part.get("fingerprints") for part in parts if isinstance(part, Mapping)]
         return sum(count for count in counts if type(count) is int and count > 0)
+
+    @property
+    def _sensitivity(self) -> dict[str, Any]:
+        """Slope of the expected estimate against the truth, by tissue and parameter, at one SNR.
+
+        The middle one of those that were judged within training.
+        """
+        low, high = self.snr_range
+        sets = self.evaluation.get("tissue_sets") or {}
+        levels = sorted(number_of(level) for level in sets.get("WM") or {})
+        judged = [level for level in levels if low <= level <= high]
+        if not judged:
+            return {}
+        snr = judged[(len(judged) - 1) // 2]
+        slopes = {
+            tissue: {name: row.get("slope", "n/a") for name, row in rows[f"{snr:g}"].items()}
+            for tissue, rows in sets.items()
+            if f"{snr:g}" in rows
+        }
+        return {"SNR": snr, "Slopes": slopes}
 
     @property
     def _origin(self) -> dict[str, Any]:

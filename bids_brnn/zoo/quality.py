@@ -15,6 +15,10 @@ from typing import Any
 
 FEWEST_FINGERPRINTS = 50
 """Few fingerprints hold most of the squared bias, so that a handful tells nothing."""
+FEWEST_DRAWS = 50
+"""Of noise for each fingerprint. Two standard errors of what a dozen fingerprints tell are then a
+third of the way from what is ideal to what is marked: coverage is known to 0.018, the limit 0.05
+away; with ten draws to 0.04, so that chance would judge."""
 HEALTHY = ("WM", "GM")
 """Tissue in which a network has to follow; in changed tissue a parameter is marked instead."""
 _SURE = 2.0
@@ -46,6 +50,14 @@ class Limit:
     """Why these values: for the documentation."""
     healthy: bool = False
     """Whether only healthy tissue, at the highest SNR that was judged, refuses a network."""
+
+    @property
+    def doubt(self) -> float:
+        """Uncertainty of a slope beyond which it does not tell 1 from a miss; else infinite.
+
+        All other figures are known well enough with :data:`FEWEST_DRAWS`.
+        """
+        return 1 - self.marked if self.key == "slope" and self.least else math.inf
 
     def breaks(self, value: float, limit: float, error: float = 0.0) -> bool:
         """Whether a figure (NaN included, which is worse than any) misses a limit."""
@@ -142,12 +154,16 @@ class _Finding:
     refuses: bool
     where: str
     excuse: str = ""
+    doubt: float = 0.0
+    """Uncertainty, where it is more than the limit allows; else 0."""
 
     @property
     def badness(self) -> float:
         """Relative miss; infinite for what is no number."""
         if math.isnan(self.value):
             return math.inf
+        if self.doubt:
+            return self.doubt / self.limit.doubt
         limit = self.limit.refused if self.refuses else self.limit.marked
         return (limit - self.value if self.limit.least else self.value - limit) / limit
 
@@ -155,6 +171,11 @@ class _Finding:
         """What is found, with the limit that it misses."""
         limit = self.limit.refused if self.refuses else self.limit.marked
         whose = f"{self.name}; " if self.refuses else ""
+        if self.doubt:
+            return (
+                f"{self.limit.words} {self.where} is known to {self.doubt:.2g} only ({whose}"
+                f"{self.limit.doubt:g} is needed, by more draws)"
+            )
         return (
             f"{self.limit.words} {self.where} is {self.value:.3g}{self.limit.unit} "
             f"({whose}the limit is {limit:g}{self.excuse})"
@@ -189,8 +210,9 @@ def judge(evaluation: Mapping[str, Any], snr_range: Sequence[float]) -> Verdict:
                 worst[id(item.limit)] = item
         marks[name] = "; ".join(item.words() for item in worst.values())
     if refusing:
-        first = max(refusing, key=lambda item: item.badness)
-        return Verdict(f"its {first.words()}", marks, LONGER)
+        # What is told surely comes before what more draws may clear.
+        first = max(refusing, key=lambda item: (not item.doubt, item.badness))
+        return Verdict(f"its {first.words()}", marks, "" if first.doubt else LONGER)
     refusal, cure = _flags(evaluation)
     return Verdict(refusal, marks, cure)
 
@@ -199,9 +221,11 @@ def _unjudged(evaluation: Mapping[str, Any]) -> str:
     """Why there is nothing to judge; empty where there is."""
     if not evaluation.get("held_out"):
         return "it was never evaluated"
-    count = number(evaluation.get("fingerprints"))
-    if not count >= FEWEST_FINGERPRINTS:
-        return f"it was evaluated on {count:g} fingerprints, {FEWEST_FINGERPRINTS} are needed"
+    least = {"fingerprints": ("on", FEWEST_FINGERPRINTS), "draws": ("with", FEWEST_DRAWS)}
+    for what, (word, fewest) in least.items():
+        count = number(evaluation.get(what))
+        if not count >= fewest:
+            return f"it was evaluated {word} {count:g} {what}, {fewest} are needed"
     return ""
 
 
@@ -254,6 +278,8 @@ def _findings(
     excuse = _excuse(limit, value, error, row)
     if may_refuse and not excuse and limit.breaks(value, limit.refused, error):
         yield _Finding(limit, name, value, True, where)
+    elif error > limit.doubt and not excuse:
+        yield _Finding(limit, name, value, may_refuse, where, doubt=error)
     elif limit.breaks(value, limit.marked, error):
         yield _Finding(limit, name, value, False, where, excuse)
 

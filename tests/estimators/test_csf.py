@@ -10,6 +10,7 @@ from bids_brnn.estimators.csf import TAKEN_BY_CHANCE, CsfEstimator, fluid_mixtur
 from bids_brnn.estimators.maps import named_maps
 from bids_brnn.estimators.network.unmixing import moved_by, promise
 from bids_brnn.estimators.nlls.estimator import NllsEstimator
+from bids_brnn.estimators.series_noise import SeriesNoise
 from bids_brnn.priors import tissue_values
 from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.signals.base import forward_derivatives
@@ -93,6 +94,27 @@ def test_tissue_alone_stays_as_it_is(mixture):
     assert found.std[~taken, -1].isnan().all()
     for now, before in ((found.theta, plain.theta), (found.std, plain.std)):
         torch.testing.assert_close(now[~taken, :-1], before[~taken], rtol=0, atol=0)
+
+
+def test_a_region_of_mixtures_does_not_hide_itself_where_the_noise_is_declared(
+    mixture, monkeypatch
+):
+    def raised(self, first, data, supplied, *_):
+        # As the residuals of a region tell it in which every voxel holds fluid.
+        return SeriesNoise(data.real.new_full(data.shape[:1], 1.7 / SNR), self._degrees(supplied))
+
+    estimator = CsfEstimator(NllsEstimator(mixture.model), mixture)
+    _, data, known = _voxels(mixture, 0.15)
+    alone = estimator.estimate(data, known, sigma=1 / SNR).quality["csf"]
+    _, plain, _ = _voxels(mixture, 0.0)
+    monkeypatch.setattr(CsfEstimator, "_noise", raised)
+    found = estimator.estimate(data, known, sigma=1 / SNR).quality["csf"]
+    assert int(alone.sum()) > DRAWS / 2
+    assert torch.equal(found, alone)
+    hidden = estimator.estimate(data, known).quality["csf"]
+    assert int(hidden.sum()) < int(alone.sum()) / 2, "nobody knows that it is no noise"
+    taken = estimator.estimate(plain, known, sigma=1 / SNR).quality["csf"]
+    assert int(taken.sum()) <= binom.ppf(0.999, DRAWS, TAKEN_BY_CHANCE)
 
 
 def test_where_fluid_leaves_more_than_noise_does_the_limit_grows_with_it(mixture):

@@ -1,3 +1,5 @@
+import pytest
+
 from bids_brnn.estimators import estimators
 from bids_brnn.reports.methods import Reference, citation_files, methods, training_words
 from bids_brnn.signals import models
@@ -91,3 +93,21 @@ def test_budget_draws_and_subspace_of_a_training_are_told():
     assert "in its subspace of 7 coefficients on" in training_words({**about, "Basis": "table"})
     strange = {**about, "Preset": ["quick"], "Basis": {}, "NoiseRealisations": "many"}
     assert training_words(strange).startswith('The network "own" was trained for the signal of')
+
+
+@pytest.mark.parametrize("told", ["n/a", {}, {"SNR": 40}, {"SNR": 40, "Slopes": {"WM": "n/a"}},
+                                  {"SNR": "n/a", "Slopes": {"WM": {"R1": 1.0}}}])  # fmt: skip
+def test_a_slope_that_a_card_does_not_tell_is_left_out(told):
+    text = training_words({"Name": "own", "Fingerprints": 100, "Sensitivity": told})
+    assert text.endswith("on 100 simulated fingerprints.")
+
+
+def test_the_slope_stands_beside_bias_and_variance():
+    slopes = {"WM": {"m0s": 0.991, "T2s": 0.95}, "lesion": {"m0s": 1.0, "T2s": "n/a"}}
+    text = training_words(
+        {"Name": "own", "SquaredBiasOverBound": 0.01, "VarianceOverBound": 1.0,
+         "Sensitivity": {"SNR": 40.0, "Slopes": slopes}}
+    )  # fmt: skip
+    assert "squared bias is 0.01" in text
+    assert "ratio of 40" in text
+    assert text.endswith("of at least 0.95 in WM (T2s), 1.00 in lesion (m0s).")

@@ -56,6 +56,35 @@ def test_a_slope_that_noise_of_the_evaluation_explains_is_no_fault():
     assert "deviation over slope" in verdict(**small, slope_error=0.001).refusal
 
 
+@pytest.mark.parametrize(
+    ("what", "word", "few", "enough"), [("fingerprints", "on", 49, 50), ("draws", "with", 10, 50)]
+)
+def test_an_evaluation_that_chance_may_have_made_is_none(what, word, few, enough):
+    found = judge({**judged(), what: few}, RANGE)
+    assert found.refusal == f"it was evaluated {word} {few} {what}, {enough} are needed"
+    assert found.cure == "", "an evaluation, not a training"
+    assert judge({**judged(), what: enough}, RANGE).refusal == ""
+    assert "nan" in judge({**judged(), what: None}, RANGE).refusal
+
+
+def test_a_slope_that_is_hardly_known_has_no_benefit_of_doubt():
+    found = verdict(slope=0.9, slope_error=0.11)
+    assert found.refusal == (
+        "its slope against the truth in WM at SNR 40 is known to 0.22 only (R1; 0.2 is needed, "
+        "by more draws)"
+    )
+    assert found.cure == ""
+    evaluation = judged()
+    unsure = {**evaluation["tissue_sets"]["WM"]["40"]["R1"], "slope_error": 0.3}
+    evaluation["tissue_sets"]["lesion"] = {"40": {"R1": unsure}}
+    found = judge(evaluation, RANGE)
+    assert found.refusal == ""
+    assert "in lesion at SNR 40 is known to 0.6 only (0.2 is needed" in found.marks["R1"]
+    assert "is 0.2 (R1" in verdict(slope=0.2, slope_error=0.12).refusal, "surely too low"
+    assert verdict(slope=0.9, slope_error=0.09).marks == {}
+    assert verdict(slope=0.4, slope_of_prior=0.3, slope_error=0.15).refusal == ""
+
+
 def test_changed_tissue_and_low_snr_mark_where_healthy_tissue_refuses():
     evaluation = judged()
     sets = evaluation["tissue_sets"]

@@ -15,6 +15,7 @@ from bids_brnn.estimators.network.findings import Findings
 from bids_brnn.estimators.network.fit_test import fit_statistic
 from bids_brnn.estimators.network.lowest import Task
 from bids_brnn.estimators.network.search import HOPELESS, Estimates, Search
+from bids_brnn.estimators.network.usual import Usual
 from bids_brnn.estimators.series_noise import chi_squared_limit
 from bids_brnn.information.noise import degrees_of_freedom
 from bids_brnn.signals.base import SignalModel
@@ -24,6 +25,8 @@ _ONE_SIDED = 1.645
 _LOWEST = 1.5
 """By which M0 of a voxel at the lowest SNR of training may be too small: one voxel in a hundred
 of trains that know it to 20 %."""
+_WHITE = 0.75
+"""Share of the degrees of freedom above which residuals of a series are white."""
 _EXACT = 2**15
 """Samples of exact signals that are computed together, times their derivatives."""
 
@@ -125,7 +128,7 @@ class Distrust:
 
     def _searched(self, found: Findings, sigma: Tensor, some: Tensor, limit: float) -> Tensor:
         """What least squares leave of ``some``: nearby, then elsewhere."""
-        theta, (told, others) = found.theta[some], self._columns(found)
+        theta, others = found.theta[some], self._columns(found)[1]
         bounds = self.model.parameters.bounds(theta)
         data, noise = found.coefficients[some], sigma[some]
         task = Task(data, noise, list(found.free), bounds, limit, HOPELESS * limit)
@@ -133,14 +136,19 @@ class Distrust:
         def excused(rows: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
             return self._minimum(found, sigma, some[rows], start, limit)
 
-        snr = found.m0[some].abs() / noise
-        voxels = Estimates(theta, snr, found.rest[some], told, others, excused)
+        white = self.freedom is None or self.freedom >= _WHITE * self.degrees(found)
+        voxels = Estimates(theta, found.rest[some], others, excused, white)
         return self._search(task, voxels).left
 
     @cached_property
     def _search(self) -> Search:
         corrected = Corrected(self.model, self._signal, self.precision == "bf16")
-        return Search(self.model, self.linearize, corrected, self.lowest_snr)
+        folds, names = getattr(self.model, "conjugate", False), self.model.parameters.names
+        if "w0" in names:
+            item = self.model.parameters["w0"]
+            folds &= item.lower == -item.upper
+        usual = Usual(self.linearize, self.model.parameters, folds)
+        return Search(self.model, self.linearize, corrected, usual, self.lowest_snr)
 
     def _columns(self, found: Findings) -> tuple[list[int], list[int]]:
         """Of the parameters that the network tells, and of all others that are free."""

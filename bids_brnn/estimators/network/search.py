@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from bids_brnn.estimators.network.corrected import Corrected, Minimum
-from bids_brnn.estimators.network.lowest import Task, lowest
+from bids_brnn.estimators.network.lowest import Along, Task, lowest
 from bids_brnn.estimators.network.nuisances import scanned
-from bids_brnn.parameters import ParameterSet
-from bids_brnn.priors import TISSUE_SETS
+from bids_brnn.estimators.network.usual import Kind, Usual, least_from_atoms
 from bids_brnn.signals.base import SignalModel
 
 HOPELESS = 15.0
@@ -25,10 +24,12 @@ _FALLS = 1.0
 """Of the residual of the surrogate, in another valley that is worth a try."""
 _FAR = 4.0
 """Times the limit: least squares from there ends below it in few voxels."""
-_NEAR = 2.0
+_NEAR = 3.0
 """Times the limit: voxels of tissue whose minimum was missed are rarely further above it."""
-_KINDS = 4
-"""Starts from usual tissue that are worth a try."""
+_FLUID_FAR = 20.0
+"""Times the limit: fluid in a wrong valley may leave as much, and end below the limit."""
+_FLUID_R2 = 2.0
+"""1/s: below it an estimate is one of fluid."""
 _WORTH = 2.0
 """Times the limit, beside the error of the surrogate: what it leaves where exact signals are
 asked."""
@@ -48,16 +49,14 @@ class Estimates:
 
     theta: Tensor
     """``(v, P)``."""
-    snr: Tensor
-    """``(v,)``."""
     rest: Tensor
     """``(v,)``: norm of what the surrogate leaves."""
-    told: Sequence[int]
-    """Columns of what the network tells."""
     others: Sequence[int]
-    """Columns of all else that is free."""
+    """Columns of all that is free and that the network does not tell."""
     excused: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     """From rows and where to begin to the statistic of :mod:`.fit_test`, and where it is least."""
+    white: bool
+    """Whether residuals of the series are white noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +67,7 @@ class Search:
     linearize: Callable[[Tensor], tuple[Tensor, Tensor]]
     """The exact signal and its derivatives."""
     corrected: Corrected
+    usual: Usual
     lowest_snr: float
     """Of training."""
 
@@ -82,7 +82,7 @@ class Search:
             self._other_valleys(task, voxels, found, valleys[0])
         self._exactly(task, found, _rows(found, task, _FAR) & ~found.settled)
         if valleys:
-            self._from_tissue(task, voxels, found, valleys[0])
+            self._from_usual(task, voxels, found)
         return found
 
     def _other_valleys(self, task: Task, voxels: Estimates, found: Minimum, column: int) -> None:
@@ -103,21 +103,35 @@ class Search:
             left, best = voxels.excused(rows, start)
             found.lower(rows, Minimum(left, best, left <= task.enough, found.error[rows]))
 
-    def _from_tissue(self, task: Task, voxels: Estimates, found: Minimum, column: int) -> None:
-        """At low SNR an estimate may lie beyond a ridge from the minimum, in any parameter."""
-        noisy = voxels.snr < _NOISY * self.lowest_snr
-        rows = (noisy & _rows(found, task, _NEAR)).nonzero()[:, 0]
-        if not len(rows):
+    def _from_usual(self, task: Task, voxels: Estimates, found: Minimum) -> None:
+        """Lower voxels by least squares from usual tissue, and from fluid.
+
+        Of tissue only at low SNR, near the limit. Wherever the network found fluid, whose valleys
+        of off-resonance are narrow at any SNR; but not where residuals are no white noise, so that
+        errors of the model decide (of the real slice 6 of 188 voxels, for half of the time).
+        """
+        above = found.left > task.enough
+        if not above.any():
             return
-        kinds = usual_tissue(self.surrogate.parameters, voxels.theta[rows], voxels.told)
-        parts = [self._scanned(task, voxels, rows, usual, column) for usual in kinds]
-        starts, rest = (torch.cat(each, dim=1) for each in zip(*parts, strict=True))
-        rest, place = rest.topk(_KINDS, dim=1, largest=False)
-        starts = starts.gather(1, place[..., None].expand(-1, -1, starts.shape[-1]))
-        rows, _ = self._tried(task, found, rows, starts, rest.isfinite())
-        tried = torch.zeros_like(found.settled)
-        tried[rows] = True
-        self._exactly(task, found, tried & ~found.settled)
+        names = self.surrogate.parameters.names
+        norm = self.usual.atoms("tissue", task.data.device)[1]
+        noisy = norm * _NOISY * self.lowest_snr * task.sigma > 1
+        rates = [column for column, name in enumerate(names) if name in ("R2", "R2f")]
+        fluid = (voxels.theta[:, rates] < _FLUID_R2).any(-1) & voxels.white
+        kinds: dict[Kind, tuple[Tensor, float]] = {
+            "tissue": (noisy & _rows(found, task, _NEAR), _GIVEN_UP),
+            "fluid": (fluid & above, _FLUID_FAR),
+        }
+        for kind, (tried, far) in kinds.items():
+            rows = (tried & (found.left > task.enough)).nonzero()[:, 0]
+            if not len(rows):
+                continue
+            known = {c: voxels.theta[rows, c] for c in range(len(names)) if c not in task.free}
+            some = task.rows(rows, hopeless=far)
+            left, best = least_from_atoms(
+                self._along(task), some, known, self.usual, kind, _STEPS
+            )
+            found.lower(rows, Minimum(left, best, left <= task.enough, found.error[rows]))
 
     def _scanned(
         self, task: Task, voxels: Estimates, rows: Tensor, theta: Tensor, column: int
@@ -147,36 +161,25 @@ class Search:
 
     def _exactly(self, task: Task, found: Minimum, which: Tensor) -> None:
         """Least squares of the exact signal from where voxels are."""
-        rows, free = which.nonzero()[:, 0], list(task.free)
+        rows = which.nonzero()[:, 0]
         if not len(rows):
             return
+        some = task.rows(rows, hopeless=_GIVEN_UP)
+        left, best = lowest(self._along(task), some, found.best[rows], _STEPS)
+        found.lower(rows, Minimum(left, best, left <= task.enough, found.error[rows]))
+
+    def _along(self, task: Task) -> Along:
+        """The exact signal and its derivatives by what is free."""
+        free = list(task.free)
 
         def along(theta: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
             signal, slopes = self.linearize(theta)
             return signal, slopes[..., free]
 
-        some = task.rows(rows, hopeless=_GIVEN_UP)
-        left, best = lowest(along, some, found.best[rows], _STEPS)
-        found.lower(rows, Minimum(left, best, left <= task.enough, found.error[rows]))
+        return along
 
 
 def _rows(found: Minimum, task: Task, most: float) -> Tensor:
     """Which voxels are above the limit, and less than ``most`` times above it."""
     return (found.left > task.enough) & (found.left < most * task.enough)
 
-
-def usual_tissue(parameters: ParameterSet, theta: Tensor, columns: Sequence[int]) -> list[Tensor]:
-    """``theta`` ``(v, P)`` with the middle of each kind of tissue in some of its columns.
-
-    On the bounds where those of a train leave it out: the exact signal refuses what is beyond.
-    """
-    kinds = []
-    for ranges in TISSUE_SETS.values():
-        usual = theta.clone()
-        for column in columns:
-            item = parameters[parameters.names[column]]
-            if item.name in ranges:
-                middle = sum(ranges[item.name]) / 2
-                usual[:, column] = min(max(middle, item.lower), item.upper)
-        kinds.append(usual)
-    return kinds
