@@ -1,4 +1,4 @@
-"""Dictionary matching where B1 differs from voxel to voxel, with all that a brain takes, in one run.
+"""Dictionary matching where B1 differs from voxel to voxel, with all that a brain takes.
 
     python benchmarks/bench_dictionary.py [--small] [--threads N] [--out result.json]
 

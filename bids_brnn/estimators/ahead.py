@@ -17,12 +17,13 @@ _AHEAD = 2
 _SHARES = 4
 
 
-def block_length(n: int, most: int, least: int, threads: int) -> int:
+def block_length(n: int, most: int, least: int, threads: int, shares: int = _SHARES) -> int:
     """Voxels of a block: at most ``most``, and few enough that no thread waits long at the end.
 
-    But not fewer than ``least``, whose time is not what the voxels take.
+    But not fewer than ``least``, whose time is not what the voxels take. Where there are few
+    voxels each thread gets ``shares`` blocks.
     """
-    return most if threads <= 1 else min(most, max(least, -(-n // (_SHARES * threads))))
+    return most if threads <= 1 else min(most, max(least, -(-n // (shares * threads))))
 
 
 def threads_for(device: torch.device) -> int:
