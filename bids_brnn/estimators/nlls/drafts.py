@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bids_brnn.estimators.nlls.problem import Problem
-from bids_brnn.estimators.nlls.search import Choose, doubtful, further, sharpened
+from bids_brnn.estimators.nlls.search import Choose, Further, descend, doubtful, sharpened
 from bids_brnn.estimators.nlls.solver import (
     ITERATION_LIMIT,
     NOT_FINITE,
@@ -96,26 +96,26 @@ def drafted_search(
 
     Arguments as of :func:`.search.search`; ``draft`` has the parameters of the model.
     """
-    free = problem.free
     voxels = torch.arange(len(problem.data), device=problem.data.device)
     choice = choose(voxels)
     sketch = problem.part(voxels, draft)
     drafts = minima(sketch, Starts(choice.unit, choice.cost.clone()), _DRAFT, _STARTS, _HOPE)
     point, promised = drafts.take_best()
-    solution = problem.minimise(voxels, point[:, free], rule)
-    starts = torch.ones_like(voxels)
-    if n_starts > 1:
-        failed = solution.reason >= ITERATION_LIMIT
-        lower = solution.quadratic.cost < (1 + _MISLED) * promised
-        misled = failed | ~(lower & promised.isfinite())  # infinite: the draft has no minimum
-        choice.cost[~misled] = torch.inf
+
+    def more(rows: Tensor, found: Solution) -> Further:
+        failed = found.reason >= ITERATION_LIMIT
+        lower = found.quadratic.cost < (1 + _MISLED) * promised[rows]
+        misled = failed | ~(lower & promised[rows].isfinite())  # infinite: no minimum of the draft
+        usual, own = choice.rows(rows), drafts.rows(rows)
+        usual.cost[~misled] = torch.inf
         both = Starts(
-            torch.cat([drafts.unit, choice.unit], 1),
-            torch.cat([drafts.cost * (1 - _SLACK), choice.cost], 1),
+            torch.cat([own.unit, usual.unit], 1),
+            torch.cat([own.cost * (1 - _SLACK), usual.cost], 1),
         )
-        doubt = misled & doubtful(problem, solution, high_residual)
-        solution = further(
-            problem, solution, starts, voxels, both, doubt, replace(rule, hope=_HOPELESS),
-            n_starts=n_starts, high_residual=high_residual,
-        )  # fmt: skip
+        return Further(rows, both, misled & doubtful(problem, found, rows, high_residual))
+
+    solution, starts = descend(
+        problem, point, replace(rule, hope=_HOPELESS), more,
+        n_starts=n_starts, high_residual=high_residual,
+    )  # fmt: skip
     return sharpened(problem, solution, rule), starts

@@ -41,9 +41,10 @@ __all__ = ["STOP_REASONS", "NllsEstimator", "bounds_hit"]
 
 
 _LOCK = Lock()
-_BLOCK, _TABLES_BLOCK, _CHEAP_BLOCK = (4096, 512), (2048, 512), (16384, 8192)
-"""Most and least voxels of a block: of complex models; of real ones that keep tables of voxels
-(100 kB each); of others, where calls cost more than voxels."""
+_BLOCK, _TABLES_BLOCK, _CHEAP_BLOCK = (8192, 512, 2), (2048, 512, 4), (16384, 8192, 4)
+"""Most and least voxels of a block, and blocks of a thread where there are few: of complex models,
+where the last voxels of a block cost much; of real ones that keep tables of voxels (100 kB each);
+of others, where calls cost more than voxels."""
 _CHEAP = StoppingRule(100, 0.001, 0.1)
 """Of real models: their valleys are long, and an evaluation costs microseconds. The damping, of
 1e-3 to 1 that with the fewest evaluations on simulated voxels, is for starts far away."""
@@ -133,13 +134,13 @@ class NllsEstimator:
         )
 
     @property
-    def _blocks(self) -> tuple[int, int]:
-        """Most and least voxels of a block."""
+    def _blocks(self) -> tuple[int, int, int]:
+        """Most and least voxels of a block, and blocks of a thread where there are few voxels."""
         if amplitude_of(self.model) == "complex":
-            most, least = _BLOCK
+            most, least, shares = _BLOCK
         else:
-            most, least = _TABLES_BLOCK if keeps_tables(self.model) else _CHEAP_BLOCK
-        return most if self.block_size is None else self.block_size, least
+            most, least, shares = _TABLES_BLOCK if keeps_tables(self.model) else _CHEAP_BLOCK
+        return most if self.block_size is None else self.block_size, least, shares
 
     @cached_property
     def _candidates(self) -> dict[torch.device, Candidates]:
@@ -190,7 +191,8 @@ class NllsEstimator:
         results = Results(data, len(self.parameters), QUALITY, with_covariance=wide)
         # A block in each thread: steps between two calls of a model are work for all threads too.
         threads = threads_for(data.device)
-        length = block_length(len(voxels), *self._blocks, threads)
+        most, least, shares = self._blocks
+        length = block_length(len(voxels), most, least, threads, shares)
         if self.block_size is None:
             length = -(-length // TOGETHER) * TOGETHER  # so that threads do not change the result
         blocks = voxels.split(length)

@@ -13,8 +13,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from bids_brnn.estimators.nlls.drafts import minima
 from bids_brnn.estimators.nlls.problem import Problem
-from bids_brnn.estimators.nlls.solver import NOT_FINITE, REPEATED, Solution, StoppingRule
+from bids_brnn.estimators.nlls.solver import StoppingRule
 from bids_brnn.estimators.nlls.starts import Starts
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.around import Around
@@ -73,19 +74,7 @@ def rough_starts(problem: Problem, rough: SignalModel, points: Tensor, voxels: T
     ratio = problem.signal(place, voxels) / problem.part(voxels, rough).signal(place, whole)
     draft = problem.part(voxels, Corrected(rough, ratio.real.nan_to_num(1.0).clamp(*_RATIOS)))
     choice = own_starts(draft, points, whole)
-    found: list[Solution] = []
-    for _ in range(2):
-        point = choice.take_best()[0]
-        rival = found[0] if found else None
-        found.append(draft.minimise(whole, point[:, draft.free], _ROUGHLY, rival))
-        choice.discard(draft.reached(found[-1], whole, choice.unit[..., draft.free]))
-    unit = torch.stack([choice.unit[:, 0]] * len(found), dim=1)
-    for number, solution in enumerate(found):
-        unit[:, number, draft.free] = solution.unit
-    cost = torch.stack([solution.quadratic.cost for solution in found], dim=1)
-    reason = torch.stack([solution.reason for solution in found], dim=1)
-    bad = (reason == NOT_FINITE) | (reason == REPEATED) | ~cost.isfinite()
-    return Starts(unit, torch.where(bad, torch.inf, cost))
+    return minima(draft, choice, _ROUGHLY, 2)
 
 
 @dataclass(frozen=True, eq=False)

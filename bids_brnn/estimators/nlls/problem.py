@@ -12,10 +12,10 @@ from torch import Tensor
 
 from bids_brnn.estimators.nlls.cost import expand_real, stack
 from bids_brnn.estimators.nlls.solver import (
+    Iteration,
     Measured,
     Solution,
     StoppingRule,
-    minimise,
     noise_variance,
 )
 from bids_brnn.estimators.voxels import take
@@ -149,17 +149,24 @@ class Problem:
             for place, column in enumerate(spread)
         }
 
+    def iteration(self, voxels: Tensor, rule: StoppingRule) -> Iteration:
+        """Of some voxels, none of which has started."""
+        return Iteration(
+            lambda unit, rows: self.linearize(unit, voxels[rows]),
+            self.measured(voxels),
+            rule,
+            voxels.device,
+        )
+
     def minimise(
         self, voxels: Tensor, start: Tensor, rule: StoppingRule, rival: Solution | None = None
     ) -> Solution:
-        """Best fit of some voxels from ``start`` ``(B, F)``; see :func:`.solver.minimise`."""
-        return minimise(
-            lambda unit, rows: self.linearize(unit, voxels[rows]),
-            self.measured(voxels),
-            start,
-            rule,
-            rival,
-        )
+        """Best fit of some voxels from ``start`` ``(B, F)``; see :class:`.solver.Iteration`."""
+        iteration, rows = self.iteration(voxels, rule), torch.arange(len(voxels))
+        iteration.begin(rows, start, rival)
+        while len(iteration.active):
+            iteration.step()
+        return iteration.solution(rows)
 
     def reached(self, solution: Solution, voxels: Tensor, points: Tensor) -> Tensor:
         """Which ``points`` ``(B, K, F)`` lie within the noise of the ``solution`` of ``voxels``.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,10 +20,13 @@ from bids_brnn.estimators.nlls.solver import (
     better_of,
 )
 from bids_brnn.estimators.nlls.starts import Starts
+from bids_brnn.estimators.voxels import take
 from bids_brnn.signals.base import amplitude_of
 
 Choose = Callable[[Tensor], Starts]
 """Voxels ``(B,)`` of a problem -> points to start from."""
+_WAIT = 4
+"""Voxels start again when so many times their number are left, or none: to decide costs time."""
 
 
 def first_starts(
@@ -67,69 +70,102 @@ def search(
     trusted
         Whether values that are given and fit are believed without a second start.
     """
-    free = problem.free
-    voxels = torch.arange(len(problem.data), device=problem.data.device)
     start, choice = first_starts(problem, choose, given)
-    solution = problem.minimise(voxels, start[:, free], rule)
-    starts = torch.ones_like(voxels)
-    if n_starts == 1:
-        return sharpened(problem, solution, rule), starts
-    doubt = doubtful(problem, solution, high_residual)
-    if choice is not None and amplitude_of(problem.model) != "complex":
-        # A second minimum may lie 1 % lower; looking for it costs little.
-        doubt = torch.ones_like(doubt)
-    if choice is None:
-        if trusted:
-            voxels, doubt = voxels[doubt], doubt[doubt]
-        choice = choose(voxels)
-    solution = further(
-        problem, solution, starts, voxels, choice, doubt, rule,
-        n_starts=n_starts, high_residual=high_residual,
-    )  # fmt: skip
+
+    def further(rows: Tensor, found: Solution) -> Further:
+        doubt = doubtful(problem, found, rows, high_residual)
+        if choice is None:
+            if trusted:
+                rows, doubt = rows[doubt], doubt[doubt]
+            return Further(rows, choose(rows), doubt)
+        if amplitude_of(problem.model) != "complex":
+            # A second minimum may lie 1 % lower; looking for it costs little.
+            doubt = torch.ones_like(doubt)
+        return Further(rows, choice.rows(rows), doubt)
+
+    solution, starts = descend(
+        problem, start, rule, further, n_starts=n_starts, high_residual=high_residual
+    )
     return sharpened(problem, solution, rule), starts
 
 
-def further(
+@dataclass(frozen=True)
+class Further:
+    """What to try beside a minimum that was found."""
+
+    rows: Tensor
+    """``(b,)`` voxels to try again."""
+    choice: Starts
+    """From which points."""
+    doubt: Tensor
+    """``(b,)``: whether from any of them, or where a lower cost is promised only."""
+
+
+def descend(
     problem: Problem,
-    solution: Solution,
-    starts: Tensor,
-    voxels: Tensor,
-    choice: Starts,
-    doubt: Tensor,
+    start: Tensor,
     rule: StoppingRule,
+    further: Callable[[Tensor, Solution], Further],
     *,
     n_starts: int,
     high_residual: float,
-) -> Solution:
-    """The better of a solution and of further starts that promise to be, or where it is doubted.
+) -> tuple[Solution, Tensor]:
+    """Best solution of every voxel, and how many starts ``(B,)`` it took.
+
+    Each voxel goes on from start to start by itself, so that few calls of the model are left with
+    few voxels: what such a call costs is not what the voxels take.
 
     Parameters
     ----------
-    problem, solution
-        Of all voxels.
-    starts
-        ``(B,)``: how many there were; counted up in place.
-    voxels, choice, doubt
-        ``(b,)``: those to try again, from which points, and which of them are in doubt.
-    rule, n_starts, high_residual
+    problem, rule, n_starts, high_residual
         As in :func:`search`.
+    start
+        ``(B, P)``: first start.
+    further
+        Says of voxels and what was found there whether to start again; the points are used up.
     """
     free = problem.free
-    choice.discard(problem.reached(solution.rows(voxels), voxels, choice.unit[..., free]))
-    for _ in range(1, n_starts):
-        point, promise = choice.take_best()
-        cost = solution.quadratic.cost[voxels]
-        again = torch.isfinite(promise) & (doubt | ~(promise >= cost))
-        voxels, choice, point = voxels[again], choice.rows(again), point[again]
-        if len(voxels) == 0:
-            break
-        second = problem.minimise(voxels, point[:, free], rule, solution.rows(voxels))
-        starts[voxels] += 1
-        choice.discard(problem.reached(second, voxels, choice.unit[..., free]))
-        solution = better_of(solution, voxels, second)
-        # A bound that a second start confirms is believed.
-        doubt = poor(problem, solution, high_residual)[voxels]
-    return solution
+    voxels = torch.arange(len(problem.data), device=problem.data.device)
+    iteration = problem.iteration(voxels, rule)
+    iteration.begin(voxels, start[:, free])
+    best = iteration.solution(voxels)
+    starts, doubt = torch.zeros_like(voxels), torch.zeros_like(voxels, dtype=torch.bool)
+    choices: Starts | None = None
+    ended = voxels[:0]
+    while len(iteration.active):
+        ended = torch.cat([ended, iteration.step()])
+        if len(ended) * _WAIT < len(iteration.active):
+            continue
+        new = starts[ended] == 0
+        first, again, ended = ended[new], ended[~new], voxels[:0]
+        starts[first] += 1
+        starts[again] += 1
+        if len(first):
+            found = iteration.solution(first)
+            best.put(first, found)
+            if n_starts > 1:
+                more = further(first, found)
+                choice, first, doubt[more.rows] = more.choice, more.rows, more.doubt
+                choice.discard(problem.reached(best.rows(first), first, choice.unit[..., free]))
+                choices = choice.none_of(len(voxels)) if choices is None else choices
+                choices.put(first, choice)
+        if choices is None:
+            continue
+        if len(again):
+            second = iteration.solution(again)
+            choices.discard_of(
+                again, problem.reached(second, again, choices.unit[again][..., free])
+            )
+            best = better_of(best, again, second)
+            # A bound that a second start confirms is believed.
+            doubt[again] = poor(problem, best.rows(again), again, high_residual)
+        rows = torch.cat([first, again])
+        rows = rows[starts[rows] < n_starts]
+        point, promise = choices.take_best_of(rows)
+        going = promise.isfinite() & (doubt[rows] | ~(promise >= best.quadratic.cost[rows]))
+        rows = rows[going]
+        iteration.begin(rows, point[going][:, free], best.rows(rows))
+    return best, starts
 
 
 def sharpened(problem: Problem, solution: Solution, rule: StoppingRule) -> Solution:
@@ -148,15 +184,15 @@ def sharpened(problem: Problem, solution: Solution, rule: StoppingRule) -> Solut
     return solution
 
 
-def doubtful(problem: Problem, solution: Solution, high_residual: float) -> Tensor:
-    """Voxels that do not fit, did not converge, or end on a bound."""
+def doubtful(problem: Problem, solution: Solution, voxels: Tensor, high_residual: float) -> Tensor:
+    """Voxels that do not fit, did not converge, or end on a bound; the solution is of these."""
     edge = torch.cat(on_bound(solution.unit), -1).any(-1)
-    return poor(problem, solution, high_residual) | edge
+    return poor(problem, solution, voxels, high_residual) | edge
 
 
-def poor(problem: Problem, solution: Solution, high_residual: float) -> Tensor:
-    """Voxels that do not fit or did not converge."""
+def poor(problem: Problem, solution: Solution, voxels: Tensor, high_residual: float) -> Tensor:
+    """Voxels that do not fit or did not converge; the solution is of these."""
     cost = solution.quadratic.cost
-    explained = 4 * problem.variance * max(problem.degrees, 1)
+    explained = 4 * take(problem.variance, voxels) * max(problem.degrees, 1)
     high = torch.where(explained > 0, cost > explained, cost > high_residual**2)
     return high | (solution.reason >= ITERATION_LIMIT)

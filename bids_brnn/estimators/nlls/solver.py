@@ -63,6 +63,12 @@ class Solution:
         parts = (self.unit[rows], self.quadratic.rows(rows), self.iterations[rows])
         return Solution(*parts, self.reason[rows])
 
+    def put(self, rows: Tensor, other: Solution) -> None:
+        """Overwrite the voxels ``rows`` in place."""
+        self.unit[rows], self.reason[rows] = other.unit, other.reason
+        self.iterations[rows] = other.iterations
+        self.quadratic.put(rows, other.quadratic)
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -88,14 +94,8 @@ class Measured:
     """``(F,)``: widths of their bounds."""
 
 
-def minimise(
-    linearize: Linearize,
-    measured: Measured,
-    start: Tensor,
-    rule: StoppingRule,
-    rival: Solution | None = None,
-) -> Solution:
-    """Minimise the cost of every voxel within the unit box.
+class Iteration:
+    """The state of some voxels on their way down; each may start again when it has ended.
 
     Parameters
     ----------
@@ -103,39 +103,73 @@ def minimise(
         The model.
     measured
         The voxels.
-    start
-        ``(B, F)``, inside the box.
     rule
         When to stop.
-    rival
-        Minima that are known; a voxel that comes within their noise stops (:data:`REPEATED`).
+    device
+        Where the model takes its points.
     """
-    from bids_brnn.estimators.nlls.iteration_kernel import iterate
 
-    n, n_free = start.shape
-    unit = start.detach().to("cpu", torch.float64).numpy().copy()
-    trial, step = unit.copy(), np.zeros_like(unit)
-    m0, gradient = np.zeros((n, 2)), np.zeros((n, n_free))
-    information, extra = np.zeros((2, n, n_free, n_free))
-    numbers = np.zeros((n, _NUMBERS))
-    numbers[:, 1:3] = rule.damping, 2.0
-    evaluations, reason = np.zeros((2, n), np.int64)
-    known = np.full((n, 1 + n_free + n_free**2), -1.0) if rival is None else _flat(rival)
-    active = np.arange(n)
-    while len(active):
-        points = torch.from_numpy(trial[active]).to(start.device)
-        signal, slopes = linearize(points, torch.from_numpy(active).to(start.device))
+    def __init__(
+        self, linearize: Linearize, measured: Measured, rule: StoppingRule, device: torch.device
+    ) -> None:
+        n, n_free = len(measured.data), len(measured.free)
+        self._linearize, self._measured, self._rule = linearize, measured, rule
+        self._device = device
+        self._unit, self._trial, self._step, self._gradient = np.zeros((4, n, n_free))
+        self._m0, self._numbers = np.zeros((n, 2)), np.zeros((n, _NUMBERS))
+        self._information, self._extra = np.zeros((2, n, n_free, n_free))
+        self._evaluations, self._reason = np.zeros((2, n), np.int64)
+        self._known = np.full((n, 1 + n_free + n_free**2), -1.0)
+        self.active: NDArray[np.int64] = np.arange(0)
+        """``(A,)`` voxels that have not ended."""
+
+    def begin(self, rows: Tensor, start: Tensor, rival: Solution | None = None) -> None:
+        """Let voxels ``rows`` that are not active start from ``start`` ``(b, F)``, in the box.
+
+        ``rival``: minima of these that are known; a voxel that comes within their noise stops
+        (:data:`REPEATED`).
+        """
+        new = rows.cpu().numpy()
+        self._unit[new] = start.detach().to("cpu", torch.float64).numpy()
+        self._trial[new] = self._unit[new]
+        for values in (self._step, self._gradient, self._m0, self._information, self._extra):
+            values[new] = 0.0
+        self._numbers[new] = (0.0, self._rule.damping, 2.0, 0.0, 0.0)
+        self._evaluations[new], self._reason[new] = 0, 0
+        self._known[new] = -1.0 if rival is None else _flat(rival)
+        # In the order of the voxels, so that nothing depends on when each of them started.
+        self.active = np.sort(np.concatenate([self.active, new]))
+
+    def step(self) -> Tensor:
+        """Evaluate the model once for every active voxel; those that ended, ``(E,)``."""
+        from bids_brnn.estimators.nlls.iteration_kernel import iterate
+
+        active, measured, rule = self.active, self._measured, self._rule
+        points = torch.from_numpy(self._trial[active]).to(self._device)
+        signal, slopes = self._linearize(points, torch.from_numpy(active).to(self._device))
         iterate(
             active, _array(signal), _array(slopes), measured.data, measured.weight, measured.free,
             measured.span, measured.is_complex, measured.m0, measured.variance, measured.degrees,
-            rule.tolerance, rule.max_iterations, rule.hope, measured.resolution, known, unit,
-            trial, step, m0, gradient, information, extra, numbers, evaluations, reason,
+            rule.tolerance, rule.max_iterations, rule.hope, measured.resolution, self._known,
+            self._unit, self._trial, self._step, self._m0, self._gradient, self._information,
+            self._extra, self._numbers, self._evaluations, self._reason,
         )  # fmt: skip
-        active = active[reason[active] == 0]
-    arrays = (numbers[:, 0].copy(), m0.view(np.complex128)[:, 0], gradient, information)
-    found = Quadratic(*(torch.from_numpy(part).to(start.device) for part in arrays))
-    rest = (torch.from_numpy(part).to(start.device) for part in (evaluations, reason))
-    return Solution(torch.from_numpy(unit).to(start.device), found, *rest)
+        going = self._reason[active] == 0
+        self.active = active[going]
+        return torch.from_numpy(active[~going]).to(self._device)
+
+    def solution(self, rows: Tensor) -> Solution:
+        """Where voxels ``rows`` ended."""
+        some = rows.cpu().numpy()
+        cost, m0 = self._numbers[some, 0], self._m0[some].view(np.complex128)[:, 0]
+        arrays = (cost, m0, self._gradient[some], self._information[some])
+        found = Quadratic(*(torch.from_numpy(part).to(self._device) for part in arrays))
+        unit, *rest = (
+            torch.from_numpy(part[some]).to(self._device)
+            for part in (self._unit, self._evaluations, self._reason)
+        )
+        return Solution(unit, found, *rest)
+
 
 
 def _array(values: Tensor) -> Array:
@@ -145,9 +179,8 @@ def _array(values: Tensor) -> Array:
 
 def _flat(known: Solution) -> Array:
     """Cost, point and information as the kernel reads them; no minimum where none was found."""
-    n = len(known.unit)
     cost = torch.where(known.reason == NOT_FINITE, -1.0, known.quadratic.cost)
-    parts = (cost[:, None], known.unit, known.quadratic.information.reshape(n, -1))
+    parts = (cost[:, None], known.unit, known.quadratic.information.flatten(1))
     return _array(torch.cat(parts, dim=1))
 
 

@@ -41,13 +41,33 @@ class Starts:
         self.cost[voxel, index] = torch.inf
         return self.unit[voxel, index], cost
 
+    def take_best_of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of some voxels."""
+        some = self.rows(rows)
+        point, cost = some.take_best()
+        self.cost[rows] = some.cost
+        return point, cost
+
     def discard(self, points: Tensor) -> None:
         """Put the points that are flagged ``(B, K)`` out of use."""
         self.cost[points] = torch.inf
 
+    def discard_of(self, rows: Tensor, points: Tensor) -> None:
+        """The same of some voxels."""
+        self.cost[rows] = self.cost[rows].masked_fill(points, torch.inf)
+
     def rows(self, rows: Tensor) -> Starts:
         """Those of some voxels."""
         return Starts(self.unit[rows], self.cost[rows])
+
+    def none_of(self, n: int) -> Starts:
+        """As many points as here for ``n`` voxels, none of which is of use yet."""
+        unit = self.unit.new_zeros((n, *self.unit.shape[1:]))
+        return Starts(unit, self.cost.new_full((n, self.cost.shape[1]), torch.inf))
+
+    def put(self, rows: Tensor, other: Starts) -> None:
+        """Overwrite those of some voxels."""
+        self.unit[rows], self.cost[rows] = other.unit, other.cost
 
 
 @dataclass(frozen=True)

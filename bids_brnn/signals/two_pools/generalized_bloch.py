@@ -159,12 +159,14 @@ class GeneralizedBloch:
             self.domain.check(T2s, B1)
         check_parameters(flat, self.parameters)
         check_basis(basis, self.n_samples)
-        expand = flat.new_tensor(self._expansion)
-        signal, slopes = simulate(self, flat @ expand.mT, basis, derivatives=derivatives)
+        expand = flat.new_tensor(self._expansion) if self.apparent_R1 else None
+        pools = flat if expand is None else flat @ expand.mT
+        signal, slopes = simulate(self, pools, basis, derivatives=derivatives)
         signal = signal.reshape(*theta.shape[:-1], signal.shape[-1])
         if slopes is None:
             return signal, None
-        slopes = slopes @ expand.to(slopes.dtype)
+        if expand is not None:
+            slopes = slopes @ expand.to(slopes.dtype)
         return signal, slopes.reshape(*signal.shape, theta.shape[-1])
 
     @cached_property

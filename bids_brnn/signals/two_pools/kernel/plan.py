@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from bids_brnn.signals.two_pools.kernel.layout import (
     Layout,
     TableShape,
 )  # fmt: skip
-from bids_brnn.signals.two_pools.kernel.tables import LowRank, pulse_tables
+from bids_brnn.signals.two_pools.kernel.tables import Features, LowRank, pulse_tables
 from bids_brnn.signals.two_pools.pulses.lineshapes import SUPER_LORENTZIAN, Lineshape
 from bids_brnn.signals.two_pools.pulses.saturation import RATE_LIMIT
 from bids_brnn.signals.two_pools.stepping.plan import CRUSH, ROTATE, SPOIL, WAIT, TrainPlan
@@ -129,6 +130,21 @@ class KernelPlan:
             plan.repeats, plan.start == "inversion", int((plan.sample >= 0).sum()),
             float(plan.half.max()) * 2,
         )  # fmt: skip
+
+    @cached_property
+    def features(self) -> Features:
+        """Of all tables."""
+        return Features(self.tables, self.ranges)
+
+    @cached_property
+    def _steps(self) -> dict[np.dtype[Any], Floats]:
+        return {}
+
+    def steps_in(self, dtype: np.dtype[Any]) -> Floats:
+        """``steps`` in a precision; kept, as every call needs them."""
+        if dtype not in self._steps:
+            self._steps[dtype] = np.ascontiguousarray(self.steps, dtype)
+        return self._steps[dtype]
 
     def covers(self, theta: Floats) -> bool:
         """Whether off-resonance turns the free pool little enough during the pulses."""

@@ -25,7 +25,6 @@ from bids_brnn.signals.two_pools.kernel.constants import constants
 from bids_brnn.signals.two_pools.kernel.layout import GROUP, Options
 from bids_brnn.signals.two_pools.kernel.plan import KernelPlan
 from bids_brnn.signals.two_pools.kernel.steps import TANGENT
-from bids_brnn.signals.two_pools.kernel.tables import features
 from bids_brnn.signals.two_pools.kernel.trains import compile_program, work_vectors
 from bids_brnn.signals.two_pools.kernel.vectors import Program, aligned, native_lanes
 
@@ -101,7 +100,7 @@ def simulate(
     options = Options(dtype, lanes, plan.layout, derivatives, plan.repeats, tile)
     program = _program(options)
     rows = _basis(plan, basis, tiles, tile, dtype)
-    steps = np.ascontiguousarray(plan.steps, dtype)
+    steps = plan.steps_in(dtype)
     job = _Job(plan, program, options, tiles, width, rows, steps)
     kind = np.complex64 if dtype == np.float32 else np.complex128
     out = np.empty((len(theta), TANGENT if derivatives else 1, width), kind)
@@ -162,7 +161,7 @@ class _Job:
         rows = np.minimum(np.arange(blocks * lanes), len(theta) - 1)
         double = theta[rows].astype(np.float64)
         per_block = double.reshape(blocks, lanes, 8)
-        table_values = features(plan.tables, plan.ranges, per_block, slopes=options.derivatives)
+        table_values = plan.features(per_block, slopes=options.derivatives)
         values = constants(plan, double, table_values.reshape(blocks * lanes, -1))
         joined = np.concatenate(values, axis=1)
         sets = aligned((blocks, joined.shape[1], lanes), dtype)

@@ -141,49 +141,71 @@ def _fit_last(values: Array) -> Array:
     return fit_series(np.stack([values[:, 0]] * 2, axis=1))[:, :1]
 
 
-def features(
-    tables: tuple[LowRank, ...], ranges: tuple[Range, Range], theta: Array, *, slopes: bool
-) -> Array:
-    """Features of all tables with their derivatives, ``(..., V, total)`` for ``(..., V, 8)``.
-
-    Matrix products are over ``V`` rows each: numbers are the same, bit for bit, however many
-    blocks of ``V`` come together.
+class Features:
+    """Features of all tables with their derivatives.
 
     For each table: values, derivatives with respect to B1, and (where :attr:`LowRank.by_T2s`)
-    derivatives with respect to T2s, each ``rank`` columns; zeros for the latter two without
-    ``slopes``.
+    derivatives with respect to T2s, each ``rank`` columns.
+
+    Parameters
+    ----------
+    tables
+        ``K`` features of T2s and B1, ``L`` of B1 alone.
+    ranges
+        Domain of T2s and B1.
     """
-    log_low, log_high = np.log(ranges[0])
-    low, high = np.square(ranges[1])
-    T2s, B1 = theta[..., 5], theta[..., 7]
-    x, dx = _vandermonde(2 * (np.log(T2s) - log_low) / (log_high - log_low) - 1, _NODES[0])
-    y, dy = _vandermonde(2 * (B1**2 - low) / (high - low) - 1, _NODES[1])
-    dx *= (2 / (log_high - log_low) / T2s)[..., None]
-    dy *= (4 * B1 / (high - low))[..., None]
-    both = [t for t in tables if t.by_T2s]
-    flat = np.concatenate([t.series for t in both]).reshape(-1, _NODES[0] * _NODES[1]).T
-    products = [(a[..., :, None] * b[..., None, :]).reshape(*T2s.shape, -1) for a, b in
-                ((x, y), (x, dy), (dx, y))]  # fmt: skip
-    value, by_B1, by_T2s = (
-        p @ flat if slopes or p is products[0] else np.zeros((*T2s.shape, flat.shape[1]))
-        for p in products
-    )
-    columns, start = [], 0
-    for table in tables:
-        if table.by_T2s:
-            part = slice(start, start + table.rank)
-            start += table.rank
-            columns += [value[..., part], by_B1[..., part], by_T2s[..., part]]
-        else:
-            columns += [y @ table.series[:, 0].T, dy @ table.series[:, 0].T]
-    return np.concatenate(columns, axis=-1)
 
+    def __init__(self, tables: tuple[LowRank, ...], ranges: tuple[Range, Range]) -> None:
+        self._log = np.log(ranges[0])
+        self._square = np.square(ranges[1])
+        self._slopes = [chebyshev.chebder(np.eye(n)).astype(np.float64) for n in _NODES]
+        both = [t for t in tables if t.by_T2s]
+        alone = [t for t in tables if not t.by_T2s]
+        self._both = np.concatenate([t.series for t in both]).reshape(-1, _NODES[0] * _NODES[1]).T
+        self._alone = np.concatenate([t.series[:, 0] for t in alone]).T
+        self._order = self._places(tables)
 
-def _vandermonde(x: Array, n: int) -> tuple[Array, Array]:
-    """Chebyshev polynomials ``T_0 ... T_{n-1}`` and their derivatives."""
-    values: Array = chebyshev.chebvander(x, n - 1).astype(np.float64)
-    slopes: Array = chebyshev.chebvander(x, n - 2) @ chebyshev.chebder(np.eye(n))
-    return values, slopes
+    def _places(self, tables: tuple[LowRank, ...]) -> NDArray[np.int64]:
+        """Where each column of the result is found in: three times K columns, two times L."""
+        n_both, n_alone = self._both.shape[1], self._alone.shape[1]
+        places, start, other = [], 0, 3 * n_both
+        for table in tables:
+            own = np.arange(table.rank)
+            if table.by_T2s:
+                places += [start + own + k * n_both for k in range(3)]
+                start += table.rank
+            else:
+                places += [other + own + k * n_alone for k in range(2)]
+                other += table.rank
+        return np.concatenate(places)
+
+    def __call__(self, theta: Array, *, slopes: bool) -> Array:
+        """``(..., V, total)`` for parameters ``(..., V, 8)``; without ``slopes`` zeros for these.
+
+        Matrix products are over ``V`` rows each: numbers are the same, bit for bit, however many
+        blocks of ``V`` come together.
+        """
+        (log_low, log_high), (low, high) = self._log, self._square
+        T2s, B1 = theta[..., 5], theta[..., 7]
+        x, dx = self._vandermonde(2 * (np.log(T2s) - log_low) / (log_high - log_low) - 1, 0)
+        y, dy = self._vandermonde(2 * (B1**2 - low) / (high - low) - 1, 1)
+        dx *= (2 / (log_high - log_low) / T2s)[..., None]
+        dy *= (4 * B1 / (high - low))[..., None]
+        flat = (*T2s.shape, self._both.shape[0])
+        value, by_B1, by_T2s = (
+            (a[..., :, None] * b[..., None, :]).reshape(flat) @ self._both
+            if slopes or number == 0
+            else np.zeros((*T2s.shape, self._both.shape[1]))
+            for number, (a, b) in enumerate(((x, y), (x, dy), (dx, y)))
+        )
+        parts = [value, by_B1, by_T2s, y @ self._alone, dy @ self._alone]
+        return np.concatenate(parts, axis=-1)[..., self._order]
+
+    def _vandermonde(self, x: Array, axis: int) -> tuple[Array, Array]:
+        """Chebyshev polynomials ``T_0 ... T_{n-1}`` and their derivatives, ``n`` along an axis."""
+        values: Array = chebyshev.chebvander(x, _NODES[axis] - 1).astype(np.float64)
+        slopes: Array = np.matmul(values[..., :-1], self._slopes[axis])
+        return values, slopes
 
 
 def _nodes(n: int) -> Array:

@@ -13,6 +13,7 @@ import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Union
 
 import llvmlite.binding as llvm
@@ -248,6 +249,7 @@ class Program:
         self.function(*(a.ctypes.data if isinstance(a, np.ndarray) else int(a) for a in arguments))
 
 
+@cache
 def native_lanes(dtype: np.dtype[Any]) -> int:
     """Lanes of an AVX-512 register, or of an AVX register where the CPU has no wider ones."""
     wide = bool(llvm.get_host_cpu_features().get("avx512f"))
