@@ -128,9 +128,7 @@ class Search:
                 continue
             known = {c: voxels.theta[rows, c] for c in range(len(names)) if c not in task.free}
             some = task.rows(rows, hopeless=far)
-            left, best = least_from_atoms(
-                self._along(task), some, known, self.usual, kind, _STEPS
-            )
+            left, best = least_from_atoms(self._along(task), some, known, self.usual, kind, _STEPS)
             found.lower(rows, Minimum(left, best, left <= task.enough, found.error[rows]))
 
     def _scanned(
@@ -182,4 +180,3 @@ class Search:
 def _rows(found: Minimum, task: Task, most: float) -> Tensor:
     """Which voxels are above the limit, and less than ``most`` times above it."""
     return (found.left > task.enough) & (found.left < most * task.enough)
-

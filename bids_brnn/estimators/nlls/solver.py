@@ -171,7 +171,6 @@ class Iteration:
         return Solution(unit, found, *rest)
 
 
-
 def _array(values: Tensor) -> Array:
     found: Array = values.detach().cpu().resolve_conj().resolve_neg().numpy()
     return found
