@@ -22,7 +22,7 @@ TIMES = torch.linspace(0.0, 0.1, 16)
 
 
 def recovery(theta):
-    """A decay that rotates, nearly scaled by what recovers, beside a little that does not rotate."""
+    """A decay that rotates, scaled by what recovers, beside a little that does not rotate."""
     decay, rise, turn = theta[..., None].unbind(-2)
     signal = torch.exp(torch.complex(-decay * TIMES, turn * TIMES))
     return (1 - torch.exp(-rise)) * signal + 0.02 * torch.exp(-rise * TIMES)
