@@ -1,7 +1,8 @@
 """Where else the minimum of a voxel may lie: another valley of off-resonance, usual tissue.
 
-Asked of voxels only whose residual is above the limit near the estimate of the network. Starts are
-tried on the surrogate, all at once; the exact signal is asked where the best one ends.
+Asked of voxels only whose residual is above the limit near the estimate of the network. Starts in
+other valleys are tried on the surrogate, all at once; the exact signal is asked where the best one
+ends. Atoms of usual tissue and of fluid are exact, and so are least squares that begin there.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Search:
         if valleys:
             self._other_valleys(task, voxels, found, valleys[0])
         self._exactly(task, found, _rows(found, task, _FAR) & ~found.settled)
-        if valleys:
+        if "w0" in names:
             self._from_usual(task, voxels, found)
         return found
 
