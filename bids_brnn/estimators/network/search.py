@@ -90,7 +90,8 @@ class Search:
         rows = _rows(found, task, HOPELESS).nonzero()[:, 0]
         if not len(rows):
             return
-        starts, rest = self._scanned(task, voxels, rows, voxels.theta[rows], column)
+        data, theta, half = task.data[rows], voxels.theta[rows], self.corrected.half
+        starts, rest = scanned(self.surrogate, data, theta, column, voxels.others, half=half)
         worth = rest < _FALLS * voxels.rest[rows, None]
         rows, start = self._tried(task, found, rows, starts, worth)
         unsure = ~found.settled[rows] & (found.left[rows] > task.enough)
@@ -131,12 +132,6 @@ class Search:
             some = task.rows(rows, hopeless=far)
             left, best = least_from_atoms(self._along(task), some, known, self.usual, kind, _STEPS)
             found.lower(rows, Minimum(left, best, left <= task.enough, found.error[rows]))
-
-    def _scanned(
-        self, task: Task, voxels: Estimates, rows: Tensor, theta: Tensor, column: int
-    ) -> tuple[Tensor, Tensor]:
-        half, others = self.corrected.half, list(voxels.others)
-        return scanned(self.surrogate, task.data[rows], theta, column, others, half=half)
 
     def _tried(
         self, task: Task, found: Minimum, rows: Tensor, starts: Tensor, worth: Tensor
