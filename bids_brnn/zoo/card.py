@@ -111,18 +111,18 @@ class ModelCard:
         return {
             "Name": self.name,
             "SequenceDigest": self.sequence["digest"],
-            "Preset": "n/a" if self.is_derived else self.recipe.get("preset", "n/a"),
+            "Preset": "n/a" if self.is_derived else _told(self.recipe.get("preset")),
             "Fingerprints": count + self._further if isinstance(count, int) else "n/a",
             "NoiseRealisations": self._draws,
             **self._origin,
             "SNRRange": list(self.snr_range),
-            "Prior": self.prior.get("name") or "n/a",
+            "Prior": _told(self.prior.get("name") or None),
             "MagneticFieldStrength": self.field_strength or "n/a",
             "Coefficients": self.network.get("n_coefficients", "n/a"),
-            "Basis": self.subspace.get("from", "n/a"),
-            "Seeds": self.training.get("seeds", "n/a"),
-            "SquaredBiasOverBound": overall.get("squared_bias_over_crb", "n/a"),
-            "VarianceOverBound": overall.get("variance_over_crb", "n/a"),
+            "Basis": _told(self.subspace.get("from")),
+            "Seeds": _told(self.training.get("seeds")),
+            "SquaredBiasOverBound": _told(overall.get("squared_bias_over_crb")),
+            "VarianceOverBound": _told(overall.get("variance_over_crb")),
             "Sensitivity": self._sensitivity or "n/a",
         }
 
@@ -155,17 +155,17 @@ class ModelCard:
         """
         low, high = self.snr_range
         sets = self.evaluation.get("tissue_sets") or {}
-        levels = sorted(number_of(level) for level in sets.get("WM") or {})
-        judged = [level for level in levels if low <= level <= high]
+        levels = sorted(sets.get("WM") or {}, key=number_of)
+        judged = [level for level in levels if low <= number_of(level) <= high]
         if not judged:
             return {}
-        snr = judged[(len(judged) - 1) // 2]
+        level = judged[(len(judged) - 1) // 2]
         slopes = {
-            tissue: {name: row.get("slope", "n/a") for name, row in rows[f"{snr:g}"].items()}
+            tissue: {name: _told(row.get("slope")) for name, row in rows[level].items()}
             for tissue, rows in sets.items()
-            if f"{snr:g}" in rows
+            if level in rows
         }
-        return {"SNR": snr, "Slopes": slopes}
+        return {"SNR": number_of(level), "Slopes": slopes}
 
     @property
     def _origin(self) -> dict[str, Any]:
@@ -292,6 +292,15 @@ class ModelCard:
                 raise DataError("errors must hold outputs, width and blocks")
             if not set(told) <= set(spec.outputs) or len(set(told)) < len(told):
                 raise DataError("outputs of errors must be outputs of network, each once")
+
+
+def _told(value: object) -> object:
+    """What a card says; "n/a" where it says nothing, or what no sidecar can hold, as a NaN."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return "n/a"
+    return "n/a" if value is None else value
 
 
 def same_field(first: float, second: float) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from bids_brnn.zoo.recipe_file import digest_of
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _MODELS: dict[str, SignalModel] = {}
 _MOST = 16  # protocols of a large study may all differ a little
+_LOCK = Lock()
 
 
 def shared_model(
@@ -44,9 +46,10 @@ def shared_model(
         key = json.dumps(about, sort_keys=True)
     except TypeError:  # an option that no text stands for
         return build_model(name, sequence, **options)
-    if key not in _MODELS:
-        built = build_model(name, sequence, **options)
-        if len(_MODELS) >= _MOST:
+    with _LOCK:  # once, however many threads ask
+        if key not in _MODELS and len(_MODELS) >= _MOST:
             del _MODELS[next(iter(_MODELS))]
-        _MODELS[key] = built
-    return _MODELS[key]
+        # The one that was asked for last goes last.
+        model = _MODELS.pop(key, None)
+        _MODELS[key] = build_model(name, sequence, **options) if model is None else model
+        return _MODELS[key]

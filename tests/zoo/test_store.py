@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from bids_brnn.bids.output.derivatives import json_bytes
 from bids_brnn.errors import DataError, ReadError
 from bids_brnn.parameters import QMT
 from bids_brnn.sequences.designs import jiang_like_train
@@ -73,6 +74,19 @@ def test_fingerprints_of_parts_that_were_trained_more_are_counted(small):
     assert more.facts["Fingerprints"] == 3500
     shipped = ModelCard.from_file(SHIPPED / "qmt-demo.json")  # its recipe tells
     assert shipped.facts["Fingerprints"] == 300_000 + 15_000 + 75_000
+
+
+def test_figures_that_are_no_numbers_are_left_out_of_sidecars():
+    row = {"slope": float("nan"), "slope_error": 0.0}
+    figures = {
+        "held_out": {"all": {"squared_bias_over_crb": float("nan")}},
+        "tissue_sets": {"WM": {"80.0": {"R1": row, "R2": {"slope": 0.9}}}},
+    }
+    card = ModelCard.from_file(SHIPPED / "qmt-demo.json")
+    found = replace(card, evaluation=figures, recipe={"preset": [float("inf")]}).facts
+    json_bytes(found)
+    assert found["SquaredBiasOverBound"] == found["VarianceOverBound"] == "n/a"
+    assert found["Sensitivity"] == {"SNR": 80.0, "Slopes": {"WM": {"R1": "n/a", "R2": 0.9}}}
 
 
 def test_an_interrupted_training_goes_on_from_its_files(small, tmp_path, monkeypatch):

@@ -108,8 +108,8 @@ class Distrust:
         """Chi-squared of the residual of ``rows`` ``(r,)``, errors of the network taken out.
 
         By the exact signal and the error network where there are such, else as it is. With
-        ``scan`` what is above the limit is that of least squares, with nuisances in another
-        valley where that is better; this costs time.
+        ``scan`` what is above the limit is that of least squares, from other starts too
+        (:mod:`.search`), where M0 is complex; this costs time.
         """
         if self.exact is None or self.errors is None:
             return (found.rest[rows] / sigma[rows]).double().square()

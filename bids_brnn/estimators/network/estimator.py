@@ -302,14 +302,15 @@ class NetworkEstimator:
         """Squared norm ``(V,)`` of what the exact signal at the estimate leaves of ``data``.
 
         What the errors of the network explain at noise ``sigma`` is taken out, so that it is
-        like that of least squares; NaN where a voxel cannot be estimated. With ``scan`` nuisances
-        in another valley are found, as in the test of :meth:`estimate`.
+        like that of least squares; NaN where a voxel cannot be estimated. With ``scan`` other
+        minima are looked for, as in the test of :meth:`estimate`.
         """
         check_data(data, self.n_values)
         known = known_values(self.parameters, supplied, data)
         here = self._on(data.device)
         energy = torch.full(data.shape[:1], torch.nan, dtype=torch.float64, device=data.device)
-        for block in voxels_to_estimate(self.parameters, known, data).split(_TOGETHER):
+        together = min(_TOGETHER, self._block)
+        for block in voxels_to_estimate(self.parameters, known, data).split(together):
             values = {column: take(values, block).float() for column, values in known.items()}
             noise = data.real.new_full(block.shape, sigma)
             found, _ = here._found(data[block], values, noise)

@@ -1,7 +1,8 @@
 """Where else the minimum of a voxel may lie: another valley of off-resonance, usual tissue.
 
-Asked of voxels only whose residual is above the limit near the estimate of the network. Starts are
-tried on the surrogate, all at once; the exact signal is asked where the best one ends.
+Asked of voxels only whose residual is above the limit near the estimate of the network. Starts in
+other valleys are tried on the surrogate, all at once; the exact signal is asked where the best one
+ends. Atoms of usual tissue and of fluid are exact, and so are least squares that begin there.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Search:
         if valleys:
             self._other_valleys(task, voxels, found, valleys[0])
         self._exactly(task, found, _rows(found, task, _FAR) & ~found.settled)
-        if valleys:
+        if "w0" in names:
             self._from_usual(task, voxels, found)
         return found
 
@@ -89,7 +90,8 @@ class Search:
         rows = _rows(found, task, HOPELESS).nonzero()[:, 0]
         if not len(rows):
             return
-        starts, rest = self._scanned(task, voxels, rows, voxels.theta[rows], column)
+        data, theta, half = task.data[rows], voxels.theta[rows], self.corrected.half
+        starts, rest = scanned(self.surrogate, data, theta, column, voxels.others, half=half)
         worth = rest < _FALLS * voxels.rest[rows, None]
         rows, start = self._tried(task, found, rows, starts, worth)
         unsure = ~found.settled[rows] & (found.left[rows] > task.enough)
@@ -130,12 +132,6 @@ class Search:
             some = task.rows(rows, hopeless=far)
             left, best = least_from_atoms(self._along(task), some, known, self.usual, kind, _STEPS)
             found.lower(rows, Minimum(left, best, left <= task.enough, found.error[rows]))
-
-    def _scanned(
-        self, task: Task, voxels: Estimates, rows: Tensor, theta: Tensor, column: int
-    ) -> tuple[Tensor, Tensor]:
-        half, others = self.corrected.half, list(voxels.others)
-        return scanned(self.surrogate, task.data[rows], theta, column, others, half=half)
 
     def _tried(
         self, task: Task, found: Minimum, rows: Tensor, starts: Tensor, worth: Tensor

@@ -108,7 +108,7 @@ def least_from_atoms(
 
     Infinite where no atom is worth a try.
 
-    Of fluid also from the neighbouring valleys of off-resonance.
+    Of fluid also from the neighbouring valleys of off-resonance, where that is not known.
 
     Parameters
     ----------
@@ -141,9 +141,10 @@ def least_from_atoms(
         point, promise = starts.take_best()
         rows = ((least > task.enough) & (promise * weight < task.hopeless)).nonzero()[:, 0]
         descend(rows, parameters.from_unit(point[rows]).float())
-    if kind == "fluid":
+    turning = parameters.index(("w0",))[0]
+    if kind == "fluid" and turning in task.free:
         rows = ((least > task.enough) & (least < task.hopeless)).nonzero()[:, 0]
-        for start in _beside(along, task, rows, best[rows], parameters.index(("w0",))[0]):
+        for start in _beside(along, task, rows, best[rows], turning):
             above = least[rows] > task.enough
             descend(rows[above], start[above])
     return least, best

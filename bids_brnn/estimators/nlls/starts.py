@@ -128,9 +128,7 @@ class Candidates:
     def _information(self) -> Tensor:
         """``(S, P, P)``: Fisher information at M0 = 1 with M0 unknown."""
         assert self.slopes is not None
-        both = torch.stack([stack(self.signal), stack(1j * self.signal)], 1)
-        along = both @ self.slopes
-        return self.slopes.mT @ self.slopes - along.mT @ along
+        return _without_m0(stack(self.signal), self.slopes)
 
     def starts(self, data: Tensor, known: dict[int, Tensor], n: int = 32) -> Starts:
         """Promising points of each voxel.
@@ -187,10 +185,13 @@ class Candidates:
         free = [column for column in range(unit.shape[-1]) if column not in known]
         flat = atoms.flatten()
         slopes, signal = self.slopes[flat], stack(self.signal[flat])
-        information = self._information[flat]
         for column, values in known.items():
             shift = (values[:, None] - unit[..., column]).flatten().to(signal.dtype)
             signal = signal + slopes[..., column] * shift[:, None]
+        if known:  # that of the atom belongs to another signal, and would promise too much
+            information = _without_m0(signal / signal.norm(dim=1, keepdim=True), slopes)
+        else:
+            information = self._information[flat]
         signal = torch.complex(*signal.chunk(2, 1))
         voxels = data.to(signal.dtype).repeat_interleave(atoms.shape[1], 0)
         m0 = (signal.conj() * voxels).sum(-1, keepdim=True)
@@ -208,6 +209,17 @@ class Candidates:
         moved = unit.clone()
         moved[..., free] = (here + step).clamp(0, 1).reshape(unit[..., free].shape).to(unit.dtype)
         return moved, cost.reshape(atoms.shape).to(torch.float64)
+
+
+def _without_m0(signal: Tensor, slopes: Tensor) -> Tensor:
+    """Fisher information ``(S, P, P)`` at M0 = 1 with M0 unknown.
+
+    Of signals of unit norm ``(S, 2N)``, real above imaginary parts, and slopes ``(S, 2N, P)``.
+    """
+    real, imaginary = signal.chunk(2, 1)
+    both = torch.stack([signal, torch.cat([-imaginary, real], 1)], 1)
+    along = both @ slopes
+    return slopes.mT @ slopes - along.mT @ along
 
 
 def _parallel(data: Tensor, signal: Tensor) -> Tensor:
