@@ -53,8 +53,8 @@ def trained_rows() -> list[tuple[str, ...]]:
             f"{card.snr_range[0]:g} to {card.snr_range[1]:g}",
             f"{card.field_strength:g}" if card.field_strength else "",
             f"`{card.loss}`",
-            f"{card.training['fingerprints']:,}",
-            f"{card.training['draws'] / 1e6:.0f} M",
+            f"{card.facts['Fingerprints']:,}",
+            f"{card.facts['NoiseRealisations'] / 1e6:.0f} M",
             f"{card.training['seconds'] / 60:.0f}",
         )
         for card in shipped()
