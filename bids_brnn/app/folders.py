@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -22,7 +21,7 @@ from bids_brnn.estimators.registry import estimators
 from bids_brnn.files import WRITER_VARIABLE, remove_leftovers, replacing
 from bids_brnn.maps import quality_maps
 from bids_brnn.signals.registry import models
-from bids_brnn.system.locks import open_lock
+from bids_brnn.system.locks import take_lock
 
 _PREFIX = "bids_brnn-"
 
@@ -155,21 +154,26 @@ def locked(base: Path, participants: Iterable[str]) -> Iterator[dict[str, str]]:
     TemporaryError
         If another run holds it.
     OutputError
-        If something else lies in the place of a lock.
+        If something else lies in the place of a lock, it cannot be written, or its disk cannot
+        lock.
     """
     killed = {}
     with ExitStack() as stack:
         files = []
         for participant in participants:
-            handle = open_lock(base / f"sub-{participant}.lock")
-            file = stack.enter_context(os.fdopen(handle, "r+", encoding="ascii", errors="replace"))
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                handle = take_lock(base / f"sub-{participant}.lock")
             except OSError as error:
+                raise OutputError(
+                    f"Cannot lock sub-{participant} in {base}: {error.strerror}. Choose another "
+                    "work folder with -w."
+                ) from error
+            if handle is None:
                 raise TemporaryError(
                     f"Another run works on sub-{participant} in {base}; wait for it, or choose "
                     "another work folder with -w."
-                ) from error
+                )
+            file = stack.enter_context(os.fdopen(handle, "r+", encoding="ascii", errors="replace"))
             writer = file.read(64)
             if re.fullmatch("[0-9a-f]{6}", writer):
                 killed[participant] = writer

@@ -207,14 +207,15 @@ def execute(
     from bids_brnn.interfaces.base import user_errors
     from bids_brnn.interfaces.manifest import results_from_manifests
     from bids_brnn.workflows.execution import PatientPlugin, apply_settings, execution_settings
-    from bids_brnn.workflows.plugins import make_plugin
+    from bids_brnn.workflows.plugins import has_own_jobs, make_plugin
 
     apply_settings(execution_settings(stop_on_first_crash=config.stop_on_first_crash))
     log = log_file(config.output_dir, run)
     table = log.with_name(f"{run}_resources.tsv") if config.resource_monitor else None
     plugin = make_plugin(config, partial(prepare_worker, config.loudness, log))
     try:
-        with monitored(table), results_from_manifests():
+        digests = not has_own_jobs(plugin)
+        with monitored(table), results_from_manifests(digests=digests):
             workflow.run(plugin=plugin)
     except Exception as error:
         _LOG.debug("the workflow stopped", exc_info=True)

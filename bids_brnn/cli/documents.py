@@ -143,13 +143,7 @@ def tissue_table() -> str:
 
 def goal_table() -> str:
     """What the shipped networks reach of what they were made for."""
-    heads = (
-        "network", "SNR", "slope, WM and GM (>= 0.95 from SNR 40 on)", "slope, lesion (>= 0.85)",
-        "mean squared bias (<= 0.012; SNR 80: 0.03)", "largest single one (<= 0.1)",
-        "std/slope over the better bound (<= 1.1)", "mean coverage (93 to 97 %)",
-        "least coverage (>= 0.85)",
-    )  # fmt: skip
-    return _table(heads, network_tables.goal_rows())
+    return _table(network_tables.GOAL_HEADS, network_tables.goal_rows())
 
 
 def reach_table() -> str:

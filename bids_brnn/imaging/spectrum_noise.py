@@ -49,22 +49,21 @@ def spectrum_noise(
         ``NoiseStandardDeviation`` of the sidecar.
     normalised
         Whether the images were divided by that without MT pulse: their air tells nothing.
+
+    Raises
+    ------
+    DataError
+        If what is declared is above the largest value of the data.
     """
-    if normalised and declared is None:
-        return NoiseLevel(None, RESIDUAL)
     fewest = float(averages.min())
     # All of them need no copy.
     some = data if (averages == fewest).all() else data[..., averages == fewest]
     factor = math.sqrt(math.pi / 4 + (1 - math.pi / 4) / fewest)
-    told = air_level(some, mask)
-    found = NoiseLevel(told, RESIDUAL if told is None else SOURCES["air"])
-    if declared is not None:
-        found = compared(declared * factor, found, some)
-    if told is not None and not _is_air(some, mask, told, fewest):
-        found = NoiseLevel(declared, found.source if declared else RESIDUAL)
-    if declared is not None or found.std is None:
-        return NoiseLevel(declared, found.source, found.warning)
-    return NoiseLevel(found.std / factor, found.source, found.warning)
+    told = None if normalised else air_level(some, mask)
+    found = NoiseLevel(None, RESIDUAL)
+    if told is not None and _is_air(some, mask, told, fewest):
+        found = NoiseLevel(told / factor, SOURCES["air"])
+    return found if declared is None else compared(declared, found, some)
 
 
 def _is_air(data: NDArray[Any], mask: NDArray[np.bool_], level: float, averages: float) -> bool:

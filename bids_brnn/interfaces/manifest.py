@@ -118,25 +118,32 @@ def _refuse(file: str | Path) -> NoReturn:
     raise RuntimeError(f"{file} is a pickle, which could execute anything when it is opened")
 
 
-def _replaced() -> tuple[tuple[ModuleType, str, Any], ...]:
-    return (
-        (nodes, "_load_resultfile", result_of),
-        (nodes, "loadpkl", _refuse),
-        (specs, "hash_infile", _input_digest),
-    )
+_READ = ((nodes, "_load_resultfile", result_of), (nodes, "loadpkl", _refuse))
+_HASHED = ((specs, "hash_infile", _input_digest),)
 
 
-def use_manifests() -> None:
+def _replaced(digests: bool) -> tuple[tuple[ModuleType, str, Any], ...]:
+    return (*_READ, *(_HASHED if digests else ()))
+
+
+def use_manifests(*, digests: bool = True) -> None:
     """From now on, Nipype reads results of steps in this process from their manifests."""
-    for module, name, function in _replaced():
+    for module, name, function in _replaced(digests):
         setattr(module, name, function)
 
 
 @contextmanager
-def results_from_manifests() -> Iterator[None]:
-    """:func:`use_manifests` for a while: Nipype belongs to the program around this one too."""
-    before = [(module, name, getattr(module, name)) for module, name, _ in _replaced()]
-    use_manifests()
+def results_from_manifests(*, digests: bool = True) -> Iterator[None]:
+    """:func:`use_manifests` for a while: Nipype belongs to the program around this one too.
+
+    Parameters
+    ----------
+    digests
+        Whether inputs are told by :func:`known_digest`. Not where steps run in processes that
+        hash as Nipype does: what they have done would look like something else from here.
+    """
+    before = [(module, name, getattr(module, name)) for module, name, _ in _replaced(digests)]
+    use_manifests(digests=digests)
     try:
         yield
     finally:

@@ -92,7 +92,7 @@ def init_outputs_wf(
         interface = WriteMaps(
             recipe=str(recipe), desc=estimator, num_threads=num_threads, **shared
         )
-        maps = Node(interface, name=f"write_{estimator}", n_procs=num_threads)
+        maps = Node(interface, name=f"write_{estimator}", n_procs=num_threads, mem_gb=2)
         sidecar = [field for field in _SERIES if field not in ("reference", "to_series")]
         sidecar += ["decisions"] if has_fields else []
         workflow.connect([(inputnode, maps, [*ours, *((item, item) for item in sidecar)])])

@@ -77,6 +77,11 @@ def make_plugin(config: RunConfig, prepare: Callable[[], object] | None = None) 
     return getattr(nipype_plugins, f"{name}{_SUFFIX}")(plugin_args=arguments)
 
 
+def has_own_jobs(plugin: Any) -> bool:
+    """Whether steps run in processes that only Nipype prepares, as jobs of a batch system do."""
+    return not isinstance(plugin, PatientPlugin | nipype_plugins.LinearPlugin)
+
+
 def scheduler_settings(config: RunConfig) -> dict[str, dict[str, Any]]:
     """Nipype settings that whatever distributes the steps of a run goes by.
 

@@ -16,9 +16,8 @@ from typing import Any
 FEWEST_FINGERPRINTS = 50
 """Few fingerprints hold most of the squared bias, so that a handful tells nothing."""
 FEWEST_DRAWS = 50
-"""Of noise for each fingerprint. Two standard errors of what a dozen fingerprints tell are then a
-third of the way from what is ideal to what is marked: coverage is known to 0.018, the limit 0.05
-away; with ten draws to 0.04, so that chance would judge."""
+"""Of noise for each fingerprint: coverage of a dozen of them is then known to 0.018 (two standard
+errors), the limit 0.05 away; with ten draws to 0.04, so that chance would judge."""
 HEALTHY = ("WM", "GM")
 """Tissue in which a network has to follow; in changed tissue a parameter is marked instead."""
 _SURE = 2.0
@@ -225,7 +224,8 @@ def _unjudged(evaluation: Mapping[str, Any]) -> str:
     for what, (word, fewest) in least.items():
         count = number(evaluation.get(what))
         if not count >= fewest:
-            return f"it was evaluated {word} {count:g} {what}, {fewest} are needed"
+            told = "an unknown number of" if math.isnan(count) else f"{count:g}"
+            return f"it was evaluated {word} {told} {what}, {fewest} are needed"
     return ""
 
 

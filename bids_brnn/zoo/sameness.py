@@ -85,7 +85,13 @@ def same_train(path: Path, card: ModelCard, sequence: PulseSequence | ZSpectrum)
     if not _alike(card, sequence):
         return False
     played = _Played(card.model, sequence.digest, sequence)
-    return _same_signal(_Question(path, card.weights_sha256, played, card))
+    told = repr((card.sequence["anchors"], card.network, card.snr_range))
+    try:
+        return _same_signal(_Question(path, card.weights_sha256, told, played, card))
+    except BidsBrnnError:
+        # What its model cannot play is another protocol; weights that cannot be read are told
+        # where the network is looked at for itself.
+        return False
 
 
 def _alike(card: ModelCard, sequence: PulseSequence | ZSpectrum) -> bool:
@@ -114,10 +120,12 @@ class _Played:
 
 @dataclass(frozen=True)
 class _Question:
-    """Whether a network is for what is played; its answer is remembered."""
+    """Whether a network is for what is played; its answer is remembered, an error is not."""
 
     path: Path
     weights_sha256: str
+    told: str
+    """All of the card that is compared."""
     played: _Played
     card: ModelCard = field(compare=False)
 
@@ -138,10 +146,7 @@ def _same_signal(question: _Question) -> bool:
     import torch
 
     card = question.card
-    try:
-        arrays = read_weights(question.path, card)
-    except BidsBrnnError:  # said where the network is looked at for itself
-        return False
+    arrays = read_weights(question.path, card)
     if "basis" not in arrays:
         return False
     basis = complex_array(arrays["basis"])
@@ -149,10 +154,11 @@ def _same_signal(question: _Question) -> bool:
         theta, known = _read(card.sequence["anchors"])
     except ValueError:  # rows of unequal length
         return False
-    if basis.shape[0] != question.played.sequence.n_samples or known.shape[1] != basis.shape[1]:
+    if basis.shape[0] != question.played.sequence.n_samples:
         return False
     model = _model_of(question.played)
-    if theta.shape[1] != len(model.parameters):
+    count = len(theta)
+    if theta.shape != (count, len(model.parameters)) or known.shape != (count, basis.shape[1]):
         return False
     with torch.no_grad():
         signal = model(torch.from_numpy(theta)).numpy()

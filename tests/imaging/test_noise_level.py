@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bids_brnn.errors import DataError
+from bids_brnn.imaging import noise_level
 from bids_brnn.imaging.noise_level import (
     air_level,
     find_noise_level,
@@ -45,6 +46,19 @@ def test_air_tells_the_level_beside_skull(n):
     assert found == pytest.approx(SIGMA, rel=3 / math.sqrt(4 * 350 * n))
     # Magnitudes of the same noise: their second moment is the same.
     assert air_level(np.abs(data) + 0j, mask) == pytest.approx(found, rel=1e-9)
+
+
+@pytest.mark.parametrize("values", [1, 24 * 30 * 4, 10**9])
+def test_what_is_looked_at_together_changes_no_level(values, monkeypatch):
+    data, mask = series(4)
+    data[0, 0, 1] = np.nan
+    whole = find_noise_level(data, mask, declared=30.0)
+    monkeypatch.setattr(noise_level, "_VALUES", values)
+    parts = find_noise_level(data, mask, declared=30.0)
+    assert parts == whole
+    assert "times less" in parts.warning
+    assert air_level(data, mask) == pytest.approx(SIGMA, rel=0.05)  # 700 voxels of 4 values
+    assert air_level(data[:, :, :0], mask[:, :, :0]) is None
 
 
 def test_air_that_a_reconstruction_emptied_tells_nothing():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,16 @@ def test_what_is_declared_is_kept_and_compared():
     assert "times less" in found.warning
 
 
+def test_words_tell_levels_of_one_repeat_as_the_sidecar_does():
+    data, mask = magnitudes(3.0, (100, 60), (2, 2))
+    found = spectrum_noise(data, mask, np.array([2, 2]), declared=9.0)
+    declared, told = re.findall(r"(?:is|mask:) (\d+(?:\.\d+)?)", found.warning)
+    assert declared == "9"
+    assert float(told) == pytest.approx(3.0, rel=0.03)  # as above
+    with pytest.raises(DataError, match="is 1000, the largest"):
+        spectrum_noise(data, mask, np.array([2, 2]), declared=1000.0)
+
+
 @pytest.mark.parametrize("repeats", [(1, 1, 1), (4, 4, 4)])
 def test_tissue_around_a_mask_of_a_region_is_no_air(repeats):
     shape = (24, 24, 8)
@@ -54,6 +66,8 @@ def test_tissue_around_a_mask_of_a_region_is_no_air(repeats):
 def test_air_of_divided_images_tells_nothing():
     data, mask = magnitudes(3.0, (100, 60), (1, 1))
     assert spectrum_noise(data, mask, np.array([1, 1]), normalised=True).std is None
+    found = spectrum_noise(data, mask, np.array([1, 1]), declared=9.0, normalised=True)
+    assert (found.std, found.warning) == (9.0, "")
 
 
 def test_dark_measurements_are_told_and_dark_series_refused():

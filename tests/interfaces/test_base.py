@@ -10,7 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nipype.interfaces.base import File, OutputMultiPath, TraitedSpec, isdefined, traits
+from nipype.interfaces.base import (
+    File,
+    OutputMultiPath,
+    TraitedSpec,
+    isdefined,
+    specs,
+    traits,
+)
 from nipype.pipeline.engine import Node, Workflow, nodes
 
 from bids_brnn.errors import BidsBrnnError
@@ -160,6 +167,14 @@ def test_programs_around_a_run_keep_their_way_of_reading_results():
         with pytest.raises(RuntimeError, match="is a pickle"):
             nodes.loadpkl("_inputs.pklz")
     assert nodes._load_resultfile is before
+
+
+@pytest.mark.parametrize("digests", [True, False])
+def test_steps_of_jobs_that_hash_as_nipype_does_are_hashed_so_here_too(digests):
+    before = specs.hash_infile
+    with results_from_manifests(digests=digests):
+        assert (specs.hash_infile is before) != digests
+    assert specs.hash_infile is before
 
 
 def test_a_failed_step_has_no_outputs(tmp_path):

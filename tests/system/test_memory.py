@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import subprocess
@@ -9,7 +10,12 @@ import sys
 
 import pytest
 
-from bids_brnn.system.memory import MEMORY_VARIABLE, granted_memory, memory_limit
+from bids_brnn.system.memory import (
+    MEMORY_VARIABLE,
+    granted_memory,
+    memory_limit,
+    uncollected,
+)
 
 
 @pytest.fixture
@@ -72,3 +78,18 @@ def test_limits_of_the_process_count():
     environment = {key: value for key, value in os.environ.items() if key != MEMORY_VARIABLE}
     done = subprocess.run(words, capture_output=True, text=True, env=environment)
     assert done.stdout.split(maxsplit=1) == [str(3 * 2**30), "ulimit -v\n"], done.stderr
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_garbage_is_collected_again_as_before_whatever_happens(before):
+    was = gc.isenabled()
+    (gc.enable if before else gc.disable)()
+    try:
+        with pytest.raises(KeyError), uncollected():
+            with uncollected():
+                assert not gc.isenabled()
+            assert not gc.isenabled()
+            raise KeyError
+        assert gc.isenabled() == before
+    finally:
+        (gc.enable if was else gc.disable)()

@@ -164,6 +164,22 @@ def test_a_note_says_that_no_network_is_used(make_config, acquisitions, tmp_path
     assert "no network is used, they need complex data" in caplog.text
 
 
+def test_maps_that_know_no_share_of_fluid_are_named(
+    make_config, acquisitions, models, tmp_path, caplog
+):
+    from bids_brnn.workflows import init_series_wf
+
+    def said(**options):
+        caplog.clear()
+        init_series_wf(make_config(**options), acquisitions["mrf"], base_dir=tmp_path)
+        return re.findall("--csf-fraction changes nothing (.*?)[,;]", caplog.text)
+
+    assert said(csf_fraction=True) == ["in the maps desc-dict"]
+    assert said(csf_fraction=True, weights="none") == ["here"]
+    assert said(csf_fraction=True, reference="nlls") == []
+    assert said() == []
+
+
 def test_a_missing_b1_map_is_said_for_fingerprinting(make_config, acquisitions, tmp_path, caplog):
     from bids_brnn.bids import Companions
     from bids_brnn.workflows import init_series_wf

@@ -7,7 +7,7 @@ import pytest
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import ReadError, UsageError
 from bids_brnn.workflows.execution import PatientPlugin
-from bids_brnn.workflows.plugins import choose_plugin, make_plugin
+from bids_brnn.workflows.plugins import choose_plugin, has_own_jobs, make_plugin
 
 
 @pytest.fixture
@@ -51,6 +51,8 @@ def test_other_plugins_of_nipype_get_their_arguments(config):
     plugin = make_plugin(config("plugin: SLURM\nplugin_args: {sbatch_args: --time=60}\n"))
     assert type(plugin).__name__ == "SLURMPlugin"
     assert plugin.plugin_args == {"sbatch_args": "--time=60"}
+    assert has_own_jobs(plugin)
+    assert not has_own_jobs(make_plugin(config("plugin: Linear")))
 
 
 @pytest.mark.parametrize(

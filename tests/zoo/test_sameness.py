@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -120,15 +122,29 @@ def test_a_card_without_anchors_knows_its_own_table_only():
     )
 
 
-@pytest.mark.parametrize("rows", [[[1.0]], [[1.0, 2.0], [1.0]]])
+@pytest.mark.parametrize("rows", [[[1.0]], [[1.0, 2.0], [1.0]], [[1.0, 12.0, 1.0]]])
 def test_anchors_that_make_no_sense_are_another_train(rows):
     card = ModelCard.from_file(FISP)
-    anchors = {**card.sequence["anchors"], "theta": rows}
-    strange = replace(card, sequence={**card.sequence, "anchors": anchors}, weights_sha256="x")
     train = jiang_like_train()
-    assert not same_train(
-        FISP, strange, changed(train, rf_duration=np.full_like(train.rf_phase, 1e-4))
-    )
+    alike = changed(train, rf_duration=np.full_like(train.rf_phase, 1e-4))
+    assert same_train(FISP, card, alike)
+    anchors = {**card.sequence["anchors"], "theta": rows}
+    strange = replace(card, sequence={**card.sequence, "anchors": anchors})
+    assert not same_train(FISP, strange, alike)
+
+
+@pytest.mark.parametrize(("path", "n"), [(QMT, 2400), (SPECTRUM, 12)])
+def test_a_train_that_the_model_of_a_network_cannot_play_is_another_one(path, n):
+    assert not is_same(path, jiang_like_train(n))
+
+
+def test_weights_that_are_there_later_are_looked_at_again(tmp_path):
+    train = jiang_like_train()
+    alike = changed(train, rf_duration=np.where(train.flip_angle > 0, 2e-4, 0.0))
+    path = Path(shutil.copy(FISP, tmp_path))
+    assert not is_same(path, alike)
+    shutil.copy(FISP.with_suffix(".safetensors"), tmp_path)
+    assert is_same(path, alike)
 
 
 @pytest.fixture
