@@ -90,10 +90,10 @@ class Usual:
             signals.append((signal / size).to(torch.complex64))
             slopes.append((stack(derivatives) * (upper - lower) / size[..., None]).float())
         unit = self.parameters.to_unit(theta.double()).clamp(0, 1)
-        found = Candidates(unit, torch.cat(signals), torch.cat(slopes))
+        found = Candidates.usable(unit, torch.cat(signals), torch.cat(slopes))
         if self.folds:
             found = _mirrored(found, self.parameters.index(("w0",))[0])
-        return found, float(torch.cat(sizes).median())
+        return found, float(torch.cat(sizes).nanmedian())
 
 
 def least_from_atoms(

@@ -109,15 +109,24 @@ class Candidates:
                 norm = signal.norm(dim=-1)[:, None, None]
                 slopes.append(stack(derivatives) * (upper - lower) / norm)
             signals.append(signal / signal.norm(dim=-1, keepdim=True))
-        signal = torch.cat(signals)
+        unit = parameters.to_unit(theta.to(torch.float64)).clamp(0, 1)
+        return cls.usable(unit, torch.cat(signals), torch.cat(slopes) if slopes else None)
+
+    @classmethod
+    def usable(cls, unit: Tensor, signal: Tensor, slopes: Tensor | None) -> Candidates:
+        """Those that are finite: one that is not would look like the best match of every voxel.
+
+        Raises
+        ------
+        DataError
+            If there is none.
+        """
         good = torch.isfinite(torch.view_as_real(signal)).all(-1).all(-1)
-        slope = torch.cat(slopes) if slopes else None
-        if slope is not None:
-            good &= torch.isfinite(slope).flatten(1).all(-1)
+        if slopes is not None:
+            good &= torch.isfinite(slopes).flatten(1).all(-1)
         if not bool(good.any()):
             raise DataError("no start candidate gives a finite signal; check their units")
-        unit = parameters.to_unit(theta[good].to(torch.float64)).clamp(0, 1)
-        return cls(unit, signal[good], None if slope is None else slope[good])
+        return cls(unit[good], signal[good], None if slopes is None else slopes[good])
 
     def to(self, device: torch.device) -> Candidates:
         """The same on another device."""

@@ -65,6 +65,19 @@ def test_mirrored_atoms_are_the_signals_of_their_parameters(kind):
     assert 0 < norm < len(TIMES) ** 0.5
 
 
+def test_an_atom_without_a_signal_is_none():
+    def broken(theta):
+        signal, slopes = decay(theta)
+        signal[theta[:, 1] > 200] = torch.nan
+        return signal, slopes
+
+    atoms, norm = Usual(broken, PARAMETERS, False).atoms("tissue", torch.device("cpu"))
+    whole = Usual(decay, PARAMETERS, False).atoms("tissue", torch.device("cpu"))[0]
+    assert 0 < len(atoms.unit) < len(whole.unit)
+    assert PARAMETERS.from_unit(atoms.unit)[:, 1].max() <= 200
+    assert norm > 0
+
+
 def test_fluid_is_found_whatever_its_off_resonance():
     rng = torch.Generator().manual_seed(5)
     truth = torch.stack(
