@@ -185,7 +185,7 @@ def test_another_basis_is_told_before_anything_is_estimated(
         (judged(bias=float("nan")), "its squared bias on held-out fingerprints is nan"),
         (judged(bias="small"), "its squared bias on held-out fingerprints is nan"),
         (judged(fingerprints=4), "it was evaluated on 4 fingerprints, 50 are needed"),
-        ({"held_out": {"all": {}}, "fingerprints": 99}, "fingerprints is nan"),
+        ({"held_out": {"all": {}}, "fingerprints": 99, "draws": 99}, "fingerprints is nan"),
         (
             judged(slope=0.4),
             "its slope against the truth in WM at SNR 40 is 0.4 (R1; the limit is",
