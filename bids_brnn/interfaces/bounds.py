@@ -71,6 +71,7 @@ def _bounds(
         model=of_estimator.model,
         sequence=of_estimator.sequence,
         basis=of_estimator.basis,
+        model_options=of_estimator.model_options,
         supplied=tuple(maps),
         magnitude=of_estimator.magnitude,
     )

@@ -59,7 +59,7 @@ def spectra_of(
     known = _here(supplied, voxels)
     try:
         fitted = {
-            key: _fitted(recipe.model, sequence, measured, _here(maps, voxels), known)
+            key: _fitted(recipe, sequence, measured, _here(maps, voxels), known)
             for key, (recipe, maps) in fits.items()
         }
     except BidsBrnnError as error:
@@ -76,12 +76,18 @@ def _here(maps: Maps, voxels: NDArray[np.int_]) -> dict[str, NDArray[np.float64]
 
 
 def _fitted(
-    name: str, sequence: ZSpectrum, data: NDArray[np.float64], estimates: Maps, supplied: Maps
+    fit: EstimatorRecipe,
+    sequence: ZSpectrum,
+    data: NDArray[np.float64],
+    estimates: Maps,
+    supplied: Maps,
 ) -> NDArray[np.float64]:
     """Signal ``(V, N)`` of a model at the maps of an estimator; NaN where there is none."""
     import torch
 
-    recipe = EstimatorRecipe(estimator="nlls", model=name, sequence=sequence, magnitude=True)
+    recipe = EstimatorRecipe(
+        "nlls", fit.model, sequence, model_options=fit.model_options, magnitude=True
+    )
     model = recipe.build_model()
     theta = _theta(model.parameters, {**estimates, **supplied}, len(data))
     found = np.full(data.shape, np.nan)

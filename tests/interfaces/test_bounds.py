@@ -39,6 +39,13 @@ def test_first_order_bounds_are_those_of_the_toolbox_at_the_snr_of_the_maps():
         assert row.second >= row.first * (1 - 1e-9)
 
 
+def test_bounds_are_those_of_the_model_that_was_fitted():
+    found = [bounds(model_options={"R1s": word}) for word in ("fixed", "equal")]
+    values = [[row.first for row in item.rows if row.tissue == "WM"] for item in found]
+    assert values[0] == [row.first for row in bounds().rows if row.tissue == "WM"]
+    assert not np.allclose(*values, rtol=1e-3)
+
+
 def test_both_bounds_are_one_where_there_is_hardly_noise():
     for row in bounds(snr=1e6).rows:
         assert row.second == pytest.approx(row.first, rel=1e-4)  # they differ by 1 / SNR^2

@@ -18,8 +18,8 @@ from bids_brnn.zoo.recipe import EstimatorRecipe
 SHAPE = (4, 3, 2)
 
 
-@pytest.fixture
-def written(tmp_path):
+@pytest.fixture(params=[{}, {"R1s": "equal"}], ids=["usual", "equal rates"])
+def written(request, tmp_path):
     """Maps of one estimator at the truth of noiseless data; what the node writes of them."""
     rng = np.random.default_rng(0)
     mask = np.zeros(SHAPE, bool)
@@ -32,7 +32,9 @@ def written(tmp_path):
         nibabel.Nifti1Image(np.asarray(values), np.diag([-2.0, 2, 2, 1])).to_filename(path)
         return str(path)
 
-    recipe = EstimatorRecipe("nlls", "ramani", demo_protocol(), magnitude=True)
+    recipe = EstimatorRecipe(
+        "nlls", "ramani", demo_protocol(), model_options=request.param, magnitude=True
+    )
     model = recipe.build_model()
     maps = {
         item.name: item.start * rng.uniform(0.95, 1.05, SHAPE).astype(np.float32).astype(float)
