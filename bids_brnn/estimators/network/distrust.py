@@ -109,7 +109,7 @@ class Distrust:
 
         By the exact signal and the error network where there are such, else as it is. With
         ``scan`` what is above the limit is that of least squares, from other starts too
-        (:mod:`.search`), where M0 is complex; this costs time.
+        (:mod:`bids_brnn.estimators.network.search`), where M0 is complex; this costs time.
         """
         if self.exact is None or self.errors is None:
             return (found.rest[rows] / sigma[rows]).double().square()
