@@ -274,5 +274,6 @@ def _check_repetition(
     if steps.size and not steps.min() - slack <= repetition <= steps.max() + slack:
         raise DataError(
             f"{said.name}: RepetitionTimeExcitation is {repetition:g} s, the onsets of "
-            f"{path.name} are {steps.min():g} ... {steps.max():g} s apart."
+            f"{path.name} are {steps.min():g} ... {steps.max():g} s apart. Both are in seconds: "
+            "correct the one that is wrong."
         )
