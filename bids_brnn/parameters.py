@@ -54,6 +54,11 @@ class Parameter:
         """Name in the field's standard notation, for example ``R1f``."""
         return self.item.name
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether the range asks for logarithms: positive, and more than a factor 4."""
+        return self.lower > 0 and self.upper > 4 * self.lower
+
 
 @dataclass(frozen=True)
 class Derived:

@@ -16,9 +16,9 @@ def spread_candidates(parameters: ParameterSet, n: int | None = None, seed: int 
 
     Three of four points gather around the start values of the parameters that are estimated (the
     cube of an even distribution, which still reaches to the bounds); the fourth, and all other
-    parameters, are even on both sides of the start. Rates and times whose bounds are positive and
-    span more than a factor 4 are spread logarithmically. By default ``n`` doubles with every
-    parameter, up to 4096.
+    parameters, are even on both sides of the start. Wide ranges
+    (:attr:`~bids_brnn.parameters.Parameter.is_wide`) are spread logarithmically. By default ``n``
+    doubles with every parameter, up to 4096.
     """
     n_parameters = len(parameters)
     if n is None:
@@ -31,12 +31,12 @@ def spread_candidates(parameters: ParameterSet, n: int | None = None, seed: int 
         shift = even[:, column].clone()
         if item.role == "estimated":
             shift[gathered] **= 3
-        wide = item.lower > 0 and item.upper > 4 * item.lower
         low, middle, high = (
-            math.log(value) if wide else value for value in (item.lower, item.start, item.upper)
+            math.log(value) if item.is_wide else value
+            for value in (item.lower, item.start, item.upper)
         )
         point = middle + torch.where(shift > 0, shift * (high - middle), shift * (middle - low))
-        points[:, column] = torch.exp(point) if wide else point
+        points[:, column] = torch.exp(point) if item.is_wide else point
     return points
 
 

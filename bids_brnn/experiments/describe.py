@@ -48,6 +48,10 @@ def describe(
             "width": first.out_features,
             "blocks": len(surrogate.network.body.widen),
             "conjugate": surrogate.conjugate,
+            "logarithmic": [
+                experiment.parameters.names[column] for column in surrogate.network.logarithmic
+            ],
+            "harmonics": surrogate.network.turning[2],
             "relative_error_median": float(f"{float(error.median()):.3g}"),
             "relative_error_99": float(f"{float(error.quantile(0.99)):.3g}"),
         },

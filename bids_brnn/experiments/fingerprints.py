@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bids_brnn.estimators.candidates import spread_candidates
 from bids_brnn.experiments.experiment import Experiment, Portion
 from bids_brnn.learning.training_set import (
     Progress,
@@ -20,6 +21,9 @@ from bids_brnn.learning.training_set import (
 
 _FINGERPRINTS = "fingerprints.safetensors"
 _FOCUS = "focus.safetensors"
+_ON_BOUND = 0.05
+"""Share of values on either bound: estimates end there."""
+_TOGETHER = 2048
 
 
 def training_data(
@@ -71,6 +75,22 @@ def held_out_data(experiment: Experiment, folder: Path) -> TrainingSet:
         return data.split(experiment.held_out)[1]
     theta = _theta(experiment)[-experiment.held_out :]
     return simulate_fingerprints(experiment.compressed, theta)
+
+
+def anywhere(experiment: Experiment, n: int) -> tuple[Tensor, Tensor]:
+    """Parameters ``(n, P)`` between all bounds, often on them, and coefficients ``(n, R)``.
+
+    What a signal cannot be computed of is left out.
+    """
+    parameters, model = experiment.parameters, experiment.compressed
+    rng = torch.Generator().manual_seed(experiment.seed)
+    theta = spread_candidates(parameters, n, experiment.seed).float()
+    side = torch.rand(theta.shape, generator=rng)
+    lower, upper = parameters.bounds(theta)
+    theta = torch.where(side < _ON_BOUND, lower, torch.where(side > 1 - _ON_BOUND, upper, theta))
+    coefficients = torch.cat([model(rows).to(torch.complex64) for rows in theta.split(_TOGETHER)])
+    finite = torch.view_as_real(coefficients).isfinite().flatten(1).all(1)
+    return theta[finite], coefficients[finite]
 
 
 def _theta(experiment: Experiment) -> Tensor:

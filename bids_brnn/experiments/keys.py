@@ -116,8 +116,9 @@ KEYS = (
     ),
     Keys(
         ("surrogate",),
-        "`width`, `blocks`, `steps`, `batch`, `learning_rate`",
-        "128, 3, 4000, 1024, 2e-3",
+        "`width`, `blocks`, `steps`, `batch`, `learning_rate`; `harmonics` of off-resonance "
+        "(balanced trains) that it is given",
+        "128, 3, 4000, 1024, 2e-3; 24",
         "[{}]",
     ),
     Keys(

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import nn
 
 from bids_brnn.errors import ReadError
 from bids_brnn.experiments.describe import describe
 from bids_brnn.experiments.experiment import Experiment
-from bids_brnn.experiments.fingerprints import data_key, focus_data, focus_key, training_data
+from bids_brnn.experiments.fingerprints import (
+    anywhere,
+    data_key,
+    focus_data,
+    focus_key,
+    training_data,
+)
 from bids_brnn.files import make_folder, write_tensors
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.learning.error_network import ErrorNetwork, train_error_network
 from bids_brnn.learning.networks import Network, build_network
 from bids_brnn.learning.run import Row
-from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork, train_surrogate
+from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork
+from bids_brnn.learning.surrogate_training import train_surrogate
 from bids_brnn.learning.trainer import TrainingResult, train
 from bids_brnn.learning.training_set import Progress as SimulationProgress
 from bids_brnn.learning.training_set import TrainingSet, cached_tensors, description_key
 from bids_brnn.zoo.store import save_model
 
 _N = TypeVar("_N", bound=nn.Module)
+_ANYWHERE = 2**17
+"""Fingerprints between all bounds that a surrogate is trained on, at most: five seconds of qMT."""
+_SURROGATE: Mapping[str, Any] = {"width": 128, "blocks": 3, "steps": 4000, "harmonics": 24}
 COMPARISON = "-msecrb"
 """Added to the name of the network as it was after the MSE-CRB stages."""
 
@@ -119,24 +129,28 @@ def _logger(progress: Progress, name: str) -> Callable[[Row], None] | None:
 def _surrogate(
     experiment: Experiment, data: TrainingSet, folder: Path, progress: Progress
 ) -> SurrogateModel:
-    options = {"width": 128, "blocks": 3, "steps": 4000, **experiment.surrogate}
+    options = {**_SURROGATE, **experiment.surrogate}
     path = folder / "surrogate.safetensors"
-    key = description_key({"data": data_key(experiment), **options})
+    key = description_key({"data": data_key(experiment), "anywhere": _ANYWHERE, **options})
     saved = cached_network(
         path,
         key,
-        lambda: SurrogateNetwork(
-            len(experiment.parameters),
+        lambda: SurrogateNetwork.of(
+            experiment.parameters,
             experiment.subspace.rank,
             options["width"],
             options["blocks"],
+            harmonics=options["harmonics"],
         ),
     )
     if saved is not None:
         return SurrogateModel(saved, experiment.parameters, experiment.training.conjugate)
+    elsewhere = anywhere(experiment, min(len(data), _ANYWHERE))
+    device = data.theta.device
     model = train_surrogate(
         data,
         experiment.parameters,
+        (elsewhere[0].to(device), elsewhere[1].to(device)),
         conjugate=experiment.training.conjugate,
         seed=experiment.training.seed,
         log=progress.surrogate,

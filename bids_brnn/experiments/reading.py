@@ -44,7 +44,7 @@ _LEAST = {
 _BESIDE = frozenset({"width", "blocks", "steps", "batch", "learning_rate"})
 _TABLES: Mapping[str, frozenset[str]] = {
     "network": frozenset({"layout", "width", "blocks", "normalisation", "logarithmic"}),
-    "surrogate": _BESIDE,
+    "surrogate": _BESIDE | {"harmonics"},
     "errors": _BESIDE,
 }
 """Keys of tables whose content is passed on as it is."""

@@ -29,7 +29,7 @@ CONFIGURATION = Table(
         "seed": Whole(0, 2**63 - 1),
         "rank": RANK,
         "network": Table({}, {"width": WIDTH, "blocks": BLOCKS, "layout": Text()}),
-        "surrogate": Table({}, {"width": WIDTH, "blocks": BLOCKS}),
+        "surrogate": Table({}, {"width": WIDTH, "blocks": BLOCKS, "harmonics": Whole(0, 512)}),
         "errors": Table({}, {"width": WIDTH, "blocks": BLOCKS}),
     },
 )

@@ -15,10 +15,11 @@ import torch
 
 from bids_brnn.experiments.describe import describe
 from bids_brnn.experiments.experiment import Experiment
+from bids_brnn.experiments.fingerprints import anywhere
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.learning.networks import count_weights
 from bids_brnn.learning.scoring import RANGES
-from bids_brnn.learning.surrogate import train_surrogate
+from bids_brnn.learning.surrogate_training import train_surrogate
 from bids_brnn.learning.trainer import TrainingResult
 from bids_brnn.learning.training_set import TrainingSet, simulate_fingerprints
 from bids_brnn.zoo.any_store import StoredAny
@@ -59,7 +60,8 @@ def specialise(
     theta = experiment.prior.sample(_FINGERPRINTS + _HELD_OUT, rng=rng, dtype=torch.float32)
     data, held_out = simulate_fingerprints(experiment.compressed, theta).split(_HELD_OUT)
     network, errors = stored.network_of(experiment.model), stored.errors()
-    surrogate = train_surrogate(data, experiment.parameters, **_SURROGATE)
+    elsewhere = anywhere(experiment, _FINGERPRINTS)
+    surrogate = train_surrogate(data, experiment.parameters, elsewhere, **_SURROGATE)
     about = stored.card
     training = about.training
     config = TrainingConfig.from_dict(about.recipe["training"])

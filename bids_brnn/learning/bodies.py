@@ -36,11 +36,12 @@ class ResidualBody(nn.Module):
     def along(
         self, inputs: Tensor, directions: Tensor, *, kind: torch.dtype = torch.float32
     ) -> tuple[Tensor, Tensor]:
-        """Outputs ``(v, O)``, and their derivatives ``(v, D, O)`` along ``directions`` ``(D, I)``.
+        """Outputs ``(v, O)``, and their derivatives ``(v, D, O)`` along ``directions``.
 
         By hand: one product per layer and direction, and the activations are computed once.
-        Directions are the same for all inputs, and so is what they change up to the first
-        activation. Outputs are computed in float32, derivatives in ``kind``.
+        Directions are ``(v, D, I)``, or ``(D, I)`` where they are the same for all inputs, and so
+        is then what they change up to the first activation. Outputs are computed in float32,
+        derivatives in ``kind``.
         """
         linear = nn.functional.linear
         stream = self.enter(inputs)

@@ -137,10 +137,10 @@ def network_shapes(spec: NetworkSpec) -> dict[str, tuple[int, ...]]:
 
 
 def surrogate_shapes(
-    n_parameters: int, rank: int, width: int, blocks: int
+    n_parameters: int, rank: int, width: int, blocks: int, harmonics: int
 ) -> dict[str, tuple[int, ...]]:
     """The same of a surrogate signal model."""
-    body = residual_shapes(n_parameters, 2 * rank, width, blocks)
+    body = residual_shapes(n_parameters + 2 * harmonics, 2 * rank, width, blocks)
     shapes = {f"body.{name}": shape for name, shape in body.items()}
     shapes |= {"centre": (n_parameters,), "scale": (n_parameters,)}
     return shapes | {"level": (2 * rank,), "spread": (2 * rank,)}

@@ -7,18 +7,13 @@ the residual and, by differentiation, the Cramer-Rao bound.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from bids_brnn.errors import DataError
 from bids_brnn.learning.bodies import ResidualBody
-from bids_brnn.learning.config import Stage
-from bids_brnn.learning.losses import Loss
-from bids_brnn.learning.optimisers import build_optimisers
-from bids_brnn.learning.training_set import TrainingSet
 from bids_brnn.parameters import ParameterSet
 
 _ROWS = {torch.float32: 128, torch.bfloat16: 512}
@@ -29,34 +24,117 @@ not depend on how many others there are."""
 
 
 class SurrogateNetwork(nn.Module):
-    """Real and imaginary parts of coefficients at M0 = 1 as a function of standardised theta."""
+    """Real and imaginary parts of coefficients at M0 = 1 as a function of standardised theta.
+
+    Parameters
+    ----------
+    n_parameters, n_coefficients, width, blocks
+        Its shape.
+    logarithmic
+        Columns of theta whose logarithm it takes.
+    turning
+        Column of off-resonance, what it reaches to (rad/s), and how many sines and cosines the
+        network is given of it: signals of a balanced train are a Fourier series of it.
+    """
 
     centre: Tensor
     scale: Tensor
     level: Tensor
     spread: Tensor
 
-    def __init__(self, n_parameters: int, n_coefficients: int, width: int, blocks: int) -> None:
+    def __init__(
+        self,
+        n_parameters: int,
+        n_coefficients: int,
+        width: int,
+        blocks: int,
+        logarithmic: Sequence[int] = (),
+        turning: tuple[int, float, int] = (0, 1.0, 0),
+    ) -> None:
         super().__init__()
+        self.logarithmic = tuple(logarithmic)
+        self.turning = turning
         self.register_buffer("centre", torch.zeros(n_parameters))
         self.register_buffer("scale", torch.ones(n_parameters))
         self.register_buffer("level", torch.zeros(2 * n_coefficients))
         self.register_buffer("spread", torch.ones(2 * n_coefficients))
-        self.body = ResidualBody(n_parameters, 2 * n_coefficients, width, blocks)
+        n_inputs = n_parameters + 2 * turning[2]
+        self.body = ResidualBody(n_inputs, 2 * n_coefficients, width, blocks)
+
+    @classmethod
+    def of(
+        cls,
+        parameters: ParameterSet,
+        n_coefficients: int,
+        width: int,
+        blocks: int,
+        *,
+        logarithmic: Sequence[str] | None = None,
+        harmonics: int = 0,
+    ) -> SurrogateNetwork:
+        """One of a model; by default what has a wide range is ``logarithmic``.
+
+        ``harmonics`` are those of off-resonance, without effect where that is no parameter.
+        """
+        if logarithmic is None:
+            logarithmic = [item.name for item in parameters if item.is_wide]
+        turning = (0, 1.0, 0)
+        if "w0" in parameters.names:
+            item = parameters["w0"]
+            reach = max(abs(item.lower), abs(item.upper))
+            turning = (parameters.index(("w0",))[0], reach, harmonics)
+        columns = parameters.index(logarithmic)
+        return cls(len(parameters), n_coefficients, width, blocks, columns, turning)
 
     def standardise(self, theta: Tensor, channels: Tensor) -> None:
         """Set the scales at both ends from ``(n, P)`` and ``(n, 2R)``."""
         for values, centre, scale in (
-            (theta, self.centre, self.scale),
+            (self._scaled(theta), self.centre, self.scale),
             (channels, self.level, self.spread),
         ):
             std = values.double().std(0)
             centre.copy_(values.double().mean(0))
             scale.copy_(torch.where(std > 0, std, torch.ones_like(std)))
 
+    def _scaled(self, theta: Tensor) -> Tensor:
+        """``theta`` ``(..., P)`` with logarithms where it takes them."""
+        if not self.logarithmic:
+            return theta
+        columns = list(self.logarithmic)
+        scaled = theta.clone()
+        scaled[..., columns] = theta[..., columns].clamp_min(torch.finfo(theta.dtype).tiny).log()
+        return scaled
+
+    def _inputs(self, theta: Tensor) -> Tensor:
+        """Of the body, ``(..., I)``."""
+        standardised = (self._scaled(theta) - self.centre) / self.scale
+        if self.turning[2] == 0:
+            return standardised
+        angles = theta[..., self.turning[0], None] * self._steps
+        return torch.cat([standardised, angles.sin(), angles.cos()], dim=-1)
+
+    def _directions(self, theta: Tensor, columns: Sequence[int]) -> Tensor:
+        """What ``columns`` change of the inputs: ``(D, I)``, or ``(v, D, I)`` with harmonics."""
+        directions = torch.diag(1 / self.scale)[list(columns)]
+        column, _, harmonics = self.turning
+        directions = nn.functional.pad(directions, (0, 2 * harmonics))
+        if harmonics == 0 or column not in columns:
+            return directions
+        angles = theta[:, column, None] * self._steps
+        waves = torch.cat([self._steps * angles.cos(), -self._steps * angles.sin()], dim=-1)
+        each = directions.repeat(len(theta), 1, 1)
+        each[:, list(columns).index(column), -2 * harmonics :] = waves
+        return each
+
+    @property
+    def _steps(self) -> Tensor:
+        """Angles ``(H,)`` of the harmonics at 1 rad/s."""
+        _, reach, harmonics = self.turning
+        return torch.arange(1, harmonics + 1, device=self.centre.device) * (torch.pi / reach)
+
     def forward(self, theta: Tensor) -> Tensor:
         """``(..., 2R)``."""
-        outputs: Tensor = self.body((theta - self.centre) / self.scale)
+        outputs: Tensor = self.body(self._inputs(theta))
         return self.level + self.spread * outputs
 
     def linearize(
@@ -67,16 +145,19 @@ class SurrogateNetwork(nn.Module):
         With ``half`` the derivatives are computed in bfloat16: 1 % of their norm is lost, and
         half of the time is saved.
         """
-        directions = torch.diag(1 / self.scale)[list(columns)]
-        inputs = (theta - self.centre) / self.scale
-        kind = torch.bfloat16 if half else torch.float32
+        padded = theta
         if half:
-            inputs = torch.cat([inputs, inputs[-1:].expand(-len(inputs) % _MULTIPLE, -1)])
+            padded = torch.cat([theta, theta[-1:].expand(-len(theta) % _MULTIPLE, -1)])
+        kind = torch.bfloat16 if half else torch.float32
         with torch.autocast(theta.device.type, enabled=False):
             parts = [
-                self.body.along(part, directions, kind=kind) for part in inputs.split(_ROWS[kind])
+                self.body.along(self._inputs(part), self._directions(part, columns), kind=kind)
+                for part in padded.split(_ROWS[kind])
             ]
         values, slopes = (torch.cat(part)[: len(theta)] for part in zip(*parts, strict=True))
+        for place, column in enumerate(columns):
+            if column in self.logarithmic:
+                slopes[:, place] /= theta[:, column, None]
         return self.level + self.spread * values, self.spread * slopes
 
 
@@ -146,58 +227,3 @@ class SurrogateModel:
         sign = torch.where(known[..., column] < 0, -1.0, 1.0)[..., None]
         folded = [known[..., :column], known[..., column : column + 1] * sign]
         return torch.cat([*folded, known[..., column + 1 :]], dim=-1), sign
-
-
-def train_surrogate(
-    data: TrainingSet,
-    parameters: ParameterSet,
-    *,
-    conjugate: bool = False,
-    width: int = 128,
-    blocks: int = 3,
-    steps: int = 3000,
-    batch: int = 1024,
-    learning_rate: float = 2e-3,
-    seed: int = 0,
-    log: Callable[[int, float], None] | None = None,
-) -> SurrogateModel:
-    """Fit a surrogate to the noise-free coefficients of ``data``.
-
-    The loss is the squared error over the energy of each fingerprint, so that its root is a
-    relative residual; Muon with a cosine schedule.
-
-    Raises
-    ------
-    DataError
-        If the loss becomes NaN.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = SurrogateNetwork(len(parameters), data.coefficients.shape[-1], width, blocks)
-    network.to(data.theta.device)
-    model = SurrogateModel(network, parameters, conjugate)
-    theta, coefficients = data.theta, data.coefficients
-    if conjugate:
-        folded = data.conjugated(theta[:, parameters.index(("w0",))[0]] < 0, parameters)
-        theta, coefficients = folded.theta, folded.coefficients
-    channels = torch.cat([coefficients.real, coefficients.imag], dim=-1)
-    network.standardise(theta, channels)
-    stage = Stage(Loss("mse"), steps, batch, learning_rate=learning_rate, warmup=min(100, steps))
-    optimisers = build_optimisers(network, stage)
-    rng = torch.Generator(theta.device).manual_seed(seed)
-    for step in range(steps):
-        rows = torch.randint(len(theta), (batch,), generator=rng, device=theta.device)
-        error = network(theta[rows]) - channels[rows]
-        loss = (error.square().sum(-1) / channels[rows].square().sum(-1)).mean()
-        network.zero_grad(set_to_none=True)
-        loss.backward()
-        for optimiser in optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = stage.rate(step)
-            optimiser.step()
-        if log is not None and (step + 1) % 200 == 0:
-            log(step + 1, float(loss.detach()) ** 0.5)
-    if not bool(torch.isfinite(loss)):
-        raise DataError("the training of the surrogate signal diverged; lower its learning_rate")
-    network.eval().requires_grad_(False)
-    return model

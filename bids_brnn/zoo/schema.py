@@ -59,7 +59,10 @@ CARD = Table(
         "description": _PROSE,
         "model": _NAME,
         "network": _NETWORK,
-        "surrogate": Table({"width": WIDTH, "blocks": BLOCKS, "conjugate": Flag()}),
+        "surrogate": Table(
+            {"width": WIDTH, "blocks": BLOCKS, "conjugate": Flag()},
+            {"logarithmic": _NAMES, "harmonics": Whole(0, 512)},
+        ),
         "parameters": ListOf(_PARAMETER, 1, 64),
         "sequence": Table(
             {"digest": _NAME},

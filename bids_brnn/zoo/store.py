@@ -168,8 +168,14 @@ def _assemble(card: ModelCard, tensors: Mapping[str, Tensor], weights: Path) -> 
     network = empty_network(NetworkSpec.from_dict(card.network))
     _fill(network, "network.", tensors, weights, card)
     rank = network.spec.n_coefficients
-    body = SurrogateNetwork(
-        len(parameters), rank, int(card.surrogate["width"]), int(card.surrogate["blocks"])
+    about = card.surrogate
+    body = SurrogateNetwork.of(
+        parameters,
+        rank,
+        int(about["width"]),
+        int(about["blocks"]),
+        logarithmic=about.get("logarithmic", ()),
+        harmonics=int(about.get("harmonics", 0)),
     )
     _fill(body, "surrogate.", tensors, weights, card)
     errors = _errors(card, network.n_features)
@@ -182,7 +188,7 @@ def _assemble(card: ModelCard, tensors: Mapping[str, Tensor], weights: Path) -> 
     return StoredModel(
         card,
         network,
-        SurrogateModel(body, parameters, bool(card.surrogate["conjugate"])),
+        SurrogateModel(body, parameters, bool(about["conjugate"])),
         torch.view_as_complex(tensors["sketch"]),
         None if basis is None else torch.view_as_complex(basis),
         errors,

@@ -75,7 +75,8 @@ def _check_shapes(weights: Path, card: ModelCard, tensors: Tensors) -> None:
     spec = NetworkSpec.from_dict(card.network)
     rank = spec.n_coefficients
     about = card.surrogate
-    body = surrogate_shapes(len(card.parameters), rank, about["width"], about["blocks"])
+    layout = about["width"], about["blocks"], about.get("harmonics", 0)
+    body = surrogate_shapes(len(card.parameters), rank, *layout)
     wanted = {f"network.{name}": shape for name, shape in network_shapes(spec).items()}
     wanted |= {f"surrogate.{name}": shape for name, shape in body.items()}
     if card.errors:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from bids_brnn.estimators.candidates import spread_candidates
 from bids_brnn.information.bounds import covariance
-from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork, train_surrogate
+from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork
+from bids_brnn.learning.surrogate_training import train_surrogate
 from bids_brnn.learning.training_set import simulate_fingerprints
 from bids_brnn.parameters import RELAXATION, W0, Parameter, ParameterSet
 from bids_brnn.priors import Prior, TissueClass, uniform
@@ -19,6 +21,11 @@ RANGES = {"R1": uniform(0.5, 2), "R2": uniform(5, 20), "B1": uniform(0.8, 1.2)}
 PRIOR = Prior(RELAXATION, (TissueClass("all", 1, RANGES),))
 
 
+def _between_bounds(model, n, seed):
+    theta = spread_candidates(RELAXATION, n, seed).float()
+    return theta, model(theta)
+
+
 @pytest.fixture(scope="module")
 def imitation():
     frames = EpgFisp(jiang_like_train(200))
@@ -27,7 +34,8 @@ def imitation():
     data = simulate_fingerprints(model, PRIOR.sample(3000, rng=rng, dtype=torch.float32))
     losses = []
     surrogate = train_surrogate(
-        data, RELAXATION, width=32, blocks=2, steps=600, batch=256,
+        data, RELAXATION, _between_bounds(model, 3000, 1),
+        width=32, blocks=2, steps=600, batch=512,
         log=lambda step, error: losses.append(error),
     )  # fmt: skip
     return model, data, surrogate, losses
@@ -42,6 +50,16 @@ def test_it_is_a_signal_model_that_agrees_within_percents(imitation):
     assert float(error.median()) < 0.03  # seconds of training
 
 
+def test_it_holds_anywhere_between_the_bounds(imitation):
+    model, _, surrogate, _ = imitation
+    theta, truth = _between_bounds(model, 500, 2)
+    assert float(theta[:, 1].min()) < 1 < 50 < float(theta[:, 1].max())  # far from the prior
+    error = (surrogate(theta) - truth).norm(dim=-1) / truth.norm(dim=-1)
+    # seconds of training; without such fingerprints half of them are off by more than a third
+    assert float(error.median()) < 0.05
+    assert float(error.quantile(0.9)) < 0.2
+
+
 def test_its_derivatives_give_the_bound(imitation):
     _, data, surrogate, _ = imitation
     signal, derivatives = surrogate.linearize(data.theta[:200])
@@ -52,11 +70,15 @@ def test_its_derivatives_give_the_bound(imitation):
 
 
 @pytest.mark.parametrize("conjugate", [False, True])
-def test_derivatives_by_hand_are_those_of_automatic_differentiation(conjugate):
+@pytest.mark.parametrize(("logarithmic", "harmonics"), [((), 0), ((0, 1), 0), ((1,), 3)])
+def test_derivatives_by_hand_are_those_of_automatic_differentiation(
+    conjugate, logarithmic, harmonics
+):
     parameters = ParameterSet((*RELAXATION.items[:2], Parameter(W0, -9.0, 9.0, 0.0, "nuisance")))
     torch.manual_seed(0)
-    surrogate = SurrogateModel(SurrogateNetwork(3, 4, 16, 2), parameters, conjugate=conjugate)
-    theta = torch.rand(300, 3) * torch.tensor([2.0, 20.0, 18.0]) - torch.tensor([0.0, 0.0, 9.0])
+    network = SurrogateNetwork(3, 4, 16, 2, logarithmic, (2, 9.0, harmonics))
+    surrogate = SurrogateModel(network, parameters, conjugate=conjugate)
+    theta = torch.rand(300, 3) * torch.tensor([2.0, 20.0, 18.0]) + torch.tensor([0.1, 0.1, -9.0])
     signal, slopes = forward_derivatives(surrogate, theta)
     # round-off of single precision
     plain = surrogate.linearize(theta)

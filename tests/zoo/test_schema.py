@@ -191,6 +191,6 @@ def test_malformed_safetensors_are_refused(folder, header):
 def test_the_shapes_that_are_checked_are_those_of_the_networks(spec):
     state = build_network(spec).state_dict()
     assert {name: tuple(value.shape) for name, value in state.items()} == network_shapes(spec)
-    state = SurrogateNetwork(3, 5, 16, 2).state_dict()
-    shapes = surrogate_shapes(3, 5, 16, 2)
+    state = SurrogateNetwork(3, 5, 16, 2, turning=(0, 1.0, 4)).state_dict()
+    shapes = surrogate_shapes(3, 5, 16, 2, 4)
     assert {name: tuple(value.shape) for name, value in state.items()} == shapes

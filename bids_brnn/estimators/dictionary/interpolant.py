@@ -126,9 +126,10 @@ def axes_of(parameters: ParameterSet, fixed: Mapping[int, float]) -> tuple[Axis,
         if column in fixed:
             axes.append(Axis(fixed[column], fixed[column], logarithmic=False))
             continue
-        wide = item.lower > 0 and item.upper > 4 * item.lower
-        ends = (math.log(item.lower), math.log(item.upper)) if wide else (item.lower, item.upper)
-        axes.append(Axis(*ends, logarithmic=wide))
+        ends = item.lower, item.upper
+        if item.is_wide:
+            ends = math.log(item.lower), math.log(item.upper)
+        axes.append(Axis(*ends, logarithmic=item.is_wide))
     return tuple(axes)
 
 

@@ -1,11 +1,11 @@
 """Least squares of many voxels on the surrogate signal, corrected by exact signals.
 
 An exact signal costs as much as a dozen of the surrogate, and with its derivatives as much as
-thirty-five. Near a point the surrogate is therefore moved by its error there,
-``s(theta) = surrogate(theta) + exact(start) - surrogate(start)`` (space mapping, Bandler 2004,
-10.1109/TMTT.2003.820904), least squares are those of the moved signal, and an exact signal where
-they end tells what really is left. It also tells whether to believe in them: a voxel is settled
-where the error of the surrogate hardly changes on the way.
+thirty-five. Least squares are therefore those of the surrogate, and an exact signal where they end
+tells what really is left, and the error of the surrogate there. Where that matters the surrogate
+is moved by it, ``s(theta) = surrogate(theta) + exact(end) - surrogate(end)`` (space mapping,
+Bandler 2004, 10.1109/TMTT.2003.820904), and least squares go on. A voxel is settled where no more
+is left than the limit, or where the error of the signal that least squares saw is small.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from bids_brnn.estimators.network.lowest import Along, Task, lowest
 from bids_brnn.estimators.network.nuisances import least_squares_scale, slopes_along
 from bids_brnn.signals.base import SignalModel
 
-_ROUNDS = 2
-"""Of least squares and an exact signal: a third one settles one voxel in ten of those left."""
-_STEPS = 6
-"""Of least squares in each round, at most."""
-_USABLE = 0.3
-"""Of the limit of chi-squared: larger errors of a surrogate change on the way to the minimum."""
+_ROUNDS = 3
+"""Of least squares and an exact signal."""
+_STEPS = 15
+"""Of least squares in each round, at most; with 6 of them one flagged voxel in thirty was not at
+its minimum."""
 _SETTLED = 0.1
-"""Of the limit: change of that error that decides no voxel beyond :data:`_DOUBT`."""
+"""Of the limit: square of an error that decides no voxel beyond :data:`_DOUBT`."""
 _DOUBT = 1.2
 """Times the limit: least squares of the moved signal decide beyond it, exact ones below."""
 
@@ -44,7 +43,8 @@ class Minimum:
     settled: Tensor
     """``(v,)``: no more is left than the limit, or least squares nearby do not reach it."""
     error: Tensor
-    """``(v,)``: squared norm of the error of the surrogate at the start, in units of the noise."""
+    """``(v,)``: squared norm of the error of the surrogate where its least squares end, in units
+    of the noise."""
 
     def lower(self, rows: Tensor, other: Minimum) -> None:
         """Take over what is lower of ``other``, which is of ``rows``."""
@@ -67,39 +67,41 @@ class Corrected:
 
     def minimum(self, task: Task, theta: Tensor) -> Minimum:
         """Of least squares from ``theta`` ``(v, P)``."""
-        best = theta.clone()
-        left, error = self._at(task, theta)
-        settled, size = left <= task.enough, self._size(task, error, theta)
-        rows = (~settled & (size < _USABLE * task.enough)).nonzero()[:, 0]
-        for _ in range(_ROUNDS):
-            if not len(rows):
-                break
+        best, rows = theta.clone(), torch.arange(len(theta), device=theta.device)
+        left = torch.full(theta.shape[:1], torch.inf, dtype=torch.float64, device=theta.device)
+        settled, size = torch.zeros_like(left, dtype=torch.bool), torch.zeros_like(left)
+        error = task.data.new_zeros(task.data.shape)
+        for number in range(_ROUNDS):
             some = task.rows(rows)
             promised, end = lowest(self._moved(task, error, rows), some, best[rows], _STEPS)
             found, there = self._at(some, end)
             change = self._size(some, there - error[rows], end)
+            if number == 0:
+                size = change
             better = found < left[rows]
             won = rows[better]
-            left[won], best[won], error[won] = found[better], end[better], there[better]
+            left[won], best[won], error[won] = found[better], end[better], there[better].to(error)
             beyond = (change < _SETTLED * task.enough) & (promised > _DOUBT * task.enough)
             beyond &= found > task.enough
             left[rows[beyond]] = promised[beyond]
             settled[rows] = beyond | (left[rows] <= task.enough)
             rows = rows[better & ~settled[rows]]
+            if not len(rows):
+                break
         return Minimum(left, best, settled, size)
 
     def lowest(self, task: Task, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Chi-squared ``(v,)`` that least squares on the surrogate leave as it is, and where."""
-        return lowest(self._along(task.free), task, theta, _STEPS)
+        return lowest(self.along(task.free), task, theta, _STEPS)
 
-    def _along(self, free: Sequence[int]) -> Along:
+    def along(self, free: Sequence[int]) -> Along:
         def along(theta: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
             return slopes_along(self.surrogate, theta, list(free), half=self.half)
 
         return along
 
     def _moved(self, task: Task, error: Tensor, rows: Tensor) -> Along:
-        own, by = self._along(task.free), error[rows]
+        own, by = self.along(task.free), error[rows]
 
         def along(theta: Tensor, some: Tensor) -> tuple[Tensor, Tensor]:
             signal, slopes = own(theta, some)

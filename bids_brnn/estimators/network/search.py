@@ -130,8 +130,10 @@ class Search:
                 continue
             known = {c: voxels.theta[rows, c] for c in range(len(names)) if c not in task.free}
             some = task.rows(rows, hopeless=far)
-            left, best = least_from_atoms(self._along(task), some, known, self.usual, kind, _STEPS)
-            found.lower(rows, Minimum(left, best, left <= task.enough, found.error[rows]))
+            left, best = least_from_atoms(
+                self.corrected.along(task.free), some, known, self.usual, kind, _STEPS
+            )
+            self._checked(task, found, rows, left, best)
 
     def _tried(
         self, task: Task, found: Minimum, rows: Tensor, starts: Tensor, worth: Tensor
@@ -146,12 +148,18 @@ class Search:
         some = task.rows(rows[voxel], hopeless=HOPELESS)
         left[voxel, start], ends[voxel, start] = self.corrected.lowest(some, ends[voxel, start])
         least, place = left.min(dim=1)
+        promising = self._checked(task, found, rows, least, ends[torch.arange(len(rows)), place])
+        return rows[promising], starts[promising, place[promising]]
+
+    def _checked(
+        self, task: Task, found: Minimum, rows: Tensor, least: Tensor, ends: Tensor
+    ) -> Tensor:
+        """Lower ``rows`` from ``ends`` on the surrogate that leave ``least``; which are worth it."""
         promising = least.sqrt() < (_WORTH * task.enough) ** 0.5 + found.error[rows].sqrt()
-        rows, place = rows[promising], place[promising]
+        rows, ends = rows[promising], ends[promising]
         if len(rows):
-            end = ends[promising, place]
-            found.lower(rows, self.corrected.minimum(task.rows(rows), end))
-        return rows, starts[promising, place]
+            found.lower(rows, self.corrected.minimum(task.rows(rows), ends))
+        return promising
 
     def _exactly(self, task: Task, found: Minimum, which: Tensor) -> None:
         """Least squares of the exact signal from where voxels are."""

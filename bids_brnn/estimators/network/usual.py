@@ -35,7 +35,7 @@ _FLUID_POINTS = 2**14
 """Atoms of fluid: where to stop is a choice. With a quarter, half, all and twice of them 27, 18,
 14 and 8 % of the fluid of qmt-demo are left above the limit at SNR 40 by two starts (60 % without
 any); these take one to two seconds of CPU, once."""
-_PROMISING = 32
+_PROMISING = {"tissue": 8, "fluid": 32}
 """Atoms of each voxel from which one step tells what least squares may leave."""
 _TRIES = {"tissue": 2, "fluid": 4}
 """Starts of each voxel; more of them leave as many above the limit."""
@@ -124,7 +124,7 @@ def least_from_atoms(
     for column, values in known.items():
         lower, upper = (float(bound[column]) for bound in task.bounds)
         units[column] = ((values - lower) / (upper - lower)).clamp(0, 1).double()
-    starts = usual.atoms(kind, device)[0].starts(task.data, units, _PROMISING)
+    starts = usual.atoms(kind, device)[0].starts(task.data, units, _PROMISING[kind])
     least = torch.full((len(task.data),), torch.inf, dtype=torch.float64, device=device)
     best = parameters.from_unit(starts.unit[:, 0]).float()
 
