@@ -25,8 +25,11 @@ _ROUNDS = 3
 _STEPS = 15
 """Of least squares in each round, at most; with 6 of them one flagged voxel in thirty was not at
 its minimum."""
-_SETTLED = 0.1
-"""Of the limit: square of an error that decides no voxel beyond :data:`_DOUBT`."""
+_USABLE = 0.3
+"""Of the limit of chi-squared: larger errors of a surrogate change on the way to the minimum."""
+_SETTLED = 0.01
+"""Of the limit: square of an error that brings nothing beyond :data:`_DOUBT` below the limit
+(roots: 1.095 - 0.1)."""
 _DOUBT = 1.2
 """Times the limit: least squares of the moved signal decide beyond it, exact ones below."""
 
@@ -82,7 +85,7 @@ class Corrected:
             won = rows[better]
             left[won], best[won], error[won] = found[better], end[better], there[better].to(error)
             beyond = (change < _SETTLED * task.enough) & (promised > _DOUBT * task.enough)
-            beyond &= found > task.enough
+            beyond &= (found > task.enough) & (size[rows] < _USABLE * task.enough)
             left[rows[beyond]] = promised[beyond]
             settled[rows] = beyond | (left[rows] <= task.enough)
             rows = rows[better & ~settled[rows]]

@@ -18,6 +18,8 @@ from bids_brnn.signals.base import Amplitude, SignalModel
 _DAMPING = 1e-3
 _SCAN = 41
 """Values between the bounds, for :func:`scanned`: 45 rad/s apart in a train with TR 3.5 ms."""
+SPACING = 1 / (_SCAN - 1)
+"""Of these values, of the range."""
 _TOGETHER = 128
 """Voxels that are scanned together: 5000 signals, which stay in the cache of a processor."""
 _VALLEYS = 2

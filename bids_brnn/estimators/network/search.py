@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bids_brnn.estimators.network.corrected import Corrected, Minimum
 from bids_brnn.estimators.network.lowest import Along, Task, lowest
-from bids_brnn.estimators.network.nuisances import scanned
+from bids_brnn.estimators.network.nuisances import SPACING, scanned
 from bids_brnn.estimators.network.usual import Kind, Usual, least_from_atoms
 from bids_brnn.signals.base import SignalModel
 
@@ -93,6 +93,10 @@ class Search:
         data, theta, half = task.data[rows], voxels.theta[rows], self.corrected.half
         starts, rest = scanned(self.surrogate, data, theta, column, voxels.others, half=half)
         worth = rest < _FALLS * voxels.rest[rows, None]
+        # Not the valley that was looked into.
+        lower, upper = (float(bound[column]) for bound in task.bounds)
+        away = (starts[..., column] - found.best[rows, None, column]).abs()
+        worth &= away > SPACING * (upper - lower)
         rows, start = self._tried(task, found, rows, starts, worth)
         unsure = ~found.settled[rows] & (found.left[rows] > task.enough)
         self._excused(task, voxels, found, rows[unsure], start[unsure])
@@ -130,10 +134,14 @@ class Search:
                 continue
             known = {c: voxels.theta[rows, c] for c in range(len(names)) if c not in task.free}
             some = task.rows(rows, hopeless=far)
-            left, best = least_from_atoms(
-                self.corrected.along(task.free), some, known, self.usual, kind, _STEPS
-            )
-            self._checked(task, found, rows, left, best)
+            if kind == "tissue":
+                along = self.corrected.along(task.free)
+                ends = least_from_atoms(along, some, known, self.usual, kind, _STEPS)
+                self._checked(task, found, rows, *ends)
+                continue
+            # A surrogate does not know the narrow valleys of fluid.
+            left, best = least_from_atoms(self._along(task), some, known, self.usual, kind, _STEPS)
+            found.lower(rows, Minimum(left, best, left <= task.enough, found.error[rows]))
 
     def _tried(
         self, task: Task, found: Minimum, rows: Tensor, starts: Tensor, worth: Tensor
