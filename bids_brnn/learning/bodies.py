@@ -34,23 +34,46 @@ class ResidualBody(nn.Module):
         return outputs
 
     def along(
-        self, inputs: Tensor, directions: Tensor, *, kind: torch.dtype = torch.float32
+        self,
+        inputs: Tensor,
+        directions: Tensor,
+        own: tuple[int, Tensor] | None = None,
+        *,
+        kind: torch.dtype = torch.float32,
     ) -> tuple[Tensor, Tensor]:
-        """Outputs ``(v, O)``, and their derivatives ``(v, D, O)`` along ``directions``.
+        """Outputs ``(v, O)``, and their derivatives ``(v, D, O)`` along ``directions`` ``(D, I)``.
 
         By hand: one product per layer and direction, and the activations are computed once.
-        Directions are ``(v, D, I)``, or ``(D, I)`` where they are the same for all inputs, and so
-        is then what they change up to the first activation. Outputs are computed in float32,
-        derivatives in ``kind``.
+        Directions are the same for all inputs, and so is what they change up to the first
+        activation, but for one that is each input's ``own``: which, and ``(v, I)``. Outputs are
+        computed in float32, derivatives in ``kind``.
         """
         linear = nn.functional.linear
+
         stream = self.enter(inputs)
-        moved = linear(directions, self.enter.weight).to(kind)
-        for widen, narrow in zip(self.widen, self.narrow, strict=True):
+        shared = linear(directions, self.enter.weight).to(kind)
+        single = None if own is None else linear(own[1].to(kind), self.enter.weight.to(kind))
+
+        def each(shared: Tensor, single: Tensor | None) -> Tensor:
+            if own is None or single is None:
+                return shared
+            rows = shared.repeat(len(inputs), 1, 1)
+            rows[:, own[0]] = single
+            return rows
+
+        moved = each(shared, single)
+        for number, (widen, narrow) in enumerate(zip(self.widen, self.narrow, strict=True)):
             assert isinstance(widen, nn.Linear)
             assert isinstance(narrow, nn.Linear)
             value, slope = _silu_and_slope(widen(stream))
-            changed = slope.to(kind)[:, None] * linear(moved, widen.weight.to(kind))
+            weight = widen.weight.to(kind)
+            if number == 0:
+                steps = each(
+                    linear(shared, weight), None if single is None else linear(single, weight)
+                )
+            else:
+                steps = linear(moved, weight)
+            changed = slope.to(kind)[:, None] * steps
             moved = moved + linear(changed, narrow.weight.to(kind))
             stream = stream + narrow(value)
         value, slope = _silu_and_slope(stream)

@@ -113,18 +113,20 @@ class SurrogateNetwork(nn.Module):
         angles = theta[..., self.turning[0], None] * self._steps
         return torch.cat([standardised, angles.sin(), angles.cos()], dim=-1)
 
-    def _directions(self, theta: Tensor, columns: Sequence[int]) -> Tensor:
-        """What ``columns`` change of the inputs: ``(D, I)``, or ``(v, D, I)`` with harmonics."""
-        directions = torch.diag(1 / self.scale)[list(columns)]
+    def _directions(
+        self, theta: Tensor, columns: Sequence[int]
+    ) -> tuple[Tensor, tuple[int, Tensor] | None]:
+        """What ``columns`` change of the inputs, ``(D, I)``; off-resonance of each row its own."""
         column, _, harmonics = self.turning
+        directions = torch.diag(1 / self.scale)[list(columns)]
         directions = nn.functional.pad(directions, (0, 2 * harmonics))
         if harmonics == 0 or column not in columns:
-            return directions
+            return directions, None
+        place = list(columns).index(column)
         angles = theta[:, column, None] * self._steps
-        waves = torch.cat([self._steps * angles.cos(), -self._steps * angles.sin()], dim=-1)
-        each = directions.repeat(len(theta), 1, 1)
-        each[:, list(columns).index(column), -2 * harmonics :] = waves
-        return each
+        linear = directions[place, : -2 * harmonics].expand(len(theta), -1)
+        waves = [self._steps * angles.cos(), -self._steps * angles.sin()]
+        return directions, (place, torch.cat([linear, *waves], dim=-1))
 
     @property
     def _steps(self) -> Tensor:
@@ -151,7 +153,7 @@ class SurrogateNetwork(nn.Module):
         kind = torch.bfloat16 if half else torch.float32
         with torch.autocast(theta.device.type, enabled=False):
             parts = [
-                self.body.along(self._inputs(part), self._directions(part, columns), kind=kind)
+                self.body.along(self._inputs(part), *self._directions(part, columns), kind=kind)
                 for part in padded.split(_ROWS[kind])
             ]
         values, slopes = (torch.cat(part)[: len(theta)] for part in zip(*parts, strict=True))

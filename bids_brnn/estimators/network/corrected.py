@@ -98,6 +98,8 @@ class Corrected:
         return lowest(self.along(task.free), task, theta, _STEPS)
 
     def along(self, free: Sequence[int]) -> Along:
+        """The surrogate and its derivatives by the columns ``free``."""
+
         def along(theta: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
             return slopes_along(self.surrogate, theta, list(free), half=self.half)
 
