@@ -162,7 +162,7 @@ class Search:
     def _checked(
         self, task: Task, found: Minimum, rows: Tensor, least: Tensor, ends: Tensor
     ) -> Tensor:
-        """Lower ``rows`` from ``ends`` on the surrogate, where ``least`` of it makes them worth it."""
+        """Lower ``rows`` from ``ends`` on the surrogate, where ``least`` of it is promising."""
         promising = least.sqrt() < (_WORTH * task.enough) ** 0.5 + found.error[rows].sqrt()
         rows, ends = rows[promising], ends[promising]
         if len(rows):
