@@ -108,7 +108,8 @@ def simulate(
     out = np.empty((len(theta), TANGENT if derivatives else 1, width), kind)
     # Small enough to share among threads and to keep memory flat, large enough to hide Python.
     blocks = -(-len(theta) // lanes)
-    chunk = lanes * (1 if basis is None else min(_CHUNK, -(-blocks // max(n_threads or 1, 1))) or 1)
+    share = min(_CHUNK, -(-blocks // max(n_threads or 1, 1))) or 1
+    chunk = lanes * (1 if basis is None else share)
     pieces = [slice(i, i + chunk) for i in range(0, len(theta), chunk)]
     with _threads(n_threads, len(pieces)) as run:
         for _ in run(lambda piece: job(theta[piece], out[piece]), pieces):

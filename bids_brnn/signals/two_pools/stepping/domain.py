@@ -107,7 +107,7 @@ class PulseDomain:
 
     @cached_property
     def _extreme(self) -> tuple[int, ...]:
-        """The pulse of the largest flip angle, the shortest and the longest; none without pulses."""
+        """Pulses: of the largest flip angle, the shortest, the longest; none if there are none."""
         plan = self.plan
         on = plan.flip > 0
         if not on.any():
