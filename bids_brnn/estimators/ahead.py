@@ -20,10 +20,18 @@ _SHARES = 4
 def block_length(n: int, most: int, least: int, threads: int, shares: int = _SHARES) -> int:
     """Voxels of a block: at most ``most``, and few enough that no thread waits long at the end.
 
-    But not fewer than ``least``, whose time is not what the voxels take. Few voxels are cut into
-    ``shares`` blocks per thread.
+    Few voxels are cut into ``shares`` blocks per thread, but into none of fewer than ``least``,
+    whose time is not what the voxels take. Blocks are of one size, and as many for each thread.
     """
-    return most if threads <= 1 else min(most, max(least, -(-n // (shares * threads))))
+    if threads <= 1:
+        return most
+    count = min(shares * threads, n // least)
+    if count > threads:
+        count -= count % threads
+    count = max(count, -(-n // most), 1)
+    if count > threads:
+        count = -(-count // threads) * threads
+    return min(most, max(least, -(-n // count)))
 
 
 def threads_for(device: torch.device) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -113,6 +114,11 @@ def keeps_tables(model: object) -> bool:
     return hasattr(model, "for_voxels")
 
 
+_FORWARD = RLock()
+"""PyTorch counts levels of forward differentiation for the whole process: two threads that are at
+it end each other's."""
+
+
 def forward_derivatives(
     function: Callable[[Tensor], Tensor], theta: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -135,7 +141,8 @@ def forward_derivatives(
     for column in range(theta.shape[-1]):
         tangent = torch.zeros_like(theta)
         tangent[..., column] = 1
-        value, derivative = torch.func.jvp(function, (theta,), (tangent,))[:2]
+        with _FORWARD:
+            value, derivative = torch.func.jvp(function, (theta,), (tangent,))[:2]
         columns.append(derivative)
     assert value is not None, "theta needs at least one parameter"
     return value, torch.stack(columns, dim=-1)

@@ -67,3 +67,12 @@ def test_blocks_are_no_larger_than_asked_and_keep_all_threads_busy(n, threads):
     length = block_length(n, 4096, 512, threads)
     assert 1 <= length <= 4096
     assert threads == 1 or length == 512 or -(-n // length) >= 4 * threads
+
+
+@pytest.mark.parametrize("n", [1, 4100, 4101, 8191, 20_001, 10**6 + 1])
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_the_last_block_is_no_crumb_that_takes_a_round_of_its_own(n, threads):
+    length = block_length(n, 16_384, 2048, threads, 2)
+    blocks = -(-n // length)
+    assert blocks <= threads or blocks % threads == 0
+    assert blocks == 1 or n - (blocks - 1) * length >= length - blocks

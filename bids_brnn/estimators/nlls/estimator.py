@@ -41,7 +41,7 @@ __all__ = ["STOP_REASONS", "NllsEstimator", "bounds_hit"]
 
 
 _LOCK = Lock()
-_BLOCK, _TABLES_BLOCK, _CHEAP_BLOCK = (8192, 512, 2), (2048, 512, 4), (16384, 8192, 4)
+_BLOCK, _TABLES_BLOCK, _CHEAP_BLOCK = (8192, 512, 2), (2048, 1024, 2), (16384, 2048, 2)
 """Most and least voxels of a block, and blocks of a thread where there are few: of complex models,
 where the last voxels of a block cost much; of real ones that keep tables of voxels (100 kB each);
 of others, where calls cost more than voxels."""

@@ -244,8 +244,9 @@ def test_block_size_changes_nothing():
     torch.testing.assert_close(one.std, other.std, rtol=1e-9, atol=0)
 
 
-def test_threads_change_nothing():
-    _, _, data = _voxels(600)  # two blocks
+def test_threads_change_nothing(monkeypatch):
+    monkeypatch.setattr("bids_brnn.estimators.nlls.estimator._BLOCK", (8192, 64, 2))
+    _, _, data = _voxels(300)  # four blocks of two threads
     before, found = torch.get_num_threads(), []
     try:
         for threads in (1, 2):

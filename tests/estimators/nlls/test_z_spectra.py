@@ -237,6 +237,39 @@ def test_no_other_fit_has_a_lower_sum_of_squares():
         assert cost[voxel] <= (1 + 1e-6) * min(2 * fit.cost for fit in fits)
 
 
+@pytest.mark.parametrize(("model", "n"), [("ramani", 4200), ("gbloch-zspectrum", 150)])
+def test_few_voxels_keep_all_threads_busy_and_threads_change_nothing(monkeypatch, model, n):
+    if model != "ramani":  # tables of these fields are made once; blocks as of many voxels
+        monkeypatch.setattr("bids_brnn.estimators.nlls.estimator._TABLES_BLOCK", (64, 64, 2))
+    estimator = recipe(model).build()
+    theta = tissues()[torch.arange(n) % len(TISSUES)]
+    noise = torch.randn(n, 11, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    data = (estimator.model(theta).real + 0.01 * noise).to(torch.complex128)
+    before, found, sizes = torch.get_num_threads(), [], {}
+    whole = type(estimator)._estimate_block
+
+    def block(self, inputs, voxels):
+        sizes.setdefault(torch.get_num_threads(), []).append(len(voxels))
+        return whole(self, inputs, voxels)
+
+    monkeypatch.setattr(type(estimator), "_estimate_block", block)
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            sizes.clear()
+            found.append(estimator.estimate(data, known(theta)))
+            parts = [size for of in sizes.values() for size in of]
+            # None waits for another one with all of the voxels; a lone last block would be waste.
+            assert len(parts) >= min(threads, 2)
+            assert min(parts) > max(parts) / 3
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        for name in ("theta", "std", "m0", "residual"):  # bit for bit
+            one, two = getattr(found[0], name), getattr(other, name)
+            torch.testing.assert_close(one, two, rtol=0, atol=0, equal_nan=True)
+
+
 def test_a_rough_model_chooses_starts_but_not_results(monkeypatch):
     estimator = recipe("gbloch-zspectrum").build()
     theta = tissues().repeat(4, 1)

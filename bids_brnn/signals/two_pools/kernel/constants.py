@@ -39,20 +39,24 @@ def constants(plan: KernelPlan, theta: Array, features: Array) -> list[Array]:
     times: list[Array] = []
     for time in plan.echo_times:
         times += transverse(time)
-    for time in plan.free_times:
-        times += [*transverse(time), *_exchange(theta, float(time))]
+    free = plan.free_times
+    along_z = np.stack(_exchange(theta, free[:, None]), axis=1)
+    for time, columns in zip(free, along_z, strict=True):
+        times += [*transverse(time), *columns]
     return [np.stack(sets, axis=1), features, np.stack(times, axis=1)]
 
 
-def _exchange(theta: Array, time: float) -> list[Array]:
+def _exchange(theta: Array, time: Array) -> list[Array]:
     """``exp(-K t)`` of the two z components, recovery, and derivatives: m0s, R1f, Rx, R1s.
+
+    Columns ``(T, V)`` of times ``(T, 1)``.
 
     With the mean ``a`` and the half difference ``d`` of the diagonal of K, ``q = d^2 + k12 k21``:
     ``exp(-K t) = exp(-a t) (cosh(r t) - sinh(r t)/r (K - a))``, ``r = sqrt(q)``, a smooth function
     of a, d, q, k12 and k21, whose differentials are taken one by one.
     """
     m0s, R1f, _, Rx, R1s = theta[:, :5].T
-    m0f, one, zero = 1 - m0s, np.ones_like(m0s), np.zeros_like(m0s)
+    m0f, one, zero = 1 - m0s, 1.0, 0.0
     forward, backward = Rx * m0s, Rx * m0f
     k = (R1f + forward, -backward, -forward, R1s + backward)
     changes = (
@@ -93,7 +97,7 @@ def _recovery(e: tuple[Array, ...], m0f: Array, m0s: Array) -> list[Array]:
     return [m0f - e[0] * m0f - e[1] * m0s, m0s - e[2] * m0f - e[3] * m0s]
 
 
-def _hyperbolic(q: Array, time: float) -> tuple[Array, Array, Array]:
+def _hyperbolic(q: Array, time: Array) -> tuple[Array, Array, Array]:
     """``cosh(r t)``, ``sinh(r t)/r`` and its derivative with respect to ``q = r^2``."""
     r = np.sqrt(np.maximum(q, 0.0))
     x = r * time

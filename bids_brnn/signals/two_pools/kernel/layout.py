@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,13 @@ class Layout:
     """Tables of pulses between crushers or spoilers."""
     one_echo: bool
     """Whether all samples follow their pulse after the same time."""
+
+    def __hash__(self) -> int:  # asked for with every call of the kernel
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.classes, self.crushed, self.one_echo))
 
     @property
     def groups(self) -> tuple[tuple[TableShape, ...], ...]:

@@ -146,6 +146,11 @@ class KernelPlan:
             self._steps[dtype] = np.ascontiguousarray(self.steps, dtype)
         return self._steps[dtype]
 
+    @cached_property
+    def kept_rows(self) -> dict[tuple[int, np.dtype[Any]], tuple[Floats, Floats]]:
+        """By columns and precision: the last basis, and its rows as the program reads them."""
+        return {}
+
     def covers(self, theta: Floats) -> bool:
         """Whether off-resonance turns the free pool little enough during the pulses."""
         tilt = float(np.abs(theta[:, 6]).max(initial=0.0)) * self.longest_pulse

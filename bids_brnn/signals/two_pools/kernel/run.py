@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 Floats = NDArray[Any]
 _TILE = 16
 """Basis columns in registers at a time, at most."""
+_CHUNK = 32
+"""Vectors of parameter sets in one call of the program, at most: what they need fits the cache."""
 
 __all__ = ["KernelPlan", "simulate"]
 
@@ -106,7 +108,8 @@ def simulate(
     out = np.empty((len(theta), TANGENT if derivatives else 1, width), kind)
     # Small enough to share among threads and to keep memory flat, large enough to hide Python.
     blocks = -(-len(theta) // lanes)
-    chunk = lanes * (1 if basis is None else min(16, -(-blocks // max(n_threads or 1, 1))) or 1)
+    share = min(_CHUNK, -(-blocks // max(n_threads or 1, 1))) or 1
+    chunk = lanes * (1 if basis is None else share)
     pieces = [slice(i, i + chunk) for i in range(0, len(theta), chunk)]
     with _threads(n_threads, len(pieces)) as run:
         for _ in run(lambda piece: job(theta[piece], out[piece]), pieces):
@@ -133,10 +136,15 @@ def _basis(
     """Rows per step, ``(trains, tiles, steps, tile)``; zero where there is no sample."""
     if basis is None:
         return np.zeros(1, dtype)
+    key = (basis.shape[1], dtype)
+    if key in plan.kept_rows and np.array_equal(plan.kept_rows[key][0], basis):
+        return plan.kept_rows[key][1]
     padded = np.zeros((plan.n_samples + 1, tiles * tile), dtype)
     padded[:-1, : basis.shape[1]] = basis
     rows = padded[plan.sample].reshape(*plan.sample.shape, tiles, tile)
-    return np.ascontiguousarray(np.moveaxis(rows, 2, 1))
+    found = np.ascontiguousarray(np.moveaxis(rows, 2, 1))
+    plan.kept_rows[key] = basis.copy(), found
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,18 +186,14 @@ class _Job:
             blocks, trains, n_steps // GROUP, self.tiles, sets.shape[1], self.steps, plan.index,
             self.basis, sets, work, result,
         )  # fmt: skip
+        # block, tile, column, part, r, lane, or block, step, column, part, lane, become
+        # block, lane, column, tile and r, or step, part.
         if options.tile:
-            # block, tile, column, part, r, lane -> block, lane, column, tile, r, part
-            ordered = result.transpose(0, 5, 2, 1, 4, 3).reshape(
-                blocks * lanes, columns, self.tiles * options.tile, 2
-            )[: len(theta), :, : self.width]
+            turned = result.transpose(0, 5, 2, 1, 4, 3)
         else:
-            ordered = (
-                result[:, : self.width]
-                .transpose(0, 4, 2, 1, 3)
-                .reshape(blocks * lanes, columns, self.width, 2)[: len(theta)]
-            )
-        out.real, out.imag = ordered[..., 0], ordered[..., 1]
+            turned = result[:, : self.width].transpose(0, 4, 2, 1, 3)
+        ordered = turned.reshape(blocks * lanes, columns, -1, 2)
+        out.view(dtype).reshape(*out.shape, 2)[...] = ordered[: len(theta), :, : self.width]
 
 
 _PRECISIONS = (torch.float32, torch.float64, torch.complex64, torch.complex128)

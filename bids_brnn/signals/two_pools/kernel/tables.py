@@ -191,13 +191,13 @@ class Features:
         y, dy = self._vandermonde(2 * (B1**2 - low) / (high - low) - 1, 1)
         dx *= (2 / (log_high - log_low) / T2s)[..., None]
         dy *= (4 * B1 / (high - low))[..., None]
-        flat = (*T2s.shape, self._both.shape[0])
-        value, by_B1, by_T2s = (
-            (a[..., :, None] * b[..., None, :]).reshape(flat) @ self._both
-            if slopes or number == 0
-            else np.zeros((*T2s.shape, self._both.shape[1]))
-            for number, (a, b) in enumerate(((x, y), (x, dy), (dx, y)))
-        )
+        pairs = ((x, y), (x, dy), (dx, y)) if slopes else ((x, y),)
+        outer = np.stack([a[..., :, None] * b[..., None, :] for a, b in pairs], axis=-4)
+        rows = (len(pairs) * T2s.shape[-1], self._both.shape[0])
+        # One product: what it costs to lay out the tables is shared by all rows.
+        found = outer.reshape(*T2s.shape[:-1], *rows) @ self._both
+        kinds = np.split(found, len(pairs), axis=-2)
+        value, by_B1, by_T2s = kinds if slopes else (*kinds, *[np.zeros_like(found)] * 2)
         parts = [value, by_B1, by_T2s, y @ self._alone, dy @ self._alone]
         return np.concatenate(parts, axis=-1)[..., self._order]
 

@@ -10,6 +10,7 @@ with no cache folder and no compiler to install. Without AVX-512 LLVM splits the
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -258,7 +259,7 @@ def native_lanes(dtype: np.dtype[Any]) -> int:
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype[Any], fill: float | None = None) -> Any:
     """An array that starts at a multiple of 64 bytes, as vector loads need."""
-    size = int(np.prod(shape)) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     raw = np.empty(size + 64, np.uint8)
     start = -raw.ctypes.data % 64
     array = raw[start : start + size].view(dtype).reshape(shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -81,10 +82,9 @@ class PulseDomain:
         self, T2s: float, B1: float, where: str, error: Callable[[str], BidsBrnnError]
     ) -> None:
         plan = self.plan
-        on = plan.flip > 0
-        if not on.any():
+        if not len(self._extreme):
             return
-        strongest = int(np.argmax(plan.flip))
+        strongest, shortest, longest = self._extreme
         angle = float(plan.flip.flat[strongest]) * B1
         if angle > self.flip_limit * (1 + _SLACK):
             raise error(
@@ -94,8 +94,6 @@ class PulseDomain:
                 "generalized Bloch model does not exist; lower the flip angle or B1, or use "
                 "bids_brnn.signals.two_pools.reference"
             )
-        shortest = int(np.argmin(np.where(on, plan.duration, np.inf)))
-        longest = int(np.argmax(np.where(on, plan.duration, -np.inf)))
         low, high = TAU_RANGE
         for pulse in (shortest, longest) if T2s > 0 else ():  # not positive: refused elsewhere
             duration = float(plan.duration.flat[pulse])
@@ -106,6 +104,17 @@ class PulseDomain:
                     f"T2s = {T2s:g} s{where}; its saturation is known for "
                     f"{low:g} ... {high:g} times T2s"
                 )
+
+    @cached_property
+    def _extreme(self) -> tuple[int, ...]:
+        """Pulses: of the largest flip angle, the shortest, the longest; none if there are none."""
+        plan = self.plan
+        on = plan.flip > 0
+        if not on.any():
+            return ()
+        shortest = np.argmin(np.where(on, plan.duration, np.inf))
+        longest = np.argmax(np.where(on, plan.duration, -np.inf))
+        return int(np.argmax(plan.flip)), int(shortest), int(longest)
 
     def _name(self, step: int) -> str:
         train = step // self.plan.n_steps + 1
