@@ -16,7 +16,12 @@ from torch import Tensor
 
 from bids_brnn.estimators.base import Estimate, Progress
 from bids_brnn.estimators.checkpoint import Checkpoint
-from bids_brnn.estimators.fluid_test import GAIN, TAKEN_BY_CHANCE, usual_gain
+from bids_brnn.estimators.fluid_test import (
+    GAIN,
+    TAKEN_BY_CHANCE,
+    share_beside_fluid,
+    usual_gain,
+)
 from bids_brnn.estimators.network.estimator import NetworkEstimator
 from bids_brnn.estimators.network.unmixing import promise, unmix
 from bids_brnn.estimators.nlls.estimator import NllsEstimator
@@ -122,14 +127,19 @@ class CsfEstimator:
         limit = chi_squared_limit(degrees, noise.freedom)
         rows = (first.theta.isfinite().all(-1) & (level > 0)).nonzero()[:, 0]
         near, gain = self._promise(first, data, rows, known, level)
+        declared = noise_levels(sigma, data).expand(len(data)).double()
+        share = torch.ones_like(level)
+        if self._told_by_residuals(declared):
+            share = share_beside_fluid(near, gain, level, (rows, places), degrees)
+        level, declared = level * share, declared * share
+        near, gain = (part / share[rows].square() for part in (near, gain))
         usual = usual_gain(near, gain.sqrt(), level[rows], degrees, limit)
         before = near if "distance" not in first.quality else torch.minimum(
-            near, first.quality["distance"][rows].double().square() * limit
+            near, (first.quality["distance"][rows] / share[rows]).double().square() * limit
         )  # fmt: skip
         chosen = (before > limit) | (gain.sqrt() > (LEAST_GAIN * stretch) ** 0.5 + usual)
         # A region of mixtures raises the level that residuals tell, and would hide itself. Where
         # two compartments leave no more than the declared noise does, that is the level.
-        declared = noise_levels(sigma, data).expand(len(data)).double()
         raised = _raised(level, declared)[rows]
         left = (near - gain) * raised / chi_squared_limit(degrees)
         chosen |= (raised > 1) & (gain * raised > LEAST_GAIN) & (left < _BENT)
@@ -162,6 +172,10 @@ class CsfEstimator:
     ) -> tuple[Tensor, Tensor]:
         some = {name: values[rows] for name, values in known.items()}
         return promise(self.mixture, first.theta[rows], data[rows], some, level[rows])
+
+    def _told_by_residuals(self, declared: Tensor) -> bool:
+        """Whether all that is known of the noise is what one compartment leaves."""
+        return getattr(self.base, "freedom", None) is not None or not bool((declared > 0).all())
 
     def _degrees(self, supplied: Mapping[str, Tensor] | None) -> int:
         own = self.base.model.parameters

@@ -56,6 +56,46 @@ def usual_gain(near: Tensor, gain: Tensor, level: Tensor, degrees: int, limit: f
     return min(float(usual.median()), sqrt(largest_variance(degrees, freedom) - 1))
 
 
+def share_beside_fluid(
+    near: Tensor,
+    gain: Tensor,
+    level: Tensor,
+    where: tuple[Tensor, Tensor | None],
+    degrees: int,
+) -> Tensor:
+    """Share ``(V,)`` of a level told by residuals that is left where each voxel may hold fluid.
+
+    What one compartment leaves of a region of mixtures is more than noise, raises the level there
+    and hides the region from its own test. It is therefore told again by what two compartments
+    leave to first order. Only white residuals tell it: those of an imperfect model lose along
+    the direction of fluid more than noise does, everywhere.
+
+    Parameters
+    ----------
+    near, gain
+        ``(v,)``: chi-squared of one compartment, and what a fraction takes off it.
+    level
+        ``(V,)``: noise per channel that residuals told.
+    where
+        Rows ``(v,)`` of the voxels, and indices ``(V, 3)`` of all, if known.
+    degrees
+        Of freedom of white noise.
+    """
+    rows, places = where
+    share = level.new_ones(len(level))
+    if len(rows) < _SERIES or degrees < LEAST_FREEDOM:
+        return share
+    at = level.new_zeros(len(level), 3) if places is None else places
+    some = slice(None, None, max(1, len(rows) // MOST_TOLD))
+    energy = (near - gain)[some] * level[rows][some].square()
+    if not bool((energy > 0).any()):
+        return share
+    told = series_noise(energy, at[rows][some], degrees - 1, at)
+    if told.freedom <= _WHITE * (degrees - 1):
+        return share
+    return (told.sigma.to(level) / level).clamp(max=1)
+
+
 def largest_variance(degrees: int, freedom: float) -> float:
     """Largest variance of one of ``degrees`` directions, over the mean.
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bids_brnn.estimators.fluid_test import largest_variance, usual_gain
+from bids_brnn.estimators.fluid_test import (
+    largest_variance,
+    share_beside_fluid,
+    usual_gain,
+)
 from bids_brnn.estimators.series_noise import chi_squared_limit
 
 DEGREES, VOXELS = 20, 2000
@@ -53,3 +57,32 @@ def test_the_largest_variance_is_found_from_effective_degrees_of_freedom(largest
 def test_few_voxels_tell_nothing():
     near, gain, level = (values[:100] for values in _series(COLOURED, 1.0))
     assert usual_gain(near, gain, level, DEGREES, 4 * LIMIT) == 0
+
+
+def _share(variances: torch.Tensor, shift: float) -> torch.Tensor:
+    """Of a line of voxels whose last half is shifted, at a level that the shift has raised."""
+    near, gain, _ = _series(variances, 0.0)
+    rest, half = gain.clone(), VOXELS // 2
+    shifted, lifted, _ = _series(variances, shift, seed=4)
+    near[half:], rest[half:] = shifted[half:], lifted[half:]
+    raised = torch.where(
+        torch.arange(VOXELS) < half, 1.0, (1 + shift**2 / DEGREES) ** 0.5
+    ).double()
+    at = torch.stack([torch.arange(VOXELS), *torch.zeros(2, VOXELS).long()], -1)
+    scale = raised.square()
+    rows = torch.arange(VOXELS)
+    return share_beside_fluid(near / scale, rest.square() / scale, raised, (rows, at), DEGREES)
+
+
+@pytest.mark.parametrize("shift", [0.0, 3.0])
+def test_what_fluid_adds_to_the_noise_of_a_region_is_taken_out_of_it(shift):
+    share = _share(torch.ones(DEGREES).double(), shift)
+    half = VOXELS // 2
+    raised = (1 + shift**2 / DEGREES) ** 0.5
+    # The level of half of the voxels is known to 0.5 %; a degree too few makes it 1.3 % larger.
+    assert float(share[:half].median()) == pytest.approx(1.0, abs=0.03)
+    assert float(share[half:].median()) * raised == pytest.approx(1.0, abs=0.03)
+
+
+def test_residuals_that_are_no_white_noise_keep_their_level():
+    assert bool((_share(COLOURED, 3.0) == 1).all())

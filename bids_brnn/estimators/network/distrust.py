@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -48,29 +48,38 @@ class Distrust:
     freedom: float | None
     precision: str
 
-    def distance(self, found: Findings) -> Tensor:
+    def distance(self, found: Findings) -> tuple[Tensor, Tensor]:
         """Distance ``(v,)`` from what the network was trained on; above 1 do not trust.
 
         Where the noise and the exact signal are known, by the chi-squared of the residual: inputs
         that are rare in training and that noise explains are no reason. Elsewhere by a residual
         that no noise of training explains, and by inputs beyond those of training.
+
+        Also returned is ``(v,)`` int32: 1 where the test explains the data by nuisances beyond
+        those of training. What a network estimates there may lie anywhere, within training too.
         """
         known_noise = found.sigma > 0
         excused = torch.where(known_noise, found.sigma, found.m0.abs() / self.lowest_snr)
         distance = torch.maximum(
             self._unexplained(found.rest, excused), self._beyond(found.inputs)
         )
+        elsewhere = torch.zeros(len(distance), dtype=torch.int32, device=distance.device)
         if self.exact is None or self.errors is None:
-            return distance
-        return torch.where(known_noise, self._tested(found), distance)
+            return distance, elsewhere
+        tested, elsewhere = self._tested(found)
+        return torch.where(known_noise, tested, distance), elsewhere
 
-    def edge(self, theta: Tensor, std: Tensor | None) -> Tensor:
+    def edge(
+        self, theta: Tensor, std: Tensor | None, columns: Sequence[int] | None = None
+    ) -> Tensor:
         """1 where a value lies beyond those of training by more than its noise explains.
 
         Parameters
         ----------
         theta, std
             ``(v, P)``: values and their deviations, NaN or None where unknown.
+        columns
+            Those that are looked at; all by default.
 
         Returns
         -------
@@ -81,12 +90,17 @@ class Distrust:
         beyond = torch.zeros(len(theta), dtype=torch.bool, device=theta.device)
         for name, (low, high) in self.support.items():
             column = self.model.parameters.index((name,))[0]
+            if columns is not None and column not in columns:
+                continue
             values, slack = theta[:, column], 1e-4 * (high - low) + noise[:, column]
             beyond |= (values < low - slack) | (values > high + slack)
         return beyond.to(torch.int32)
 
-    def _tested(self, found: Findings) -> Tensor:
-        """Root of chi-squared over its limit ``(v,)``; the exact signal only where it decides."""
+    def _tested(self, found: Findings) -> tuple[Tensor, Tensor]:
+        """Root of chi-squared over its limit ``(v,)``; the exact signal only where it decides.
+
+        And where nuisances that explain the data lie beyond training, ``(v,)``.
+        """
         sigma = found.sigma
         if self.freedom is not None:
             # Noise that residuals tell is no excuse for signals that nothing else tells from it.
@@ -95,8 +109,12 @@ class Distrust:
         tiny = torch.finfo(sigma.dtype).tiny
         statistic = (found.rest / sigma.clamp_min(tiny)).double().square()
         rows = ((statistic > limit) & (found.sigma > 0)).nonzero()[:, 0]
-        statistic[rows] = self.statistic(found, sigma, rows)
-        return (statistic / limit).sqrt().to(found.rest.dtype)
+        statistic[rows], where = self.statistic(found, sigma, rows)
+        elsewhere = torch.zeros(len(sigma), dtype=torch.int32, device=sigma.device)
+        # Least squares may end on a bound of what the data hardly tell, and be right.
+        nuisances = self.edge(where, None, self._columns(found)[1])
+        elsewhere[rows] = nuisances * (statistic[rows] <= limit)
+        return (statistic / limit).sqrt().to(found.rest.dtype), elsewhere
 
     def degrees(self, found: Findings) -> int:
         """Degrees of freedom of the residual in white noise."""
@@ -104,18 +122,20 @@ class Distrust:
 
     def statistic(
         self, found: Findings, sigma: Tensor, rows: Tensor, *, scan: bool = True
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         """Chi-squared of the residual of ``rows`` ``(r,)``, errors of the network taken out.
+
+        And the parameters ``(r, P)`` of the signal that leaves it.
 
         By the exact signal and the error network where there are such, else as it is. With
         ``scan`` what is above the limit is that of least squares, from other starts too
         (:mod:`bids_brnn.estimators.network.search`), where M0 is complex; this costs time.
         """
         if self.exact is None or self.errors is None:
-            return (found.rest[rows] / sigma[rows]).double().square()
+            return (found.rest[rows] / sigma[rows]).double().square(), found.theta[rows]
         n_values = self.model.n_samples if self.rotation is None else len(self.rotation)
         limit = chi_squared_limit(self.degrees(found), self.freedom)
-        parts = [sigma.new_zeros(0, dtype=torch.float64)]
+        parts = [(sigma.new_zeros(0, dtype=torch.float64), found.theta[:0])]
         if not len(rows):  # the first exact signal has its kernel compiled, a second or two
             return parts[0]
         for some in rows.split(max(1, _EXACT // n_values)):
@@ -123,11 +143,14 @@ class Distrust:
                 parts.append(self._searched(found, sigma, some, limit))
             else:
                 theta = found.theta[some]
-                parts.append(self._minimum(found, sigma, some, theta, limit)[0])
-        return torch.cat(parts)
+                parts.append(self._minimum(found, sigma, some, theta, limit))
+        left, where = zip(*parts, strict=True)
+        return torch.cat(left), torch.cat(where)
 
-    def _searched(self, found: Findings, sigma: Tensor, some: Tensor, limit: float) -> Tensor:
-        """What least squares leave of ``some``: nearby, then elsewhere."""
+    def _searched(
+        self, found: Findings, sigma: Tensor, some: Tensor, limit: float
+    ) -> tuple[Tensor, Tensor]:
+        """What least squares leave of ``some``, and where: nearby, then elsewhere."""
         theta, others = found.theta[some], self._columns(found)[1]
         bounds = self.model.parameters.bounds(theta)
         data, noise = found.coefficients[some], sigma[some]
@@ -138,7 +161,8 @@ class Distrust:
 
         white = self.freedom is None or self.freedom >= _WHITE * self.degrees(found)
         voxels = Estimates(theta, found.rest[some], others, excused, white)
-        return self._search(task, voxels).left
+        least = self._search(task, voxels)
+        return least.left, least.best
 
     @cached_property
     def _search(self) -> Search:

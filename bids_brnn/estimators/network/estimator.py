@@ -53,9 +53,9 @@ class NetworkEstimator:
     nuisances are then fitted to the signal (:mod:`bids_brnn.estimators.network.nuisances`).
     Estimates are clipped to the bounds of the model's parameters.
 
-    ``quality`` holds ``(V,)`` maps: ``edge``, 1 where a value lies beyond ``support``, and
-    ``distance``, how far the voxel lies from what the network was trained on; above 1 a map should
-    not be trusted there (:mod:`bids_brnn.estimators.network.distrust`).
+    ``quality`` holds ``(V,)`` maps: ``edge``, 1 where a value, or a nuisance that explains the
+    data, lies beyond ``support``, and ``distance`` from what the network was trained on; above 1 a
+    map should not be trusted there (:mod:`bids_brnn.estimators.network.distrust`).
     """
 
     network: TrainedNetwork
@@ -176,7 +176,9 @@ class NetworkEstimator:
                 levels = take(noise, rows), take(tested, rows)
                 parts.append(here._maps(data[rows], given, *levels, spreads))
             maps = {name: torch.cat([part[name] for part, _ in parts]) for name in parts[0][0]}
-            maps["distance"] = here._distrust.distance(joined([found for _, found in parts]))
+            found = joined([found for _, found in parts])
+            maps["distance"], beyond = here._distrust.distance(found)
+            maps["edge"] |= beyond
             return maps
 
         with ahead(maps_of, blocks, threads) as found:
@@ -205,9 +207,9 @@ class NetworkEstimator:
             raise DataError("this network has not learnt its errors; train it with brnn train")
         check_data(data, self.n_values)
         here = self._on(data.device)
-        known = {c: v.float() for c, v in known_values(self.parameters, supplied, data).items()}
+        known = known_values(self.parameters, supplied, data)
         coefficients, size = unit_coefficients(data, self.rotation, self.amplitude)
-        wide = {column: values.expand(len(data)) for column, values in known.items()}
+        wide = {c: v.float().expand(len(data)) for c, v in known.items()}
         features = here._forward(coefficients, wide)[2]
         noise = (noise_levels(sigma, data).expand(len(data)).to(size.dtype) / size).float()
         with torch.no_grad():
@@ -301,9 +303,8 @@ class NetworkEstimator:
     ) -> Tensor:
         """Squared norm ``(V,)`` of what the exact signal at the estimate leaves of ``data``.
 
-        What the errors of the network explain at noise ``sigma`` is taken out, so that it is
-        like that of least squares; NaN where a voxel cannot be estimated. With ``scan`` other
-        minima are looked for, as in the test of :meth:`estimate`.
+        What the errors of the network explain at noise ``sigma`` is taken out, as least squares
+        would; NaN where nothing can be estimated. With ``scan`` from other starts too.
         """
         check_data(data, self.n_values)
         known = known_values(self.parameters, supplied, data)
@@ -312,10 +313,9 @@ class NetworkEstimator:
         together = min(_TOGETHER, self._block)
         for block in voxels_to_estimate(self.parameters, known, data).split(together):
             values = {column: take(values, block).float() for column, values in known.items()}
-            noise = data.real.new_full(block.shape, sigma)
-            found, _ = here._found(data[block], values, noise)
+            found, _ = here._found(data[block], values, data.real.new_full(block.shape, sigma))
             rows = torch.arange(len(block), device=data.device)
-            statistic = here._distrust.statistic(found, found.sigma, rows, scan=scan)
+            statistic, _ = here._distrust.statistic(found, found.sigma, rows, scan=scan)
             energy[block] = statistic * sigma**2
         return energy
 

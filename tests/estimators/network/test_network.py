@@ -5,7 +5,7 @@ The network here is a linear map with known Jacobian, so that every number can b
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -339,6 +339,34 @@ def test_noise_is_marked_at_the_stated_rate_and_misfit_is_marked(truth):
     data[:, 3] += 0.4 * data[:, 0]
     found = _tested().estimate(data, supplied, sigma=0.02).quality["distance"]
     assert float((found > 1).double().mean()) > 0.99
+
+
+class Deaf(Told):
+    """Says that b is 0, whatever the data are."""
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        return inputs[..., :2] * torch.tensor([1.0, 0.0])
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_nuisances_beyond_training_are_told_though_the_estimate_is_within(truth, known):
+    data, supplied = _data(truth)
+    supplied |= {} if known is False else {"b": truth[:, 1]}
+    estimator = _tested(support={"b": (-2.0, 0.1)}, nuisance_steps=0)
+    found = replace(estimator, network=Deaf()).estimate(data, supplied, sigma=0.001)
+    assert (found.quality["distance"] < 1).all()
+    if not known:
+        assert (found.theta[:, 1] == 0).all()
+    torch.testing.assert_close(found.quality["edge"] > 0, truth[:, 1] > 0.1)
+
+
+def test_what_nothing_explains_is_not_told_to_lie_beyond_training(truth):
+    data, supplied = _data(truth)
+    data[:, 3] += 0.4 * data[:, 0]
+    estimator = replace(_tested(support={"b": (0.0, 0.0)}, nuisance_steps=0), network=Deaf())
+    found = estimator.estimate(data, supplied, sigma=0.001)
+    assert (found.quality["distance"] > 1).all()
+    assert not found.quality["edge"].any()
 
 
 def test_another_noise_for_the_test_leaves_everything_else(truth):
