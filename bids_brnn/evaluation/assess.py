@@ -15,7 +15,7 @@ from bids_brnn.errors import ParameterError
 from bids_brnn.estimators.base import Estimator
 from bids_brnn.estimators.network.estimator import Spread
 from bids_brnn.estimators.network.forward import Precision
-from bids_brnn.evaluation.functions import estimator_function, network_function
+from bids_brnn.evaluation.functions import as_measured, estimator_function, network_function
 from bids_brnn.evaluation.moments import (
     in_band,
     moments,
@@ -172,7 +172,6 @@ class _Judge:
         self.names = self.parameters.select("estimated").names
         self.columns = self.parameters.index(self.names)
         self.network = network_function(stored)
-        self.is_real = stored.network.spec.scale != "complex"
 
     def rng(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed)
@@ -215,7 +214,8 @@ class _Judge:
     def curves(
         self, tissue: TrainingSet, draws: int, *, estimator: Estimator | None = None
     ) -> dict[str, Any]:
-        estimate = self.network if estimator is None else estimator_function(estimator)
+        amplitude = amplitude_of(self.model)
+        estimate = self.network if estimator is None else estimator_function(estimator, amplitude)
         least = second_order_bounds(self.model, tissue.theta[0], SNR_LEVELS)[:, self.columns]
         return snr_curves(
             estimate,
@@ -293,7 +293,7 @@ class _Judge:
                 add_noise(white.coefficients.expand(shape), quiet, rng=self.rng()),
             ),
         ):
-            given = torch.complex(data.real, 0 * data.real) if self.is_real else data
+            given = as_measured(data, amplitude_of(self.model))
             distance = estimator.estimate(given, known or None).quality["distance"]
             table[f"flagged_{label}"] = round(float((distance > 1).double().mean()), 4)
         return table

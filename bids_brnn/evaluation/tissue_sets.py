@@ -15,12 +15,13 @@ from torch import Tensor
 
 from bids_brnn.estimators.base import Estimator
 from bids_brnn.estimators.network.estimator import NetworkEstimator
+from bids_brnn.evaluation.functions import as_measured
 from bids_brnn.evaluation.moments import EstimatingFunction
 from bids_brnn.evaluation.sensitivity import Sensitivity, sensitivity
 from bids_brnn.information.noise import add_noise
 from bids_brnn.information.second_order import second_order_bounds
 from bids_brnn.priors import TISSUE_SETS, tissue_set
-from bids_brnn.signals.base import SignalModel
+from bids_brnn.signals.base import SignalModel, amplitude_of
 from bids_brnn.zoo.limits import ERROR
 
 LEVELS = (20.0, 40.0, 80.0)
@@ -162,7 +163,7 @@ def coverage(
         model.parameters.names[column]: wide[:, column].float()
         for column in model.parameters.columns("supplied")
     }
-    noisy = add_noise(clean, snr, rng=rng)
+    noisy = as_measured(add_noise(clean, snr, rng=rng), amplitude_of(model))
     found = estimator.estimate(noisy, supplied or None, sigma=1 / snr)
     assert found.std is not None
     chosen = list(columns)
