@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from bids_brnn.bids import find_acquisitions, read_coefficients
+from bids_brnn.bids.input.z_protocol import read_z_protocol
 from bids_brnn.errors import BidsBrnnError
+from tests.conftest import CONSTANTS
 
 OFF = "mt-off_part-mag"
 
@@ -243,3 +245,29 @@ def test_slices_one_after_the_other_and_a_state_without_pulse_are_fine(spectra):
     changes = {"SliceTiming": [0, 60.0, 120.0], "MTNumberOfPulses": 0}
     spectra.change(f"{head}_{OFF}_QMT.json", **changes)
     assert find_acquisitions(spectra.root).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"MTNumberOfPulses": 5}, "one MT pulse per excitation"),
+        ({"SliceTiming": [0, 0.01]}, "SliceTiming has 2 times within one repetition"),
+        ({"MTPulseDuratoin": 0.01}, 'did you mean "MTPulseDuration"'),
+        ({"FlipAngle": [7, 12]}, "FlipAngle is 7 in .* but 12 in value 2 of it in"),
+    ],
+)
+def test_a_protocol_for_the_toolbox_is_read_as_that_of_a_data_set(spectra, said, words):
+    path = spectra.table()
+    spectra.json("acq-z_zspectrum.json", CONSTANTS)
+    sequence = read_z_protocol(path)
+    constants = {key: value for key, value in CONSTANTS.items() if key not in said}
+    if "MTPulseDuratoin" in said:
+        del constants["MTPulseDuration"]
+    spectra.json("acq-z_zspectrum.json", {**constants, **said})
+    with pytest.raises(BidsBrnnError, match=words):
+        read_z_protocol(path)
+    alias = {**CONSTANTS, "RepetitionTime": CONSTANTS["RepetitionTimeExcitation"]}
+    del alias["RepetitionTimeExcitation"]
+    spectra.json("acq-z_zspectrum.json", alias)
+    spectra.table(mt=["n/a", *range(1, 9)], FlipAngle=[CONSTANTS["FlipAngle"]] * 9)
+    assert read_z_protocol(path).digest == sequence.digest
