@@ -20,7 +20,7 @@ from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.zoo.cache import Job, holding, job_for, make_unlinked, tell, told
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.choice import choose_network
-from bids_brnn.zoo.quality import LONGER
+from bids_brnn.zoo.limits import LONGER
 
 if TYPE_CHECKING:
     from bids_brnn.bids.input.acquisition import Acquisition

@@ -24,7 +24,7 @@ from bids_brnn.parameters import MapItem
 from bids_brnn.sequences.columns import COLUMNS
 from bids_brnn.signals.mixture import FRACTION, fraction_item
 from bids_brnn.signals.registry import models
-from bids_brnn.zoo.quality import limit_rows
+from bids_brnn.zoo.limits import limit_rows
 
 
 def option_tables(config: type[RunConfig] = RunConfig) -> str:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from bids_brnn.estimators.base import Estimator
 from bids_brnn.evaluation.moments import EstimatingFunction
+from bids_brnn.signals.base import Amplitude
 from bids_brnn.zoo.store import StoredModel
 
 
@@ -29,13 +30,21 @@ def network_function(stored: StoredModel) -> EstimatingFunction:
     return estimate
 
 
-def estimator_function(estimator: Estimator) -> EstimatingFunction:
-    """Any estimator, as :func:`network_function`."""
+def as_measured(noisy: Tensor, amplitude: Amplitude) -> Tensor:
+    """Coefficients ``(n, R)`` as an estimator gets them: magnitudes have no imaginary noise."""
+    return noisy if amplitude == "complex" else torch.complex(noisy.real, 0 * noisy.real)
+
+
+def estimator_function(
+    estimator: Estimator, amplitude: Amplitude = "complex"
+) -> EstimatingFunction:
+    """Any estimator, as :func:`network_function`; ``amplitude`` is that of its model."""
     parameters = estimator.parameters
     columns, supplied = parameters.columns("estimated"), parameters.columns("supplied")
 
     def estimate(coefficients: Tensor, theta: Tensor) -> Tensor:
         known = {parameters.names[c]: theta[:, c] for c in supplied}
-        return estimator.estimate(coefficients, known or None).theta[:, list(columns)]
+        given = as_measured(coefficients, amplitude)
+        return estimator.estimate(given, known or None).theta[:, list(columns)]
 
     return estimate

@@ -95,6 +95,9 @@ def moments(
 def summarise(found: Moments, names: Sequence[str]) -> dict[str, Any]:
     """Means and distribution over fingerprints, per parameter and over all parameters.
 
+    ``variance_over_crb_error`` is the standard error of the mean: what chance among fingerprints
+    and in the draws of each has added.
+
     Where the bound is infinite (a parameter of a tissue that does not show it) both ratios are 0,
     as in the loss.
     """
@@ -115,6 +118,7 @@ def _describe(bias: Tensor, spread: Tensor) -> dict[str, Any]:
     return {
         "squared_bias_over_crb": _round(bias.mean()),
         "variance_over_crb": _round(spread.mean()),
+        "variance_over_crb_error": _round(spread.std() / len(spread) ** 0.5),
         "squared_bias_over_crb_quantiles": [_round(v) for v in bias.quantile(quantiles)],
         "variance_over_crb_quantiles": [_round(v) for v in spread.quantile(quantiles)],
         "variance_above_1.1": _round((spread > 1.1).double().mean()),

@@ -22,6 +22,8 @@ from bids_brnn.signals.base import SignalModel
 
 _SHARE, _LEAST = 0.05, 0.01
 """Half of a difference: of the value, and at least of a tenth of the range of the parameter."""
+_RESAMPLED = 200
+"""Times that draws are weighted anew: a standard error is then known to 5 %."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,21 @@ class Sensitivity:
     """``(B, O)``: of the estimates."""
     bound: Tensor
     """``(B, O)``: Cramer-Rao standard deviation."""
+    resampled: Resampled
+    """What the finite number of draws does to ``own`` and ``std``."""
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Figures of the same draws, each weighted at random: ``(S, B, O)`` of ``S`` weightings.
+
+    Their spread is the sampling error of whatever is computed of them, be it a ratio, a median
+    over fingerprints or a deviation that a few draws decide (Bayesian bootstrap, Rubin,
+    Ann. Stat. 9:130, 1981).
+    """
+
+    own: Tensor
+    std: Tensor
 
 
 def sensitivity(
@@ -100,6 +117,8 @@ def sensitivity(
     slopes = theta.new_empty(n, outputs, count)
     own_error, bias, std = (theta.new_empty(n, outputs) for _ in range(3))
     own = [moved.index(column) for column in columns]
+    weights = _weights(draws)
+    resampled = Resampled(*(theta.new_empty(len(weights), n, outputs) for _ in range(2)))
     for row in range(n):
         noise = add_noise(zeros, snr, rng=rng)
         wide = clean[row, :, None].to(noise.dtype) + noise  # the same noise everywhere
@@ -116,9 +135,13 @@ def sensitivity(
         values = found.double().reshape(2 * count + 1, draws, outputs)
         rises = (values[0:-1:2] - values[1:-1:2]) / (2 * steps[row])[:, None, None]
         slopes[row] = rises.mean(1).T
-        own_error[row] = rises.std(1)[own, range(outputs)] / draws**0.5
+        of_own = rises[own, :, range(outputs)].T
+        own_error[row] = of_own.std(0) / draws**0.5
         errors = values[-1] - theta[row, list(columns)]
         bias[row], std[row] = errors.mean(0), errors.std(0)
+        resampled.own[:, row], errors = weights @ of_own, errors - bias[row]
+        squares, shift = weights @ errors.square(), weights @ errors
+        resampled.std[:, row] = (squares - shift.square()).sqrt()
     return Sensitivity(
         own=slopes[:, range(outputs), own],
         own_error=own_error,
@@ -126,7 +149,15 @@ def sensitivity(
         bias=bias,
         std=std,
         bound=bound[:, list(columns)],
+        resampled=resampled,
     )
+
+
+def _weights(draws: int) -> Tensor:
+    """``(S, draws)``, sums 1; of a generator of its own, as the noise must not depend on them."""
+    rng = torch.Generator().manual_seed(1)
+    weights = torch.empty(_RESAMPLED, draws, dtype=torch.float64).exponential_(generator=rng)
+    return weights / weights.sum(1, keepdim=True)
 
 
 def _steps(model: SignalModel, theta: Tensor, moved: Sequence[int]) -> Tensor:

@@ -15,16 +15,19 @@ from torch import Tensor
 
 from bids_brnn.estimators.base import Estimator
 from bids_brnn.estimators.network.estimator import NetworkEstimator
+from bids_brnn.evaluation.functions import as_measured
 from bids_brnn.evaluation.moments import EstimatingFunction
 from bids_brnn.evaluation.sensitivity import Sensitivity, sensitivity
 from bids_brnn.information.noise import add_noise
 from bids_brnn.information.second_order import second_order_bounds
 from bids_brnn.priors import TISSUE_SETS, tissue_set
-from bids_brnn.signals.base import SignalModel
+from bids_brnn.signals.base import SignalModel, amplitude_of
+from bids_brnn.zoo.limits import ERROR
 
 LEVELS = (20.0, 40.0, 80.0)
 """``|M0| / sigma``."""
 _NORMAL_95 = 1.959964
+_QUANTILES = torch.tensor([0.025, 0.5, 0.975], dtype=torch.float64)
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ def judge_tissue_sets(
     dict
         For each parameter ``slope`` (median), ``least_slope``, ``slope_error`` (median standard
         error), ``squared_bias_over_crb`` (mean), ``most_squared_bias_over_crb``, ``std_over_crb``,
-        ``std_over_slope`` (both medians, in Cramer-Rao standard deviations),
+        ``std_over_slope`` (both medians, in Cramer-Rao standard deviations), these and the mean
+        squared bias with their standard errors by the finite number of draws (``..._error``),
         ``second_order_over_crb`` (median of the root of the second-order bound),
         ``slope_of_prior`` (with ``spread``; median of :func:`slope_of_prior`), ``cross`` (median
         of the largest foreign term), ``coverage`` (mean share of 95 % intervals that hold the
@@ -89,7 +93,7 @@ def judge_tissue_sets(
             found = sensitivity(
                 estimate, model, theta, columns, level, draws=effort.draws, rng=rng
             )
-            table = _describe(found, names, effort.draws)
+            table = describe(found, names, effort.draws)
             if least is not None:
                 over = (least[:, row] / found.bound).median(0).values
                 for name, value in zip(names, over, strict=True):
@@ -102,8 +106,10 @@ def judge_tissue_sets(
                 held = coverage(
                     estimator, model, theta, columns, level, draws=effort.draws, rng=rng
                 )
+                error = (held * (1 - held)).sum(0).sqrt() / effort.draws**0.5 / len(held)
                 for output, name in enumerate(names):
                     table[name]["coverage"] = _round(held[:, output].mean())
+                    table[name]["coverage" + ERROR] = _round(error[output])
                     table[name]["least_coverage"] = _round(held[:, output].min())
             result[tissue][f"{level:g}"] = table
     return result
@@ -157,7 +163,7 @@ def coverage(
         model.parameters.names[column]: wide[:, column].float()
         for column in model.parameters.columns("supplied")
     }
-    noisy = add_noise(clean, snr, rng=rng)
+    noisy = as_measured(add_noise(clean, snr, rng=rng), amplitude_of(model))
     found = estimator.estimate(noisy, supplied or None, sigma=1 / snr)
     assert found.std is not None
     chosen = list(columns)
@@ -176,10 +182,18 @@ def _second_order(
     return torch.stack(bounds)[..., list(columns)].sqrt()
 
 
-def _describe(found: Sensitivity, names: Sequence[str], draws: int) -> dict[str, Any]:
-    bias = (found.bias.square() - found.std.square() / draws) / found.bound.square()
-    std = found.std / found.bound
-    own = found.own
+def describe(found: Sensitivity, names: Sequence[str], draws: int) -> dict[str, Any]:
+    """Figures over the fingerprints of a set by parameter, as in :func:`judge_tissue_sets`."""
+    std, noise = found.std / found.bound, (found.std / found.bound).square() / draws
+    bias = (found.bias / found.bound).square() - noise
+    own, again = found.own, found.resampled
+    errors = {
+        # Of the square of a mean with this noise, by the squared bias that is found.
+        "squared_bias_over_crb": (4 * bias.clamp_min(0) * noise + 2 * noise.square()).sum(0).sqrt()
+        / len(bias),
+        "std_over_crb": _error((again.std / found.bound).median(1).values),
+        "std_over_slope": _error((again.std / found.bound / again.own).median(1).values),
+    }
     table = {}
     foreign = found.cross.abs()
     for output, name in enumerate(names):
@@ -195,8 +209,19 @@ def _describe(found: Sensitivity, names: Sequence[str], draws: int) -> dict[str,
             "std_over_crb": _round(std[:, output].median()),
             "std_over_slope": _round((std[:, output] / own[:, output]).median()),
             "cross": _round(others.median()),
+            **{key + ERROR: _round(value[output]) for key, value in errors.items()},
         }
     return table
+
+
+def _error(resampled: Tensor) -> Tensor:
+    """Standard error ``(O,)`` of a figure by its resampled values ``(S, O)``.
+
+    By quantiles, which a ratio with a slope near 0 does not spoil; never too small where chance is
+    lopsided, as it is where few draws decide.
+    """
+    low, middle, high = resampled.quantile(_QUANTILES, dim=0)
+    return torch.maximum(high - middle, middle - low) / _NORMAL_95
 
 
 def lines(sets: Mapping[str, Any]) -> list[str]:

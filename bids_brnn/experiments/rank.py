@@ -14,7 +14,7 @@ from bids_brnn.information.bounds import bound_by_rank, covariance
 from bids_brnn.priors import TISSUE_SETS, Prior, tissue_set
 from bids_brnn.signals.base import SignalModel
 from bids_brnn.signals.subspace import Subspace
-from bids_brnn.zoo.quality import HEALTHY
+from bids_brnn.zoo.limits import HEALTHY
 
 MOST_LOSS = 1.02
 """Largest ratio of standard deviations, of each estimated parameter, with and without subspace

@@ -215,7 +215,8 @@ def _leading_directions(rows: Tensor, rank: int) -> Tensor:
     rows = rows.to(torch.float64)
     if not 1 <= rank <= min(rows.shape):
         raise DataError(
-            f"rank {rank} needs as many signals and samples; there are {tuple(rows.shape)}"
+            f"rank {rank} needs as many signals and samples; there are {rows.shape[0]} signals of "
+            f"{rows.shape[1]} samples, so that a basis has 1 to {min(rows.shape)} columns"
         )
     if not bool(torch.isfinite(rows).all()):
         raise DataError("signals contain values that are not finite")

@@ -134,3 +134,21 @@ def test_progress_only_rises_and_tells_the_time_that_is_left(tmp_path):
     assert "training, 5" in " ".join(state.words for state in said)
     assert " left" in said[-3].words
     assert [duration(value) for value in (40, 200, 5000)] == ["40 s", "3 min", "83 min"]
+
+
+def test_a_slow_simulation_does_not_spoil_the_time_left(tmp_path):
+    content = {"model": "fisp", "train": "jiang", "preset": "quick", "rank": 4}
+    experiment = build_experiment({**content, "basis_fingerprints": 20}, tmp_path / "a.toml")
+    left = []
+    for simulated in (10.0, 5000.0):  # s; it is taken to be a twentieth of the whole
+        now, said = [0.0], list[State]()
+        progress = Meter(experiment, said.append, clock=lambda now=now: now[0]).progress()
+        for done in (0, 50, 100):
+            progress.simulation(done, 100)
+            now[0] += simulated / 2
+        assert {state.left for state in said} == {None}
+        for step in range(0, 1801, 200):
+            progress.training("x", {"step": step})
+            now[0] += 20
+        left.append(said[-1].left)
+    assert left[0] == left[1]

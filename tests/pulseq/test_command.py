@@ -29,6 +29,24 @@ def test_a_file_becomes_a_protocol(maker, tmp_path, capsys):
     assert "own.seq" in (folder / "README.md").read_text()
 
 
+@pytest.mark.parametrize(("pause", "is_told"), [(0.1, True), (8.0, False)])
+def test_a_train_that_is_played_again_before_recovery_is_told(
+    maker, tmp_path, capsys, pause, is_told
+):
+    for _ in range(2):
+        maker.fisp(np.linspace(5, 40, 20))
+        maker.wait(pause)
+    words = ["import-pulseq", str(maker.write()), str(tmp_path / "own"), "--model", "fisp"]
+    assert main(words) == 0
+    told = capsys.readouterr().err
+    assert "plays its train 2 times" in told
+    assert ("before tissue has recovered" in told) == is_told
+    assert (
+        main([*words[:2], str(tmp_path / "b"), *words[3:], "--boundary-condition", "thermal"]) == 0
+    )
+    assert "before tissue has recovered" not in capsys.readouterr().err
+
+
 def test_a_train_of_another_model_is_refused(maker, tmp_path, capsys):
     maker.fisp(np.linspace(5, 40, 20))
     words = [str(maker.write()), str(tmp_path / "own"), "--model", "bssfp"]

@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from bids_brnn.zoo.quality import LIMITS, LONGER, judge, limit_rows
+from bids_brnn.zoo.limits import LIMITS, LONGER, limit_rows
+from bids_brnn.zoo.quality import judge
 from tests.zoo.evaluations import judged
 
 RANGE = (10.0, 50.0)
@@ -83,6 +84,42 @@ def test_a_slope_that_is_hardly_known_has_no_benefit_of_doubt():
     assert "is 0.2 (R1" in verdict(slope=0.2, slope_error=0.12).refusal, "surely too low"
     assert verdict(slope=0.9, slope_error=0.09).marks == {}
     assert verdict(slope=0.4, slope_of_prior=0.3, slope_error=0.15).refusal == ""
+
+
+@pytest.mark.parametrize("key", ["std_over_slope", "squared_bias_over_crb", "coverage"])
+def test_chance_neither_refuses_nor_passes_a_network(key):
+    limit = next(item for item in LIMITS if (item.table, item.key) == ("tissue_sets", key))
+    away = -0.01 if limit.least else 0.01
+    sure, unsure = {f"{key}_error": 0.001}, {f"{key}_error": 0.45 * limit.doubt}
+    beyond, within = {key: limit.refused + away}, {key: limit.refused - away}
+    assert limit.words in verdict(**beyond, **sure).refusal
+    assert not verdict(**beyond, **sure).by_chance, "more draws change nothing"
+    for near in (beyond, within):
+        found = verdict(**near, **unsure)
+        assert found.refusal == ""
+        assert found.by_chance
+    assert not verdict(**within, **sure).by_chance
+    hardly = verdict(**within, **{f"{key}_error": 0.55 * limit.doubt})
+    assert f"is known to {1.1 * limit.doubt:.2g} only (R1" in hardly.refusal
+    assert hardly.by_chance
+    assert not hardly.cure, "draws, not a training"
+
+
+def test_what_is_surely_good_needs_no_more_draws():
+    found = verdict(std_over_slope=0.7, std_over_slope_error=0.25)
+    assert (found.refusal, found.marks, found.by_chance) == ("", {}, False)
+    assert verdict(slope=0.1, std_over_slope=1.42, std_over_slope_error=0.1).by_chance is False
+    assert not judge({}, RANGE).by_chance
+
+
+def test_the_variance_of_held_out_fingerprints_has_an_error_too():
+    evaluation = judged(variance=2.1)
+    assert "variance on held-out" in judge(evaluation, RANGE).refusal
+    evaluation["held_out"]["R1"]["variance_over_crb_error"] = 0.1
+    found = judge(evaluation, RANGE)
+    assert found.refusal == ""
+    assert found.by_chance
+    assert "variance on held-out" in found.marks["R1"]
 
 
 def test_changed_tissue_and_low_snr_mark_where_healthy_tissue_refuses():

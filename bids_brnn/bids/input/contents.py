@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from bids_brnn.bids.input.acquisition import Measurements, Part
 from bids_brnn.bids.input.encoding import Encoding, read_encoding
 from bids_brnn.bids.input.protocol import Shared
@@ -32,6 +34,13 @@ from bids_brnn.bids.input.z_series import (
     measurements_of,
 )
 from bids_brnn.bids.safe import check_inside
+from bids_brnn.sequences.pulse_sequence import PulseSequence
+from bids_brnn.signals.registry import model_entry
+
+_OFF_RESONANCE = 50.0
+"""Hz, that of much of a brain at 3 T."""
+_TURNED = 6.0
+"""Degrees of phase between samples that move no map by much: 0.1 of their size."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -121,4 +130,24 @@ def _trains(series: Series, links: Mapping[str, Path], context: Context) -> Cont
         )
     metadata = series_metadata(series, parts)
     encoding = read_encoding(series, metadata, grid.shape[3], links, context.shared, notes)
+    if set(parts) != {"mag"}:
+        notes.extend(_turned(series, encoding))
     return Contents(parts, cast("Any", grid.shape), metadata, encoding)
+
+
+def _turned(series: Series, encoding: Encoding) -> list[str]:
+    """What off-resonance does to complex samples that the model takes as if there were none."""
+    entry = model_entry(encoding.model)
+    if "w0" in entry.parameters.names or not isinstance(encoding.sequence, PulseSequence):
+        return []
+    echoes = encoding.sequence.echo_time
+    spread = float(np.ptp(echoes[np.isfinite(echoes)]))
+    turned = 360 * _OFF_RESONANCE * spread
+    if turned < _TURNED:
+        return []
+    return [
+        f"{series.name}: echo times differ by {1e3 * spread:.3g} ms, and off-resonance, which the "
+        f"model {entry.name} does not know, turns such samples against each other "
+        f"({turned:.0f} degrees at {_OFF_RESONANCE:g} Hz): maps are wrong there. Remove the phase "
+        "of a B0 map from the images, or give magnitudes of time frames alone."
+    ]

@@ -49,19 +49,19 @@ class Statements:
             )
 
     def add_all(self, about: Mapping[str, Any], source: str, *, without: str = "") -> None:
-        """Take note of all constants of a sidecar."""
+        """Take note of all constants of a sidecar; a list says one for each image."""
         for key in CONSTANTS:
             if key != without:
-                self.add(key, about.get(key), source)
+                self._add_each(key, about.get(key), source)
         for other, key in ALIASES.items():
             if key not in about:
-                self.add(key, about.get(other), source)
-        pulses = about.get("MTNumberOfPulses")
-        if pulses not in (None, 1):
-            raise DataError(
-                f"{source}: MTNumberOfPulses is {pulses}; the models here know one MT pulse per "
-                "excitation."
-            )
+                self._add_each(key, about.get(other), source)
+        _check_pulses(about, source)
+
+    def _add_each(self, key: str, value: Any, source: str) -> None:
+        values = value if isinstance(value, list) else [value]
+        for index, item in enumerate(values, 1):
+            self.add(key, item, source if index == 1 else f"value {index} of it in {source}")
 
     def number(self, key: str) -> float | None:
         """A constant as a number; None where it is absent or none."""
@@ -69,6 +69,40 @@ class Statements:
             return float(self.values[key])
         except (KeyError, TypeError, ValueError):
             return None
+
+
+def _check_pulses(about: Mapping[str, Any], source: str) -> None:
+    """Refuse more than one MT pulse for each excitation, also where other slices bring them.
+
+    Raises
+    ------
+    DataError
+        Naming the key.
+    """
+    pulses = about.get("MTNumberOfPulses")
+    every = pulses if isinstance(pulses, list) else [pulses]
+    if any(item not in (None, 1) for item in every):
+        raise DataError(
+            f"{source}: MTNumberOfPulses is {pulses}; the models here know one MT pulse per "
+            "excitation. Leave the series out with --bids-filter-file."
+        )
+    times = about.get("SliceTiming")
+    repetition = about.get("RepetitionTimeExcitation", about.get("RepetitionTime"))
+    if not isinstance(times, list) or isinstance(repetition, bool):
+        return
+    numbers = {round(float(time), 4) for time in times if isinstance(time, int | float)}
+    within = [
+        time
+        for time in numbers
+        if not isinstance(repetition, int | float) or time - min(numbers) < repetition
+    ]
+    if len(within) > 1:
+        raise DataError(
+            f"{source}: SliceTiming has {len(within)} times within one repetition, so that each "
+            "slice sees the MT pulses of all slices; the models here know one MT pulse per "
+            "excitation. Leave the series out with --bids-filter-file, or remove SliceTiming if "
+            "the slices are not excited in turns."
+        )
 
 
 def _equal(first: Any, second: Any) -> bool:

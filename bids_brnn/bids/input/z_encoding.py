@@ -37,6 +37,8 @@ REPRESENTATION: Final = "zspectrum"
 PROTOCOL = "zspectrum"
 """Suffix of tables and constants, and ``protocol`` of the models."""
 AUTO, ALL = "auto", "all"
+_OF_PULSE = ("MTPulseShape", "MTPulseDuration", "MTPulseBandwidth", "MTNumberOfPulses")
+"""What says nothing where there was no MT pulse."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def read_volumes(
     table = _say_files(series, links, options, said)
     rows = read_rows(found, metadata, said, notes)
     for row, about in zip(rows, metadata, strict=True):
-        pulse = {} if row.on else {key: None for key in CONSTANTS if key.startswith("MTPulse")}
+        pulse = {} if row.on else dict.fromkeys(_OF_PULSE)
         said.add_all({**about, **pulse}, row.file, without="FlipAngle")
     if table is not None and table.table is not None:
         rows = with_table(rows, found, table.table, table.path.name, notes)
@@ -145,8 +147,8 @@ def read_image(
     if content is None:
         raise DataError(f"{series.name} has {n_volumes} volumes. {EITHER_WAY}")
     where = series.name if table is None else table.path.name
+    said.add_all(metadata, f"the sidecar of {series.name}")
     numbers = {key: value for key, value in metadata.items() if not isinstance(value, list)}
-    said.add_all(numbers, f"the sidecar of {series.name}")
     rows = rows_of(content, numbers, where)
     if len(rows) != n_volumes:
         raise DataError(f"{series.label} has {n_volumes} volumes, {where} has {len(rows)} rows.")

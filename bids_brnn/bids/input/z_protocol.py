@@ -6,28 +6,36 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bids_brnn.bids.safe import read_json
-from bids_brnn.bids.tables import read_columns
+from bids_brnn.bids.input.z_constants import (
+    Statements,
+    constant_columns,
+    read_table_file,
+)
 from bids_brnn.errors import SequenceError
-from bids_brnn.sequences.z_spectrum import ZSpectrum
+from bids_brnn.sequences.z_spectrum import COLUMNS, ZSpectrum
 
 
 def read_z_protocol(path: Path, constants: Mapping[str, Any] | None = None) -> ZSpectrum:
     """The protocol of a table; constants from its JSON (``<stem>.json``), else from ``constants``.
 
+    What they say counts as it does in a data set, or is refused as there.
+
     Raises
     ------
-    SequenceError
+    DataError, SequenceError
         Naming file, column or key, and what is missing with an example.
     ReadError, InvalidBidsError
         If a file cannot be read.
     """
-    beside = path.with_suffix(".json")
-    own = read_json(beside) if beside.is_file() else {}
+    file = read_table_file(path)
+    columns = file.table or {}
+    said = Statements(path.name)
+    said.add_all({**(constants or {}), **file.constants}, path.with_suffix(".json").name)
+    constant_columns(columns, said, path.name)
+    # An unknown column is refused above; labels of files tell nothing here.
+    table = {key: cells for key, cells in columns.items() if key in COLUMNS}
     try:
-        return ZSpectrum.from_table(
-            read_columns(path), {**(constants or {}), **own}, name=path.name
-        )
+        return ZSpectrum.from_table(table, said.values, name=path.name)
     except SequenceError as error:
         text = str(error)
         raise SequenceError(text if path.name in text else f"{path.name}: {text}") from error

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -11,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bids_brnn.errors import EXIT_OK
+from bids_brnn.errors import EXIT_OK, UsageError
 from bids_brnn.phantom import Agreement, compare_with_truth, make_dataset
 from bids_brnn.phantom.dataset import KINDS
 from bids_brnn.phantom.fields import RELAXOMETRY
@@ -53,9 +55,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_phantom(options: argparse.Namespace) -> None:
+    """Refuse numbers and labels of which no data set can be made.
+
+    Raises
+    ------
+    UsageError
+        Naming the option.
+    """
+    if options.participants < 1:
+        raise UsageError(f"--participants {options.participants}: one or more are needed")
+    if not (options.snr > 0 and math.isfinite(options.snr)):
+        raise UsageError(f"--snr {options.snr:g}: a finite number above 0 is needed")
+    if min(options.matrix) < 1:
+        raise UsageError("--matrix needs three numbers above 0")
+    labels = list(options.sessions)
+    if any(not re.fullmatch("[a-zA-Z0-9]+", label) for label in labels):
+        raise UsageError("--sessions: labels of BIDS are letters and digits")
+    if len(set(labels)) < len(labels):
+        raise UsageError(f"--sessions {' '.join(labels)}: each label once")
+
+
 def run(options: argparse.Namespace) -> int:
     """Make the data set, run both levels of the application, compare with the truth."""
     folder: Path = options.folder
+    check_phantom(options)
     began = time.perf_counter()
     make_dataset(
         folder,

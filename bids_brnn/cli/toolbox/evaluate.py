@@ -21,6 +21,7 @@ from bids_brnn.experiments.fingerprints import held_out_data
 from bids_brnn.experiments.reading import experiment_of, read_experiment
 from bids_brnn.files import expanded, make_folder, write_text
 from bids_brnn.reports.evaluation import draw_figures
+from bids_brnn.signals.base import amplitude_of
 from bids_brnn.zoo.choice import card_path
 from bids_brnn.zoo.recognition import rotation_from
 from bids_brnn.zoo.sameness import same_train
@@ -97,7 +98,14 @@ def _peers(options: argparse.Namespace, experiment: Experiment) -> dict[str, Est
     atoms = experiment.prior.sample(10_000, rng=rng)
     entry = estimator_entry(options.peer)
     points: dict[str, Any] = {entry.points: atoms} if entry.points else {}
-    return {entry.name: entry.build(experiment.compressed, **points)}
+    model = experiment.compressed
+    if not entry.serves(model.parameters):
+        raise DataError(
+            f"--peer {entry.name} is for models of at most {entry.most_parameters} unknown "
+            "parameters; use --peer nlls"
+        )
+    build = entry.build if amplitude_of(model) == "complex" else entry.build_real
+    return {entry.name: build(model, **points)}
 
 
 def table(evaluation: Mapping[str, Any]) -> str:

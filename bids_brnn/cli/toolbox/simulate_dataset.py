@@ -14,7 +14,13 @@ from typing import Any
 
 from bids_brnn.bids.input.discovery import find_acquisitions
 from bids_brnn.bids.input.z_protocol import read_z_protocol
-from bids_brnn.cli.toolbox.demo import MADE, application_commands, run_application, table
+from bids_brnn.cli.toolbox.demo import (
+    MADE,
+    application_commands,
+    check_phantom,
+    run_application,
+    table,
+)
 from bids_brnn.cli.toolbox.inputs import add_model_arguments, sequence_of
 from bids_brnn.errors import EXIT_OK, DataError, UsageError
 from bids_brnn.experiments.inputs import read_subspace
@@ -156,10 +162,7 @@ def _check(options: argparse.Namespace) -> None:
         raise UsageError("--basis reads a basis, --design-basis makes one; give one of them")
     if options.label is not None and not re.fullmatch("[a-zA-Z0-9]+", options.label):
         raise UsageError(f"--label {options.label}: labels of BIDS are letters and digits")
-    if any(not re.fullmatch("[a-zA-Z0-9]+", label) for label in options.sessions):
-        raise UsageError("--sessions: labels of BIDS are letters and digits")
-    if min(options.matrix) < 1:
-        raise UsageError("--matrix needs three numbers above 0")
+    check_phantom(options)
 
 
 def _of_sidecar(path: Path, options: argparse.Namespace, stream: int) -> Series:

@@ -53,3 +53,20 @@ def test_a_basis_that_is_not_orthonormal_is_refused(raw):
     raw.qmt()
     rewrite(raw, lambda rows: [rows[0], *([str(2 * float(c)) for c in row] for row in rows[1:])])
     refused(raw, r"not orthonormal \(the product of columns . and . is 4 instead of 1\)")
+
+
+def test_echo_times_that_differ_are_told_where_the_model_knows_no_off_resonance(raw):
+    def notes():
+        return [note for note in find_acquisitions(raw.root).notes if "echo times differ" in note]
+
+    stem = raw.mrf()
+    assert notes() == []
+    usual = {"tr": 0.012, "duration": None, "phase": None}
+    raw.pulses("acq-f_rfpulses.tsv", **usual, echo_time=[0.002] * 6 + [0.004] * 6)
+    assert "differ by 2 ms, and off-resonance, which the model fisp does not" in notes()[0]
+    for end in ("nii.gz", "json"):  # what is left is a magnitude
+        (raw.root / f"{stem}_part-phase_MRF.{end}").unlink()
+    assert notes() == []
+    raw.mrf(SpoilingState=False)  # balanced: its model knows off-resonance
+    raw.pulses("acq-f_rfpulses.tsv", **usual, echo_time=[0.002] * 6 + [0.004] * 6)
+    assert notes() == []

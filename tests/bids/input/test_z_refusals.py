@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from bids_brnn.bids import find_acquisitions, read_coefficients
+from bids_brnn.bids.input.z_protocol import read_z_protocol
 from bids_brnn.errors import BidsBrnnError
+from tests.conftest import CONSTANTS
 
 OFF = "mt-off_part-mag"
 
@@ -115,6 +117,7 @@ ONE = "flip-1_mt-2_part-mag"
         (root(MTPulseBandwidth=0.2), "write it in Hz"),
         (change(OFF, FlipAngle=0.087), "FlipAngle is 0.087; write it in degrees"),
         (root(MTNumberOfPulses=4), "one MT pulse per excitation"),
+        (root(SliceTiming=[0, 0.01, 0.02]), "SliceTiming has 3 times within one repetition"),
         (root(SignalModel="gblok"), '"gblok" is no signal model of Z-spectra; use one of'),
     ],
 )  # fmt: skip
@@ -223,3 +226,48 @@ def test_negative_magnitudes(spectra):
         read_coefficients(series)
     spectra.image(f"{head}_{OFF}_QMT.nii.gz", np.where(values == values.max(), -1, values))
     read_coefficients(series)  # ringing of an interpolation
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [("RepetitionTimeExcitation", [0.025, 0.05]), ("FlipAngle", [7, 12]),
+     ("MTPulseShape", ["GAUSSHANN", "SINC"]), ("MTDelay", [0.003, 0.001])],
+)  # fmt: skip
+def test_what_differs_between_images_of_one_file_is_not_lost(spectra, key, values):
+    stem = spectra.one_image()
+    spectra.change(f"{stem}_QMT.json", **{key: values})
+    assert re.search(f"{key} is .*, but .*; all measurements share it", refused(spectra))
+
+
+def test_slices_one_after_the_other_and_a_state_without_pulse_are_fine(spectra):
+    head = spectra.wand()
+    # Each slice of 2D data is done before the next one begins, and no pulse counts as none.
+    changes = {"SliceTiming": [0, 60.0, 120.0], "MTNumberOfPulses": 0}
+    spectra.change(f"{head}_{OFF}_QMT.json", **changes)
+    assert find_acquisitions(spectra.root).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"MTNumberOfPulses": 5}, "one MT pulse per excitation"),
+        ({"SliceTiming": [0, 0.01]}, "SliceTiming has 2 times within one repetition"),
+        ({"MTPulseDuratoin": 0.01}, 'did you mean "MTPulseDuration"'),
+        ({"FlipAngle": [7, 12]}, "FlipAngle is 7 in .* but 12 in value 2 of it in"),
+    ],
+)
+def test_a_protocol_for_the_toolbox_is_read_as_that_of_a_data_set(spectra, said, words):
+    path = spectra.table()
+    spectra.json("acq-z_zspectrum.json", CONSTANTS)
+    sequence = read_z_protocol(path)
+    constants = {key: value for key, value in CONSTANTS.items() if key not in said}
+    if "MTPulseDuratoin" in said:
+        del constants["MTPulseDuration"]
+    spectra.json("acq-z_zspectrum.json", {**constants, **said})
+    with pytest.raises(BidsBrnnError, match=words):
+        read_z_protocol(path)
+    alias = {**CONSTANTS, "RepetitionTime": CONSTANTS["RepetitionTimeExcitation"]}
+    del alias["RepetitionTimeExcitation"]
+    spectra.json("acq-z_zspectrum.json", alias)
+    spectra.table(mt=["n/a", *range(1, 9)], FlipAngle=[CONSTANTS["FlipAngle"]] * 9)
+    assert read_z_protocol(path).digest == sequence.digest

@@ -113,6 +113,10 @@ def test_images_divided_by_that_without_pulse_are_near_one(tmp_path):
         ["--protocol", "z.tsv", "--label", "a-b"],
         ["--protocol", "z.tsv", "--rank", "3"],
         ["--protocol", "z.tsv", "--matrix", "0", "1", "1"],
+        ["--protocol", "z.tsv", "--snr", "nan"],
+        ["--protocol", "z.tsv", "--participants", "0"],
+        ["--protocol", "z.tsv", "--sessions", "a", "a"],
+        ["--protocol", "z.tsv", "--sessions", "a b"],
         ["--pulses", "t.tsv", "--model", "fisp", "--field-maps", "B0"],
     ],
 )
