@@ -14,7 +14,8 @@ B0.
 Gzip as BIDS data usually are. Mask and labels are given, there is no T1w image.
 
 CPU seconds are those of all threads and processes, idle the core seconds that a step left over of
-its threads; memory is the peak of resident pages, those of
+its threads, alone the longest stretch of CPU seconds in which one thread had work and the others
+none (which other programs do not change); memory is the peak of resident pages, those of
 mapped files included; MB are what was read and written by system calls (mapped files are not read
 so). Where other programs use the machine only the CPU seconds mean something.
 """
@@ -38,6 +39,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from measuring import longest_alone, step, watched
 
 ROOT = Path(__file__).parent
 FULL = 1_500_000
@@ -45,6 +47,10 @@ GRID = (240, 240, 160)
 KINDS = {"qmt": "hsfp", "mrf": "fisp", "spgr": "spgr"}
 _SMALL = (12, 14, 1)
 _HERE = "--run-here"
+_COLUMNS = (
+    ("wall s", 8), ("CPU s", 8), ("idle", 8), ("alone", 7), ("peak MB", 9), ("read", 8),
+    ("written", 8),
+)  # fmt: skip
 _SHOWN = 0.5  # s; shorter steps are added up
 
 
@@ -201,8 +207,11 @@ def measured(
     began = time.perf_counter()
     with (place / "log").open("w") as log:
         child = subprocess.Popen([str(word) for word in command], stdout=log, stderr=log)
-        _, status, used = os.wait4(child.pid, 0)
+        with watched(child.pid) as looks:
+            _, status, used = os.wait4(child.pid, 0)
     steps = json.loads((place / "steps.json").read_text(encoding="utf-8"))
+    for item in steps:
+        item["alone"] = longest_alone(looks, item["began"], item["ended"])
     code = os.waitstatus_to_exitcode(status)
     if code:
         sys.stderr.write((place / "log").read_text(encoding="utf-8"))
@@ -264,41 +273,6 @@ def pages_measured(steps: list[dict[str, Any]]) -> Iterator[None]:
         pages.write_reports = make
 
 
-@contextmanager
-def step(steps: list[dict[str, Any]], name: str) -> Iterator[None]:
-    """Wall and CPU seconds, peak memory and bytes of what is done meanwhile."""
-    before, began, cpu = moved(), time.perf_counter(), cpu_seconds()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    try:
-        yield
-    finally:
-        read, written = (now - then for now, then in zip(moved(), before, strict=True))
-        steps.append(
-            {"name": name, "wall": time.perf_counter() - began, "cpu": cpu_seconds() - cpu,
-             "peak_mb": peak_mb(), "read_mb": read, "written_mb": written}
-        )  # fmt: skip
-
-
-def cpu_seconds() -> float:
-    """Of this process and the children that it has waited for."""
-    return sum(os.times()[:4])
-
-
-def peak_mb() -> float:
-    """Largest resident memory of this process since it was last begun anew."""
-    return _field("/proc/self/status", "VmHWM:") / 1024
-
-
-def moved() -> tuple[float, float]:
-    """MB read and written by system calls so far."""
-    return tuple(_field("/proc/self/io", name) / 1e6 for name in ("rchar:", "wchar:"))
-
-
-def _field(file: str, name: str) -> float:
-    lines = Path(file).read_text(encoding="ascii").splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith(name))
-
-
 def show(result: dict[str, Any]) -> None:
     """One table: a row per step that takes long, the others together."""
     print(
@@ -307,7 +281,7 @@ def show(result: dict[str, Any]) -> None:
         f"{result['cpu']:.1f} CPU s, {result['peak_mb']:.0f} MB, input {result['input_mb']:.0f} "
         f"MB, output {result['output_mb']:.1f} MB"
     )
-    heads = f"{'wall s':>8}{'CPU s':>8}{'idle':>8}{'peak MB':>9}{'read':>8}{'written':>8}"
+    heads = "".join(f"{word:>{width}}" for word, width in _COLUMNS)
     print(f"  {'step':44}{heads}")
     *inner, _ = result["steps"]
     shown = [item for item in inner if item["wall"] >= _SHOWN]
@@ -322,8 +296,8 @@ def show(result: dict[str, Any]) -> None:
         row = "".join(
             f"{item[key]:{width}}" if key in item else " " * int(width.partition(".")[0])
             for key, width in (
-                ("wall", "8.1f"), ("cpu", "8.1f"), ("idle", "8.1f"), ("peak_mb", "9.0f"),
-                ("read_mb", "8.0f"), ("written_mb", "8.0f"),
+                ("wall", "8.1f"), ("cpu", "8.1f"), ("idle", "8.1f"), ("alone", "7.1f"),
+                ("peak_mb", "9.0f"), ("read_mb", "8.0f"), ("written_mb", "8.0f"),
             )
         )  # fmt: skip
         print(f"  {item['name'][-44:]:44}{row}")
