@@ -45,7 +45,7 @@ ROOT = Path(__file__).parent
 FULL = 1_500_000
 GRID = (240, 240, 160)
 KINDS = {"qmt": "hsfp", "mrf": "fisp", "spgr": "spgr"}
-_SMALL = (12, 14, 1)
+_PHANTOM = (60, 72, 6)
 _HERE = "--run-here"
 _COLUMNS = (
     ("wall s", 8), ("CPU s", 8), ("idle", 8), ("alone", 7), ("peak MB", 9), ("read", 8),
@@ -117,14 +117,14 @@ def make_phantom(folder: Path, kind: str) -> None:
     from bids_brnn.zoo.places import SHIPPED
 
     if kind != "mrf":
-        make_dataset(folder, n_participants=1, kinds=(kind,), shape=_SMALL)
+        make_dataset(folder, n_participants=1, kinds=(kind,), shape=_PHANTOM)
         return
     stored = read_tensors(SHIPPED / "mrf-jiang.safetensors")["basis"]
     series = mrf_series(jiang_like_train())
     compressed = CompressedSignal(series.model, Subspace(stored[..., 0].clone()))
     about = {**series.metadata, "SignalRepresentation": "subspace"}
     series = dataclasses.replace(series, model=compressed, parts=("real", "imag"), metadata=about)
-    make_dataset(folder, n_participants=1, shape=_SMALL, series=[series])
+    make_dataset(folder, n_participants=1, shape=_PHANTOM, series=[series])
 
 
 def enlarge(phantom: Path, dataset: Path, kind: str, n: int) -> None:

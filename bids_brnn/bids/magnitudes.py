@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.bids.images import Grid, Volume, read_array, read_grid, same_grid, times
+from bids_brnn.bids.images import Grid, Volume, read_array, read_grid, same_grid
 from bids_brnn.bids.input.acquisition import Measurements, Part
 from bids_brnn.errors import DataError
 from bids_brnn.system.threads import in_threads
+from bids_brnn.voxels import times
 
 _NOISE = 0.01
 """Of the largest value: negative values up to here are ringing of an interpolation."""

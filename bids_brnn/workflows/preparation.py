@@ -129,7 +129,10 @@ def init_preparation_wf(
     # The head tells units and noise too, and is there before a mask made from estimates.
     early = prepare if anatomy.quick else mask
     magnitude = spectrum is not None or set(parts) == {"mag"}
-    noise = Node(EstimateNoise(frames=frames, magnitude=magnitude, label=label), name="noise")
+    estimator = EstimateNoise(
+        frames=frames, magnitude=magnitude, label=label, num_threads=num_threads
+    )
+    noise = Node(estimator, name="noise", n_procs=num_threads)
     if spectrum is not None:
         noise.inputs.averages = spectrum.averages
         noise.inputs.normalised = spectrum.protocol.normalised
