@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 _EVERY = 0.05  # s between two looks at the threads
 _SMOOTHED = 5  # looks; a thread that is seen in one of these only is not work for a core
 _TICKS = os.sysconf("SC_CLK_TCK")
+_COLUMNS = (
+    ("wall s", 8), ("CPU s", 8), ("idle", 8), ("alone", 7), ("peak MB", 9), ("read", 8),
+    ("written", 8),
+)  # fmt: skip
+_SHOWN = 0.5  # s; shorter steps are added up
 
 
 @contextmanager
@@ -121,3 +128,54 @@ def longest_alone(looks: Sequence[Look], began: float, ended: float) -> float:
             longest = max(longest, window[-1][2] - start)
         alone = single
     return longest
+
+
+def show(result: dict[str, Any]) -> None:
+    """One table: a row per step that takes long, the others together."""
+    print(
+        f"\n{result['kind']}, {result['voxels']} voxels, {result['level']}, "
+        f"{result['threads']} threads, {result['device']}: {result['wall']:.1f} s, "
+        f"{result['cpu']:.1f} CPU s, {result['peak_mb']:.0f} MB, input {result['input_mb']:.0f} "
+        f"MB, output {result['output_mb']:.1f} MB"
+    )
+    heads = "".join(f"{word:>{width}}" for word, width in _COLUMNS)
+    print(f"  {'step':44}{heads}")
+    *inner, _ = result["steps"]
+    shown = [item for item in inner if item["wall"] >= _SHOWN]
+    rest = {
+        key: sum(item[key] for item in inner if item["wall"] < _SHOWN)
+        for key in ("wall", "cpu", "read_mb", "written_mb")
+    }
+    used = {key: sum(item[key] for item in inner) for key in ("wall", "cpu")}
+    outside = {key: result[key] - used[key] for key in used}
+    outside["alone"] = result["alone_between"]
+    for item in [*shown, {"name": "other steps", **rest}, {"name": "between steps", **outside}]:
+        item["idle"] = result["threads"] * item["wall"] - item["cpu"]
+        row = "".join(
+            f"{item[key]:{width}}" if key in item else " " * int(width.partition(".")[0])
+            for key, width in (
+                ("wall", "8.1f"), ("cpu", "8.1f"), ("idle", "8.1f"), ("alone", "7.1f"),
+                ("peak_mb", "9.0f"), ("read_mb", "8.0f"), ("written_mb", "8.0f"),
+            )
+        )  # fmt: skip
+        print(f"  {item['name'][-44:]:44}{row}")
+    estimates = [item for item in inner if item["name"].startswith("estimation_")]
+    beyond = {key: result[key] - sum(item[key] for item in estimates) for key in used}
+    print(f"  beyond estimation: {beyond['wall']:.1f} s, {beyond['cpu']:.1f} CPU s")
+    sys.stdout.flush()
+
+
+def growth(results: list[dict[str, Any]]) -> None:
+    """CPU seconds and memory per voxel between the sizes of each series of runs."""
+    by: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for item in results:
+        by.setdefault((item["kind"], item["level"], item["threads"]), []).append(item)
+    for key, runs in by.items():
+        runs.sort(key=lambda item: item["voxels"])
+        for less, more in pairwise(runs):
+            extra = more["voxels"] - less["voxels"]
+            print(
+                f"{' '.join(map(str, key))}, {less['voxels']} to {more['voxels']} voxels: "
+                f"{1e6 * (more['cpu'] - less['cpu']) / extra:.1f} CPU us and "
+                f"{1e3 * (more['peak_mb'] - less['peak_mb']) / extra:.3f} kB per voxel"
+            )

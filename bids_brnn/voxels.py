@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bids_brnn.errors import DataError
+
+_VALUES = 2**21
+"""Values looked at together."""
 
 
 def to_voxels(data: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
@@ -32,6 +35,13 @@ def to_volume(values: NDArray[Any], mask: NDArray[np.bool_], fill: float = 0.0) 
     volume = np.full((*mask.shape, *values.shape[1:]), fill, dtype=values.dtype)
     volume[mask] = values
     return volume
+
+
+def slabs(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Slices along the third axis of ``(X, Y, Z, N)``, of a bounded number of values each."""
+    x, y, z, n = shape
+    step = max(1, _VALUES // max(1, x * y * n))
+    return (slice(first, first + step) for first in range(0, z, step))
 
 
 def times(shape: Sequence[int]) -> str:

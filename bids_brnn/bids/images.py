@@ -23,7 +23,7 @@ from bids_brnn.errors import DataError, ReadError
 from bids_brnn.system.memory import memory_limit
 from bids_brnn.system.reading import open_regular
 from bids_brnn.system.threads import in_threads
-from bids_brnn.voxels import times
+from bids_brnn.voxels import slabs, times
 
 _CHUNK = 16 * 2**20
 _SLACK = 2**20  # bytes after the image that are read for the checksum; more is an attack
@@ -273,10 +273,19 @@ def read_coefficients(acquisition: Acquisition, threads: int = 1) -> Volume:
         data.real = read_array(grids["mag"])
         if "phase" in grids:
             _turn(data, read_array(grids["phase"]), grids["phase"].path)
-    finite = np.ones(acquisition.shape[:3], dtype=bool)
-    for frame in range(acquisition.shape[3]):
-        finite &= np.isfinite(data[..., frame])
-    return Volume(data, first.affine, first.header.copy(), int(finite.size - finite.sum()))
+    return Volume(data, first.affine, first.header.copy(), count_invalid(data, threads))
+
+
+def count_invalid(data: NDArray[Any], threads: int = 1) -> int:
+    """Voxels of ``(X, Y, Z, N)`` with a value that is not finite."""
+
+    def invalid(part: slice) -> int:
+        finite = np.isfinite(data[..., part, 0])
+        for frame in range(1, data.shape[3]):
+            finite &= np.isfinite(data[..., part, frame])
+        return int(finite.size - finite.sum())
+
+    return sum(in_threads(invalid, slabs(data.shape), threads))
 
 
 def _turn(data: NDArray[np.complex64], phase: NDArray[Any], path: Path) -> None:

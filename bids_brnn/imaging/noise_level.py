@@ -8,7 +8,6 @@ that no low-rank signal explains. NumPy only: preparation never loads torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ from scipy import ndimage
 
 from bids_brnn.errors import DataError
 from bids_brnn.system.threads import in_threads
-from bids_brnn.voxels import to_voxels
+from bids_brnn.voxels import slabs, to_voxels
 
 Array = NDArray[Any]
 
@@ -28,8 +27,6 @@ _LEAST_VOXELS = 30
 _LEAST_FRAMES = 20
 _MOST_VOXELS = 4000
 """Voxels whose frames are decomposed; more do not change the level by a percent."""
-_VALUES = 2**21
-"""Values looked at together."""
 _FLAT = 2.0
 """Largest energy of one coefficient or frame in air, in the mean of all; 1 for white noise."""
 _SPREAD = 2.0
@@ -213,13 +210,6 @@ def air_level(data: Array, mask: NDArray[np.bool_], threads: int = 1) -> float |
     total = sum(in_threads(summed, slabs(data.shape), threads), np.zeros(n_values))
     largest = float(total.max()) / n_dark
     return math.sqrt(level) if largest < (_FLAT + 5 / math.sqrt(n_dark)) * level else None
-
-
-def slabs(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Slices along the third axis of ``(X, Y, Z, N)``, of a bounded number of values each."""
-    x, y, z, n = shape
-    step = max(1, _VALUES // max(1, x * y * n))
-    return (slice(first, first + step) for first in range(0, z, step))
 
 
 def _squares(values: Array) -> Array:

@@ -14,10 +14,9 @@ from bids_brnn.imaging.noise_level import (
     NoiseLevel,
     air_level,
     compared,
-    slabs,
 )
 from bids_brnn.system.threads import in_threads
-from bids_brnn.voxels import to_voxels
+from bids_brnn.voxels import slabs, to_voxels
 
 LEAST_SNR = 5.0
 """Signal over noise from which on a magnitude is Gaussian; below, its mean is 2 % high or more."""
