@@ -5,6 +5,7 @@
     python benchmarks/whole_brain.py DIR --level references --reference-voxels auto
     python benchmarks/whole_brain.py DIR --threads 1 2 8
     python benchmarks/whole_brain.py DIR --device cuda
+    python benchmarks/whole_brain.py DIR --data DATA                  a data set of yours, twice
     python benchmarks/whole_brain.py --small                          only that it works
 
 The data, kept in DIR: voxels of the phantom with their noise, over and over, in an ellipsoid of
@@ -14,7 +15,8 @@ B0.
 Gzip as BIDS data usually are. Mask and labels are given, there is no T1w image.
 
 CPU seconds are those of all threads and processes, idle the core seconds that a step left over of
-its threads; memory is the peak of resident pages, those of
+its threads, alone the longest stretch of CPU seconds in which one thread had work and the others
+none (which other programs do not change); memory is the peak of resident pages, those of
 mapped files included; MB are what was read and written by system calls (mapped files are not read
 so). Where other programs use the machine only the CPU seconds mean something.
 """
@@ -38,14 +40,15 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from measuring import growth, longest_alone, show, step, watched
 
 ROOT = Path(__file__).parent
 FULL = 1_500_000
 GRID = (240, 240, 160)
 KINDS = {"qmt": "hsfp", "mrf": "fisp", "spgr": "spgr"}
-_SMALL = (12, 14, 1)
+_PHANTOM = (60, 72, 6)
+_FOUND = ("fmriprep", "relaxometry")  # derivatives that are used where they are there
 _HERE = "--run-here"
-_SHOWN = 0.5  # s; shorter steps are added up
 
 
 def main() -> int:
@@ -56,6 +59,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="whole_brain_") as temporary:
         folder = (options.folder or Path(temporary)).absolute()
         results = []
+        if options.data is not None:
+            for threads in options.threads:
+                results += twice(folder, threads, options)
+            options.kinds = []
         for kind in options.kinds:
             for n in options.voxels:
                 dataset = made(folder, kind, n)
@@ -71,6 +78,7 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path, nargs="?", metavar="DIR", help="kept; else temporary")
+    parser.add_argument("--data", type=Path, help="a data set to process, and again when finished")
     parser.add_argument("--small", action="store_true", help="2000 voxels of MRF")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--voxels", type=int, nargs="+", default=[FULL])
@@ -111,14 +119,14 @@ def make_phantom(folder: Path, kind: str) -> None:
     from bids_brnn.zoo.places import SHIPPED
 
     if kind != "mrf":
-        make_dataset(folder, n_participants=1, kinds=(kind,), shape=_SMALL)
+        make_dataset(folder, n_participants=1, kinds=(kind,), shape=_PHANTOM)
         return
     stored = read_tensors(SHIPPED / "mrf-jiang.safetensors")["basis"]
     series = mrf_series(jiang_like_train())
     compressed = CompressedSignal(series.model, Subspace(stored[..., 0].clone()))
     about = {**series.metadata, "SignalRepresentation": "subspace"}
     series = dataclasses.replace(series, model=compressed, parts=("real", "imag"), metadata=about)
-    make_dataset(folder, n_participants=1, shape=_SMALL, series=[series])
+    make_dataset(folder, n_participants=1, shape=_PHANTOM, series=[series])
 
 
 def enlarge(phantom: Path, dataset: Path, kind: str, n: int) -> None:
@@ -181,42 +189,69 @@ def write(path: Path, values: np.ndarray, affine: np.ndarray) -> None:
 def measured(
     folder: Path, dataset: Path, kind: str, n: int, threads: int, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """One run of the App in a process of its own."""
+    """One run of the App on data that were made."""
     place = folder / "runs" / f"{kind}-{n}-{options.level}-{threads}"
     shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
-    relaxometry = dataset / "derivatives" / "relaxometry"
+    words = [
+        "--mask", dataset / "mask.nii.gz", "--atlas", f"tissues={dataset / 'tissues.nii.gz'}",
+        "--reference", "auto" if options.level == "references" else "none",
+        "--reference-voxels", options.reference_voxels,
+        *(["--sloppy"] if options.small else []),
+    ]  # fmt: skip
+    about = {"kind": kind, "voxels": n}
+    result = one_run(place, dataset, words, threads, options) | about
+    shutil.rmtree(place / "work", ignore_errors=True)
+    return result
+
+
+def twice(folder: Path, threads: int, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """A data set of the user, and the same again when there is nothing left to do."""
+    place = folder / "runs" / f"{options.data.name}-{threads}"
+    shutil.rmtree(place, ignore_errors=True)
+    about = {"kind": options.data.name, "voxels": 0}
+    found = []
+    for again in ("", ", again"):
+        result = one_run(place, options.data.absolute(), [], threads, options) | about
+        found.append(result | {"kind": f"{options.data.name}{again}"})
+        show(found[-1])
+    return found
+
+
+def one_run(
+    place: Path, dataset: Path, words: list[Any], threads: int, options: argparse.Namespace
+) -> dict[str, Any]:
+    """One run of the App in a process of its own."""
+    place.mkdir(parents=True, exist_ok=True)
+    folders = sorted(path for path in dataset.glob("derivatives/*") if path.name in _FOUND)
     words = [
         dataset, place / "out", "participant", "-w", place / "work", "--skip-bids-validation",
         "--nprocs", threads, "--omp-nthreads", threads, "--device", options.device,
-        "--mask", dataset / "mask.nii.gz", "--atlas", f"tissues={dataset / 'tissues.nii.gz'}",
-        *(["-d", f"relaxometry={relaxometry}"] if relaxometry.is_dir() else []),
         "--level", "minimal" if options.level == "maps" else "full",
-        "--reference", "auto" if options.level == "references" else "none",
-        "--reference-voxels", options.reference_voxels,
+        *(word for path in folders for word in ("-d", f"{path.name}={path}")), *words,
     ]  # fmt: skip
-    if options.small:
-        words.append("--sloppy")
     command = [sys.executable, __file__, _HERE, place / "steps.json", *words]
     began = time.perf_counter()
     with (place / "log").open("w") as log:
         child = subprocess.Popen([str(word) for word in command], stdout=log, stderr=log)
-        _, status, used = os.wait4(child.pid, 0)
+        with watched(child.pid) as looks:
+            _, status, used = os.wait4(child.pid, 0)
     steps = json.loads((place / "steps.json").read_text(encoding="utf-8"))
+    for item in steps:
+        item["alone"] = longest_alone(looks, item["began"], item["ended"])
+    gaps = [(first["ended"], later["began"]) for first, later in pairwise(steps[:-1])]
+    between = max((longest_alone(looks, *gap) for gap in gaps), default=0.0)
     code = os.waitstatus_to_exitcode(status)
     if code:
         sys.stderr.write((place / "log").read_text(encoding="utf-8"))
     # Measuring a step begins the peak of the process anew.
     peak = max([used.ru_maxrss / 1024, *(item["peak_mb"] for item in steps)])
-    result = {
-        "kind": kind, "voxels": n, "level": options.level, "threads": threads,
+    return {
+        "level": options.level, "threads": threads,
         "device": options.device, "exit_code": code, "wall": time.perf_counter() - began,
         "cpu": used.ru_utime + used.ru_stime,
-        "peak_mb": peak, "steps": steps,
+        "peak_mb": peak, "steps": steps, "alone_between": between,
         "output_mb": size(place / "out"), "input_mb": size(dataset),
     }  # fmt: skip
-    shutil.rmtree(place / "work", ignore_errors=True)
-    return result
 
 
 def size(folder: Path) -> float:
@@ -262,88 +297,6 @@ def pages_measured(steps: list[dict[str, Any]]) -> Iterator[None]:
         yield
     finally:
         pages.write_reports = make
-
-
-@contextmanager
-def step(steps: list[dict[str, Any]], name: str) -> Iterator[None]:
-    """Wall and CPU seconds, peak memory and bytes of what is done meanwhile."""
-    before, began, cpu = moved(), time.perf_counter(), cpu_seconds()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    try:
-        yield
-    finally:
-        read, written = (now - then for now, then in zip(moved(), before, strict=True))
-        steps.append(
-            {"name": name, "wall": time.perf_counter() - began, "cpu": cpu_seconds() - cpu,
-             "peak_mb": peak_mb(), "read_mb": read, "written_mb": written}
-        )  # fmt: skip
-
-
-def cpu_seconds() -> float:
-    """Of this process and the children that it has waited for."""
-    return sum(os.times()[:4])
-
-
-def peak_mb() -> float:
-    """Largest resident memory of this process since it was last begun anew."""
-    return _field("/proc/self/status", "VmHWM:") / 1024
-
-
-def moved() -> tuple[float, float]:
-    """MB read and written by system calls so far."""
-    return tuple(_field("/proc/self/io", name) / 1e6 for name in ("rchar:", "wchar:"))
-
-
-def _field(file: str, name: str) -> float:
-    lines = Path(file).read_text(encoding="ascii").splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith(name))
-
-
-def show(result: dict[str, Any]) -> None:
-    """One table: a row per step that takes long, the others together."""
-    print(
-        f"\n{result['kind']}, {result['voxels']} voxels, {result['level']}, "
-        f"{result['threads']} threads, {result['device']}: {result['wall']:.1f} s, "
-        f"{result['cpu']:.1f} CPU s, {result['peak_mb']:.0f} MB, input {result['input_mb']:.0f} "
-        f"MB, output {result['output_mb']:.1f} MB"
-    )
-    heads = f"{'wall s':>8}{'CPU s':>8}{'idle':>8}{'peak MB':>9}{'read':>8}{'written':>8}"
-    print(f"  {'step':44}{heads}")
-    *inner, _ = result["steps"]
-    shown = [item for item in inner if item["wall"] >= _SHOWN]
-    rest = {
-        key: sum(item[key] for item in inner if item["wall"] < _SHOWN)
-        for key in ("wall", "cpu", "read_mb", "written_mb")
-    }
-    used = {key: sum(item[key] for item in inner) for key in ("wall", "cpu")}
-    outside = {key: result[key] - used[key] for key in used}
-    for item in [*shown, {"name": "other steps", **rest}, {"name": "between steps", **outside}]:
-        item["idle"] = result["threads"] * item["wall"] - item["cpu"]
-        row = "".join(
-            f"{item[key]:{width}}" if key in item else " " * int(width.partition(".")[0])
-            for key, width in (
-                ("wall", "8.1f"), ("cpu", "8.1f"), ("idle", "8.1f"), ("peak_mb", "9.0f"),
-                ("read_mb", "8.0f"), ("written_mb", "8.0f"),
-            )
-        )  # fmt: skip
-        print(f"  {item['name'][-44:]:44}{row}")
-    sys.stdout.flush()
-
-
-def growth(results: list[dict[str, Any]]) -> None:
-    """CPU seconds and memory per voxel between the sizes of each series of runs."""
-    by: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for item in results:
-        by.setdefault((item["kind"], item["level"], item["threads"]), []).append(item)
-    for key, runs in by.items():
-        runs.sort(key=lambda item: item["voxels"])
-        for less, more in pairwise(runs):
-            extra = more["voxels"] - less["voxels"]
-            print(
-                f"{' '.join(map(str, key))}, {less['voxels']} to {more['voxels']} voxels: "
-                f"{1e6 * (more['cpu'] - less['cpu']) / extra:.1f} CPU us and "
-                f"{1e3 * (more['peak_mb'] - less['peak_mb']) / extra:.3f} kB per voxel"
-            )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
-    from bids_brnn.bids.images import read_coefficients, to_volume, to_voxels
+    from bids_brnn.bids.images import read_coefficients
     from bids_brnn.bids.input.discovery import find_acquisitions
     from bids_brnn.bids.output.dataset_files import write_dataset_files
     from bids_brnn.bids.volumes import read_mask
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bids_brnn.signals import build_model
     from bids_brnn.signals.registry import ModelEntry, register_model
     from bids_brnn.signals.subspace import CompressedSignal, Subspace
+    from bids_brnn.voxels import to_volume, to_voxels
     from bids_brnn.workflows.participant import init_participant_wf
     from bids_brnn.zoo.match import load_network
 
@@ -56,8 +57,8 @@ _HOMES = {
     "register_estimator": "estimators.registry",
     "register_map": "maps",
     "register_model": "signals.registry",
-    "to_volume": "bids.images",
-    "to_voxels": "bids.images",
+    "to_volume": "voxels",
+    "to_voxels": "voxels",
     "write_dataset_files": "bids.output.dataset_files",
 }
 

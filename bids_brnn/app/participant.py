@@ -162,6 +162,7 @@ def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Fail
             made=None if config.reports_only else heads(config.output_dir, discovery),
             sessions=config.session_label,
             acquisitions=discovery.acquisitions,
+            threads=config.omp_nthreads,
         )
     elif changed and not failures.any and not config.session_label:
         remove_reports(config.output_dir, changed)

@@ -3,12 +3,11 @@
 from bids_brnn.bids.images import (
     Volume,
     read_coefficients,
-    to_volume,
-    to_voxels,
 )
 from bids_brnn.bids.input.acquisition import Acquisition, Companions, Discovery
 from bids_brnn.bids.input.discovery import find_acquisitions
 from bids_brnn.bids.volumes import read_mask
+from bids_brnn.voxels import to_volume, to_voxels
 
 __all__ = [
     "Acquisition",

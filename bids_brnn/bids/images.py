@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from bids_brnn.errors import DataError, ReadError
 from bids_brnn.system.memory import memory_limit
 from bids_brnn.system.reading import open_regular
 from bids_brnn.system.threads import in_threads
+from bids_brnn.voxels import slabs, times
 
 _CHUNK = 16 * 2**20
 _SLACK = 2**20  # bytes after the image that are read for the checksum; more is an attack
@@ -272,10 +273,19 @@ def read_coefficients(acquisition: Acquisition, threads: int = 1) -> Volume:
         data.real = read_array(grids["mag"])
         if "phase" in grids:
             _turn(data, read_array(grids["phase"]), grids["phase"].path)
-    finite = np.ones(acquisition.shape[:3], dtype=bool)
-    for frame in range(acquisition.shape[3]):
-        finite &= np.isfinite(data[..., frame])
-    return Volume(data, first.affine, first.header.copy(), int(finite.size - finite.sum()))
+    return Volume(data, first.affine, first.header.copy(), count_invalid(data, threads))
+
+
+def count_invalid(data: NDArray[Any], threads: int = 1) -> int:
+    """Voxels of ``(X, Y, Z, N)`` with a value that is not finite."""
+
+    def invalid(part: slice) -> int:
+        finite = np.isfinite(data[..., part, 0])
+        for frame in range(1, data.shape[3]):
+            finite &= np.isfinite(data[..., part, frame])
+        return int(finite.size - finite.sum())
+
+    return sum(in_threads(invalid, slabs(data.shape), threads))
 
 
 def _turn(data: NDArray[np.complex64], phase: NDArray[Any], path: Path) -> None:
@@ -284,26 +294,3 @@ def _turn(data: NDArray[np.complex64], phase: NDArray[Any], path: Path) -> None:
         raise DataError(f"{path.name}: phase reaches {largest:.4g}; radians are needed.")
     for frame in range(data.shape[3]):
         data[..., frame] *= np.exp(1j * phase[..., frame]).astype(np.complex64)
-
-
-def to_voxels(data: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
-    """Voxels inside ``mask`` ``(X, Y, Z)``: ``(V, R)`` of ``(X, Y, Z, R)``, or ``(V,)``."""
-    if data.shape[:3] != mask.shape:
-        raise DataError(
-            f"image {times(data.shape[:3])} and mask {times(mask.shape)} differ in shape."
-        )
-    return np.ascontiguousarray(data[mask])
-
-
-def to_volume(values: NDArray[Any], mask: NDArray[np.bool_], fill: float = 0.0) -> NDArray[Any]:
-    """Inverse of :func:`to_voxels`: ``(V, ...)`` to ``(X, Y, Z, ...)``, ``fill`` outside."""
-    if values.shape[0] != int(mask.sum()):
-        raise DataError(f"{values.shape[0]} values do not fill {int(mask.sum())} voxels.")
-    volume = np.full((*mask.shape, *values.shape[1:]), fill, dtype=values.dtype)
-    volume[mask] = values
-    return volume
-
-
-def times(shape: Sequence[int]) -> str:
-    """A shape as in messages: ``128x128x96``."""
-    return "x".join(str(n) for n in shape)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.bids.images import Grid, Volume, read_array, read_grid, same_grid, times
+from bids_brnn.bids.images import Grid, Volume, read_array, read_grid, same_grid
 from bids_brnn.errors import DataError
+from bids_brnn.voxels import times
 
 _OVERSHOOT = 0.1
 """By how much interpolation with splines leaves the interval from 0 to 1 at edges."""

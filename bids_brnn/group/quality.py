@@ -84,7 +84,7 @@ def quality_table(
 
 def _series_rows(mask_path: Path) -> Iterator[dict[str, Any]]:
     from bids_brnn.bids.images import check_alike, read_grid
-    from bids_brnn.reports.collect import files_of
+    from bids_brnn.reports.images import files_of
 
     head = mask_path.name.removesuffix("_desc-brain_mask.nii.gz")
     mask = _read(mask_path) > 0

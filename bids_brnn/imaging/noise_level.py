@@ -8,7 +8,6 @@ that no low-rank signal explains. NumPy only: preparation never loads torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from bids_brnn.errors import DataError
+from bids_brnn.system.threads import in_threads
+from bids_brnn.voxels import slabs, to_voxels
 
 Array = NDArray[Any]
 
@@ -26,8 +27,6 @@ _LEAST_VOXELS = 30
 _LEAST_FRAMES = 20
 _MOST_VOXELS = 4000
 """Voxels whose frames are decomposed; more do not change the level by a percent."""
-_VALUES = 2**21
-"""Values looked at together."""
 _FLAT = 2.0
 """Largest energy of one coefficient or frame in air, in the mean of all; 1 for white noise."""
 _SPREAD = 2.0
@@ -66,6 +65,7 @@ def find_noise_level(
     declared: float | None = None,
     frames: bool = False,
     magnitude: bool = False,
+    threads: int = 1,
 ) -> NoiseLevel:
     """What is declared, compared with the data; else the residual of time frames, else air.
 
@@ -82,6 +82,8 @@ def find_noise_level(
     magnitude
         Whether the data are magnitudes: air then comes first, as it gives the level exactly
         (second moment of a Rayleigh distribution) and dark frames inside the head do not.
+    threads
+        CPU threads; the level is the same with any number.
 
     Returns
     -------
@@ -93,7 +95,7 @@ def find_noise_level(
     DataError
         If what is declared is above the largest value of the data.
     """
-    found = _from_data(data, mask, frames=frames, magnitude=magnitude)
+    found = _from_data(data, mask, frames=frames, magnitude=magnitude, threads=threads)
     return found if declared is None else compared(declared, found, data)
 
 
@@ -144,12 +146,12 @@ def contradiction(declared: float, told: float | None, source: str) -> str:
 
 
 def _from_data(
-    data: Array, mask: NDArray[np.bool_], *, frames: bool, magnitude: bool
+    data: Array, mask: NDArray[np.bool_], *, frames: bool, magnitude: bool, threads: int
 ) -> NoiseLevel:
     ways = [("frames", frame_level)] if frames else []
     ways.insert(0 if magnitude else len(ways), ("air", air_level))
     for name, estimate in ways:
-        level = estimate(data, mask)
+        level = estimate(data, mask, threads)
         if level is not None:
             # Magnitudes have one noise channel, whose variance is not shared out to two.
             scale = math.sqrt(2) if name == "frames" and magnitude else 1.0
@@ -157,7 +159,7 @@ def _from_data(
     return NoiseLevel(None, RESIDUAL)
 
 
-def air_level(data: Array, mask: NDArray[np.bool_]) -> float | None:
+def air_level(data: Array, mask: NDArray[np.bool_], threads: int = 1) -> float | None:
     """Noise level from voxels outside the mask, or None.
 
     Air is the darkest population: voxels whose mean energy fits white noise of one level. Skull
@@ -171,16 +173,23 @@ def air_level(data: Array, mask: NDArray[np.bool_]) -> float | None:
         as those of white noise (artefacts, smoothing), or one coefficient or frame has more than
         its share (tissue that fills the image).
     """
-    outside = ~ndimage.binary_dilation(mask, iterations=_MARGIN)
-    in_place = np.full(mask.shape, np.nan)
-    for part in slabs(data.shape):
-        there = outside[..., part]
-        in_place[..., part][there] = _squares(data[..., part, :][there]).mean(-1)
+    # Dilation walks along the last axis, what follows along the first one, as images lie.
+    outside = ~ndimage.binary_dilation(np.ascontiguousarray(mask), iterations=_MARGIN)
+    in_place = np.full(mask.shape, np.nan, order="F")
+    n_values = data.shape[3]
+
+    def measure(part: slice) -> None:
+        energy = np.zeros(data[..., part, 0].shape, order="F")
+        for image in range(n_values):
+            energy += _squares(data[..., part, image])
+        np.copyto(in_place[..., part], energy / n_values, where=outside[..., part])
+
+    list(in_threads(measure, slabs(data.shape), threads))
     usable = np.isfinite(in_place) & (in_place > 0)
     energy = in_place[usable]
     if energy.size < _LEAST_VOXELS:
         return None
-    width = 1 / math.sqrt(data.shape[3])  # of the mean of N exponential variables
+    width = 1 / math.sqrt(n_values)  # of the mean of N exponential variables
     level = float(np.quantile(energy, 0.2))
     dark = energy < level * (1 + 5 * width)
     for _ in range(50):
@@ -194,18 +203,13 @@ def air_level(data: Array, mask: NDArray[np.bool_]) -> float | None:
         return None
     # Even tissue passes so far, where there is no air; but its energy differs between values.
     usable[usable] = dark
-    total = np.zeros(data.shape[3])
-    for part in slabs(data.shape):
-        total += _squares(data[..., part, :][usable[..., part]]).sum(0)
+
+    def summed(part: slice) -> Array:
+        return _squares(to_voxels(data[..., part, :], usable[..., part])).sum(0)
+
+    total = sum(in_threads(summed, slabs(data.shape), threads), np.zeros(n_values))
     largest = float(total.max()) / n_dark
     return math.sqrt(level) if largest < (_FLAT + 5 / math.sqrt(n_dark)) * level else None
-
-
-def slabs(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Slices along the third axis of ``(X, Y, Z, N)``, of a bounded number of values each."""
-    x, y, z, n = shape
-    step = max(1, _VALUES // max(1, x * y * n))
-    return (slice(first, first + step) for first in range(0, z, step))
 
 
 def _squares(values: Array) -> Array:
@@ -214,13 +218,14 @@ def _squares(values: Array) -> Array:
     return found
 
 
-def frame_level(data: Array, mask: NDArray[np.bool_]) -> float | None:
+def frame_level(data: Array, mask: NDArray[np.bool_], threads: int = 1) -> float | None:
     """Noise level from time frames inside the mask, or None where there are too few.
 
     Signals of tissue span a few dimensions; the singular values of the other ones follow the law
     of Marchenko and Pastur. Aliasing of undersampled frames is counted as noise.
     """
-    values = data[mask]
+    del threads  # few voxels are enough
+    values = to_voxels(data, mask)
     values = values[np.isfinite(values).all(-1)]
     values = values[:: max(1, len(values) // _MOST_VOXELS)]
     smaller = min(values.shape)

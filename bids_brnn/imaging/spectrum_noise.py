@@ -14,8 +14,9 @@ from bids_brnn.imaging.noise_level import (
     NoiseLevel,
     air_level,
     compared,
-    slabs,
 )
+from bids_brnn.system.threads import in_threads
+from bids_brnn.voxels import slabs, to_voxels
 
 LEAST_SNR = 5.0
 """Signal over noise from which on a magnitude is Gaussian; below, its mean is 2 % high or more."""
@@ -30,6 +31,7 @@ def spectrum_noise(
     *,
     declared: float | None = None,
     normalised: bool = False,
+    threads: int = 1,
 ) -> NoiseLevel:
     """Noise level of one repeat, from what is declared or from air.
 
@@ -49,6 +51,8 @@ def spectrum_noise(
         ``NoiseStandardDeviation`` of the sidecar.
     normalised
         Whether the images were divided by that without MT pulse: their air tells nothing.
+    threads
+        CPU threads; the level is the same with any number.
 
     Raises
     ------
@@ -59,14 +63,16 @@ def spectrum_noise(
     # All of them need no copy.
     some = data if (averages == fewest).all() else data[..., averages == fewest]
     factor = math.sqrt(math.pi / 4 + (1 - math.pi / 4) / fewest)
-    told = None if normalised else air_level(some, mask)
+    told = None if normalised else air_level(some, mask, threads)
     found = NoiseLevel(None, RESIDUAL)
-    if told is not None and _is_air(some, mask, told, fewest):
+    if told is not None and _is_air(some, mask, told, fewest, threads):
         found = NoiseLevel(told / factor, SOURCES["air"])
     return found if declared is None else compared(declared, found, some)
 
 
-def _is_air(data: NDArray[Any], mask: NDArray[np.bool_], level: float, averages: float) -> bool:
+def _is_air(
+    data: NDArray[Any], mask: NDArray[np.bool_], level: float, averages: float, threads: int
+) -> bool:
     """Whether dark voxels outside the mask vary as the noise of magnitudes does.
 
     Rayleigh variables have a standard deviation of ``sqrt(4/pi - 1)`` of their mean, averages of
@@ -75,13 +81,17 @@ def _is_air(data: NDArray[Any], mask: NDArray[np.bool_], level: float, averages:
     """
     limit = level**2 * (1 + 5 / math.sqrt(data.shape[3]))
     count, total, squares = 0, np.zeros(data.shape[3]), np.zeros(data.shape[3])
-    for part in slabs(data.shape):
-        outside = np.abs(data[..., part, :][~mask[..., part]]).astype(np.float64)
+
+    def sums(part: slice) -> tuple[int, NDArray[Any], NDArray[Any]]:
+        outside = np.abs(to_voxels(data[..., part, :], ~mask[..., part])).astype(np.float64)
         energy = np.square(outside).mean(axis=1) / 2
         dark = outside[(energy > 0) & (energy < limit)]
-        count += len(dark)
-        total += dark.sum(axis=0)
-        squares += np.square(dark).sum(axis=0)
+        return len(dark), dark.sum(axis=0), np.square(dark).sum(axis=0)
+
+    for n, first, second in in_threads(sums, slabs(data.shape), threads):
+        count += n
+        total += first
+        squares += second
     mean = total / count
     expected = math.sqrt((4 / math.pi - 1) / averages)
     spread = float(np.median(np.sqrt((squares / count - mean**2).clip(0)) / mean))
@@ -93,6 +103,6 @@ def spectrum_snr(data: NDArray[Any], mask: NDArray[np.bool_], std: float) -> tup
 
     The noise is that of one repeat: it is what biases a mean of magnitudes.
     """
-    values = np.abs(data[mask])
+    values = np.abs(to_voxels(data, mask))
     medians = np.median(values[np.isfinite(values).all(axis=1)], axis=0)
     return float(medians.min()) / std, float(medians.max()) / std

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from bids_brnn.bids.images import times
 from bids_brnn.bids.input.discovery import find_acquisitions
 from bids_brnn.bids.input.folders import DESCRIPTION
 from bids_brnn.bids.tables import read_columns
@@ -22,6 +21,7 @@ from bids_brnn.errors import DataError, OutputError
 from bids_brnn.files import make_folder, write_bytes, write_text
 from bids_brnn.importing.series import Series
 from bids_brnn.importing.staging import DERIVATIVE, PARTICIPANTS, TEMPORARY, Target
+from bids_brnn.voxels import times
 
 _GROWING = (PARTICIPANTS, ".bidsignore")
 _OWN = (DESCRIPTION, "README.md")

@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_brnn.bids.grammar import IMAGE_EXTENSIONS
-from bids_brnn.bids.images import read_array, read_grid, times
+from bids_brnn.bids.images import read_array, read_grid
 from bids_brnn.bids.volumes import check_volume, read_volume
 from bids_brnn.errors import DataError, UsageError
 from bids_brnn.importing.bart import images_of, read_cfl
 from bids_brnn.importing.matlab import listed, open_mat
+from bids_brnn.voxels import times
 
 READABLE = (*IMAGE_EXTENSIONS, ".mat", ".cfl", ".hdr")
 """Endings of files that hold images."""

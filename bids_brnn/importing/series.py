@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.bids.images import times
 from bids_brnn.errors import DataError, UsageError
 from bids_brnn.importing.pictures import Picture, Place, read_map
 from bids_brnn.parameters import FIELD_MAPS, MapUnit
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.sequences.z_spectrum import ZSpectrum
+from bids_brnn.voxels import times
 
 
 @dataclass(frozen=True)

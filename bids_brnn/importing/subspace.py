@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.bids.images import times
 from bids_brnn.bids.tables import read_matrix
 from bids_brnn.errors import DataError, UsageError
 from bids_brnn.importing.bart import basis_of, read_cfl
 from bids_brnn.importing.pictures import Picture, read_variable
+from bids_brnn.voxels import times
 
 _IMAGINARY = 1e-5
 """Largest imaginary part of a real basis, relative to its largest entry: single precision."""

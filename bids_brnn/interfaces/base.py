@@ -44,7 +44,8 @@ class Node(SimpleInterface):
             raise told from error
         self._results.update(outputs)
         names = self._outputs().copyable_trait_names()
-        write_manifest(folder, {name: outputs.get(name) for name in names})
+        threads = getattr(self.inputs, "num_threads", 1)
+        write_manifest(folder, {name: outputs.get(name) for name in names}, threads)
         return runtime
 
     @staticmethod

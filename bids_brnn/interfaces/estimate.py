@@ -30,6 +30,7 @@ from bids_brnn.interfaces.sampling import draw_sample, sample_row
 from bids_brnn.interfaces.voxels import Voxels, positions, voxels_of
 from bids_brnn.maps import Beside
 from bids_brnn.sequences.z_spectrum import ZSpectrum
+from bids_brnn.system.threads import in_threads
 from bids_brnn.zoo.recipe import EstimatorRecipe
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class EstimateMaps(Node):
         )
         fitted = _fitted(recipe, estimator)
         warning = self._contradiction(recipe, estimate, data, estimator.parameters, fitted)
-        rows = []
+        rows: list[dict[str, Any]] = []
         about = sample_row(
             folder, mask, whole, grid.affine, seed=inputs.seed, by_region=bool(self._strata())
         )
@@ -141,8 +142,14 @@ class EstimateMaps(Node):
             fitted=fitted,
         )
         beside = self._beside(recipe, estimate, data, estimator.parameters)
-        for item in named_maps(estimate, estimator.parameters, inputs.suffix, ratio, beside):
-            rows.extend(save_map(folder, item, mask, grid.affine))
+        made = named_maps(estimate, estimator.parameters, inputs.suffix, ratio, beside)
+        mask = np.ascontiguousarray(mask)
+
+        def saved(item: NamedMap) -> list[dict[str, Any]]:
+            return save_map(folder, item, mask, grid.affine)
+
+        for found in in_threads(saved, made, inputs.num_threads):
+            rows.extend(found)
         if warning:
             about["noise_warning"] = warning
         rows = [{**row, **about} for row in rows]
@@ -287,7 +294,7 @@ def save_map(
         if values is None:
             continue
         inside = values.detach().cpu().numpy().astype(np.float32)
-        volume = np.full(mask.shape, np.nan, dtype=np.float32)
+        volume = np.full(mask.shape, np.nan, dtype=np.float32, order="F")  # as in the file
         volume[mask] = inside
         file = f"{item.item.name}_{kind}.nii"
         save(folder / file, volume, affine)

@@ -23,6 +23,7 @@ from nipype.interfaces.base import Bunch, InterfaceResult, Undefined, specs
 from nipype.pipeline.engine import nodes
 
 from bids_brnn.files import file_digest, file_state, write_text
+from bids_brnn.system.threads import in_threads
 
 MANIFEST_FILE = "outputs.json"
 _NOT_OURS = (OSError, ValueError, AttributeError, TypeError, KeyError, RecursionError)
@@ -63,16 +64,19 @@ def output_files(outputs: Mapping[str, Any]) -> Iterator[Path]:
                 yield Path(item)
 
 
-def write_manifest(folder: Path, outputs: Mapping[str, Any]) -> None:
+def write_manifest(folder: Path, outputs: Mapping[str, Any], threads: int = 1) -> None:
     """Record outputs by name, and size and digest of each file; written last, and whole.
+
+    Up to ``threads`` files are read at a time.
 
     Raises
     ------
     OutputError
         If the folder cannot be written or is full.
     """
-    files = output_files(outputs)
-    rows = {str(path): [path.stat().st_size, known_digest(path)] for path in files}
+    files = list(output_files(outputs))
+    found = in_threads(known_digest, files, threads)
+    rows = {str(path): [path.stat().st_size, sha] for path, sha in zip(files, found, strict=True)}
     content = {"files": rows, "outputs": dict(outputs)}
     write_text(folder / MANIFEST_FILE, json.dumps(content, default=_plain))
 

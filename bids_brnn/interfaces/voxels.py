@@ -12,6 +12,7 @@ from nipype.interfaces.base import isdefined
 from bids_brnn.errors import DataError
 from bids_brnn.estimators.run import to_device
 from bids_brnn.imaging.grids import load
+from bids_brnn.voxels import to_voxels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,7 +76,7 @@ def known_maps(files: Any, names: Any, mask: NDArray[np.bool_], like: Tensor) ->
                 f"{path} has shape {volume.shape}, the series has {mask.shape}; "
                 "bring the map to the grid of the series."
             )
-        values[name] = like.real.new_tensor(np.asanyarray(volume.dataobj)[mask])
+        values[name] = like.real.new_tensor(to_voxels(np.asanyarray(volume.dataobj), mask))
     return values
 
 
@@ -103,4 +104,4 @@ def masked_voxels(
         )
     if not mask.any():
         raise DataError(f"The mask of {path.name} is empty; give another one with --mask.")
-    return np.asarray(np.asanyarray(grid.dataobj)[mask], dtype=np.complex64)
+    return to_voxels(np.asanyarray(grid.dataobj), mask).astype(np.complex64, copy=False)

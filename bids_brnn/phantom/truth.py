@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.bids.images import Grid, read_array, read_grid, same_grid, times
+from bids_brnn.bids.images import Grid, read_array, read_grid, same_grid
 from bids_brnn.bids.safe import read_json
 from bids_brnn.errors import DataError, NoSeriesError
 from bids_brnn.maps import spread_of
 from bids_brnn.phantom.anatomy import tissue_map
 from bids_brnn.priors import TISSUES
 from bids_brnn.system.kinds import shown
+from bids_brnn.voxels import times
 
 _TRUTH = re.compile(
     r"(?P<head>.*?)(_model-[^_]+)?(_param-(?P<parameter>[^_]+))?_desc-truth_(?P<suffix>\w+map)"

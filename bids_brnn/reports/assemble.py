@@ -75,8 +75,8 @@ class Section:
         )
 
 
-def render_subject(view: SubjectView, page: Path, write_text: WriteText) -> None:
-    """Write ``page`` (``OUT/sub-01.html``)."""
+def render_subject(view: SubjectView, page: Path, write_text: WriteText, threads: int = 1) -> None:
+    """Write ``page`` (``OUT/sub-01.html``), packing up to ``threads`` maps at a time."""
     for fineness in finenesses(view.series):
         sections = [_section(series, fineness) for series in view.series]
         text = _text(view, sections, fineness)
@@ -96,7 +96,7 @@ def render_subject(view: SubjectView, page: Path, write_text: WriteText) -> None
     if len(in_viewer) < len(view.series):
         text = _text(view, sections, fineness, len(in_viewer))
     before, _, after = text.partition(_HERE)
-    write_text(page, before + (_volumes(in_viewer, room) if after else "") + after)
+    write_text(page, before + (_volumes(in_viewer, room, threads) if after else "") + after)
 
 
 def _text(
@@ -140,13 +140,13 @@ def _section(series: SeriesView, fineness: Fineness) -> Section:
     return Section(series, rows, comparisons(series, fineness), figures, shown, *origin)
 
 
-def _volumes(series: Sequence[SeriesView], budget: int) -> str:
+def _volumes(series: Sequence[SeriesView], budget: int, threads: int) -> str:
     """All maps as JSON that may stand in a page; series share the room by their voxels."""
     sizes = [int(item.mask.sum()) * n_maps(item) + 1 for item in series]
     shares = least(series)
     spare, total = budget - sum(shares), sum(sizes)
     packed = [
-        pack_series(item, share + spare * size // total)
+        pack_series(item, share + spare * size // total, threads)
         for item, share, size in zip(series, shares, sizes, strict=True)
     ]
     palette = [[int(text[k : k + 2], 16) for k in (1, 3, 5)] for text in TISSUE_COLOURS]

@@ -21,12 +21,21 @@ from bids_brnn.bids.input.lookup import read_lookup
 from bids_brnn.bids.output.naming import SUPPLIED
 from bids_brnn.bids.safe import read_json
 from bids_brnn.bids.tables import read_columns, read_table
-from bids_brnn.bids.volumes import read_volume
 from bids_brnn.estimators.registry import estimators, title_of
 from bids_brnn.maps import SPREADS, quality_maps, spread_of, with_spread
-from bids_brnn.parameters import FIELD_MAPS, MapItem
 from bids_brnn.reports.content import EstimatorView, MapView, SeriesView
 from bids_brnn.reports.facts import estimator_facts
+from bids_brnn.reports.images import (
+    Images,
+    canonical,
+    files_of,
+    is_map,
+    is_shown,
+    items_of,
+    json_of,
+    read_images,
+    supplied_files,
+)
 from bids_brnn.reports.preparation import (
     loss_of,
     noise_warnings,
@@ -43,28 +52,34 @@ from bids_brnn.reports.stored import (
     read_or_say,
     read_spectra,
 )
-from bids_brnn.signals.registry import SeriesKind, models, models_of, series_kinds
+from bids_brnn.signals.registry import SeriesKind, models_of, series_kinds
 from bids_brnn.system.kinds import cell_number
 
 _MAX_NAMED = 12  # labels of a finer parcellation are no tissue classes
 
 
-def series_views(output_dir: Path, participant: str) -> list[SeriesView]:
-    """Every series of a participant (label without ``sub-``) that has a mask, in name order."""
+def series_views(output_dir: Path, participant: str, threads: int = 1) -> list[SeriesView]:
+    """Every series of a participant (label without ``sub-``) that has a mask, in name order.
+
+    Up to ``threads`` images are read at a time.
+    """
     found = sorted((output_dir / f"sub-{participant}").rglob("anat/*_desc-brain_mask.nii.gz"))
-    return [_series_view(output_dir, mask) for mask in found]
+    return [_series_view(output_dir, mask, threads) for mask in found]
 
 
-def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
+def _series_view(output_dir: Path, mask_path: Path, threads: int) -> SeriesView:
     head = mask_path.name.removesuffix("_desc-brain_mask.nii.gz")
-    mask = _canonical(mask_path) > 0
+    mask = canonical(mask_path) > 0
     files = list(files_of(mask_path.parent, head))
     check_alike(mask_path, [path for path, _ in files])
-    labels, names = _tissues(files)
+    known = supplied_files(mask_path.parent.parent, head)
+    paths = [*(path for path, name in files if is_shown(name)), *known]
+    images = read_images(paths, threads)
+    labels, names = _tissues(files, images)
     kind = _kind_of({name.suffix for _, name in files})
     references = [path for path, name in files if name.suffix == kind.reference_suffix]
-    about = read_json(_json_of(references[0])) if references else {}
-    preparation = read_json(_json_of(mask_path))
+    about = read_json(json_of(references[0])) if references else {}
+    preparation = read_json(json_of(mask_path))
     t1w = [path for path, name in files if name.suffix == "T1w"]
     bounds, *no_bounds = read_or_say(read_bounds, mask_path.with_name(f"{head}_{BOUNDS_FILE}"))
     spectra, *no_spectra = read_or_say(read_spectra, mask_path.with_name(f"{head}_{SPECTRA_FILE}"))
@@ -72,13 +87,16 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
         name=f"{head}_{kind.suffix}",
         kind=kind.suffix,
         model=_model_of(kind, [name.entities.get("model", "") for _, name in files]),
-        reference=_canonical(references[0]) if references else None,
+        reference=images[references[0]] if references else None,
         mask=mask,
-        estimators=list(_estimators(output_dir, files, mask)),
+        estimators=list(_estimators(output_dir, files, images, mask)),
         labels=labels,
         label_names=names,
-        supplied=_supplied(output_dir, mask_path.parent.parent, head),
-        t1w=_canonical(t1w[0]) if t1w else None,
+        supplied=[
+            _map_view(output_dir, path, name, images, read_json(json_of(path)), SUPPLIED)
+            for path, name in known.items()
+        ],
+        t1w=images[t1w[0]] if t1w else None,
         voxel_size=_voxel_size(mask_path),
         affine=np.asarray(nib.as_closest_canonical(nib.load(mask_path)).affine),
         file_affine=read_grid(mask_path).affine,
@@ -91,7 +109,7 @@ def _series_view(output_dir: Path, mask_path: Path) -> SeriesView:
         notes=[
             *preparation_notes(preparation),
             *map(_sentence, about.get("PreparationSteps", [])),
-            *map(_sentence, noise_warnings(_json_of(path) for path, _ in files)),
+            *map(_sentence, noise_warnings(json_of(path) for path, _ in files)),
             *_notes(files),
             *no_bounds,
             *no_spectra,
@@ -118,40 +136,23 @@ def _model_of(kind: SeriesKind, labels: Sequence[str]) -> str:
     return (found or [candidates[0].name])[0]
 
 
-def files_of(folder: Path, head: str) -> Iterator[tuple[Path, FileName]]:
-    """Images of one series: equal in every entity that tells series apart, in its own space."""
-    telling = set(series_entities())
-    wanted = dict(parse_name(f"{head}_x.nii.gz").entities)
-    for path in sorted(folder.glob(f"{head}_*.nii.gz")):
-        if path.name.startswith("."):
-            continue
-        name = parse_name(path)
-        own = {key: value for key, value in name.entities.items() if key in telling}
-        if own == wanted and "space" not in name.entities:
-            yield path, name
-
-
-def _canonical(path: Path) -> NDArray[Any]:
-    """A 3D image with its axes turned to right, anterior, superior."""
-    grid = read_grid(path)
-    values = read_volume(grid)
-    orientation = nib.io_orientation(grid.affine)
-    return np.asarray(nib.apply_orientation(values, orientation))
-
-
 def _estimators(
-    output_dir: Path, files: Sequence[tuple[Path, FileName]], mask: NDArray[np.bool_]
+    output_dir: Path,
+    files: Sequence[tuple[Path, FileName]],
+    images: Images,
+    mask: NDArray[np.bool_],
 ) -> Iterator[EstimatorView]:
     by_desc: dict[str, list[MapView]] = {}
     sidecars: dict[str, dict[str, Any]] = {}
-    suffixes, order_of = _map_suffixes(), {name: rank for rank, name in enumerate(_items())}
+    order_of = {name: rank for rank, name in enumerate(items_of())}
     for path, name in files:
-        if name.suffix not in suffixes or name.entities.get("desc") == SUPPLIED:
+        if not is_map(name):
             continue
-        sidecar = read_json(_json_of(path))
+        sidecar = read_json(json_of(path))
         desc = name.entities["desc"]
         quantity = name.entities.get("param", name.suffix.removesuffix("map"))
-        by_desc.setdefault(desc, []).append(_map_view(output_dir, path, quantity, sidecar, desc))
+        view = _map_view(output_dir, path, quantity, images, sidecar, desc)
+        by_desc.setdefault(desc, []).append(view)
         sidecars.setdefault(desc, sidecar)
     order = [key for key in estimators() if key in by_desc]
     for desc in [*order, *sorted(set(by_desc) - set(order))]:
@@ -179,53 +180,33 @@ def _spreads(by_desc: Mapping[str, list[MapView]], desc: str) -> list[MapView]:
     return [view for kind in SPREADS for view in by_desc.get(with_spread(desc, kind), [])]
 
 
-def _items(label: str = "") -> dict[str, MapItem]:
-    """What maps show, in the order of the page: what is measured, then what tells of it.
-
-    ``label`` names the model (``model-``) whose word comes first.
-    """
-    found: dict[str, MapItem] = {}
-    for entry in sorted(models().values(), key=lambda entry: entry.label != label):
-        sought = entry.sought
-        derived = [item.item for name in sought.names for item in sought.maps_of(name)]
-        times = [item for item in derived if item.unit == "s"]  # before the rates that they are of
-        own = [parameter.item for parameter in sought]
-        for item in (*times, *own, *derived):
-            found.setdefault(item.name, item)
-    return {**found, **{name: entry.item("") for name, entry in quality_maps().items()}}
-
-
-def _map_suffixes() -> frozenset[str]:
-    kinds = {kind.map_suffix for kind in series_kinds().values()}
-    return frozenset(kinds | {item.suffix for item in _items().values() if item.suffix})
-
-
 def _map_view(
-    output_dir: Path, path: Path, quantity: str, sidecar: Mapping[str, Any], desc: str
+    output_dir: Path,
+    path: Path,
+    quantity: str,
+    images: Images,
+    sidecar: Mapping[str, Any],
+    desc: str,
 ) -> MapView:
-    known = _items(parse_name(path).entities.get("model", "")).get(quantity)
+    known = items_of(parse_name(path).entities.get("model", "")).get(quantity)
     return MapView(
         name=quantity,
         unit=str(sidecar.get("Units", "")),
         description=str(sidecar.get("Description", quantity)),
-        values=_canonical(path),
+        values=images[path],
         display=None if known is None or spread_of(desc) else known.display,
         file=path.relative_to(output_dir).as_posix(),
     )
 
 
-def _json_of(path: Path) -> Path:
-    return path.with_name(path.name.partition(".")[0] + ".json")
-
-
 def _tissues(
-    files: Sequence[tuple[Path, FileName]],
+    files: Sequence[tuple[Path, FileName]], images: Images
 ) -> tuple[NDArray[np.int_] | None, dict[int, str]]:
     """The coarsest label image: classes few enough to be drawn apart."""
     candidates = [path for path, name in files if name.suffix == "dseg"]
     best: tuple[NDArray[np.int_], dict[int, str]] | None = None
     for path in candidates:
-        values = np.rint(_canonical(path)).astype(np.int_)
+        values = np.rint(images[path]).astype(np.int_)
         found = [int(value) for value in np.unique(values) if value != 0]
         if found and len(found) <= _MAX_NAMED and (best is None or len(found) < len(best[1])):
             named = _lookup(path.with_name(path.name.replace(".nii.gz", ".tsv")))
@@ -278,7 +259,7 @@ def _agreement(folder: Path, head: str) -> list[tuple[str, list[dict[str, object
 
 def _notes(files: Sequence[tuple[Path, FileName]]) -> list[str]:
     """Warnings of the sidecars of label images."""
-    sidecars = [read_json(_json_of(path)) for path, name in files if name.suffix == "dseg"]
+    sidecars = [read_json(json_of(path)) for path, name in files if name.suffix == "dseg"]
     return [str(sidecar["Warning"]) for sidecar in sidecars if "Warning" in sidecar]
 
 
@@ -287,20 +268,8 @@ def _head(name: FileName) -> str:
     return "_".join(f"{key}-{value}" for key, value in name.entities.items() if key in telling)
 
 
-def _supplied(output_dir: Path, folder: Path, head: str) -> list[MapView]:
-    views = []
-    for path in sorted(folder.glob(f"[af]*/{head}_desc-{SUPPLIED}_*.nii.gz")):
-        sidecar = read_json(_json_of(path))
-        suffix = parse_name(path).suffix
-        quantity = next((name for name, field in FIELD_MAPS.items() if field.suffix == suffix), "")
-        if not quantity:
-            continue
-        views.append(_map_view(output_dir, path, quantity, sidecar, SUPPLIED))
-    return views
-
-
 def _series_facts(mask_path: Path, mask: NDArray[np.bool_]) -> list[tuple[str, str]]:
-    sidecar = read_json(_json_of(mask_path))
+    sidecar = read_json(json_of(mask_path))
     grid = read_grid(mask_path)
     size = np.linalg.norm(grid.affine[:3, :3], axis=0)
     litres = mask.sum() * float(np.prod(size)) / 1e6
@@ -313,7 +282,7 @@ def _series_facts(mask_path: Path, mask: NDArray[np.bool_]) -> list[tuple[str, s
 
 
 def _voxel_size(path: Path) -> tuple[float, float, float]:
-    """mm, along the axes of :func:`_canonical`."""
+    """mm, along the axes of :func:`canonical`."""
     affine = nib.as_closest_canonical(nib.load(path)).affine
     x, y, z = (float(edge) for edge in np.linalg.norm(affine[:3, :3], axis=0))
     return x, y, z

@@ -105,11 +105,12 @@ def mosaic(
     figure, area = canvas(cell[0] * columns, cell[1] * rows + 0.1)
     for position, view in enumerate(views):
         limits = display_range(view, mask, from_zero=from_zero)
-        shown = np.where(mask, view.values, np.nan)
         left, top = position % columns * cell[0] + side, position // columns * cell[1] + head
         boxes = [Box(left + k * (width + GAP), top, width, height) for k in range(len(slices))]
         for box, index in zip(boxes, slices, strict=True):
-            picture(area, box, plane(shown, index, window), limits, colours)
+            inside = plane(mask, index, window)
+            shown = np.where(inside, plane(view.values, index, window), np.nan)
+            picture(area, box, shown, limits, colours)
         colour_bar(area, boxes[-1], limits, colours)
         if single:
             words(area, left + width / 2, top - 0.05, title_of(view), ha="center", va="bottom")

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from bids_brnn.maps import flag_words
 from bids_brnn.reports.content import LITERATURE, Array, MapView, SeriesView, Spectra
 from bids_brnn.reports.figures import crop, display_range
+from bids_brnn.system.threads import in_threads
 
 Mask = NDArray[np.bool_]
 FULL_BITS, FEWER_BITS, COARSE_BITS = 10, 7, 6
@@ -46,7 +47,7 @@ class Sampling(NamedTuple):
 FINEST = Sampling((1, 1, 1), FULL_BITS)
 
 
-def pack_series(series: SeriesView, budget: int) -> dict[str, Any]:
+def pack_series(series: SeriesView, budget: int, threads: int = 1) -> dict[str, Any]:
     """Everything that the viewer shows of one series, ready for JSON.
 
     Parameters
@@ -55,6 +56,8 @@ def pack_series(series: SeriesView, budget: int) -> dict[str, Any]:
         Its maps, in the orientation of :class:`MapView`.
     budget
         Characters that the result may take, about.
+    threads
+        Maps that are packed at a time.
 
     Returns
     -------
@@ -69,7 +72,7 @@ def pack_series(series: SeriesView, budget: int) -> dict[str, Any]:
     for sampling, expected in _samplings(series, budget):
         if packed and expected * share > budget:
             continue
-        packed = _pack(series, sampling) | {"spectra": spectra}
+        packed = _pack(series, sampling, threads) | {"spectra": spectra}
         size = len(json.dumps(packed))
         if size <= budget:
             break
@@ -124,27 +127,29 @@ def _steps(size: Sequence[float], longest: int) -> list[tuple[int, int, int]]:
     return sorted(alike, key=lambda step: (np.prod(step), length(step), step[0] + step[1]))
 
 
-def _pack(series: SeriesView, sampling: Sampling) -> dict[str, Any]:
+def _pack(series: SeriesView, sampling: Sampling, threads: int) -> dict[str, Any]:
     box = _box(series.mask)
     cut = tuple(
         slice(part.start, part.stop, step) for part, step in zip(box, sampling.step, strict=True)
     )
     mask = series.mask[cut]
     affine = series.affine @ _sampling_matrix(cut)
-    maps = []
-    for item in series.estimators:
+    shown = [
+        (view, bits, {"of": item.key, "kind": kind})
+        for item in series.estimators
         for kind, views, bits in (
             ("estimate", item.estimates, sampling.bits), ("std", item.uncertainties, COARSE_BITS),
             ("quality", item.quality, COARSE_BITS),
-        ):  # fmt: skip
-            maps += [
-                _map(view, series.mask, cut, bits) | {"of": item.key, "kind": kind}
-                for view in views
-            ]
-    maps += [
-        _map(view, series.mask, cut, sampling.bits) | {"of": "", "kind": "supplied"}
-        for view in series.supplied
-    ]
+        )
+        for view in views
+    ]  # fmt: skip
+    shown += [(view, sampling.bits, {"of": "", "kind": "supplied"}) for view in series.supplied]
+
+    def packed(item: tuple[MapView, int, dict[str, str]]) -> dict[str, Any]:
+        view, bits, about = item
+        return _map(view, series.mask, cut, bits) | about
+
+    maps = list(in_threads(packed, shown, threads))
     return {
         "name": series.name,
         "shape": list(mask.shape),

@@ -30,6 +30,7 @@ def write_reports(
     made: Collection[str] | None = None,
     sessions: Sequence[str] = (),
     acquisitions: Sequence[Acquisition] = (),
+    threads: int = 1,
 ) -> list[Path]:
     """Write ``sub-<label>.html`` and the citation page of every participant.
 
@@ -53,6 +54,8 @@ def write_reports(
         figures of earlier ones.
     acquisitions
         Series of the data set: pages show the protocols of those that they are of.
+    threads
+        Maps that are read and packed at a time; pages are the same with any number.
 
     Returns
     -------
@@ -80,9 +83,8 @@ def write_reports(
     failed: list[BidsBrnnError] = []
     for label in participants:
         try:
-            series = [
-                with_protocol(_dated(view, made)) for view in series_views(output_dir, label)
-            ]
+            views = series_views(output_dir, label, threads)
+            series = [with_protocol(_dated(view, made)) for view in views]
         except BidsBrnnError as error:  # of a file that was damaged: the others get their pages
             failed.append(error)
             continue
@@ -93,7 +95,7 @@ def write_reports(
             chosen = [view for view in series if _is_of(view, session)]
             if chosen or errors or own:
                 page = page_file(output_dir, label, session)
-                _write_page(page, label, chosen, record, own)
+                _write_page(page, label, chosen, record, own, threads)
                 written.append(page)
         if not written:
             failed.append(
@@ -124,6 +126,7 @@ def _write_page(
     series: Sequence[SeriesView],
     record: Path | None,
     errors: Sequence[str],
+    threads: int,
 ) -> None:
     """One page with its figures, and the methods text beside the record of the run."""
     from bids_brnn.bids.output.records import digests, record_file, settle
@@ -161,7 +164,7 @@ def _write_page(
         errors=[shareable(text, folders) for text in errors],
     )
     with recorded() as written:
-        render_subject(view, page, write_text)
+        render_subject(view, page, write_text, threads)
     output_dir = page.parent
     if page == page_file(output_dir, label):
         record_of_page = record_file(output_dir / f"sub-{label}" / "log", "report")

@@ -114,6 +114,7 @@ def init_outputs_wf(
             estimators=list(recipes),
             erode=erode,
             has_rate=has_rate,
+            num_threads=num_threads,
             name=f"regions_{label}_wf",
         )
         rate = ["supplied"] if has_rate else []

@@ -38,7 +38,7 @@ from bids_brnn.workflows.fields import (
     SUPPLIED,
 )
 from bids_brnn.workflows.outputs import init_outputs_wf
-from bids_brnn.workflows.plugins import scheduler_settings
+from bids_brnn.workflows.plugins import imported_meanwhile, scheduler_settings
 from bids_brnn.workflows.preparation import Spectrum, init_preparation_wf
 from bids_brnn.workflows.regions import (
     Segmentation,
@@ -183,6 +183,7 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
             mem_gb=0.5 + 5 * gigabytes,
         ),
         label=label,
+        modules=imported_meanwhile(config),
         num_threads=config.omp_nthreads,
         mem_gb=0.5 + 2.5 * gigabytes,
     )

@@ -19,6 +19,9 @@ _KEYS = {"plugin", "plugin_args"}
 _SUFFIX = "Plugin"
 _POOL, _IN_ORDER = "MultiProc", "Linear"
 _WITHOUT_SCRIPTS = {_POOL, _IN_ORDER, "LegacyMultiProc", "Debug"}
+_LATER = ("bids_brnn.zoo.match", "pandas")
+"""What estimation and region tables load: PyTorch, networks; more than a second of one core."""
+_PAGES = "bids_brnn.reports.assemble"
 _POLL = 2.0  # s between two questions to a batch system, each of which starts a program
 _PLAIN = re.compile(r"[A-Za-z0-9_\-+.,/]+")
 
@@ -53,6 +56,16 @@ def choose_plugin(config: RunConfig) -> tuple[str, dict[str, Any]]:
             "choose one with -w whose path has letters, digits and _ - + . , / only."
         )
     return name, arguments
+
+
+def imported_meanwhile(config: RunConfig) -> list[str]:
+    """Modules that later steps need, to be loaded while files are read and decompressed.
+
+    Only where all steps run in this process: a worker that reads may never estimate.
+    """
+    if choose_plugin(config)[0] != _IN_ORDER or config.omp_nthreads == 1:
+        return []
+    return [*_LATER, *([_PAGES] if config.level == "full" else [])]
 
 
 def make_plugin(config: RunConfig, prepare: Callable[[], object] | None = None) -> Any:

@@ -54,6 +54,7 @@ def init_preparation_wf(
     frames: bool = False,
     steps: Sequence[Node] = (),
     label: str = "",
+    modules: Sequence[str] = (),
     num_threads: int = 1,
     mem_gb: float = 1.0,
     name: str = "preparation_wf",
@@ -84,6 +85,8 @@ def init_preparation_wf(
         ``noise_level``, and give ``reference`` and ``motion``.
     label
         Name of the series for messages.
+    modules
+        Python modules that later steps of this process need, loaded while files are read.
     num_threads
         Of reading and of brain extraction.
     mem_gb
@@ -114,7 +117,9 @@ def init_preparation_wf(
     # A mask that was found may lie in the T1w image: it comes in behind the registration.
     given = "user_mask" in masks
     first = [*single, *(["user_mask"] if given else [])]
-    interface = PrepareCoefficients(label=label, head_only=not given, num_threads=num_threads)
+    interface = PrepareCoefficients(
+        label=label, head_only=not given, num_threads=num_threads, modules=list(modules)
+    )
     prepare = Node(interface, name="prepare", n_procs=num_threads, mem_gb=mem_gb)
     workflow.connect([(inputnode, prepare, [(field, field) for field in first])])
     if spectrum is not None:
@@ -129,7 +134,10 @@ def init_preparation_wf(
     # The head tells units and noise too, and is there before a mask made from estimates.
     early = prepare if anatomy.quick else mask
     magnitude = spectrum is not None or set(parts) == {"mag"}
-    noise = Node(EstimateNoise(frames=frames, magnitude=magnitude, label=label), name="noise")
+    estimator = EstimateNoise(
+        frames=frames, magnitude=magnitude, label=label, num_threads=num_threads
+    )
+    noise = Node(estimator, name="noise", n_procs=num_threads)
     if spectrum is not None:
         noise.inputs.averages = spectrum.averages
         noise.inputs.normalised = spectrum.protocol.normalised
@@ -148,7 +156,7 @@ def init_preparation_wf(
     ]
     known = {"coefficients": makers["coefficients"], "mask": early, "noise_level": noise}
     if supplied:
-        known["supplied"] = fields = _fields_node(supplied, spreads or {}, spectrum)
+        known["supplied"] = fields = _fields_node(supplied, spreads or {}, spectrum, num_threads)
         workflow.connect(early, "mask", fields, "mask")
         made.append((fields, (*SUPPLIED, *(SPREAD if spreads else ()))))
     for node, names in made:
@@ -174,11 +182,13 @@ def _fields_node(
     supplied: Mapping[str, tuple[Path, Mapping[str, Any]]],
     spreads: Mapping[str, tuple[Path, Mapping[str, Any]]],
     spectrum: Spectrum | None,
+    num_threads: int,
 ) -> Node:
     fields = PrepareFields(
         names=list(supplied),
         fields=[str(path) for path, _ in supplied.values()],
         sidecars=[dict(sidecar) for _, sidecar in supplied.values()],
+        num_threads=num_threads,
     )
     if spectrum is not None:
         fields.inputs.offsets = spectrum.offsets
@@ -186,4 +196,4 @@ def _fields_node(
         fields.inputs.spread_names = list(spreads)
         fields.inputs.spreads = [str(path) for path, _ in spreads.values()]
         fields.inputs.spread_sidecars = [dict(sidecar) for _, sidecar in spreads.values()]
-    return Node(fields, name="fields")
+    return Node(fields, name="fields", n_procs=num_threads)

@@ -207,6 +207,7 @@ def init_regions_wf(
     estimators: Sequence[str],
     erode: int = 0,
     has_rate: bool = False,
+    num_threads: int = 1,
     name: str = "regions_wf",
 ) -> Workflow:
     """Labels, statistics and agreement of one segmentation of one series.
@@ -228,6 +229,8 @@ def init_regions_wf(
         Layers of voxels to take off each region.
     has_rate
         Whether a map of R1 comes through ``inputnode.supplied``; tissues are then told by it.
+    num_threads
+        Maps that are summarised at a time.
 
     Returns
     -------
@@ -255,13 +258,15 @@ def init_regions_wf(
         write = Node(WriteLabels(**shared), name="write_labels")
         workflow.connect([(labels, write, _of_labels(labels))])
     for estimator in estimators:
-        regions = Node(SummariseRegions(), name=f"summarise_{estimator}")
+        summary = SummariseRegions(num_threads=num_threads)
+        regions = Node(summary, name=f"summarise_{estimator}", n_procs=num_threads)
         ours = [("mask", "mask"), *((f"{estimator}_{field}", field) for field in ESTIMATED)]
         workflow.connect([(inputnode, regions, ours)])
         _connect_table(workflow, labels, regions, estimator, "scalarstats", shared)
     *others, reference = estimators
     for tested in others:
-        compare = Node(CompareEstimators(), name=f"compare_{tested}")
+        agreement = CompareEstimators(num_threads=num_threads)
+        compare = Node(agreement, name=f"compare_{tested}", n_procs=num_threads)
         compared = {
             "mask": "mask",
             f"{tested}_maps_file": "test_file", f"{tested}_maps": "test_maps",

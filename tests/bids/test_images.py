@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_brnn.bids import find_acquisitions, read_coefficients, to_volume, to_voxels
+from bids_brnn.bids import find_acquisitions, read_coefficients
 from bids_brnn.bids.images import read_array, read_grid, same_grid
 from bids_brnn.errors import BidsBrnnError, DataError, ReadError
 from bids_brnn.system.memory import MEMORY_VARIABLE
@@ -235,18 +235,3 @@ def test_same_grid_allows_rounding_only(image):
     moved[0, 3] += 0.1
     assert not same_grid(first, read_grid(image(np.zeros((50, 60, 20)), "c.nii", moved)))
     assert not same_grid(first, read_grid(image(np.zeros((50, 60, 21)), "d.nii", affine)))
-
-
-def test_voxels_and_back():
-    mask = RNG.random((4, 5, 3)) > 0.4
-    data = RNG.normal(size=(4, 5, 3, 2))
-    voxels = to_voxels(data, mask)
-    assert voxels.shape == (mask.sum(), 2)
-    assert voxels.flags.c_contiguous
-    back = to_volume(voxels, mask, fill=-1)
-    assert np.array_equal(back[mask], data[mask])
-    assert np.all(back[~mask] == -1)
-    with pytest.raises(DataError, match="differ in shape"):
-        to_voxels(data, mask[:2])
-    with pytest.raises(DataError, match="do not fill"):
-        to_volume(voxels[1:], mask)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bids_brnn import voxels
 from bids_brnn.errors import DataError
-from bids_brnn.imaging import noise_level
 from bids_brnn.imaging.noise_level import (
     air_level,
     find_noise_level,
@@ -53,12 +53,18 @@ def test_what_is_looked_at_together_changes_no_level(values, monkeypatch):
     data, mask = series(4)
     data[0, 0, 1] = np.nan
     whole = find_noise_level(data, mask, declared=30.0)
-    monkeypatch.setattr(noise_level, "_VALUES", values)
+    monkeypatch.setattr(voxels, "_VALUES", values)
     parts = find_noise_level(data, mask, declared=30.0)
     assert parts == whole
     assert "times less" in parts.warning
     assert air_level(data, mask) == pytest.approx(SIGMA, rel=0.05)  # 700 voxels of 4 values
     assert air_level(data[:, :, :0], mask[:, :, :0]) is None
+
+
+def test_any_number_of_threads_finds_the_same_level(monkeypatch):
+    monkeypatch.setattr(voxels, "_VALUES", 1)
+    data, mask = series(4)
+    assert air_level(data, mask, threads=3) == air_level(data, mask)
 
 
 def test_air_that_a_reconstruction_emptied_tells_nothing():

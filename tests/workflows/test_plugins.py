@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import ReadError, UsageError
 from bids_brnn.workflows.execution import PatientPlugin
-from bids_brnn.workflows.plugins import choose_plugin, has_own_jobs, make_plugin
+from bids_brnn.workflows.plugins import (
+    choose_plugin,
+    has_own_jobs,
+    imported_meanwhile,
+    make_plugin,
+)
 
 
 @pytest.fixture
@@ -84,3 +91,15 @@ def test_steps_in_order_and_a_pool_exclude_each_other(config, changes):
     with pytest.raises(UsageError, match="one step after the other"):
         choose_plugin(config("plugin: MultiProc", **changes))
     assert choose_plugin(config("plugin: Linear", **changes))[0] == "Linear"
+
+
+def test_later_steps_load_ahead_where_they_run_in_the_same_process_and_a_core_is_left(config):
+    alone = {"nprocs": 2, "omp_nthreads": 2}
+    full, least = (
+        imported_meanwhile(config(level=level, **alone)) for level in ("full", "minimal")
+    )
+    assert set(least) < set(full)
+    for name in full:
+        import_module(name)
+    assert imported_meanwhile(config(nprocs=4, omp_nthreads=2)) == []
+    assert imported_meanwhile(config(nprocs=1, omp_nthreads=1)) == []

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import cast
 
 from bids_brnn.bids.grammar import PARTS, parse_name, series_entities
-from bids_brnn.bids.images import Grid, read_grid, same_grid, times
+from bids_brnn.bids.images import Grid, read_grid, same_grid
 from bids_brnn.bids.input.acquisition import Part
 from bids_brnn.bids.input.folders import list_labels, natural
 from bids_brnn.bids.input.series import Series
 from bids_brnn.errors import DataError, InvalidBidsError
 from bids_brnn.signals.registry import series_kind
+from bids_brnn.voxels import times
 
 Labels = tuple[str, str]
 """``flip-`` and ``mt-`` of a file name, empty where absent."""

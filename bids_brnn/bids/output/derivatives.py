@@ -25,6 +25,7 @@ from bids_brnn.errors import DataError
 from bids_brnn.files import write_bytes
 from bids_brnn.maps import spread_of, without_spread
 from bids_brnn.parameters import MapItem
+from bids_brnn.voxels import to_voxels
 
 _LEVEL = 4  # of gzip; above it only time grows
 
@@ -135,12 +136,12 @@ def write_map(
     OutputError
         If the file cannot be named or written.
     """
-    inside = values[mask] if values.ndim == 3 else values
+    inside = to_voxels(values, mask) if values.ndim == 3 else values
     if inside.shape != (int(mask.sum()),):
         raise DataError(f"{item.name}: {inside.shape} values for {int(mask.sum())} voxels.")
     # Infinities crash viewers, and mean no estimate all the same.
     inside = np.where(np.isfinite(inside), inside, np.nan).astype(np.float32)
-    volume = np.zeros(mask.shape, dtype=np.float32)
+    volume = np.zeros(mask.shape, dtype=np.float32, order="F")  # as in the file
     volume[mask] = inside
     path = map_path(output_dir, origin, item, desc, space=space)
     of = map_path(output_dir, origin, item, without_spread(desc), space=space)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from bids_brnn.app.validation import PROGRAM, find_program, run_validator
 from bids_brnn.bids.grammar import is_label
-from bids_brnn.bids.images import times
 from bids_brnn.cli.toolbox.sources.arguments import declare, given_options, options_of
 from bids_brnn.cli.toolbox.sources.kinds import KINDS, users
 from bids_brnn.errors import EXIT_OK, InvalidBidsError, UsageError
@@ -19,6 +18,7 @@ from bids_brnn.importing.dataset import alone, check_new, check_read, check_root
 from bids_brnn.importing.series import Series, check_maps
 from bids_brnn.importing.staging import DERIVATIVE, Target, staged
 from bids_brnn.system.kinds import Number, problem
+from bids_brnn.voxels import times
 
 _STRENGTH = Number(0.01, 25.0, "T")
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,6 +26,8 @@ from bids_brnn.errors import DataError
 from bids_brnn.imaging.grids import mask_on_grid, save
 from bids_brnn.imaging.masks import threshold_mask
 from bids_brnn.interfaces.base import Node
+from bids_brnn.system.threads import in_threads
+from bids_brnn.voxels import slabs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,6 +51,9 @@ class PrepareCoefficientsInputSpec(BaseInterfaceInputSpec):
     head_only = traits.Bool(False, usedefault=True, desc="a later step masks the brain")
     label = traits.Str("", usedefault=True, nohash=True, desc="name for messages")
     num_threads = traits.Range(low=1, value=1, usedefault=True, nohash=True, desc="CPU threads")
+    modules = traits.List(
+        traits.Str, nohash=True, desc="needed by later steps of this process; loaded meanwhile"
+    )
 
 
 class PrepareCoefficientsOutputSpec(TraitedSpec):
@@ -83,8 +91,14 @@ class PrepareCoefficients(Node):
             for name in PARTS
             if isdefined(getattr(self.inputs, name))
         }
-        volume = read_parts(parts, self.inputs.num_threads)
-        reference = mean_magnitude(volume.data)
+        # This thread alone imports: two that do may meet half of a module.
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(read_parts, parts, self.inputs.num_threads)
+            for name in self.inputs.modules if isdefined(self.inputs.modules) else []:
+                with suppress(Exception):  # said by the step that needs it
+                    import_module(name)
+            volume = reading.result()
+        reference = mean_magnitude(volume.data, self.inputs.num_threads)
         mask, source = self._mask(volume, reference)
         if not self.inputs.head_only:
             _LOG.info("%s: %d voxels from %s", self.inputs.label, mask.sum(), source)
@@ -118,12 +132,18 @@ class PrepareCoefficients(Node):
         return mask, "an intensity threshold"
 
 
-def mean_magnitude(data: NDArray[np.complex64]) -> NDArray[np.float32]:
+def mean_magnitude(data: NDArray[np.complex64], threads: int = 1) -> NDArray[np.float32]:
     """Mean of the magnitudes ``(X, Y, Z)`` of ``(X, Y, Z, N)``, one image at a time."""
-    total = np.zeros(data.shape[:3], dtype=np.float32, order="F")
-    for frame in range(data.shape[3]):
-        total += np.abs(data[..., frame])
-    return total / np.float32(data.shape[3])
+    mean = np.empty(data.shape[:3], dtype=np.float32, order="F")
+
+    def average(part: slice) -> None:
+        total = np.zeros_like(mean[..., part])
+        for frame in range(data.shape[3]):
+            total += np.abs(data[..., part, frame])
+        mean[..., part] = total / np.float32(data.shape[3])
+
+    list(in_threads(average, slabs(data.shape), threads))
+    return mean
 
 
 def read_parts(parts: Mapping[str, Path], threads: int = 1) -> Volume:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from nipype.interfaces.base import (
@@ -24,6 +24,7 @@ from bids_brnn.imaging.grids import load, save
 from bids_brnn.imaging.spread import check_shift, supply_spread
 from bids_brnn.interfaces.base import Node
 from bids_brnn.parameters import FIELD_MAPS
+from bids_brnn.system.threads import in_threads
 
 _LOG = logging.getLogger("bids_brnn.prepare")
 
@@ -43,6 +44,7 @@ class PrepareFieldsInputSpec(BaseInterfaceInputSpec):
     spreads = InputMultiPath(File(exists=True), desc="standard deviations of field maps, 3D")
     spread_names = traits.List(traits.Enum(*FIELD_MAPS), desc="of which each is")
     spread_sidecars = traits.List(traits.Dict, desc="what their sidecars say: Units")
+    num_threads = traits.Range(low=1, value=1, usedefault=True, nohash=True, desc="CPU threads")
 
 
 class PrepareFieldsOutputSpec(TraitedSpec):
@@ -53,6 +55,16 @@ class PrepareFieldsOutputSpec(TraitedSpec):
     spread = OutputMultiPath(
         File(exists=True), desc="standard deviations, on the grid of the series, model units"
     )
+
+
+class _Prepared(NamedTuple):
+    """A field map on the grid of the series."""
+
+    file: str
+    decision: str
+    said: tuple[int, str]
+    """Level and words for the log."""
+    spread: str = ""
 
 
 class PrepareFields(Node):
@@ -71,9 +83,10 @@ class PrepareFields(Node):
         target = read_grid(Path(inputs.mask))
         mask = np.asanyarray(load(inputs.mask).dataobj) > 0
         n = int(mask.sum())
-        files, decisions, spread = [], [], []
         spreads = self._spreads()
-        for text, name, sidecar in zip(inputs.fields, inputs.names, inputs.sidecars, strict=True):
+
+        def prepared(item: tuple[str, str, Mapping[str, Any]]) -> _Prepared:
+            text, name, sidecar = item
             path, field = Path(text), FIELD_MAPS[name]
             scale = declared_scale(field, sidecar, path.name)
             source = read_grid(path)
@@ -85,17 +98,27 @@ class PrepareFields(Node):
             gaps = found.words(n)
             decision = f"{scale.words}; {gaps}" if gaps else scale.words
             level = logging.WARNING if found.absent else logging.INFO
-            _LOG.log(level, "%s: read as %s", path.name, decision)
+            said = (level, f"{path.name}: read as {decision}")
             saved = save(folder / f"{name}.nii", scaled, target.affine, target.header)
-            files.append(str(saved))
-            decisions.append(f"{path.name}, {decision}")
-            if name in spreads:
-                other, about = spreads[name]
-                values = supply_spread(field, (source, scale), (other, about), target, mask)
-                saved = save(folder / f"{name}_std.nii", values, target.affine, target.header)
-                spread.append(str(saved))
-                decisions[-1] += f", standard deviation from {other.name}"
-        return {"supplied": files, "decisions": decisions, "spread": spread}
+            whole = f"{path.name}, {decision}"
+            if name not in spreads:
+                return _Prepared(str(saved), whole, said)
+            other, about = spreads[name]
+            values = supply_spread(field, (source, scale), (other, about), target, mask)
+            beside = save(folder / f"{name}_std.nii", values, target.affine, target.header)
+            whole += f", standard deviation from {other.name}"
+            return _Prepared(str(saved), whole, said, str(beside))
+
+        items = zip(inputs.fields, inputs.names, inputs.sidecars, strict=True)
+        done = []
+        for one in in_threads(prepared, items, inputs.num_threads):
+            _LOG.log(*one.said)  # in the order of the maps
+            done.append(one)
+        return {
+            "supplied": [one.file for one in done],
+            "decisions": [one.decision for one in done],
+            "spread": [one.spread for one in done if one.spread],
+        }
 
     def _spreads(self) -> dict[str, tuple[Path, Mapping[str, Any]]]:
         """File and sidecar of each standard deviation, by name of the parameter."""

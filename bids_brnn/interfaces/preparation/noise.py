@@ -53,6 +53,7 @@ class EstimateNoiseInputSpec(BaseInterfaceInputSpec):
         False, usedefault=True, desc="divided by the image without MT pulse: noise is not even"
     )
     label = traits.Str("", usedefault=True, nohash=True, desc="name for messages")
+    num_threads = traits.Range(low=1, value=1, usedefault=True, nohash=True, desc="CPU threads")
 
 
 class EstimateNoiseOutputSpec(TraitedSpec):
@@ -83,11 +84,21 @@ class EstimateNoise(Node):
         averages = np.array(inputs.averages) if isdefined(inputs.averages) else None
         if averages is None:
             found = find_noise_level(
-                data, mask, declared=declared, frames=inputs.frames, magnitude=inputs.magnitude
+                data,
+                mask,
+                declared=declared,
+                frames=inputs.frames,
+                magnitude=inputs.magnitude,
+                threads=inputs.num_threads,
             )
         else:
             found = spectrum_noise(
-                data, mask, averages, declared=declared, normalised=inputs.normalised
+                data,
+                mask,
+                averages,
+                declared=declared,
+                normalised=inputs.normalised,
+                threads=inputs.num_threads,
             )
         level = "unknown" if found.std is None else f"{found.std:.4g} per channel"
         _LOG.info("%s: noise level %s, from %s", inputs.label, level, found.source)

@@ -37,6 +37,7 @@ from bids_brnn.regions import (
     spread_out,
     tissue_classes,
 )
+from bids_brnn.voxels import to_voxels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -162,7 +163,7 @@ class PrepareLabels(Node):
     def _supplied(self, mask: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
         """Maps ``(V,)`` that went into the estimate, by parameter."""
         files = self.inputs.supplied if isdefined(self.inputs.supplied) else []
-        return {Path(path).stem: np.asanyarray(load(path).dataobj)[mask] for path in files}
+        return {Path(path).stem: values_inside(Path(path), mask) for path in files}
 
 
 class GatherFilesOutputSpec(TraitedSpec):
@@ -201,10 +202,15 @@ def estimates_inside(maps_file: Path, mask: NDArray[np.bool_]) -> dict[str, NDAr
     """Estimates ``(V,)`` inside the mask by parameter, of the maps that ``maps_file`` lists."""
     listed = json.loads(maps_file.read_text(encoding="utf-8"))
     return {
-        row["name"]: np.asanyarray(load(maps_file.parent / row["file"]).dataobj)[mask]
+        row["name"]: values_inside(maps_file.parent / row["file"], mask)
         for row in listed
         if row["kind"] == "estimate"
     }
+
+
+def values_inside(path: Path, mask: NDArray[np.bool_]) -> NDArray[Any]:
+    """Values ``(V,)`` of an intermediate map inside the mask."""
+    return to_voxels(np.asanyarray(load(path).dataobj), mask)
 
 
 def read_labels(path: Path, target: Path, to_series: str | None = None) -> NDArray[np.int32]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -21,7 +22,12 @@ from nipype.interfaces.base import (
 from bids_brnn.bids.tables import write_table
 from bids_brnn.imaging.grids import load, save
 from bids_brnn.interfaces.base import Node
-from bids_brnn.interfaces.regions.labels import WHOLE_MASK, lookup_names, read_labels
+from bids_brnn.interfaces.regions.labels import (
+    WHOLE_MASK,
+    lookup_names,
+    read_labels,
+    values_inside,
+)
 from bids_brnn.interfaces.sampling import estimated_mask
 from bids_brnn.maps import SPREADS
 from bids_brnn.regions import (
@@ -32,6 +38,8 @@ from bids_brnn.regions import (
     agreement_rows,
     region_rows,
 )
+from bids_brnn.system.threads import in_threads
+from bids_brnn.voxels import to_voxels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,6 +56,7 @@ class SummariseRegionsInputSpec(BaseInterfaceInputSpec):
     labels = File(exists=True, desc="label image, any grid; without it the mask is one region")
     lookup = File(exists=True, desc="TSV with index and name")
     source = traits.Enum("labels", *_SOURCES, usedefault=True, desc="what labels come from")
+    num_threads = traits.Range(low=1, value=1, usedefault=True, nohash=True, desc="CPU threads")
 
 
 class SummariseRegionsOutputSpec(TraitedSpec):
@@ -74,7 +83,13 @@ class SummariseRegions(Node):
         labels, names = self._labels(mask)
         voxel_volume = float(abs(np.linalg.det(image.affine[:3, :3])))
         rows = map_rows(
-            Path(self.inputs.maps_file), mask, labels[mask], names, voxel_volume, self._source()
+            Path(self.inputs.maps_file),
+            mask,
+            to_voxels(labels, mask),
+            names,
+            voxel_volume,
+            self._source(),
+            threads=self.inputs.num_threads,
         )
         inside = np.where(mask, labels, 0).astype(np.int32)
         return {
@@ -105,6 +120,7 @@ class CompareEstimatorsInputSpec(BaseInterfaceInputSpec):
     labels = File(exists=True, mandatory=True, desc="labels on the grid of the series")
     lookup = File(exists=True, desc="TSV with index and name")
     source = traits.Enum("labels", *_SOURCES, usedefault=True, desc="what labels come from")
+    num_threads = traits.Range(low=1, value=1, usedefault=True, nohash=True, desc="CPU threads")
 
 
 class CompareEstimatorsOutputSpec(TraitedSpec):
@@ -131,9 +147,9 @@ class CompareEstimators(Node):
         names = lookup_names(Path(inputs.lookup)) if isdefined(inputs.lookup) else {}
         test = read_maps(Path(inputs.test_file), mask)
         reference = read_maps(Path(inputs.reference_file), mask)
-        rows: list[Row] = []
-        for name in (name for name in test.ranged if name in reference.ranged):
-            rows += agreement_rows(
+
+        def rows_of(name: str) -> list[Row]:
+            return agreement_rows(
                 test.estimates[name],
                 reference.estimates[name],
                 labels,
@@ -144,6 +160,9 @@ class CompareEstimators(Node):
                 flagged=_either(test.flagged, reference.flagged),
                 source=inputs.source,
             )
+
+        common = [name for name in test.ranged if name in reference.ranged]
+        rows = list(chain.from_iterable(in_threads(rows_of, common, inputs.num_threads)))
         return {"table": str(_save_table(folder / "agreement.tsv", rows, AGREEMENT_COLUMNS))}
 
 
@@ -164,10 +183,11 @@ class Maps:
 def read_maps(maps_file: Path, mask: NDArray[np.bool_]) -> Maps:
     """Maps that ``maps_file`` (of :class:`EstimateMaps`) lists."""
     listed = json.loads(maps_file.read_text(encoding="utf-8"))
+    mask = np.ascontiguousarray(mask)  # as maps are looked up by it
 
     def of_kind(kind: str) -> dict[str, NDArray[np.float32]]:
         return {
-            row["name"]: np.asanyarray(load(maps_file.parent / row["file"]).dataobj)[mask]
+            row["name"]: values_inside(maps_file.parent / row["file"], mask)
             for row in listed
             if row["kind"] == kind
         }
@@ -191,13 +211,15 @@ def map_rows(
     names: Mapping[int, str],
     voxel_volume: float,
     source: Source = "labels",
+    *,
+    threads: int = 1,
 ) -> list[Row]:
     """Rows of all maps that ``maps_file`` lists; standard deviations become a column."""
     maps = read_maps(maps_file, mask)
-    rows: list[Row] = []
-    for name, values in maps.estimates.items():
-        rows += region_rows(
-            values,
+
+    def rows_of(name: str) -> list[Row]:
+        return region_rows(
+            maps.estimates[name],
             labels,
             names,
             parameter=name,
@@ -208,7 +230,8 @@ def map_rows(
             estimated=maps.estimated,
             source=source,
         )
-    return rows
+
+    return list(chain.from_iterable(in_threads(rows_of, maps.estimates, threads)))
 
 
 def _either(

@@ -178,6 +178,7 @@ class WriteMaps(Node):
         recipe = EstimatorRecipe.from_file(Path(inputs.recipe))
         series = replace(SeriesRecord.from_file(Path(inputs.series)), model=recipe.model)
         mask, like = grid_of(inputs.mask)
+        mask = np.ascontiguousarray(mask)  # as maps are looked up by it
         decisions = inputs.decisions if isdefined(inputs.decisions) else []
         listed = Path(inputs.maps_file)
 
