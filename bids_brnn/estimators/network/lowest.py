@@ -20,7 +20,7 @@ from bids_brnn.information.bounds import project_out_scale
 _DAMPING = (1e-2, 0.3, 8.0)
 """Of the information: at first, and factors after a step that lowers and one that does not."""
 _CLOSE = 0.01
-"""Of the limit, and of what is left: a step that promises less is not taken."""
+"""Of the limit: a step that promises less is not taken."""
 
 Along = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(``theta`` ``(v, P)``, rows of the task) -> signal ``(v, R)`` and derivatives ``(v, R, F)`` by
@@ -88,8 +88,7 @@ def lowest(along: Along, task: Task, theta: Tensor, steps: int) -> tuple[Tensor,
         step = _step(matrix[rows], gradient[rows], damping[rows], here)
         gain = ((2 * gradient[rows] - (matrix[rows] @ step[..., None])[..., 0]) * step).sum(-1)
         promised = least[rows] - gain
-        little = _CLOSE * least[rows].clamp_min(task.enough)
-        moves = (gain > little) | (promised <= task.enough)
+        moves = (gain > _CLOSE * task.enough) | (promised <= task.enough)
         worth = moves & (promised < task.hopeless)
         rows, step, here = rows[worth], step[worth], here[worth]
         if not len(rows):
