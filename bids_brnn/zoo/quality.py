@@ -210,10 +210,8 @@ def _uncertainty(limit: Limit, value: float, row: Mapping[str, Any]) -> float:
     if told >= 0:
         return _SURE * told
     # A card of an earlier version knows the error of its slope alone.
-    error, slope = (
-        _SURE * max(0.0, number(row.get("slope" + ERROR, 0.0))),
-        number(row.get("slope")),
-    )
+    error = _SURE * max(0.0, number(row.get("slope" + ERROR, 0.0)))
+    slope = number(row.get("slope"))
     if limit.key == "std_over_slope" and slope > 0 and math.isfinite(value) and error > 0:
         return value * error / (slope + error)
     return 0.0
