@@ -270,9 +270,14 @@ def read_coefficients(acquisition: Acquisition, threads: int = 1) -> Volume:
 
         list(in_threads(fill, list(grids), threads))
     else:
-        data.real = read_array(grids["mag"])
+        magnitude = read_array(grids["mag"])
+
+        def place(frame: int) -> None:
+            data.real[..., frame] = magnitude[..., frame]
+
+        list(in_threads(place, range(acquisition.shape[3]), threads))
         if "phase" in grids:
-            _turn(data, read_array(grids["phase"]), grids["phase"].path)
+            _turn(data, read_array(grids["phase"]), grids["phase"].path, threads)
     return Volume(data, first.affine, first.header.copy(), count_invalid(data, threads))
 
 
@@ -288,9 +293,12 @@ def count_invalid(data: NDArray[Any], threads: int = 1) -> int:
     return sum(in_threads(invalid, slabs(data.shape), threads))
 
 
-def _turn(data: NDArray[np.complex64], phase: NDArray[Any], path: Path) -> None:
+def _turn(data: NDArray[np.complex64], phase: NDArray[Any], path: Path, threads: int) -> None:
     largest = float(np.nanmax(np.abs(phase), initial=0.0))
     if largest > 2 * np.pi * 1.01:
         raise DataError(f"{path.name}: phase reaches {largest:.4g}; radians are needed.")
-    for frame in range(data.shape[3]):
+
+    def turn(frame: int) -> None:
         data[..., frame] *= np.exp(1j * phase[..., frame]).astype(np.complex64)
+
+    list(in_threads(turn, range(data.shape[3]), threads))

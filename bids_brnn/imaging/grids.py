@@ -39,7 +39,16 @@ def save(path: Path, values: NDArray[Any], affine: NDArray[Any], header: Any = N
         image.set_qform(affine, qform)
         image.set_sform(affine, sform)
     image.header.set_xyzt_units("mm", "sec")
-    image.to_filename(path)
+    if not (array.flags.f_contiguous and array.dtype.isnative):
+        image.to_filename(path)
+        return path
+    # The same bytes in half the time: nibabel copies each slice.
+    image.update_header()
+    image.header.set_slope_inter(1, 0)
+    with path.open("wb") as stream:
+        image.header.write_to(stream)
+        stream.write(bytes(int(image.header["vox_offset"]) - stream.tell()))
+        stream.write(array.reshape(-1, order="F").view(np.uint8).data)
     return path
 
 

@@ -82,3 +82,10 @@ def test_records_that_cannot_be_read_are_left_out(outputs):
     (record / "bids_brnn.toml").write_bytes(b"\xff[bids_brnn\n")
     os.mkfifo(record / "crash-a.txt")
     assert write_reports(outputs, ["01"], records={"01": record})
+
+
+def test_any_number_of_threads_makes_the_same_page(outputs):
+    (page,) = write_reports(outputs, ["01"])
+    before = page.read_bytes()
+    write_reports(outputs, ["01"], threads=3)
+    assert page.read_bytes() == before
