@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -69,6 +69,10 @@ class Layout:
     @cached_property
     def _hash(self) -> int:
         return hash((self.classes, self.crushed, self.one_echo))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process hashes words otherwise.
+        return {item.name: getattr(self, item.name) for item in fields(self)}
 
     @property
     def groups(self) -> tuple[tuple[TableShape, ...], ...]:

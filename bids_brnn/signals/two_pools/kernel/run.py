@@ -137,8 +137,9 @@ def _basis(
     if basis is None:
         return np.zeros(1, dtype)
     key = (basis.shape[1], dtype)
-    if key in plan.kept_rows and np.array_equal(plan.kept_rows[key][0], basis):
-        return plan.kept_rows[key][1]
+    kept = plan.kept_rows.get(key)  # once: another thread may put another basis there
+    if kept is not None and np.array_equal(kept[0], basis):
+        return kept[1]
     padded = np.zeros((plan.n_samples + 1, tiles * tile), dtype)
     padded[:-1, : basis.shape[1]] = basis
     rows = padded[plan.sample].reshape(*plan.sample.shape, tiles, tile)

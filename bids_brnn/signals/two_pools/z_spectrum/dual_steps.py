@@ -27,48 +27,8 @@ def add_product(a: Array, b: Array, sign: float, out: Array) -> None:
 
 
 @jit
-def levels(theta: Array, Wf: float, Ws: float) -> tuple[float, float]:
-    """Both pools under constant saturation rates (1/s), in equilibrium."""
-    m0s, R1f, Rx, R1s = theta[0], theta[1], theta[3], theta[4]
-    kf, kr = Rx * m0s, Rx * (1 - m0s)
-    free, solid = R1f + kf + Wf, R1s + kr + Ws
-    determinant = free * solid - kf * kr
-    up, us = R1f * (1 - m0s), R1s * m0s
-    return (up * solid + us * kr) / determinant, (us * free + up * kf) / determinant
-
-
-@jit
-def even_and_odd(time: float, mean: float, root: float) -> tuple[float, float]:
-    """``exp(mean t) cosh(root t)`` and ``exp(mean t) sinh(root t) / root``, ``mean <= -root``."""
-    # Neither exponent is positive: strong saturation leads to 0, not out of the range of numbers.
-    fast = math.exp((mean - root) * time)
-    if root * time > 1.0:
-        slow = math.exp((mean + root) * time)
-        odd = (slow - fast) / (2 * root)
-    else:
-        rise = math.expm1(2 * root * time)
-        slow = fast + fast * rise
-        odd = fast * rise / (2 * root)
-    return (slow + fast) / 2, odd
-
-
-@jit
-def passed(time: float, theta: Array, Wf: float, Ws: float, out: Array) -> None:
-    """The values ``(6,)`` of :func:`under` alone."""
-    m0s, R1f, Rx, R1s = theta[0], theta[1], theta[3], theta[4]
-    kf, kr = Rx * m0s, Rx * (1 - m0s)
-    free, solid = R1f + kf + Wf, R1s + kr + Ws
-    half = (solid - free) / 2
-    root = math.sqrt(max(half * half + kf * kr, 1e-12))
-    even, odd = even_and_odd(time, -(free + solid) / 2, root)
-    out[0], out[1], out[2], out[3] = even + odd * half, odd * kr, odd * kf, even - odd * half
-    f, s = levels(theta, Wf, Ws)
-    out[4], out[5] = f - out[0] * f - out[1] * s, s - out[2] * f - out[3] * s
-
-
-@jit
 def equilibrium(theta: Array, Wf: float, Ws: float, out: Array) -> None:
-    """Both pools ``(2, 9)``, or the free one ``(1, 9)``, as of :func:`levels`, with derivatives.
+    """Both pools ``(2, 9)`` under constant saturation rates (1/s).
 
     The third and the sixth derivative are those by the rates ``Wf`` and ``Ws``, in the places of
     R2f and T2s, which act through them; there is none by w0 and B1.
@@ -78,11 +38,11 @@ def equilibrium(theta: Array, Wf: float, Ws: float, out: Array) -> None:
     free, solid = R1f + kf + Wf, R1s + kr + Ws
     determinant = free * solid - kf * kr
     up, us = R1f * (1 - m0s), R1s * m0s
-    f, s = levels(theta, Wf, Ws)
+    f, s = (up * solid + us * kr) / determinant, (us * free + up * kf) / determinant
+    out[0, 0], out[1, 0] = f, s
     inverse = 1 / determinant
-    for row in range(out.shape[0]):
+    for row in range(2):
         pool = f if row == 0 else s
-        out[row, 0] = pool
         by_Wf, by_Ws = -pool * solid, -pool * free
         by_kf, by_kr = -pool * (solid - kr), -pool * (free - kf)
         if row == 0:
@@ -113,7 +73,17 @@ def under(time: float, theta: Array, Wf: float, Ws: float, work: Array, out: Arr
     free, solid = R1f + kf + Wf, R1s + kr + Ws
     mean, half = -(free + solid) / 2, (solid - free) / 2
     q = max(half * half + kf * kr, 1e-12)
-    even, odd = even_and_odd(time, mean, math.sqrt(q))
+    root = math.sqrt(q)
+    # Neither exponent is positive: strong saturation leads to 0, not out of the range of numbers.
+    fast = math.exp((mean - root) * time)
+    if root * time > 1.0:
+        slow = math.exp((mean + root) * time)
+        odd = (slow - fast) / (2 * root)
+    else:
+        rise = math.expm1(2 * root * time)
+        slow = fast + fast * rise
+        odd = fast * rise / (2 * root)
+    even = (slow + fast) / 2
     # Both are smooth functions of the square of the root.
     by_even = 0.5 * time * odd
     if q * time * time > 1e-4:

@@ -17,8 +17,6 @@ from bids_brnn.signals.two_pools.z_spectrum.dual_steps import (
     add_product,
     cyclic,
     equilibrium,
-    levels,
-    passed,
     scaled,
     scaled_before,
     then,
@@ -75,11 +73,12 @@ def measured(
     work
         ``(6, 6, 9)``.
     """
-    if kind == RAMANI:
-        equilibrium(theta, Wf, Ws, work[3, :1])
-        signal[:] = work[3, 0]
-        return
     pair = work[3]
+    if kind == RAMANI:
+        equilibrium(theta, Wf, Ws, pair)
+        for g in range(9):
+            signal[g] = pair[0, g]
+        return
     step, first, second, vectors = work[0], work[1], work[2], work[4]
     under(protocol[DRIVEN], theta, Wf, Ws, pair, step)
     if kind == YARNYKH:
@@ -109,19 +108,6 @@ def measured(
         cyclic(first, work[5], second[0])
     signal[:] = 0.0
     add_product(left, second[0], 1.0, signal)
-
-
-@jit
-def value_of(
-    kind: int, theta: Array, protocol: Array, Wf: float, Ws: float, waits: Array, work: Array
-) -> float:  # fmt: skip
-    """What :func:`measured` gives, without derivatives, of models of rates alone."""
-    if kind == RAMANI:
-        return levels(theta, Wf, Ws)[0]
-    values, vectors = work[4, 4, :6], work[4]
-    passed(protocol[DRIVEN], theta, Wf, Ws, values)
-    start, end, weight, at_start = vectors[0, :2], vectors[1, :2], vectors[2, :2], vectors[3, :2]
-    return steady(values, waits[0], waits[1], start, end, weight, at_start)
 
 
 @jit
@@ -188,16 +174,9 @@ def rate_spectra(
                 left[0] = 1.0
                 if kind in (RAMANI, YARNYKH):
                     Wf = by_R2f * R2f
-                    # With derivatives too, so that signals are the same bit for bit.
-                    value = value_of(kind, row, protocol, Wf, Ws[0], waits, work)
-                    if slopes.shape[0] == 0:
-                        signal[v, n] = value / off[0] if normalised else value
-                        continue
                 else:
                     left[0], left[7] = factors[v, n, 0], 1.0
                 measured(kind, row, protocol, Wf, Ws[0], left, excited, waits, work, here)
-                if kind in (RAMANI, YARNYKH):
-                    here[0] = value
                 by_f, by_s, by_left = here[3], here[6], here[7]
                 by_offset, by_B1 = by_s * Ws[2], by_s * Ws[3] + here[8] * by_flip
                 if kind in (RAMANI, YARNYKH):

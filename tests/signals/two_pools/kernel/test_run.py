@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 
@@ -177,6 +178,24 @@ class TestBatches:
         signal, slopes = model.linearize(torch.zeros(0, 8))
         assert signal.shape == (0, model.n_samples)
         assert slopes.shape == (0, model.n_samples, 8)
+
+
+def test_a_basis_that_changes_in_place_is_looked_at_again(small):
+    model, values = small
+    plan, theta = model.kernel_plan, values[:3]
+    basis = np.random.default_rng(0).normal(size=(model.n_samples, 3))
+    one, _ = simulate(plan, theta, basis)
+    again, _ = simulate(plan, theta, basis.copy())
+    np.testing.assert_array_equal(one, again)
+    basis *= 2
+    np.testing.assert_array_equal(simulate(plan, theta, basis)[0], 2 * one)
+
+
+def test_a_layout_keeps_its_hash_in_another_process(small):
+    layout = small[0].kernel_plan.layout
+    hash(layout)
+    assert "_hash" not in layout.__getstate__()
+    assert pickle.loads(pickle.dumps(layout)) == layout
 
 
 def test_complex_basis(small):
