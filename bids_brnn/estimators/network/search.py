@@ -156,14 +156,16 @@ class Search:
         some = task.rows(rows[voxel], hopeless=HOPELESS)
         left[voxel, start], ends[voxel, start] = self.corrected.lowest(some, ends[voxel, start])
         least, place = left.min(dim=1)
-        promising = self._checked(task, found, rows, least, ends[torch.arange(len(rows)), place])
+        order = torch.arange(len(rows), device=rows.device)
+        promising = self._checked(task, found, rows, least, ends[order, place])
         return rows[promising], starts[promising, place[promising]]
 
     def _checked(
         self, task: Task, found: Minimum, rows: Tensor, least: Tensor, ends: Tensor
     ) -> Tensor:
         """Lower ``rows`` from ``ends`` on the surrogate, where ``least`` of it is promising."""
-        promising = least.sqrt() < (_WORTH * task.enough) ** 0.5 + found.error[rows].sqrt()
+        reach = (_WORTH * task.enough) ** 0.5 + found.error[rows].sqrt()
+        promising: Tensor = least.sqrt() < reach
         rows, ends = rows[promising], ends[promising]
         if len(rows):
             found.lower(rows, self.corrected.minimum(task.rows(rows), ends))
