@@ -2,7 +2,7 @@
 
 Asked of voxels only whose residual is above the limit near the estimate of the network. Starts in
 other valleys, and at atoms of usual tissue, are tried on the surrogate; the exact signal is asked
-where the best one ends. Of fluid, whose valleys a surrogate does not know, least squares are exact.
+where the best one ends. Of fluid, whose valleys no surrogate knows, least squares are exact.
 """
 
 from __future__ import annotations
