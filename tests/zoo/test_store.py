@@ -277,8 +277,8 @@ def test_parameter_tables_survive_json():
 _SHIPPED = [(path, card) for path, card in store.list_cards([SHIPPED])]
 _UNMET = {
     "qmt-invivo": "squared bias of R2f 0.254 bounds, limit 0.25: nearly all of it of fluid",
-    "qmt-demo": "variance of R2f 1.13 bounds, limit 1.11 (of fluid 1.4 to 1.5); 300 draws",
-    "qmt-demo-msecrb": "squared bias of R2f 0.38 bounds, limit 0.25, by its loss; 300 draws",
+    "qmt-demo": "variance of R2f 1.16 bounds, limit 1.11 (of fluid 1.4 to 1.5)",
+    "qmt-demo-msecrb": "squared bias of R2f 0.41 bounds, limit 0.25, by its loss",
 }
 """Networks that miss a limit below; strict, so that one that comes to meet it is noticed. Fluid is
 a tenth of the held-out fingerprints (R2f below 2/s); all others of qmt-invivo have a squared bias
@@ -288,10 +288,9 @@ of 0.005, of qmt-demo a variance of 1.09 to 1.10 bounds (SNR 20 and 50, 60 draws
 @pytest.mark.parametrize(("path", "card"), _SHIPPED, ids=[card.name for _, card in _SHIPPED])
 def test_shipped_models_load(path, card):
     assert store.load_model(path).card.name == path.stem
-    # One of the networks for comparison does not follow the exchange rate of grey matter.
-    refused = {"qmt-demo-msecrb": "its slope against the truth in GM at SNR 80 is 0.472 (Rx;"}
-    assert card.shortcoming.startswith(refused.get(card.name, ""))
-    assert bool(card.shortcoming) == (card.name in refused)
+    # The slope of Rx of qmt-demo-msecrb in GM, 0.47, is below the limit of 0.5, but so is that of
+    # the estimator of least error, 0.43, which its card tells: that marks.
+    assert card.shortcoming == ""
     assert set(card.evaluation["tissue_sets"]) == {"WM", "GM", "lesion", "oedema"}
     assert card.licence
     assert card.citation
