@@ -155,6 +155,8 @@ def main() -> None:
     parser.add_argument("--rate", action="store_true", help="also voxels per second")
     options = parser.parse_args()
     options.starts = options.starts or [3]
+    if options.card is not None and options.config is None:
+        parser.error("--card needs the --config that it was trained with")
     general = named_any_card(options.weights)
     if general is None:
         parser.error(f"there is no network {options.weights} for any protocol")

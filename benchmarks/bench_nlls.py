@@ -54,9 +54,10 @@ def simulated(n: int) -> tuple[SignalModel, torch.Tensor]:
 
 def measured(folder: Path) -> tuple[SignalModel, torch.Tensor]:
     """Every voxel in the mask of the first qMT series of a BIDS data set."""
-    from bids_brnn.bids.images import read_coefficients, to_voxels
+    from bids_brnn.bids.images import read_coefficients
     from bids_brnn.bids.input.discovery import find_acquisitions
     from bids_brnn.bids.volumes import read_mask
+    from bids_brnn.voxels import to_voxels
 
     recon = folder / "derivatives" / "recon"
     found = find_acquisitions(folder, kinds=("qmt",), derivatives={"recon": recon})

@@ -186,7 +186,7 @@ _ALWAYS = (
     Flag(4, "the iterations of the least-squares fit did not converge", _not_converged),
     Flag(
         128,
-        "a value lies beyond what the network was trained on",
+        "a value, or off-resonance or B1 of the signal, lies beyond the training of the network",
         lambda voxels: voxels.quality["edge"] > 0 if "edge" in voxels.quality else None,
     ),
     Flag(

@@ -141,7 +141,8 @@ def sensitivity(
         bias[row], std[row] = errors.mean(0), errors.std(0)
         resampled.own[:, row], errors = weights @ of_own, errors - bias[row]
         squares, shift = weights @ errors.square(), weights @ errors
-        resampled.std[:, row] = (squares - shift.square()).sqrt()
+        # All draws at one bound: rounding may leave less than nothing.
+        resampled.std[:, row] = (squares - shift.square()).clamp_min(0).sqrt()
     return Sensitivity(
         own=slopes[:, range(outputs), own],
         own_error=own_error,

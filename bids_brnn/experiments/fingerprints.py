@@ -80,7 +80,7 @@ def held_out_data(experiment: Experiment, folder: Path) -> TrainingSet:
 def anywhere(experiment: Experiment, n: int) -> tuple[Tensor, Tensor]:
     """Parameters ``(n, P)`` between all bounds, often on them, and coefficients ``(n, R)``.
 
-    What a signal cannot be computed of is left out.
+    What a signal cannot be computed of, or leaves none, is left out.
     """
     parameters, model = experiment.parameters, experiment.compressed
     rng = torch.Generator().manual_seed(experiment.seed)
@@ -88,9 +88,12 @@ def anywhere(experiment: Experiment, n: int) -> tuple[Tensor, Tensor]:
     side = torch.rand(theta.shape, generator=rng)
     lower, upper = parameters.bounds(theta)
     theta = torch.where(side < _ON_BOUND, lower, torch.where(side > 1 - _ON_BOUND, upper, theta))
+    theta = theta.clamp(lower, upper)  # rounding may have moved a value just outside
     coefficients = torch.cat([model(rows).to(torch.complex64) for rows in theta.split(_TOGETHER)])
-    finite = torch.view_as_real(coefficients).isfinite().flatten(1).all(1)
-    return theta[finite], coefficients[finite]
+    # Errors are compared with it, in this precision.
+    energy = torch.view_as_real(coefficients).square().flatten(1).sum(1)
+    usable = energy.isfinite() & (energy > torch.finfo(energy.dtype).tiny)
+    return theta[usable], coefficients[usable]
 
 
 def _theta(experiment: Experiment) -> Tensor:

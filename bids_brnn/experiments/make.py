@@ -36,7 +36,9 @@ from bids_brnn.zoo.store import save_model
 _N = TypeVar("_N", bound=nn.Module)
 _ANYWHERE = 2**17
 """Fingerprints between all bounds that a surrogate is trained on, at most: five seconds of qMT."""
-_SURROGATE: Mapping[str, Any] = {"width": 128, "blocks": 3, "steps": 4000, "harmonics": 24}
+SURROGATE: Mapping[str, Any] = {"width": 128, "blocks": 3, "steps": 4000, "harmonics": 24}
+ERRORS: Mapping[str, Any] = {"width": 128, "blocks": 2, "steps": 6000}
+"""Size and training of these networks where a configuration says nothing."""
 COMPARISON = "-msecrb"
 """Added to the name of the network as it was after the MSE-CRB stages."""
 
@@ -129,7 +131,7 @@ def _logger(progress: Progress, name: str) -> Callable[[Row], None] | None:
 def _surrogate(
     experiment: Experiment, data: TrainingSet, folder: Path, progress: Progress
 ) -> SurrogateModel:
-    options = {**_SURROGATE, **experiment.surrogate}
+    options = {**SURROGATE, **experiment.surrogate}
     path = folder / "surrogate.safetensors"
     key = description_key({"data": data_key(experiment), "anywhere": _ANYWHERE, **options})
     saved = cached_network(
@@ -171,7 +173,7 @@ def _errors(
 ) -> ErrorNetwork:
     """The network that knows the errors of ``network``, cached under a key of its weights."""
     names = experiment.parameters.select("estimated").names
-    options = {"width": 128, "blocks": 2, "steps": 6000, **experiment.errors}
+    options = {**ERRORS, **experiment.errors}
     path = folder / f"{name}.errors.safetensors"
     weights = {key: value.cpu().numpy().tobytes() for key, value in network.state_dict().items()}
     digest = sha256(b"".join(weights[key] for key in sorted(weights))).hexdigest()

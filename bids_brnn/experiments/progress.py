@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bids_brnn.experiments.experiment import Experiment
-from bids_brnn.experiments.make import Progress
+from bids_brnn.experiments.make import ERRORS, SURROGATE, Progress
 from bids_brnn.learning.networks import build_network, count_weights
 from bids_brnn.learning.run import Row
 
@@ -70,10 +70,10 @@ class Meter:
         training = sum(
             stage.steps * cost for stage, cost in zip(stages, self._per_step, strict=True)
         )
-        options = {"width": 128, "blocks": 3, "steps": 4000, **self.experiment.surrogate}
-        surrogate = _SMALLER * self._beside({"batch": 1024, **options})
-        options = {"width": 128, "blocks": 2, "steps": 6000, **self.experiment.errors}
-        errors = self._beside({"batch": 2048, **options}) + options["steps"] * 2048 * weights / 3
+        imitating = {"batch": 1024, **SURROGATE, **self.experiment.surrogate}
+        learning = {"batch": 2048, **ERRORS, **self.experiment.errors}
+        surrogate = _SMALLER * self._beside(imitating)
+        errors = self._beside(learning) + learning["steps"] * 2048 * weights / 3
         errors *= _SMALL
         rest = training + surrogate + errors
         self._share = {
@@ -82,10 +82,7 @@ class Meter:
             "errors": (1 - _SIMULATED) * errors / rest,
         }
         self._total = training
-        self._steps = {
-            "surrogate": int({"steps": 4000, **self.experiment.surrogate}["steps"]),
-            "errors": int({"steps": 6000, **self.experiment.errors}["steps"]),
-        }
+        self._steps = {"surrogate": int(imitating["steps"]), "errors": int(learning["steps"])}
 
     def _beside(self, options: dict[str, int]) -> float:
         inner = options["width"] * options["width"] * 2 * options["blocks"]

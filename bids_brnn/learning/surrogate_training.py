@@ -78,10 +78,11 @@ def train_surrogate(
     stage = Stage(Loss("mse"), steps, batch, learning_rate=learning_rate, warmup=min(100, steps))
     optimisers = build_optimisers(network, stage)
     rng = torch.Generator(data.theta.device).manual_seed(seed)
+    half = max(1, batch // 2)
     for step in range(steps):
         drawn = []
         for theta, channels in halves:
-            rows = torch.randint(len(theta), (batch // 2,), generator=rng, device=theta.device)
+            rows = torch.randint(len(theta), (half,), generator=rng, device=theta.device)
             drawn.append((theta[rows], channels[rows]))
         theta, channels = (torch.cat(part) for part in zip(*drawn, strict=True))
         error = network(theta) - channels

@@ -284,6 +284,7 @@ class ModelCard:
             )
         if not set(self.support) <= set(names):
             raise DataError("support must name parameters")
+        self._check_surrogate()
         if self.is_derived and "protocols" not in self.training:
             raise DataError("training must hold the number of protocols")
         if self.errors:
@@ -292,6 +293,18 @@ class ModelCard:
                 raise DataError("errors must hold outputs, width and blocks")
             if not set(told) <= set(spec.outputs) or len(set(told)) < len(told):
                 raise DataError("outputs of errors must be outputs of network, each once")
+
+    def _check_surrogate(self) -> None:
+        about, parameters = self.surrogate, parameters_from(self.parameters)
+        positive = [item.name for item in parameters if item.lower > 0]
+        told = about.get("logarithmic", ())
+        if not set(told) <= set(positive) or len(set(told)) < len(told):
+            raise DataError(
+                f"logarithmic of surrogate must be names of parameters above 0 "
+                f"({', '.join(positive)}), each once"
+            )
+        if (about.get("harmonics") or about["conjugate"]) and "w0" not in parameters.names:
+            raise DataError("harmonics and conjugate of surrogate need a parameter w0")
 
 
 def _told(value: object) -> object:

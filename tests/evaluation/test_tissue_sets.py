@@ -42,3 +42,11 @@ def test_two_standard_errors_hold_what_many_draws_find(estimate):
             assert held >= 0.78, (key, name, held)
             # And they are no wider than chance is: 60 runs know it to 10 %, few draws skew it.
             assert errors.mean() < 2 * values.std(), (key, name)
+
+
+def test_an_estimator_that_ends_on_one_value_has_no_sampling_error():
+    fixed = torch.tensor([0.1, 0.7]) / 3
+    found = _figures(lambda coefficients, _: fixed.expand(len(coefficients), 2), 100, 1)
+    for row in found.values():
+        assert row["std_over_crb"] == pytest.approx(0, abs=1e-9)
+        assert row["std_over_crb_error"] == pytest.approx(0, abs=1e-9)

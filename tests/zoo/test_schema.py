@@ -87,6 +87,8 @@ def test_any_entry_of_another_kind_is_a_sentence(tmp_path, value):
         (("network", "blocks"), 10**9, "blocks of network of the card is 1000000000; write one"),
         (("surrogate", "width"), -5, "width of surrogate of the card is -5; write one whole"),
         (("surrogate", "width"), 10**9, "write one whole number from 1 to 8192"),
+        (("surrogate", "logarithmic"), ["x"], "names of parameters above 0 .*, each once"),
+        (("surrogate", "harmonics"), 3, "harmonics and conjugate of surrogate need"),
         (("network", "outputs"), ["R1", "R1"], "each once"),
         (("network", "outputs"), ["R1", "x"], "names of parameters"),
         (("snr_range",), [0, 1], "entry 1 of snr_range of the card is 0"),

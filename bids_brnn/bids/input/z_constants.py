@@ -90,12 +90,11 @@ def _check_pulses(about: Mapping[str, Any], source: str) -> None:
     repetition = about.get("RepetitionTimeExcitation", about.get("RepetitionTime"))
     if not isinstance(times, list) or isinstance(repetition, bool):
         return
-    numbers = {round(float(time), 4) for time in times if isinstance(time, int | float)}
-    within = [
-        time
-        for time in numbers
-        if not isinstance(repetition, int | float) or time - min(numbers) < repetition
-    ]
+    numbers = sorted({round(float(time), 4) for time in times if isinstance(time, int | float)})
+    # A list says it for each image; whether they agree is looked at elsewhere.
+    every = repetition if isinstance(repetition, list) else [repetition]
+    span = max((time for time in every if isinstance(time, int | float)), default=math.inf)
+    within = [time for time in numbers if time - numbers[0] < span]
     if len(within) > 1:
         raise DataError(
             f"{source}: SliceTiming has {len(within)} times within one repetition, so that each "

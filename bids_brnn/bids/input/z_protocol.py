@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from bids_brnn.bids.input.z_constants import (
     Statements,
@@ -15,8 +13,8 @@ from bids_brnn.errors import SequenceError
 from bids_brnn.sequences.z_spectrum import COLUMNS, ZSpectrum
 
 
-def read_z_protocol(path: Path, constants: Mapping[str, Any] | None = None) -> ZSpectrum:
-    """The protocol of a table; constants from its JSON (``<stem>.json``), else from ``constants``.
+def read_z_protocol(path: Path) -> ZSpectrum:
+    """The protocol of a table; constants from its JSON (``<stem>.json``) or its columns.
 
     What they say counts as it does in a data set, or is refused as there.
 
@@ -30,7 +28,7 @@ def read_z_protocol(path: Path, constants: Mapping[str, Any] | None = None) -> Z
     file = read_table_file(path)
     columns = file.table or {}
     said = Statements(path.name)
-    said.add_all({**(constants or {}), **file.constants}, path.with_suffix(".json").name)
+    said.add_all(file.constants, path.with_suffix(".json").name)
     constant_columns(columns, said, path.name)
     # An unknown column is refused above; labels of files tell nothing here.
     table = {key: cells for key, cells in columns.items() if key in COLUMNS}

@@ -1,8 +1,8 @@
 """Where else the minimum of a voxel may lie: another valley of off-resonance, usual tissue.
 
 Asked of voxels only whose residual is above the limit near the estimate of the network. Starts in
-other valleys are tried on the surrogate, all at once; the exact signal is asked where the best one
-ends. Atoms of usual tissue and of fluid are exact, and so are least squares that begin there.
+other valleys, and at atoms of usual tissue, are tried on the surrogate; the exact signal is asked
+where the best one ends. Of fluid, whose valleys no surrogate knows, least squares are exact.
 """
 
 from __future__ import annotations

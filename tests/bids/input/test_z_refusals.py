@@ -247,6 +247,14 @@ def test_slices_one_after_the_other_and_a_state_without_pulse_are_fine(spectra):
     assert find_acquisitions(spectra.root).problems == ()
 
 
+def test_slices_one_after_the_other_are_fine_where_each_image_says_its_repetition(spectra):
+    stem = spectra.one_image()
+    repetition = CONSTANTS["RepetitionTimeExcitation"]
+    changes = {"SliceTiming": [0, 60.0], "RepetitionTimeExcitation": [repetition] * 9}
+    spectra.change(f"{stem}_QMT.json", **changes)
+    assert find_acquisitions(spectra.root).problems == ()
+
+
 @pytest.mark.parametrize(
     ("said", "words"),
     [
