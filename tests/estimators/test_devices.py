@@ -12,6 +12,7 @@ import torch
 
 from bids_brnn.estimators.checkpoint import Checkpoint
 from bids_brnn.estimators.csf import CsfEstimator, fluid_mixture
+from bids_brnn.estimators.network import usual
 from bids_brnn.estimators.network.devices import on_device
 from bids_brnn.estimators.nlls.estimator import NllsEstimator
 from bids_brnn.estimators.series_noise import noise_of_network
@@ -20,7 +21,7 @@ from bids_brnn.interfaces import voxels as reading
 from bids_brnn.interfaces.estimate import EstimateMaps
 from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork
 from bids_brnn.priors import tissue_set
-from bids_brnn.sequences.designs import jiang_like_train
+from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
 from bids_brnn.sequences.z_designs import demo_protocol
 from bids_brnn.signals import build_model
 from bids_brnn.signals.subspace import CompressedSignal, Subspace
@@ -101,6 +102,29 @@ def test_maps_of_a_network_and_their_noise_are_those_of_the_cpu(series, moved, t
         expected = here.quality[name] if expected is None else expected
         # Small differences of numbers in single precision.
         torch.testing.assert_close(values.cpu(), expected, rtol=1e-3, atol=1e-4, equal_nan=True)
+
+
+@pytest.mark.parametrize("moved", DEVICES)
+def test_minima_of_a_balanced_train_are_looked_for_where_the_data_are(moved, monkeypatch):
+    monkeypatch.setattr(usual, "_FLUID_POINTS", 256)  # where they lie is asked, not how many
+    basis = read_tensors(SHIPPED / "qmt-demo.safetensors")["basis"][..., 0]
+    model = CompressedSignal(build_model("gbloch", hybrid_state_train()), Subspace(basis.clone()))
+    network = load_network(model, "gbloch", weights="qmt-demo", precision="float32")
+    network = replace(network, exact=network.model)  # other valleys, tissue and fluid are asked
+    theta = torch.cat(
+        [
+            tissue_set(model.parameters, "WM", 8, rng=torch.Generator().manual_seed(3)),
+            usual.fluid_points(model.parameters, 8),
+        ]
+    )
+    data = _noisy(model, theta)
+    here = network.estimate(data, sigma=1000 / SNR).quality
+    found = network.estimate(moved(data), sigma=1000 / SNR).quality
+    assert bool((here["distance"] > 1).any())
+    for name in ("distance", "edge"):
+        assert found[name].device == moved(data).device
+        # Small differences of numbers in single precision.
+        torch.testing.assert_close(found[name].cpu(), here[name], rtol=1e-3, atol=1e-4)
 
 
 def test_what_lies_on_a_device_beside_data_and_maps_does_not_grow_with_the_voxels():
