@@ -12,6 +12,12 @@ _PORTIONS = ListOf(
     Table({}, {"tissue": Text(), "parameters": Table(), "fingerprints": Whole(1, 10**9)}),
     most=1000,
 )
+_SIZES = {"width": WIDTH, "blocks": BLOCKS}
+_BESIDE = {
+    **_SIZES, "steps": Whole(1, 10**7), "batch": Whole(1, 10**6),
+    "learning_rate": Number(1e-8, 1.0),
+}  # fmt: skip
+"""Of a network beside the one that estimates."""
 CONFIGURATION = Table(
     {},
     {
@@ -28,13 +34,12 @@ CONFIGURATION = Table(
         "basis_seed": Whole(0, 2**63 - 1),
         "seed": Whole(0, 2**63 - 1),
         "rank": RANK,
-        "network": Table({}, {"width": WIDTH, "blocks": BLOCKS, "layout": Text()}),
-        "surrogate": Table({}, {"width": WIDTH, "blocks": BLOCKS, "harmonics": Whole(0, 512)}),
-        "errors": Table({}, {"width": WIDTH, "blocks": BLOCKS}),
+        "network": Table({}, {**_SIZES, "layout": Text()}),
+        "surrogate": Table({}, {**_BESIDE, "harmonics": Whole(0, 512)}),
+        "errors": Table({}, dict(_BESIDE)),
     },
 )
 
-_SIZES = {"width": WIDTH, "blocks": BLOCKS}
 ANY_SPECTRUM = Table(
     {"protocols": Table(rest=Whole(1, 10**5)), "training": Table()},
     {
@@ -43,11 +48,7 @@ ANY_SPECTRUM = Table(
         "fingerprints": Whole(1, 10**6),
         "seed": Whole(0, 2**31 - 1),
         "network": Table({}, dict(_SIZES)),
-        "errors": Table(
-            {},
-            {**_SIZES, "steps": Whole(1, 10**7), "batch": Whole(1, 10**6),
-             "learning_rate": Number(1e-8, 1.0)},
-        ),
+        "errors": Table({}, dict(_BESIDE)),
     },
-)  # fmt: skip
+)
 """Keys of a training over random protocols (:mod:`bids_brnn.experiments.any_spectrum`)."""
