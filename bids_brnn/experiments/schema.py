@@ -5,15 +5,17 @@ Names, choices and what must agree are checked where they are read.
 
 from __future__ import annotations
 
-from bids_brnn.system.kinds import ListOf, Number, Table, Text, Whole
+from collections.abc import Mapping
+
+from bids_brnn.system.kinds import Kind, ListOf, Number, Table, Text, Whole
 from bids_brnn.zoo.schema import BLOCKS, RANK, WIDTH
 
 _PORTIONS = ListOf(
     Table({}, {"tissue": Text(), "parameters": Table(), "fingerprints": Whole(1, 10**9)}),
     most=1000,
 )
-_SIZES = {"width": WIDTH, "blocks": BLOCKS}
-_BESIDE = {
+_SIZES: Mapping[str, Kind] = {"width": WIDTH, "blocks": BLOCKS}
+_BESIDE: Mapping[str, Kind] = {
     **_SIZES, "steps": Whole(1, 10**7), "batch": Whole(1, 10**6),
     "learning_rate": Number(1e-8, 1.0),
 }  # fmt: skip
