@@ -88,7 +88,7 @@ class Corrected:
             beyond &= (found > task.enough) & (size[rows] < _USABLE * task.enough)
             left[rows[beyond]] = promised[beyond]
             settled[rows] = beyond | (left[rows] <= task.enough)
-            rows = rows[better & ~settled[rows]]
+            rows = rows[better & ~settled[rows] & (size[rows] < _USABLE * task.enough)]
             if not len(rows):
                 break
         return Minimum(left, best, settled, size)

@@ -39,7 +39,7 @@ _PROMISING = {"tissue": 8, "fluid": 32}
 """Atoms of each voxel from which one step tells what least squares may leave."""
 _TRIES = {"tissue": 2, "fluid": 4}
 """Starts of each voxel; more of them leave as many above the limit."""
-_REACH, _SHIFTS, _HOPS = 40.0, 80, 4
+_REACH, _SHIFTS, _HOPS = 40.0, 40, 2
 """rad/s to both sides, points there, and the best ones of them that are worth a try: valleys of a
 train of 1.4 s are 5 rad/s apart, and those that were missed 2 to 35."""
 _REST = 0.35
