@@ -84,11 +84,12 @@ class Corrected:
             better = found < left[rows]
             won = rows[better]
             left[won], best[won], error[won] = found[better], end[better], there[better].to(error)
+            usable = size[rows] < _USABLE * task.enough
             beyond = (change < _SETTLED * task.enough) & (promised > _DOUBT * task.enough)
-            beyond &= (found > task.enough) & (size[rows] < _USABLE * task.enough)
+            beyond &= (found > task.enough) & usable
             left[rows[beyond]] = promised[beyond]
             settled[rows] = beyond | (left[rows] <= task.enough)
-            rows = rows[better & ~settled[rows] & (size[rows] < _USABLE * task.enough)]
+            rows = rows[better & ~settled[rows] & usable]
             if not len(rows):
                 break
         return Minimum(left, best, settled, size)
