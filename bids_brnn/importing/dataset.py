@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,16 +28,23 @@ _OWN = (DESCRIPTION, "README.md")
 """Files of a data set that is new; of one that is there they stay."""
 _FOR_NEW = ("README.md", PARTICIPANTS)
 """That a data set may lack; one that did so goes on without."""
-_PATIENCE = 60.0  # s; another import takes a few
+_PATIENCE = 3600.0  # s; an array of imports comes in one after the other, seconds each
 _BUSY = (errno.EWOULDBLOCK, errno.EACCES)
 
 
 @contextmanager
-def alone(root: Path) -> Iterator[None]:
+def alone(root: Path, tell: Callable[[str], object]) -> Iterator[None]:
     """Keep other imports out while this one looks what is there and adds to it.
 
     Two that lengthen one list of participants would lose a line. Where the disk cannot lock
     folders nothing keeps them out.
+
+    Parameters
+    ----------
+    root
+        Of the data set.
+    tell
+        Is told once that there is another import to wait for.
 
     Raises
     ------
@@ -50,14 +57,14 @@ def alone(root: Path) -> Iterator[None]:
         yield
         return
     try:
-        _wait(handle, root)
+        _wait(handle, root, tell)
         yield
     finally:
         os.close(handle)
 
 
-def _wait(handle: int, root: Path) -> None:
-    end = time.monotonic() + _PATIENCE
+def _wait(handle: int, root: Path, tell: Callable[[str], object]) -> None:
+    end, told = time.monotonic() + _PATIENCE, False
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -69,6 +76,9 @@ def _wait(handle: int, root: Path) -> None:
                     f"another import has held {root.parent} for {_PATIENCE:g} s; try again when "
                     "it has ended"
                 ) from error
+            if not told:
+                tell(f"waiting for another import into {root.parent}")
+                told = True
             time.sleep(0.05)
         else:
             return

@@ -23,6 +23,12 @@ _LATER = ("bids_brnn.zoo.match", "pandas")
 """What estimation and region tables load: PyTorch, networks; more than a second of one core."""
 _PAGES = "bids_brnn.reports.assemble"
 _POLL = 2.0  # s between two questions to a batch system, each of which starts a program
+_LATE = 120.0
+"""Seconds that the result of a finished job of a batch system may take to be seen.
+
+Nipype gives it 5, but a network disk shows a new file in a folder only after up to 60
+(``acdirmax`` of nfs(5)), a busy one later: steps that were done would count as failed.
+"""
 _PLAIN = re.compile(r"[A-Za-z0-9_\-+.,/]+")
 
 
@@ -106,6 +112,7 @@ def scheduler_settings(config: RunConfig) -> dict[str, dict[str, Any]]:
     settings = execution_settings(stop_on_first_crash=config.stop_on_first_crash)
     if choose_plugin(config)[0] not in _WITHOUT_SCRIPTS:
         settings["execution"]["poll_sleep_duration"] = _POLL
+        settings["execution"]["job_finished_timeout"] = _LATE
     return settings
 
 

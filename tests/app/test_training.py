@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.workflows.choice import plan_estimation
 from bids_brnn.zoo.cache import holding, job_for, tell, told
 from bids_brnn.zoo.card import ModelCard
+from tests.patience import codes_of
 from tests.zoo.evaluations import judged
 
 TINY = {
@@ -177,9 +179,7 @@ def test_of_forty_tasks_at_once_one_trains(
     tasks = [context.Process(target=_task, args=arguments) for _ in range(40)]
     for task in tasks:
         task.start()
-    for task in tasks:
-        task.join(60)
-    assert [task.exitcode for task in tasks] == [0] * 40
+    assert codes_of(tasks) == [0] * 40
     assert count.read_text() == "x"
     assert not list((config.networks_dir / "training").iterdir())
     rows = [line.split() for line in done.read_text().splitlines()]
@@ -208,7 +208,8 @@ def test_of_those_who_wait_one_takes_over_where_the_trainer_is_killed(
 
     first = context.Process(target=train_missing, args=(config, [series[0]], never))
     first.start()
-    assert begun.wait(60)
+    while not begun.wait(0.5):
+        assert first.is_alive()
     arguments = (config, series[0], count, done, "wait")
     others = [context.Process(target=_task, args=arguments) for _ in range(4)]
     for task in others:
@@ -216,9 +217,7 @@ def test_of_those_who_wait_one_takes_over_where_the_trainer_is_killed(
     time.sleep(0.3)
     assert not count.exists()  # the lock is held
     first.kill()
-    for task in (first, *others):
-        task.join(60)
-    assert [task.exitcode for task in others] == [0] * 4
+    assert codes_of([first, *others]) == [-signal.SIGKILL, 0, 0, 0, 0]
     assert count.read_text() == "x"
     assert [line.split()[1:] for line in done.read_text().splitlines()] == [["1", "0"]] * 4
 

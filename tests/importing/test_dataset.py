@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 
@@ -94,11 +96,24 @@ def test_a_data_set_without_a_list_of_participants_gets_no_list_of_one(bench, fo
 
 def test_two_imports_do_not_lengthen_a_list_at_once(bench, folder, monkeypatch):
     monkeypatch.setattr(dataset, "_PATIENCE", 0.0)
-    with dataset.alone(bench.out):
+    with dataset.alone(bench.out, print):
         said = folder()
     assert (said.code, "another import has held" in said.err) == (73, True)
     assert not bench.out.exists()
     assert folder().code == 0
+
+
+def test_an_import_waits_minutes_for_another_one_and_says_so(bench, folder, monkeypatch):
+    other, clock = ExitStack(), iter(range(0, 10**9, 1000))  # s
+    other.enter_context(dataset.alone(bench.out, print))
+
+    def sleep(_seconds: float) -> None:
+        other.close()
+
+    monkeypatch.setattr(dataset, "time", SimpleNamespace(monotonic=clock.__next__, sleep=sleep))
+    said = folder()
+    assert said.code == 0
+    assert said.err.count(f"waiting for another import into {bench.out.parent}") == 1
 
 
 @pytest.mark.parametrize("is_link", [False, True])

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from tests.patience import codes_of
+
 
 @pytest.mark.slow
 def test_participants_in_parallel_give_what_one_run_gives(phantom, finished, tmp_path, validate):
@@ -24,7 +26,7 @@ def test_participants_in_parallel_give_what_one_run_gives(phantom, finished, tmp
         )
         for label in ("01", "02")
     ]  # fmt: skip
-    assert [job.wait(timeout=550) for job in jobs] == [0, 0]
+    assert codes_of(jobs) == [0, 0]
     assert validate(out) == []
     together = finished[1]
     maps = sorted(path.relative_to(out) for path in out.rglob("*map.nii.gz"))

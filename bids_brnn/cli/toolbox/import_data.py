@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         notes = check_read(stage, target, series)
         _validate(stage, options.skip_bids_validation)
         if not options.dry_run:
-            with alone(target.root):
+            with alone(target.root, _note):
                 files = _files(stage, target)
                 move_in(stage, target, files, series)
     for note in (*series.notes, *notes):
