@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_brnn.bids.input.agreement import check_agreement
 from bids_brnn.bids.input.declared import check_declared, number
 from bids_brnn.bids.input.inheritance import nearest_table
 from bids_brnn.bids.safe import check_inside, read_json, resolve_uri
@@ -136,8 +137,12 @@ def read_train(
             )
         except SequenceError as error:
             raise SequenceError(f"{path.name}: {str(error).rstrip('.')}.") from error
-    _check_repetition(shared.sequences[key], repetition, path, said)
-    return shared.sequences[key]
+    sequence = shared.sequences[key]
+    _check_repetition(sequence, repetition, path, said)
+    if said.looked_in:
+        beside = _beside(path, said.inside)
+        check_agreement(sequence, said.metadata, beside, said.name, path.name)
+    return sequence
 
 
 def choose_model(kind: str, said: Said, sequence: PulseSequence) -> ModelEntry:

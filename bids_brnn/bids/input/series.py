@@ -29,6 +29,7 @@ USED_KEYS = (
     "SignalRepresentation", "PulseTrain", "SubspaceBasis", "BoundaryCondition", "SignalModel",
     "DephasingPerRepetition", "SpoilingState", "RepetitionTimeExcitation",
     "MagneticFieldStrength", "NoiseStandardDeviation", "B0FieldSource",
+    "EchoTime", "InversionTime", "FlipAngle", "SpoilingType",
 )  # fmt: skip
 """Metadata that change what is computed: the parts of a series must agree on them."""
 EITHER_WAY = (

@@ -18,6 +18,8 @@ LABELS = ("flip", "mt")
 """Columns that say which file of a series a row is of."""
 ALIASES = {"RepetitionTime": "RepetitionTimeExcitation"}
 """Other names of constants, read where the right one is not there."""
+SHARED = ("MagneticFieldStrength", "NoiseStandardDeviation", "SignalModel")
+"""Read from the sidecar of a series alone; what is said elsewhere must not contradict it."""
 _LIKENESS = 0.84
 
 
@@ -50,7 +52,7 @@ class Statements:
 
     def add_all(self, about: Mapping[str, Any], source: str, *, without: str = "") -> None:
         """Take note of all constants of a sidecar; a list says one for each image."""
-        for key in CONSTANTS:
+        for key in (*CONSTANTS, *SHARED):
             if key != without:
                 self._add_each(key, about.get(key), source)
         for other, key in ALIASES.items():

@@ -148,8 +148,7 @@ def read_image(
         raise DataError(f"{series.name} has {n_volumes} volumes. {EITHER_WAY}")
     where = series.name if table is None else table.path.name
     said.add_all(metadata, f"the sidecar of {series.name}")
-    numbers = {key: value for key, value in metadata.items() if not isinstance(value, list)}
-    rows = rows_of(content, numbers, where)
+    rows = rows_of(content, metadata, where, series.name)
     if len(rows) != n_volumes:
         raise DataError(f"{series.label} has {n_volumes} volumes, {where} has {len(rows)} rows.")
     sequence = _protocol(series, rows, said, notes)

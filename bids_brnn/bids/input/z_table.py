@@ -10,24 +10,41 @@ from bids_brnn.bids.input.z_constants import LABELS, Table
 from bids_brnn.bids.input.z_rows import ANGLES, OFFSETS, Row
 from bids_brnn.bids.input.z_series import Measurement
 from bids_brnn.errors import DataError
+from bids_brnn.system.kinds import shown
 
 HOLDS = frozenset((*ANGLES, *OFFSETS))
 """Keys of a sidecar that tell a measurement."""
 _MISSING = ("", "n/a")
+_STATES = {"true": True, "false": False, "on": True, "off": False}
 
 
-def rows_of(table: Table, about: Mapping[str, Any], where: str) -> list[Row]:
+def rows_of(table: Table, about: Mapping[str, Any], where: str, name: str = "") -> list[Row]:
     """The rows of a table; a column that is missing may be one number of the sidecar.
+
+    Parameters
+    ----------
+    table, where
+        Columns, and what messages call the table.
+    about, name
+        The sidecar of the series, and what messages call that.
 
     Raises
     ------
     DataError
-        If a cell is no number, or a state neither ``on`` nor ``off``.
+        If a cell is no number, a state neither ``on`` nor ``off``, or the sidecar says else.
     """
     n = len(next(iter(table.values())))
     angles = _cells(table, "mt_flip_angle", about, ANGLES, n, where)
     offsets = _cells(table, "offset", about, OFFSETS, n, where)
     states = _states(table, angles, where)
+    for keys, values in ((ANGLES, angles), (OFFSETS, offsets), (("MTState",), states)):
+        for key in keys:
+            if not _agrees(about.get(key), values, states):
+                raise DataError(
+                    f"{name}: {key} of its sidecar is {shown(about[key])}, which is not what "
+                    f"{where} says of the images with an MT pulse; correct one of them, or remove "
+                    "the key."
+                )
     return [
         Row(f"row {row} of {where}", on, angle if on else None, offset if on else None)
         for row, (on, angle, offset) in enumerate(zip(states, angles, offsets, strict=True), 1)
@@ -51,11 +68,33 @@ def _states(table: Table, angles: Sequence[float | None], where: str) -> list[bo
     return states
 
 
+def _agrees(said: object, values: Sequence[float | None], states: Sequence[bool]) -> bool:
+    """Whether a sidecar of all images says of them what the table does; one value: of some."""
+    if isinstance(said, list):
+        return len(said) == len(values) and all(
+            _is_same(one, value)
+            for one, value, on in zip(said, values, states, strict=True)
+            if on or isinstance(value, bool)
+        )
+    pulsed = [value for value, on in zip(values, states, strict=True) if on]
+    return said is None or not pulsed or any(_is_same(said, value) for value in pulsed)
+
+
+def _is_same(said: object, value: float | bool | None) -> bool:
+    if value is None or isinstance(value, bool):
+        return value is None or _STATES.get(str(said).lower()) is value
+    try:
+        return math.isclose(float(said), value, rel_tol=1e-6)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+
+
 def _cells(
     table: Table, column: str, about: Mapping[str, Any], keys: Sequence[str], n: int, where: str
 ) -> list[float | None]:
     if column not in table:
-        value = next((about[key] for key in keys if about.get(key) is not None), None)
+        single = [about[key] for key in keys if about.get(key) is not None]
+        value = next((item for item in single if not isinstance(item, list)), None)
         return [None if value is None else _number(value, keys[0], 0, where)] * n
     return [_number(cell, column, row, where) for row, cell in enumerate(table[column], 1)]
 
