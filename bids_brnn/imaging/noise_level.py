@@ -145,6 +145,26 @@ def contradiction(declared: float, told: float | None, source: str) -> str:
     )
 
 
+def unexplained(level: float, residual: float) -> str:
+    """A sentence where a residual is far above the noise that images tell by themselves.
+
+    Parameters
+    ----------
+    level
+        Of the images, whatever the model: of time frames without their low-rank part, or of air.
+    residual
+        Of the estimate, standard deviation per channel in the median over voxels.
+    """
+    if not residual >= _TOLERANCE * level:
+        return ""
+    return (
+        f"the residual of the estimate is {residual:.4g}, {residual / level:.3g} times the noise "
+        f"of the images ({level:.4g}): they are not what model and pulse table say. Compare the "
+        "order of the volumes with the table, and whether the table is of this measurement; do "
+        "not trust the maps before the cause is known"
+    )
+
+
 def _from_data(
     data: Array, mask: NDArray[np.bool_], *, frames: bool, magnitude: bool, threads: int
 ) -> NoiseLevel:

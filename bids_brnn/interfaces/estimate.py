@@ -24,7 +24,7 @@ from bids_brnn.config.choices import ALL
 from bids_brnn.estimators.registry import NETWORK
 from bids_brnn.estimators.run import run_estimator
 from bids_brnn.imaging.grids import load, save
-from bids_brnn.imaging.noise_level import contradiction
+from bids_brnn.imaging.noise_level import contradiction, unexplained
 from bids_brnn.interfaces.base import Node
 from bids_brnn.interfaces.sampling import draw_sample, sample_row
 from bids_brnn.interfaces.voxels import Voxels, positions, voxels_of
@@ -65,6 +65,9 @@ class EstimateMapsInputSpec(BaseInterfaceInputSpec):
     )
     check_noise = traits.Bool(
         False, usedefault=True, desc="noise_std is declared, and the residual is to be compared"
+    )
+    check_level = traits.Bool(
+        False, usedefault=True, desc="noise_level is of the images alone; compare the residual"
     )
     reference_voxels = traits.Str(
         ALL, usedefault=True, desc="voxels to estimate: a number, auto or all"
@@ -169,7 +172,7 @@ class EstimateMaps(Node):
         parameters: ParameterSet,
         fitted: int,
     ) -> str:
-        """How the residual contradicts the declared noise, in words; or nothing."""
+        """How the residual contradicts the noise that is known without it, in words."""
         from bids_brnn.estimators.maps import residual_sigma
         from bids_brnn.estimators.series_noise import LEAST_FREEDOM
         from bids_brnn.information.noise import degrees_of_freedom
@@ -177,7 +180,8 @@ class EstimateMaps(Node):
         # The residual of few values per voxel is mostly that of too many parameters.
         free = len(parameters.columns("estimated", "nuisance"))
         degrees = degrees_of_freedom(recipe.amplitude, fitted, free)
-        if not self.inputs.check_noise or degrees < LEAST_FREEDOM:
+        inputs = self.inputs
+        if not (inputs.check_noise or self._images_tell()) or degrees < LEAST_FREEDOM:
             return ""
         by_voxel = residual_sigma(
             estimate,
@@ -188,12 +192,17 @@ class EstimateMaps(Node):
             fitted=fitted,
         )
         told = float(by_voxel.nanmedian())
-        warning = contradiction(
-            self.inputs.noise_std, told, "the residual of the estimate (noise and what the model "
-            "does not explain)",
-        )  # fmt: skip
+        warning = (
+            contradiction(
+                inputs.noise_std,
+                told,
+                "the residual of the estimate (noise and what the model does not explain)",
+            )
+            if inputs.check_noise
+            else unexplained(inputs.noise_level, told)
+        )
         if warning:
-            _LOG.warning("%s: %s", self.inputs.label, warning)
+            _LOG.warning("%s: %s", inputs.label, warning)
         return warning
 
     def _strata(self) -> list[str]:
@@ -240,8 +249,15 @@ class EstimateMaps(Node):
             adapted: Any = replace(network, freedom=found.freedom)
             if unmixing is not None:
                 adapted = replace(unmixing, base=adapted)
+            if self._images_tell():
+                # What a model leaves of other signals is no noise, however much there is of it.
+                further["test_noise"] = found.near(self.inputs.noise_level)
             return adapted, found.sigma, further
         return estimator, declared, {**further, "test_noise": found.near(declared)}
+
+    def _images_tell(self) -> bool:
+        """Whether the noise is known from the images, without the model."""
+        return bool(self.inputs.check_level and self.inputs.noise_level > 0)
 
     def _noise_std(self) -> float | None:
         """What is known of the noise other than by the residual."""

@@ -22,6 +22,7 @@ def init_estimation_wf(
     noise_std: float | None = None,
     use_level: bool = False,
     check_noise: bool = False,
+    check_level: bool = False,
     reference_voxels: str = ALL,
     seed: int = 1,
     stratified: bool = False,
@@ -52,6 +53,8 @@ def init_estimation_wf(
         Whether ``noise_level`` takes its place: for data whose own residual says nothing any more.
     check_noise
         Whether ``noise_std`` is declared, and is to be compared with the residual.
+    check_level
+        Whether ``noise_level``, which knows no model, is to be compared with it instead.
     reference_voxels, seed
         Voxels to estimate (a number, ``auto`` or ``all``), and the seed of their draw.
     stratified
@@ -89,6 +92,7 @@ def init_estimation_wf(
         device=device,
         use_gpu=use_gpu,
         num_threads=num_threads,
+        check_level=check_level,
         label=label,
     )
     if supplied:

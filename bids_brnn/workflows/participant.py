@@ -140,6 +140,7 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
     is_told = any(item.is_told for item in labels.values())
     gigabytes = 8 * prod(acquisition.shape) / 1e9
     noise = number(acquisition.metadata, "NoiseStandardDeviation", label)
+    is_averaged = config.denoise != "none" or config.degibbs or config.motion_correction
     estimations: dict[str, dict[str, Any]] = {
         name: {
             "recipe": recipe,
@@ -150,9 +151,8 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
             # Denoising takes away what the residual would tell.
             "use_level": noise is None and config.denoise != "none",
             # So does whatever else averages the data.
-            "check_noise": not (
-                config.denoise != "none" or config.degibbs or config.motion_correction
-            ),
+            "check_noise": not is_averaged,
+            "check_level": noise is None and not is_averaged and acquisition.has_complex_frames,
             **sampling_of(config, plan, name, has_labels=is_told),
             "device": config.device,
             "use_gpu": config.device != "cpu" and gpu_visible(),

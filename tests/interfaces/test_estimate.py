@@ -151,6 +151,18 @@ def test_a_declared_noise_level_is_compared_with_the_residual(tmp_path, inputs, 
     assert any("noise_warning" in row for row in rows) == bool(words)
 
 
+@pytest.mark.parametrize(
+    ("level", "is_odd"), [(0.1, True), (0.9, False), (3.0, False), (0.0, False)]
+)
+def test_noise_that_the_images_tell_is_compared_with_the_residual(tmp_path, inputs, level, is_odd):
+    (tmp_path / "node").mkdir()
+    files = {k: v if isinstance(v, list) else str(v) for k, v in inputs.items()}
+    EstimateMaps(**files, noise_level=level, check_level=True).run(cwd=str(tmp_path / "node"))
+    rows = json.loads((tmp_path / "node" / "maps.json").read_text())
+    said = "are not what model and pulse table say"
+    assert all((said in row.get("noise_warning", "")) is is_odd for row in rows)
+
+
 class TestZSpectra:
     """From magnitudes on disk to maps with their spread."""
 

@@ -117,6 +117,14 @@ class Acquisition:
         return self.representation == "zspectrum" or set(self.parts) == {"mag"}
 
     @property
+    def has_complex_frames(self) -> bool:
+        """Whether it holds time frames with phase, whose noise shows without a model.
+
+        Of coefficients only air tells it, which has another noise than the head.
+        """
+        return self.representation == "time" and not self.magnitude_only
+
+    @property
     def supplied(self) -> Mapping[str, Path]:
         """Field maps by parameter name."""
         return self.companions.supplied
