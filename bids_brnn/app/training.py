@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 from bids_brnn.config.choices import PRESETS
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import EXIT_NODE_CRASHED, EXIT_OK, BidsBrnnError, DataError, ReadError
+from bids_brnn.files import make_folder
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.zoo.cache import Job, holding, job_for, make_unlinked, tell, told
 from bids_brnn.zoo.card import ModelCard
@@ -33,15 +34,19 @@ _SELDOM = 30.0  # s between two lines of progress in the log
 
 
 def check_folder(config: RunConfig) -> None:
-    """Refuse a folder of networks that is named, absent, and not to be filled.
+    """Refuse a folder of networks that is named, and absent and not to be filled, or no folder.
+
+    One that holds all networks need not be writable.
 
     Raises
     ------
-    ReadError
+    ReadError, OutputError
         Naming it.
     """
     folder = config.weights_dir
-    if folder is not None and config.train_missing is None and not folder.is_dir():
+    if folder is not None and config.train_missing is not None:
+        make_folder(folder)
+    elif folder is not None and not folder.is_dir():
         raise ReadError(
             f"--weights-dir names the folder of networks {folder}, which does not exist; correct "
             "it, or fill it with --train-missing."

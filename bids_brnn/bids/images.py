@@ -293,10 +293,21 @@ def count_invalid(data: NDArray[Any], threads: int = 1) -> int:
     return sum(in_threads(invalid, slabs(data.shape), threads))
 
 
+_NORMALISED, _EXACT = ((-1, 1), (-0.5, 0.5), (0, 1), (0, 2)), 2e-3
+"""Least and largest value of phase in units of pi or of a turn, and how closely it fills them."""
+
+
 def _turn(data: NDArray[np.complex64], phase: NDArray[Any], path: Path, threads: int) -> None:
     largest = float(np.nanmax(np.abs(phase), initial=0.0))
     if largest > 2 * np.pi * 1.01:
         raise DataError(f"{path.name}: phase reaches {largest:.4g}; radians are needed.")
+    low, high = float(np.nanmin(phase, initial=0.0)), float(np.nanmax(phase, initial=0.0))
+    for least, most in _NORMALISED:
+        if max(abs(low - least), abs(high - most)) < _EXACT:
+            raise DataError(
+                f"{path.name}: phase lies between {least:g} and {most:g}, as after a division by "
+                "pi or a turn; radians are needed, which noise spreads over 6.28: multiply."
+            )
 
     def turn(frame: int) -> None:
         data[..., frame] *= np.exp(1j * phase[..., frame]).astype(np.complex64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,7 +199,7 @@ def _of_other_trains(cards: Found, acquisition: Acquisition) -> list[str]:
 
 
 def _by_preference(cards: Found, acquisition: Acquisition) -> Found:
-    # Of several with the same loss the first one, in the order of folders and names.
+    # Of several with the same loss that of the first folder, and in one the better one.
     # One protocol may have been read with several signal models: that is nothing to tell.
     fitting = [
         item
@@ -206,7 +207,24 @@ def _by_preference(cards: Found, acquisition: Acquisition) -> Found:
         if is_for(*item, acquisition)
         and not (item[1].is_derived and item[1].model != acquisition.model)
     ]
-    return sorted(fitting, key=lambda item: (item[1].is_derived, item[1].preference))
+    places = list(dict.fromkeys(path.parent for path, _ in cards))
+    return sorted(
+        fitting,
+        key=lambda item: (
+            item[1].is_derived,
+            item[1].preference,
+            places.index(item[0].parent),
+            _faults(item[1]),
+        ),
+    )
+
+
+def _faults(card: ModelCard) -> tuple[int, float]:
+    """Marked maps, and squared bias over the prior: what a larger preset makes fewer and less."""
+    if card.shortcoming:  # its figures may be missing, or none
+        return 0, math.inf
+    bias = float(card.evaluation["held_out"]["all"]["squared_bias_over_crb"])
+    return len(card.marks), max(0.0, bias)
 
 
 def _best_in(folder: Path, acquisition: Acquisition) -> Choice:
@@ -230,7 +248,10 @@ def _best_in(folder: Path, acquisition: Acquisition) -> Choice:
             f"{acquisition.name}: no network in {folder} can serve: {'; '.join(reasons)}; "
             f"{_ADVICE}."
         )
-    best = min(able, key=lambda item: (bool(item[1].shortcoming), item[1].preference))
+    best = min(
+        able,
+        key=lambda item: (bool(item[1].shortcoming), item[1].preference, _faults(item[1])),
+    )
     return _asked_for(*best, acquisition)
 
 

@@ -261,6 +261,11 @@ def test_phase_that_cannot_be_radians(raw):
     (series,) = find_acquisitions(raw.root).acquisitions
     with pytest.raises(BidsBrnnError, match="phase reaches 4095; radians"):
         read_coefficients(series)
+    turns = np.linspace(-0.5, 0.5, 720).reshape(4, 5, 3, 12)
+    for unit, words in ((1, r"-0\.5 and 0\.5"), (2, "-1 and 1")):
+        raw.image(f"{stem}_part-phase_MRF.nii.gz", (unit * turns).astype(np.float32))
+        with pytest.raises(BidsBrnnError, match=f"phase lies between {words}, as after a div"):
+            read_coefficients(series)
 
 
 def test_parts_that_contradict_each_other(raw):

@@ -242,6 +242,22 @@ def test_a_network_with_one_poor_parameter_serves_and_its_map_is_marked(
         assert plan.warning == ""
 
 
+def test_of_two_networks_for_a_series_the_better_one_serves_whatever_its_name(
+    make_config, acquisitions, save_network, folder, tmp_path, monkeypatch
+):
+    series = acquisitions["mrf"]
+    save_network(folder, "a-quick", series, evaluation=judged(slope=0.7))  # marked
+    save_network(folder, "b-quick", series, evaluation=judged(bias=0.2))
+    save_network(folder, "c-standard", series, evaluation=judged(bias=0.1))
+    for weights in ("auto", str(folder)):
+        plan = plan_estimation(make_config(weights=weights), series, ())
+        assert plan.recipes["brnn"].weights.endswith("c-standard.json")
+    save_network(tmp_path / "first", "own", series, evaluation=judged(bias=0.3))
+    monkeypatch.setenv(WEIGHTS_VARIABLE, f"{tmp_path / 'first'}{os.pathsep}{folder}")
+    recipe = plan_estimation(make_config(), series, ()).recipes["brnn"]
+    assert recipe.weights.endswith("own.json"), "folders are in the order that was given"
+
+
 def test_a_folder_without_a_network_for_the_series_says_why(
     make_config, acquisitions, save_network, folder, tmp_path
 ):
