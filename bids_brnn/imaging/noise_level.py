@@ -53,6 +53,11 @@ class NoiseLevel:
     """That what is declared and what the data tell differ, in words."""
 
 
+ODD = (
+    "the images are not what model and table say: compare the order of the volumes with the "
+    "table, and whether the table is of this measurement; do not trust the maps before that"
+)
+"""What a residual far above the noise means."""
 DECLARED = "NoiseStandardDeviation of the sidecar"
 _TOLERANCE = 2.0
 """Factor between two levels from which on they contradict each other."""
@@ -159,9 +164,7 @@ def unexplained(level: float, residual: float) -> str:
         return ""
     return (
         f"the residual of the estimate is {residual:.4g}, {residual / level:.3g} times the noise "
-        f"of the images ({level:.4g}): they are not what model and pulse table say. Compare the "
-        "order of the volumes with the table, and whether the table is of this measurement; do "
-        "not trust the maps before the cause is known"
+        f"of the images ({level:.4g}): {ODD}"
     )
 
 

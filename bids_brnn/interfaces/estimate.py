@@ -24,7 +24,7 @@ from bids_brnn.config.choices import ALL
 from bids_brnn.estimators.registry import NETWORK
 from bids_brnn.estimators.run import run_estimator
 from bids_brnn.imaging.grids import load, save
-from bids_brnn.imaging.noise_level import contradiction, unexplained
+from bids_brnn.imaging.noise_level import ODD, contradiction, unexplained
 from bids_brnn.interfaces.base import Node
 from bids_brnn.interfaces.sampling import draw_sample, sample_row
 from bids_brnn.interfaces.voxels import Voxels, positions, voxels_of
@@ -192,15 +192,13 @@ class EstimateMaps(Node):
             fitted=fitted,
         )
         told = float(by_voxel.nanmedian())
-        warning = (
-            contradiction(
-                inputs.noise_std,
-                told,
-                "the residual of the estimate (noise and what the model does not explain)",
-            )
-            if inputs.check_noise
-            else unexplained(inputs.noise_level, told)
-        )
+        if inputs.check_noise:
+            source = "the residual of the estimate (noise and what the model does not explain)"
+            warning = contradiction(inputs.noise_std, told, source)
+            if warning and told > inputs.noise_std:
+                warning += f"; if it is right, {ODD}"
+        else:
+            warning = unexplained(inputs.noise_level, told)
         if warning:
             _LOG.warning("%s: %s", inputs.label, warning)
         return warning

@@ -169,6 +169,8 @@ fingerprints with signal-to-noise ratios from 10 to 100.'
         )
     if follows := slope_words(about):
         text += f". {follows}"
+    if isinstance(why := about.get("Shortcoming"), str):
+        text += f". It does not pass the quality rule of the program ({why}), and was asked for"
     return f"{text}."
 
 

@@ -115,7 +115,7 @@ class EstimatorRecipe:
             weights=str(path),
             weights_sha256=card.weights_sha256,
             loss=dict(card.last_loss),
-            training=card.facts,
+            training=card.facts | ({"Shortcoming": why} if (why := card.shortcoming) else {}),
         )
 
     def to_file(self, path: Path) -> Path:

@@ -149,6 +149,8 @@ def test_a_declared_noise_level_is_compared_with_the_residual(tmp_path, inputs, 
     rows = json.loads((tmp_path / "node" / "maps.json").read_text())
     assert all(words in row.get("noise_warning", "") for row in rows)
     assert any("noise_warning" in row for row in rows) == bool(words)
+    assert all(("if it is right, the images" in row.get("noise_warning", "")) == (level < 0.5)
+               for row in rows)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -159,7 +161,7 @@ def test_noise_that_the_images_tell_is_compared_with_the_residual(tmp_path, inpu
     files = {k: v if isinstance(v, list) else str(v) for k, v in inputs.items()}
     EstimateMaps(**files, noise_level=level, check_level=True).run(cwd=str(tmp_path / "node"))
     rows = json.loads((tmp_path / "node" / "maps.json").read_text())
-    said = "are not what model and pulse table say"
+    said = "the images are not what model and table say"
     assert all((said in row.get("noise_warning", "")) is is_odd for row in rows)
 
 

@@ -102,6 +102,11 @@ def test_a_slope_that_a_card_does_not_tell_is_left_out(told):
     assert text.endswith("on 100 simulated fingerprints.")
 
 
+def test_a_network_that_was_found_unfit_is_not_praised_in_a_manuscript():
+    text = training_words({"Name": "own", "Fingerprints": 100, "Shortcoming": "its bias is 9"})
+    assert "does not pass the quality rule of the program (its bias is 9)" in text
+
+
 def test_the_slope_stands_beside_bias_and_variance():
     slopes = {"WM": {"m0s": 0.991, "T2s": 0.95}, "lesion": {"m0s": 1.0, "T2s": "n/a"}}
     text = training_words(

@@ -218,11 +218,13 @@ def test_only_a_network_that_was_found_good_serves_by_itself(
         assert list(forced.recipes) == ["brnn", "dict"]
         assert words in forced.warning
         assert "must not be trusted" in forced.warning
+        assert words in forced.recipes["brnn"].training["Shortcoming"]
     # Behind one that was found good it is not even looked for.
     save_network(folder, "z-good", series, loss="mse")
     for weights in ("auto", str(folder)):
         plan = plan_estimation(make_config(weights=weights), series, ())
         assert plan.recipes["brnn"].weights.endswith("z-good.json")
+        assert "Shortcoming" not in plan.recipes["brnn"].training
         assert plan.warning == ""
 
 
