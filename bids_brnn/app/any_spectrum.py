@@ -108,7 +108,8 @@ def _make(config: RunConfig, job: Job, general: Path, maker: Maker) -> None:
     card = ModelCard.from_file(job.card)
     verdict = f"left aside, {card.shortcoming}" if card.shortcoming else "passes the quality rule"
     _LOG.info(
-        '%s: network %s for its protocol made of "%s" in %.0f s; %s (SHA-256 %s)',
+        '%s: network %s for its protocol made of "%s" in %.0f s; %s (SHA-256 %s); --train-missing '
+        "quick trains one for it alone in minutes, with less bias",
         job.series, job.name, general.stem, time.monotonic() - started, verdict,
         card.weights_sha256[:12],
     )  # fmt: skip

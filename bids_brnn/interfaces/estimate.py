@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from bids_brnn.parameters import ParameterSet
 
 MAPS_FILE = "maps.json"
+_MOST_UNLIKE = 0.5
+"""Share of voxels outside of training beyond which the log says so: heads have fluid and fat."""
 _LOG = logging.getLogger("bids_brnn.estimate")
 
 
@@ -131,6 +133,8 @@ class EstimateMaps(Node):
         )
         fitted = _fitted(recipe, estimator)
         warning = self._contradiction(recipe, estimate, data, estimator.parameters, fitted)
+        if not warning:
+            self._say_unlike(estimate)
         rows: list[dict[str, Any]] = []
         about = sample_row(
             folder, mask, whole, grid.affine, seed=inputs.seed, by_region=bool(self._strata())
@@ -202,6 +206,17 @@ class EstimateMaps(Node):
         if warning:
             _LOG.warning("%s: %s", inputs.label, warning)
         return warning
+
+    def _say_unlike(self, estimate: Estimate) -> None:
+        """Say where most voxels are like nothing that a network knows: maps only mark them."""
+        distance = estimate.quality.get("distance")
+        share = 0.0 if distance is None else float((distance > 1).double().mean())
+        if share > _MOST_UNLIKE:
+            _LOG.warning(
+                "%s: %.0f %% of the voxels lie outside of what the network was trained on; either "
+                "the mask holds little tissue, or %s",
+                self.inputs.label, 100 * share, ODD,
+            )  # fmt: skip
 
     def _strata(self) -> list[str]:
         return list(self.inputs.strata) if isdefined(self.inputs.strata) else []

@@ -165,6 +165,18 @@ def test_noise_that_the_images_tell_is_compared_with_the_residual(tmp_path, inpu
     assert all((said in row.get("noise_warning", "")) is is_odd for row in rows)
 
 
+@pytest.mark.parametrize(("unlike", "is_said"), [(3, True), (2, False)])
+def test_the_log_tells_where_most_voxels_are_like_nothing_that_the_network_knows(
+    caplog, unlike, is_said
+):
+    nothing = torch.zeros(4)
+    distance = torch.where(torch.arange(4) < unlike, 2.0, 0.5)
+    estimate = Estimate(nothing[:, None], nothing, nothing, quality={"distance": distance})
+    with caplog.at_level("WARNING", "bids_brnn"):
+        EstimateMaps(label="s")._say_unlike(estimate)
+    assert ("s: 75 % of the voxels lie outside of what the network" in caplog.text) is is_said
+
+
 class TestZSpectra:
     """From magnitudes on disk to maps with their spread."""
 
