@@ -14,6 +14,7 @@ from nipype.interfaces.base import (
     TraitedSpec,
     traits,
 )
+from numpy.typing import NDArray
 
 from bids_brnn.bids.input.acquisition import Measurements, Part
 from bids_brnn.bids.magnitudes import read_magnitudes
@@ -59,7 +60,8 @@ class StackVolumes(Node):
             found.setdefault(measurement, {}).setdefault(repeat, {})[part] = Path(text)
         measurements = [list(found[key].values()) for key in sorted(found)]
         volume = read_magnitudes(measurements, self.inputs.num_threads)
-        values = np.empty(volume.data.shape, np.float32, order="F")  # as in the file
+        # In the order of the file.
+        values: NDArray[np.float32] = np.empty(volume.data.shape, np.float32, order="F")
 
         def place(measurement: int) -> None:
             values[..., measurement] = volume.data.real[..., measurement]
