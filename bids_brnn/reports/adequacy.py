@@ -10,11 +10,19 @@ import numpy as np
 from bids_brnn.estimators.registry import estimator_of, variants
 from bids_brnn.reports.content import EstimatorView, PageTable, SeriesView
 from bids_brnn.reports.drawing import LETTER, Drawing, Words
-from bids_brnn.reports.plots import Frame, Plot, areas, legend, legend_height, legend_rows, padded
+from bids_brnn.reports.plots import (
+    CURVES,
+    Frame,
+    Plot,
+    areas,
+    legend,
+    legend_height,
+    legend_rows,
+    padded,
+)
 
 _SHOWN = ("m0s", "F", "Rx", "R2f", "T2s", "R1f")
 _RESIDUAL = "relres"
-_COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b")
 _WIDTH, _ROW, _LETTERS = 5.5, 0.9, 8
 """Inches of the axes and of a region, points of its name."""
 Cells = dict[tuple[str, str], tuple[float, float, float, str]]
@@ -70,7 +78,7 @@ def adequacy_figure(series: SeriesView) -> tuple[str, str, str, Drawing] | None:
 def _drawn(titles: Mapping[str, str], medians: Mapping[tuple[str, str], Cells]) -> Drawing:
     regions = [f"{region} ({name})" for name, region in medians]
     side = 0.15 + LETTER * _LETTERS / 72 * max(map(len, regions))
-    keys = list(zip(titles.values(), cycle(_COLOURS), strict=False))
+    keys = list(zip(titles.values(), cycle(CURVES), strict=False))
     rows = legend_rows(keys, _WIDTH + side - 0.3)
     frame = Frame(_WIDTH + side, 0.55 + _ROW * len(medians), left=side, bottom=0.5, top=0.05)
     figure, (box,) = areas(1, 1, frame, legend_height(rows) + 0.05)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from markupsafe import escape
@@ -114,10 +114,6 @@ class Drawing:
     def add(self, *marks: Mark) -> None:
         """Put marks over what is there."""
         self.marks.extend(marks)
-
-    def of(self, kind: type[Any]) -> list[Any]:
-        """Marks of one kind, in their order."""
-        return [mark for mark in self.marks if isinstance(mark, kind)]
 
     def svg(self, encoded: Callable[[Raster], str]) -> str:
         """The drawing as SVG, whose images are links that ``encoded`` gives; no double quotes."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from bids_brnn.reports.content import Array
 from bids_brnn.reports.drawing import Drawing
-from bids_brnn.reports.plots import Frame, Plot, areas, legend, padded
+from bids_brnn.reports.plots import NAMED, Frame, Plot, areas, legend, padded
 
 _ROWS = (
     ("shift (mm)", ("trans_x", "trans_y", "trans_z"), 1.0),
@@ -16,7 +16,6 @@ _ROWS = (
     ("framewise\ndisplacement (mm)", ("framewise_displacement",), 1.0),
 )
 _COLOURS = ("#2166ac", "#b2182b", "#1b7837")
-_FOOT = 0.25  # inches below the last row for the name of the axis
 
 
 def motion_figure(table: Mapping[str, Array]) -> Drawing:
@@ -27,8 +26,9 @@ def motion_figure(table: Mapping[str, Array]) -> Drawing:
     table
         Columns of ``desc-motion_timeseries.tsv``, mm and rad.
     """
-    figure, boxes = areas(len(_ROWS), 1, Frame(9.0, 1.4, left=0.8, bottom=0.2, top=0.15), 0.05)
-    figure.height += _FOOT
+    figure, boxes = areas(
+        len(_ROWS), 1, Frame(9.0, 1.4, left=0.8, bottom=0.2, top=0.15), 0.05, NAMED
+    )
     frames = np.arange(len(next(iter(table.values()))))
     for box, (title, names, scale) in zip(boxes, _ROWS, strict=True):
         curves = {name: scale * np.asarray(table[name], np.float64) for name in names}

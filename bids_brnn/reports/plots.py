@@ -16,6 +16,9 @@ from bids_brnn.reports.ticks import FEW, MINUS, tick_labels
 Limits = tuple[float, float]
 Scale = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 AXIS, GRID = "#000", "#e3e3e3"
+CURVES = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b")
+NAMED = 0.25
+"""Inches below a row of plots for the name of the horizontal axis, where rows share it."""
 _LABEL = 8  # points
 _TICK = 0.04
 _ROW = 0.17  # inches of a row of a legend
@@ -33,10 +36,12 @@ class Frame(NamedTuple):
     right: float = 0.15
 
 
-def areas(count: int, columns: int, frame: Frame, head: float = 0.0) -> tuple[Drawing, list[Box]]:
-    """A drawing of ``count`` plots of one size in rows, below ``head`` inches; where each lies."""
+def areas(
+    count: int, columns: int, frame: Frame, head: float = 0.0, foot: float = 0.0
+) -> tuple[Drawing, list[Box]]:
+    """A drawing of plots of one size in rows between some inches, and where each lies."""
     rows = -(-count // columns)
-    drawing = Drawing(frame.width * columns, frame.height * rows + head)
+    drawing = Drawing(frame.width * columns, frame.height * rows + head + foot)
     across = frame.width - frame.left - frame.right
     up = frame.height - frame.bottom - frame.top
     boxes = []

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from bids_brnn.reports.content import Bounds, PageTable
 from bids_brnn.reports.drawing import DOTTED, Drawing
 from bids_brnn.reports.plots import (
+    CURVES,
+    NAMED,
     Frame,
     Plot,
     Scale,
@@ -26,8 +28,6 @@ _BOUNDS_HEADER = (
     "tissue", "parameter", "unit", "value", "bound (sd)", "of the value",
     "second-order bound (sd)", "of the value",
 )  # fmt: skip
-_COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b")
-_FOOT = 0.25  # inches below the last row for the name of the axis
 _BESIDE = 1.3
 """Ends of the axis of offsets over the outermost ones."""
 _ALIKE = 1e-6  # decimal text of tables
@@ -70,11 +70,10 @@ def _train(protocol: PulseSequence) -> Drawing:
     gaps = protocol.repetition_time[~protocol.padding & ~protocol.inversion]
     varies = bool(np.ptp(gaps) > _ALIKE * gaps.max())  # else words say it
     trains = protocol.flip_angle[:_MOST_TRAINS]
-    keys = [(f"train {k + 1}", _COLOURS[k]) for k in range(len(trains))] if len(trains) > 1 else []
+    keys = [(f"train {k + 1}", CURVES[k]) for k in range(len(trains))] if len(trains) > 1 else []
     rows = legend_rows(keys, 8.0)
     frame = Frame(9.0, 1.75, left=0.7, bottom=0.25, top=0.12)
-    figure, boxes = areas(1 + varies, 1, frame, legend_height(rows))
-    figure.height += _FOOT
+    figure, boxes = areas(1 + varies, 1, frame, legend_height(rows), NAMED)
     legend(figure, frame.left, 0.03, rows)
     played = ~protocol.padding
     times = np.cumsum(protocol.repetition_time, axis=1) - protocol.repetition_time
@@ -94,7 +93,7 @@ def _train(protocol: PulseSequence) -> Drawing:
         plot.edges()
         for train in range(len(trains)):
             here = kept[train]
-            plot.line(times[train][here], values[train][here], _COLOURS[train])
+            plot.line(times[train][here], values[train][here], CURVES[train])
     for train in range(len(trains)):
         inversions = times[train][(protocol.inversion & played)[train]]
         for moment in inversions[:_MOST_TRAINS].tolist():

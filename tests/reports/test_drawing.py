@@ -11,6 +11,7 @@ from bids_brnn.reports.canvas import indexed, outline, palette
 from bids_brnn.reports.drawing import Box, Dots, Drawing, Lines, Raster, Words
 from bids_brnn.reports.embed import Fineness, figure_uri
 from bids_brnn.reports.plots import Plot, legend_rows, padded
+from tests.reports.marks import of
 
 NAME = "{http://www.w3.org/2000/svg}"
 
@@ -65,7 +66,7 @@ def test_outlines_run_along_every_border_of_a_mask_and_of_nothing_else():
     mask = np.random.default_rng(1).random((7, 9)) < 0.5
     drawing = Drawing(9.0, 7.0)
     outline(drawing, Box(0, 0, 9, 7), mask)
-    (lines,) = drawing.of(Lines)
+    (lines,) = of(drawing, Lines)
     level = [run for run in lines.runs if run[0, 1] == run[1, 1]]
     upright = [run for run in lines.runs if run[0, 0] == run[1, 0]]
     assert len(level) + len(upright) == len(lines.runs)
@@ -85,7 +86,7 @@ def test_curves_are_broken_where_there_is_no_value():
     drawing = Drawing(1.0, 1.0)
     plot = Plot(drawing, Box(0.0, 0.0, 1.0, 1.0), (0.0, 4.0), (0.0, 1.0))
     plot.line(np.arange(5), [0.0, 1.0, np.nan, 1.0, 0.0], "#000")
-    (lines,) = drawing.of(Lines)
+    (lines,) = of(drawing, Lines)
     first, second = lines.runs
     np.testing.assert_allclose(first, [[0.0, 1.0], [0.25, 0.0]])
     np.testing.assert_allclose(second, [[0.75, 0.0], [1.0, 1.0]])

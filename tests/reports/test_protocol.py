@@ -8,6 +8,7 @@ from bids_brnn.reports.panels import panels
 from bids_brnn.reports.protocol import bounds_table, protocol_figure, protocol_words
 from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.sequences.z_designs import demo_protocol
+from tests.reports.marks import of
 
 
 def test_a_pulse_train_is_drawn_and_told():
@@ -15,7 +16,7 @@ def test_a_pulse_train_is_drawn_and_told():
     words = protocol_words(train)
     assert "1 pulse train, " in words
     assert "1 inversions (dotted)" in words
-    curves = [run for lines in protocol_figure(train).of(Lines) for run in lines.runs]
+    curves = [run for lines in of(protocol_figure(train), Lines) for run in lines.runs]
     drawn = next(run[:, 1] for run in curves if len(run) == 60)  # inches downwards
     angles = np.degrees(train.flip_angle[0][~train.inversion[0]])
     shares = (drawn.max() - drawn) / np.ptp(drawn)
@@ -28,14 +29,14 @@ def test_times_that_are_alike_are_told_once():
         train, repetition_time=np.full_like(train.repetition_time, 0.02) * ~train.padding
     )
     assert "every 20 ms;" in protocol_words(alike)
-    names = [{words.text for words in protocol_figure(one).of(Words)} for one in (train, alike)]
+    names = [{words.text for words in of(protocol_figure(one), Words)} for one in (train, alike)]
     assert names[0] - names[1] >= {"to the next pulse (ms)"}
 
 
 def test_a_spectrum_has_a_point_for_each_mt_pulse():
     protocol = demo_protocol()
     on = protocol.mt_flip_angle > 0
-    (points,) = protocol_figure(protocol).of(Dots)
+    (points,) = of(protocol_figure(protocol), Dots)
     across, octaves = points.places[:, 0], np.log2(protocol.offset[on])
     np.testing.assert_allclose(
         (across - across[0]) / np.ptp(across), (octaves - octaves[0]) / np.ptp(octaves)

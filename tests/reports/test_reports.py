@@ -15,6 +15,7 @@ from PIL import Image, ImageFont
 from bids_brnn.reports import assemble, figures, group
 from bids_brnn.reports.content import EstimatorView, MapView, SeriesView, SubjectView
 from bids_brnn.reports.drawing import Raster, Words
+from tests.reports.marks import of
 
 
 def sphere(shape):
@@ -153,8 +154,8 @@ def test_mosaic_has_an_image_per_map_and_slice_and_a_bar_per_map(shape):
     series = make_series(shape)
     figure = figures.mosaic(series.estimators[0].estimates, series.mask)
     n_slices = 1 if shape[2] == 1 else figures.MAX_SLICES
-    assert len(figure.of(Raster)) == 2 * (n_slices + 1)
-    texts = {words.text for words in figure.of(Words)}
+    assert len(of(figure, Raster)) == 2 * (n_slices + 1)
+    texts = {words.text for words in of(figure, Words)}
     assert {"R1f (1/s)", "Rx (1/s)"} <= texts
 
 
@@ -164,7 +165,7 @@ def test_nothing_lies_outside_of_a_mosaic_or_upon_another_map(n_slices):
     views = [view(f"m{k}", np.full(shape, k), "arbitrary", (-1e-5, 2e-4)) for k in range(5)]
     figure = figures.mosaic(views, sphere(shape))
     assert figure.width <= figures.PAGE_WIDTH + 1e-9
-    boxes = np.array([image.box for image in figure.of(Raster)])
+    boxes = np.array([image.box for image in of(figure, Raster)])
     left, top, right, bottom = *boxes.T[:2], *(boxes[:, :2] + boxes[:, 2:]).T
     assert left.min() >= 0
     assert right.max() <= figure.width
@@ -176,7 +177,7 @@ def test_nothing_lies_outside_of_a_mosaic_or_upon_another_map(n_slices):
     ]  # fmt: skip
     assert all(apart)
     # Words too: outside of the figure they would be cut off.
-    for words in figure.of(Words):
+    for words in of(figure, Words):
         left, top, right, bottom = covered(words)
         assert left >= 0, words
         assert right <= figure.width, words
@@ -249,7 +250,7 @@ def test_hemispheres_are_drawn_as_one_tissue():
     series = make_series()
     names = {1: "Left-Cerebral-White-Matter", 2: "Right-Cerebral-White-Matter"}
     figure = figures.histograms(series.estimators[0].estimates, series.mask, series.labels, names)
-    legend = [words.text for words in figure.of(Words) if "Matter" in words.text]
+    legend = [words.text for words in of(figure, Words) if "Matter" in words.text]
     assert legend == [f"Cerebral-White-Matter (n={int(series.mask.sum())})"]
 
 
