@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from bids_brnn.errors import EXIT_NODE_CRASHED
-from bids_brnn.system.processes import adopt_orphans, heeded
+from bids_brnn.system.processes import adopt_orphans, finish, heeded
 
 GRACE = 5.0
 """Seconds between a signal and the hard end; Slurm waits 30 before it kills."""
@@ -47,7 +47,7 @@ def supervised(work: Callable[[], int]) -> int:
         os.close(writer)
         end_when_asked(reader)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        return work()
+        finish(work())
     os.close(reader)
     return _supervise(worker, numbers)
 

@@ -46,6 +46,24 @@ def in_order(voxels: torch.Tensor, n: int, length: int) -> tuple[torch.Tensor, .
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch with one thread: sums of a long product are in one order whatever was allowed.
+
+    Matrix products share out their inner dimension among threads where there is much of it, and
+    rounding then depends on their number.
+    """
+    before = torch.get_num_threads()
+    if before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def ahead(
     work: Callable[[Block], Result], blocks: Sequence[Block], threads: int
 ) -> Iterator[Callable[[int], Result]]:

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from bids_brnn.estimators.registry import estimator_of, variants
 from bids_brnn.reports.content import EstimatorView, PageTable, SeriesView
+from bids_brnn.reports.drawing import LETTER, Drawing, Words
+from bids_brnn.reports.plots import (
+    CURVES,
+    Frame,
+    Plot,
+    areas,
+    legend,
+    legend_height,
+    legend_rows,
+    padded,
+)
 
 _SHOWN = ("m0s", "F", "Rx", "R2f", "T2s", "R1f")
 _RESIDUAL = "relres"
+_WIDTH, _ROW, _LETTERS = 5.5, 0.9, 8
+"""Inches of the axes and of a region, points of its name."""
+Cells = dict[tuple[str, str], tuple[float, float, float, str]]
+"""Median, quartiles and unit by estimator and parameter."""
 
 
 def compared(series: SeriesView) -> list[EstimatorView]:
@@ -42,7 +57,7 @@ def adequacy_tables(series: SeriesView) -> list[PageTable]:
     return [PageTable(title, header, rows)]
 
 
-def adequacy_figure(series: SeriesView) -> tuple[str, str, str, Figure] | None:
+def adequacy_figure(series: SeriesView) -> tuple[str, str, str, Drawing] | None:
     """Median and quartiles of m0s by region and model; None where there is one model."""
     fits = compared(series)
     if len(fits) < 2:
@@ -52,23 +67,7 @@ def adequacy_figure(series: SeriesView) -> tuple[str, str, str, Figure] | None:
     }
     if not medians:
         return None
-    figure = Figure(figsize=(7.5, 0.6 + 0.45 * len(medians) * 2), layout="constrained")
-    axis = figure.subplots()
-    for place, item in enumerate(fits):
-        shift = 0.6 * (place / (len(fits) - 1) - 0.5)
-        found = [(row, table.get((item.key, "m0s"))) for row, table in enumerate(medians.values())]
-        points = [(row, cell) for row, cell in found if cell is not None]
-        middle = [cell[0] for _, cell in points]
-        low = [cell[0] - cell[1] for _, cell in points]
-        high = [cell[2] - cell[0] for _, cell in points]
-        axis.errorbar(
-            middle, [row + shift for row, _ in points], xerr=[low, high], fmt="o", ms=4,
-            capsize=2, label=item.title,
-        )  # fmt: skip
-    axis.set_yticks(range(len(medians)), [f"{region} ({name})" for name, region in medians])
-    axis.invert_yaxis()
-    axis.set_xlabel("m0s: median and quartiles")
-    axis.legend(fontsize=7)
+    figure = _drawn({item.key: item.title for item in fits}, medians)
     caption = (
         "The same data fitted by every model of Z-spectra; what differs between them is the model "
         "alone. The residual in the table tells which describes the data best."
@@ -76,11 +75,37 @@ def adequacy_figure(series: SeriesView) -> tuple[str, str, str, Figure] | None:
     return "modelsCompared", "Models compared: m0s by region", caption, figure
 
 
-def _medians(
-    fits: Sequence[EstimatorView],
-) -> dict[tuple[str, str], dict[tuple[str, str], tuple[float, float, float, str]]]:
+def _drawn(titles: Mapping[str, str], medians: Mapping[tuple[str, str], Cells]) -> Drawing:
+    regions = [f"{region} ({name})" for name, region in medians]
+    side = 0.15 + LETTER * _LETTERS / 72 * max(map(len, regions))
+    keys = list(zip(titles.values(), cycle(CURVES), strict=False))
+    rows = legend_rows(keys, _WIDTH + side - 0.3)
+    frame = Frame(_WIDTH + side, 0.55 + _ROW * len(medians), left=side, bottom=0.5, top=0.05)
+    figure, (box,) = areas(1, 1, frame, legend_height(rows) + 0.05)
+    legend(figure, 0.15, 0.03, rows)
+    own = [
+        cell for table in medians.values() for (_, name), cell in table.items() if name == "m0s"
+    ]
+    ends = padded([number for cell in own for number in cell[:3]])
+    plot = Plot(figure, box, ends, (len(medians) - 0.5, -0.5))
+    plot.below("m0s: median and quartiles", grid=True)
+    for row, region in enumerate(regions):
+        y = float(plot.places(ends[0], row)[0, 1])
+        figure.add(Words(box.x - 0.06, y, region, _LETTERS, "right"))
+    for place, (key, (_, colour)) in enumerate(zip(titles, keys, strict=True)):
+        shift = 0.6 * (place / (len(titles) - 1) - 0.5)
+        for row, table in enumerate(medians.values()):
+            if (key, "m0s") in table:
+                middle, low, high, _ = table[key, "m0s"]
+                plot.line([low, high], [row + shift] * 2, colour, 1.2)
+                plot.dots([middle], [row + shift], colour)
+    plot.edges()
+    return figure
+
+
+def _medians(fits: Sequence[EstimatorView]) -> dict[tuple[str, str], Cells]:
     """Median, quartiles and unit by estimator and parameter, by segmentation and region."""
-    found: dict[tuple[str, str], dict[tuple[str, str], tuple[float, float, float, str]]] = {}
+    found: dict[tuple[str, str], Cells] = {}
     for item in fits:
         for row in item.statistics:
             numbers = [row.get(key) for key in ("median", "p25", "p75")]

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from bids_brnn.reports.adequacy import compared
@@ -22,8 +21,8 @@ from bids_brnn.reports.content import (
     MapView,
     SeriesView,
 )
-from bids_brnn.reports.embed import FINEST, Fineness, lines_uri
-from bids_brnn.reports.figures import agreement, display_range, title_of
+from bids_brnn.reports.embed import FINEST, Fineness, figure_uri
+from bids_brnn.reports.figures import Agreement, agreement, display_range, title_of
 
 Mask = NDArray[np.bool_]
 _WIDTH_IN_STD = 3.0
@@ -112,7 +111,7 @@ def _row(
             ratio = difference / np.where(spread > 0, spread, np.nan)
         ends = (-_WIDTH_IN_STD, _WIDTH_IN_STD)
         last = map_cell("Difference in std", ratio, mask, ends, "RdBu_r", "1", fineness)
-    figure = agreement(view, other, mask, (first.key, second.key))
+    drawn = agreement(view, other, mask, (first.key, second.key))
     words = " ".join(filter(None, [whose, left_out, _context(view, first, second)]))
     regions = _regions(series, first, second, view.name)
     return Row(
@@ -120,10 +119,10 @@ def _row(
         title=title_of(view),
         words=words,
         cells=[*cells, last],
-        agreement=lines_uri(figure, fineness),
+        agreement=figure_uri(drawn.figure, fineness),
         agreement_alt=_agreement_words(view, other, mask, first, second),
         regions=regions,
-        hover=_hover(series, first, second, view, figure.axes),
+        hover=_hover(series, first, second, view, drawn),
     )
 
 
@@ -226,18 +225,14 @@ def _hover(
     first: EstimatorView,
     second: EstimatorView,
     view: MapView,
-    axes: Sequence[Axes],
+    drawn: Agreement,
 ) -> str:
     """Where the axes lie in the figure (shares of it, from the left top) and their ends."""
     places = []
-    for axis in axes:
-        box = axis.get_position()
-        places.append(
-            {
-                "box": [round(v, 5) for v in (box.x0, 1 - box.y1, box.width, box.height)],
-                "ends": [float(v) for v in (*axis.get_xlim(), *axis.get_ylim())],
-            }
-        )
+    sides = np.tile([drawn.figure.width, drawn.figure.height], 2)
+    for plot in (drawn.scatter, drawn.bland_altman):
+        box = [round(float(share), 5) for share in np.array(plot.box) / sides]
+        places.append({"box": box, "ends": [*plot.x, *plot.y]})
     codes = {name: index for index, name in series.label_names.items()}
     content = {"series": series.name, "name": view.name, "of": [first.key, second.key]}
     return json.dumps(content | {"axes": places, "codes": codes})

@@ -1,7 +1,4 @@
-"""Images and the viewer's library as text that lies inside a page.
-
-Figures whose lines and letters matter are SVG; images of voxels are compressed rasters.
-"""
+"""Figures, images and the viewer's library as text that lies inside a page."""
 
 from __future__ import annotations
 
@@ -16,11 +13,12 @@ from urllib.parse import quote
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib import colormaps, rc_context
-from matplotlib.figure import Figure
+from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image, features
 
+from bids_brnn.reports.canvas import indexed, palette
+from bids_brnn.reports.drawing import Drawing, Raster
 from bids_brnn.reports.figures import MAX_SLICES
 
 
@@ -37,50 +35,32 @@ class Fineness:
     """Of a map, at most."""
     montage: int = 4
     """Slices of images that stand beside each other in a row, at most."""
-    lines: bool = True
-    """Figures of lines as SVG; else as images, which are smaller."""
     rows: int = 2000
     """Of a table, at most."""
 
 
 FINEST = Fineness()
-_SVG_SAFE = " /:;,=()-+.'!*~@?$\n"
-"""What may stand in a data URI between double quotes as it is."""
-_FOR_EDITORS = re.compile(
-    r"<!--.*?-->|<metadata>.*?</metadata>|(?<=<g) id='[^']*'|(?<=\n) +", re.S
-)
-"""What nobody sees of an image: a fifth of it."""
-_TOO_FINE = re.compile(r"(?<![\w.])([1-9]\d*\.\d\d)\d+")
-"""Digits of places and lengths beyond a hundredth of a point; scales of letters are below 1."""
+_EXACT = 16_384
+"""Pixels of an image up to which every colour of it is kept in a page of the finest kind."""
+_UNSAFE = re.compile(r"[^ !$'-;=?-Z_a-z~]")
+"""What may not stand in a data URI between double quotes as it is."""
 
 
-def to_svg(figure: Figure) -> str:
-    """SVG text without time stamp and with stable ids, so that reruns are byte-identical."""
-    buffer = io.StringIO()
-    # No DPI above 100: the raster inside is the voxel grid, more only makes pages heavy.
-    with rc_context({"svg.hashsalt": "bids_brnn", "svg.fonttype": "path"}):
-        figure.savefig(buffer, format="svg", dpi=100, metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
+def figure_uri(drawing: Drawing, fineness: Fineness = FINEST) -> Markup:
+    """A figure as the source of an image, equal marks with equal bytes."""
+    text = drawing.svg(lambda image: _raster(image, fineness))
+    return Markup(  # noqa: S704 -- quoted
+        f"data:image/svg+xml,{_UNSAFE.sub(lambda found: quote(found[0]), text)}"
+    )
 
 
-def lines_uri(figure: Figure, fineness: Fineness = FINEST) -> Markup:
-    """A figure of lines as the source of an image."""
-    if not fineness.lines:
-        return raster_uri(figure, fineness)
-    # Double quotes end the attribute, and as three letters each they take a tenth of the page.
-    text = to_svg(figure).replace('"', "'")
-    text = _TOO_FINE.sub(r"\1", _FOR_EDITORS.sub("", text))
-    return Markup(f"data:image/svg+xml,{quote(text, safe=_SVG_SAFE)}")  # noqa: S704 -- quoted
-
-
-def raster_uri(figure: Figure, fineness: Fineness = FINEST) -> Markup:
-    """A figure of voxels as the source of an image."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    figure.set_dpi(fineness.dpi)
-    drawn = FigureCanvasAgg(figure)
-    drawn.draw()
-    return _uri(Image.fromarray(np.asarray(drawn.buffer_rgba())[..., :3]), fineness.quality)
+def _raster(raster: Raster, fineness: Fineness) -> str:
+    """The voxels of a figure; not more than its dots."""
+    pixels = raster.at_most(fineness.dpi)
+    image = Image.fromarray(pixels, "P")
+    image.putpalette(raster.palette)
+    exact = fineness.cells is None and pixels.size <= _EXACT
+    return str(_uri(image, None if exact else fineness.quality))
 
 
 def _uri(image: Image.Image, quality: int | None) -> Markup:
@@ -115,13 +95,8 @@ def pixels_uri(
     fineness
         How finely it is stored.
     """
-    low, high = limits
-    finite = np.isfinite(values)
-    unit = np.clip((np.where(finite, values, low) - low) / (high - low), 0, 1)
-    index = np.where(finite, 1 + np.rint(254 * unit), 0).astype(np.uint8)
-    image = Image.fromarray(index, "P")
-    steps = colormaps[colours](np.linspace(0, 1, 255))[:, :3]
-    image.putpalette([0, 0, 0, *np.rint(255 * steps).astype(int).ravel().tolist()])
+    image = Image.fromarray(indexed(values, limits), "P")
+    image.putpalette(palette(colours))
     return _uri(image, fineness.cells)
 
 

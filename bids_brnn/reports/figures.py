@@ -1,30 +1,26 @@
-"""Figures of the report: arrays in, matplotlib figure out; no files, no global state."""
+"""Figures of the report: arrays in, drawing out; no files, no global state."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
 
 from bids_brnn.reports.canvas import (
     BAR,
-    SMALL,
-    Box,
-    Frame,
     canvas,
     colour_bar,
+    indexed,
     outline,
+    palette,
     picture,
-    plots,
     words,
 )
 from bids_brnn.reports.content import LITERATURE, Array, MapView
+from bids_brnn.reports.drawing import DASHED, DOTTED, Box, Drawing, Raster
+from bids_brnn.reports.plots import Frame, Plot, areas, legend, legend_height, legend_rows
 
 Mask = NDArray[np.bool_]
 MAX_SLICES = 7
@@ -34,6 +30,7 @@ GAP = 0.06
 """Inches between two images."""
 _ENOUGH = 50_000  # voxels for a range of colours
 _BINS = (64, 48)  # of a scatter plot
+_BARS = 48  # of a histogram
 TISSUE_COLOURS = ("#2166ac", "#b2182b", "#1b7837", "#762a83", "#e08214", "#4d4d4d")
 
 
@@ -89,7 +86,7 @@ def mosaic(
     colours: str = "viridis",
     from_zero: bool = False,
     count: int = MAX_SLICES,
-) -> Figure:
+) -> Drawing:
     """Every map of ``views``: a row of slices per map, or a grid of maps for few slices."""
     slices, window = pick_slices(mask, count), crop(mask)
     single = len(slices) == 1
@@ -102,7 +99,7 @@ def mosaic(
     cell = (side + len(slices) * (width + GAP) + BAR, height + head)
     columns = min(len(views), 3 if single else max(1, int(PAGE_WIDTH // cell[0])))
     rows = -(-len(views) // columns)
-    figure, area = canvas(cell[0] * columns, cell[1] * rows + 0.1)
+    figure = canvas(cell[0] * columns, cell[1] * rows + 0.1)
     for position, view in enumerate(views):
         limits = display_range(view, mask, from_zero=from_zero)
         left, top = position % columns * cell[0] + side, position // columns * cell[1] + head
@@ -110,18 +107,28 @@ def mosaic(
         for box, index in zip(boxes, slices, strict=True):
             inside = plane(mask, index, window)
             shown = np.where(inside, plane(view.values, index, window), np.nan)
-            picture(area, box, shown, limits, colours)
-        colour_bar(area, boxes[-1], limits, colours)
+            picture(figure, box, shown, limits, colours)
+        colour_bar(figure, boxes[-1], limits, colours)
         if single:
-            words(area, left + width / 2, top - 0.05, title_of(view), ha="center", va="bottom")
+            words(
+                figure, left + width / 2, top - 0.05, title_of(view), across="center", up="bottom"
+            )
         else:
-            beside(area, boxes[0], title_of(view))
+            beside(figure, boxes[0], title_of(view))
     return figure
 
 
-def beside(area: Axes, box: Box, text: str) -> None:
+def beside(figure: Drawing, box: Box, text: str) -> None:
     """Words on their side at the left of an image."""
-    words(area, box.x - 0.05, box.y + box.height / 2, text, ha="right", rotation=90)
+    words(
+        figure,
+        box.x - 0.05,
+        box.y + box.height / 2,
+        text,
+        across="center",
+        up="bottom",
+        upright=True,
+    )
 
 
 def title_of(view: MapView) -> str:
@@ -129,19 +136,19 @@ def title_of(view: MapView) -> str:
     return view.name if view.unit in ("1", "") else f"{view.name} ({view.unit})"
 
 
-def mask_outline(image: Array, mask: Mask, count: int = MAX_SLICES) -> Figure:
+def mask_outline(image: Array, mask: Mask, count: int = MAX_SLICES) -> Drawing:
     """The mask's outline on the series' reference image."""
     slices = pick_slices(mask, count)
     window = (slice(None), slice(None))
     rows, columns = plane(mask, slices[0], window).shape
     width = 4.0 if len(slices) == 1 else min(2.3, PAGE_WIDTH / len(slices) - GAP)
     height = width * rows / columns
-    figure, area = canvas((width + GAP) * len(slices), height)
+    figure = canvas((width + GAP) * len(slices), height)
     high = float(np.percentile(image[np.isfinite(image)], 99.5)) or 1.0
     for position, index in enumerate(slices):
         box = Box(position * (width + GAP), 0, width, height)
-        picture(area, box, plane(image, index, window), (0, high))
-        outline(area, box, plane(mask, index, window))
+        picture(figure, box, plane(image, index, window), (0, high))
+        outline(figure, box, plane(mask, index, window))
     return figure
 
 
@@ -150,35 +157,43 @@ def histograms(
     mask: Mask,
     labels: NDArray[np.int_] | None,
     names: Mapping[int, str],
-) -> Figure:
+) -> Drawing:
     """Distribution of every map, by tissue where labels exist, with literature values as lines."""
-    frame = Frame(3.4, 2.3, left=0.15, bottom=0.55, top=0.1)
-    figure, axes = plots(len(views), min(3, len(views)), frame)
     groups = tissue_groups(mask, labels, names)
-    for axis, view in zip(axes, views, strict=True):
+    colours = dict(zip(groups, TISSUE_COLOURS, strict=False))
+    sizes = {name: int(inside.sum()) for name, inside in groups.items()}
+    columns = min(3, len(views))
+    frame = Frame(3.4, 2.1, left=0.15, bottom=0.55, top=0.1)
+    keys = [(f"{name} (n={sizes[name]})", colour) for name, colour in colours.items()]
+    rows = legend_rows(keys, columns * frame.width - 2 * frame.left)
+    figure, boxes = areas(len(views), columns, frame, legend_height(rows) + 0.05)
+    legend(figure, frame.left, 0.03, rows)
+    for box, view in zip(boxes, views, strict=True):
         low, high = display_range(view, mask)
-        for (name, inside), colour in zip(groups.items(), TISSUE_COLOURS * 4, strict=False):
-            values = view.values[inside]
-            values = values[np.isfinite(values)]
-            if values.size:
-                axis.hist(
-                    np.clip(values, low, high), bins=48, range=(low, high), density=True,
-                    histtype="step", color=colour, label=f"{name} (n={values.size})",
-                )  # fmt: skip
-        for tissue, value, source in LITERATURE.get(view.name, ()):
+        edges = np.linspace(low, high, _BARS + 1)
+        shares = {name: _shares(view.values[inside], edges) for name, inside in groups.items()}
+        most = max(float(share.max()) for share in shares.values())
+        plot = Plot(figure, box, (low, high), (0.0, 1.05 * most or 1.0))
+        for name, share in shares.items():
+            if share.any():
+                plot.steps(edges, share, colours[name])
+        for tissue, value, _ in LITERATURE.get(view.name, ()):
             if low <= value <= high:
-                axis.axvline(value, color="0.4", linestyle=":", linewidth=1)
-                axis.annotate(
-                    tissue, (value, 0.98), xycoords=("data", "axes fraction"), fontsize=6,
-                    rotation=90, va="top", ha="right", color="0.3", annotation_clip=True,
-                    gid=source,
-                )  # fmt: skip
-        axis.set_xlabel(title_of(view), fontsize=8)
-        axis.set_yticks([])
-        _numbers(axis.xaxis)
-    if axes[0].get_legend_handles_labels()[0]:
-        axes[0].legend(fontsize=6, frameon=False)
+                plot.upright(value, "#666", 1.0, DOTTED)
+                x = float(plot.places(value, 0.0)[0, 0]) - 0.02
+                how = {"across": "right", "up": "bottom", "upright": True, "colour": "#4d4d4d"}
+                words(figure, x, box.y + 0.02 * box.height, tissue, 6, **how)
+        plot.edges()
+        plot.below(title_of(view))
     return figure
+
+
+def _shares(values: Array, edges: Array) -> Array:
+    """Share of values in each of equal bins; those beyond the ends are in the outer ones."""
+    values = values[np.isfinite(values)]
+    clipped = np.clip(values, edges[0], edges[-1])
+    counts, _ = np.histogram(clipped, bins=len(edges) - 1, range=(edges[0], edges[-1]))
+    return counts / max(1, values.size)
 
 
 def tissue_groups(
@@ -197,51 +212,51 @@ def tissue_groups(
     return groups if 0 < len(groups) <= len(TISSUE_COLOURS) else {"mask": mask}
 
 
-def agreement(first: MapView, second: MapView, mask: Mask, names: tuple[str, str]) -> Figure:
+class Agreement(NamedTuple):
+    """Two plots of the same voxels."""
+
+    figure: Drawing
+    scatter: Plot
+    bland_altman: Plot
+
+
+def agreement(first: MapView, second: MapView, mask: Mask, names: tuple[str, str]) -> Agreement:
     """Scatter and Bland-Altman plot of one parameter from two estimators."""
     inside = mask & np.isfinite(first.values) & np.isfinite(second.values)
     x, y = second.values[inside], first.values[inside]
-    figure, (left, right) = plots(2, 2, Frame(2.9, 2.5, left=0.72, bottom=0.5, top=0.2))
-    low, high = display_range(second, mask)
-    _density(left, x, y, (low, high, low, high))
-    left.plot([low, high], [low, high], color="0.3", linewidth=0.8)
-    left.set_xlabel(f"{title_of(second)}, {names[1]}", fontsize=8)
-    left.set_ylabel(f"{title_of(first)}, {names[0]}", fontsize=8)
     middle, difference = (x + y) / 2, y - x
     spread = 1.96 * float(difference.std()) if difference.size else 0.0
     bias = float(difference.mean()) if difference.size else 0.0
     limit = max(3 * spread / 1.96, 1e-12)
-    _density(right, middle, difference, (low, high, bias - limit, bias + limit))
-    for value, style in ((bias, "-"), (bias - spread, "--"), (bias + spread, "--")):
-        right.axhline(value, color="#2166ac", linestyle=style, linewidth=0.9)
-    right.set_xlabel(f"mean of both, {title_of(first)}", fontsize=8)
-    right.set_ylabel(f"{names[0]} - {names[1]}", fontsize=8)
-    for axis in (left, right):
-        _numbers(axis.xaxis)
-        _numbers(axis.yaxis)
-    return figure
+    ends = display_range(second, mask)
+    figure, (left_box, right_box) = areas(2, 2, Frame(2.9, 2.5, left=0.72, bottom=0.5, top=0.2))
+    left = Plot(figure, left_box, ends, ends)
+    right = Plot(figure, right_box, ends, (bias - limit, bias + limit))
+    _density(left, x, y)
+    left.line(ends, ends, "#4d4d4d", 0.8)
+    _density(right, middle, difference)
+    for value, dash in ((bias, ()), (bias - spread, DASHED), (bias + spread, DASHED)):
+        right.level(value, "#2166ac", 0.9, dash)
+    for plot, below, side in (
+        (left, f"{title_of(second)}, {names[1]}", f"{title_of(first)}, {names[0]}"),
+        (right, f"mean of both, {title_of(first)}", f"{names[0]} - {names[1]}"),
+    ):
+        plot.edges()
+        plot.below(below)
+        plot.beside(side)
+    return Agreement(figure, left, right)
 
 
-def _numbers(side: Axis) -> None:
-    """Few and small numbers along one side of a plot."""
-    side.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-    side.set_tick_params(labelsize=SMALL)
-    form = ScalarFormatter()
-    form.set_powerlimits((-3, 4))
-    side.set_major_formatter(form)
-    side.get_offset_text().set_fontsize(SMALL)
-
-
-def _density(axis: Axes, x: Array, y: Array, extent: tuple[float, float, float, float]) -> None:
+def _density(plot: Plot, x: Array, y: Array) -> None:
     """Points per bin as one image: a page does not grow with the number of voxels.
 
     The lowest colours are left out: a single voxel would not be seen on white.
     """
-    counts = _counts(x, y, extent)
-    axis.imshow(
-        np.where(counts > 0, counts, np.nan).T, extent=extent, cmap="magma_r", origin="lower",
-        vmin=-counts.max() / 4, aspect="auto", interpolation="none",
-    )  # fmt: skip
+    counts = _counts(x, y, (*plot.x, *plot.y))
+    shown = np.where(counts > 0, counts, np.nan).T[::-1]
+    most = max(float(counts.max()), 1.0)
+    pixels = indexed(shown, (-most / 4, most))
+    plot.drawing.add(Raster(plot.box, pixels, palette("magma_r", (255, 255, 255))))
 
 
 def _counts(x: Array, y: Array, extent: tuple[float, float, float, float]) -> Array:

@@ -26,13 +26,13 @@ _LARGE = 150_000
 """Voxels of a mask from which figures are no longer smaller for being of fewer voxels."""
 
 LADDER: Sequence[tuple[Fineness, int]] = (
-    (FINEST, 149_000),
-    (Fineness(95, 75, cells=80), 87_000),
-    (Fineness(80, 60, cells=60), 66_000),
-    (Fineness(75, 40, cells=35, slices=5), 57_000),
-    (Fineness(75, 30, cells=25, slices=4, montage=2), 39_000),
-    (Fineness(75, 25, cells=20, slices=4, montage=2, lines=False, rows=300), 28_000),
-    (Fineness(75, 15, cells=10, slices=2, montage=1, lines=False, rows=100), 10_000),
+    (FINEST, 17_000),
+    (Fineness(95, 75, cells=80), 72_000),
+    (Fineness(80, 60, cells=60), 54_000),
+    (Fineness(75, 40, cells=35, slices=5), 48_000),
+    (Fineness(75, 30, cells=25, slices=4, montage=2), 35_000),
+    (Fineness(75, 25, cells=20, slices=4, montage=2, rows=300), 27_000),
+    (Fineness(75, 15, cells=10, slices=2, montage=1, rows=100), 10_000),
 )
 """From the finest to the coarsest, with bytes of figures per map of a whole brain (measured on a
 phantom of 1 mm, 1.6 million voxels, white noise). Letters can be read in all of them."""

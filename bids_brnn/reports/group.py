@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from bids_brnn.reports.canvas import tick_labels
+from bids_brnn.reports.ticks import tick_labels
 
 OUTLIER_Z = 3.5
 """Modified z-score above which one of very many values lies apart (Iglewicz and Hoaglin 1993)."""

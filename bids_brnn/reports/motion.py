@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from bids_brnn.reports.content import Array
+from bids_brnn.reports.drawing import Drawing
+from bids_brnn.reports.plots import NAMED, Frame, Plot, areas, legend, padded
 
 _ROWS = (
     ("shift (mm)", ("trans_x", "trans_y", "trans_z"), 1.0),
@@ -17,7 +18,7 @@ _ROWS = (
 _COLOURS = ("#2166ac", "#b2182b", "#1b7837")
 
 
-def motion_figure(table: Mapping[str, Array]) -> Figure:
+def motion_figure(table: Mapping[str, Array]) -> Drawing:
     """Shifts, rotations and framewise displacement against the number of the frame.
 
     Parameters
@@ -25,20 +26,22 @@ def motion_figure(table: Mapping[str, Array]) -> Figure:
     table
         Columns of ``desc-motion_timeseries.tsv``, mm and rad.
     """
-    figure = Figure(figsize=(9.0, 4.2), layout="constrained")
-    axes = figure.subplots(len(_ROWS), 1, sharex=True)
-    for axis, (title, names, scale) in zip(axes, _ROWS, strict=True):
-        for name, colour in zip(names, _COLOURS, strict=False):
-            values = scale * np.asarray(table[name])
-            label = name.rpartition("_")[2] if len(names) > 1 else None
-            axis.step(np.arange(len(values)), values, where="mid", color=colour, label=label)
-        axis.set_ylabel(title, fontsize=8)
-        axis.tick_params(labelsize=7)
-        axis.grid(alpha=0.3)
+    figure, boxes = areas(
+        len(_ROWS), 1, Frame(9.0, 1.4, left=0.8, bottom=0.2, top=0.15), 0.05, NAMED
+    )
+    frames = np.arange(len(next(iter(table.values()))))
+    for box, (title, names, scale) in zip(boxes, _ROWS, strict=True):
+        curves = {name: scale * np.asarray(table[name], np.float64) for name in names}
+        low, high = padded(np.concatenate(list(curves.values())))
         # Noise of microns is not to look like motion.
-        low, high = axis.get_ylim()
-        axis.set_ylim(min(low, -0.1), max(high, 0.1))
+        plot = Plot(figure, box, (-0.5, len(frames) - 0.5), (min(low, -0.1), max(high, 0.1)))
+        last = box == boxes[-1]
+        plot.beside(title, grid=True, most=4)
+        plot.below("frame" if last else "", numbers=last, grid=True)
+        plot.edges()
+        for values, colour in zip(curves.values(), _COLOURS, strict=False):
+            plot.steps(np.arange(len(frames) + 1) - 0.5, values, colour, 0.9)
         if len(names) > 1:
-            axis.legend(fontsize=7, ncols=3, frameon=False, loc="upper left")
-    axes[-1].set_xlabel("frame", fontsize=8)
+            short = [name.rpartition("_")[2] for name in names]
+            legend(figure, box.x + 0.1, box.y + 0.03, [list(zip(short, _COLOURS, strict=True))])
     return figure

@@ -11,7 +11,7 @@ from bids_brnn.reports import figures
 from bids_brnn.reports.adequacy import adequacy_figure
 from bids_brnn.reports.cells import Cell
 from bids_brnn.reports.content import EstimatorView, MapView, SeriesView
-from bids_brnn.reports.embed import FINEST, Fineness, lines_uri, raster_uri
+from bids_brnn.reports.embed import FINEST, Fineness, figure_uri
 from bids_brnn.reports.motion import motion_figure
 from bids_brnn.reports.protocol import protocol_figure, protocol_words
 from bids_brnn.reports.registration import contour_cells, registration_check
@@ -46,7 +46,7 @@ def _preparation(series: SeriesView, fineness: Fineness) -> Iterator[Panel]:
         yield Panel(
             "mask", "Mask", "Outline of the mask on the mean magnitude of the series.",
             f"Slices of the mean of the series with the outline of the mask, {int(mask.sum())} "
-            "voxels", raster_uri(
+            "voxels", figure_uri(
                 figures.mask_outline(series.reference, mask, fineness.slices), fineness
             ),
         )  # fmt: skip
@@ -58,13 +58,13 @@ def _preparation(series: SeriesView, fineness: Fineness) -> Iterator[Panel]:
             "Series, T1w image on the grid of the series, and both in turns; the outline is that "
             f"of the mask. T1w image: {how}.",
             f"Sections of the series and of the T1w image, one over the other. T1w image: {how}",
-            raster_uri(figure, fineness), contour_cells(series, fineness),
+            figure_uri(figure, fineness), contour_cells(series, fineness),
         )  # fmt: skip
     if series.supplied:
         figure = figures.mosaic(series.supplied, mask, colours="RdBu_r", count=fineness.slices)
         yield Panel(
             "supplied", "Supplied maps", supplied_caption(series),
-            _medians(series.supplied, series, fineness), raster_uri(figure, fineness),
+            _medians(series.supplied, series, fineness), figure_uri(figure, fineness),
         )  # fmt: skip
     if series.motion:
         shift = np.nanmax(np.asarray(series.motion["framewise_displacement"]))
@@ -73,7 +73,7 @@ def _preparation(series: SeriesView, fineness: Fineness) -> Iterator[Panel]:
             "Position of the head in each time frame along and about the axes of the image, "
             "before correction, and framewise displacement.",
             f"Shifts, rotations and framewise displacement, {shift:.2g} mm at most, by frame",
-            lines_uri(motion_figure(series.motion), fineness),
+            figure_uri(motion_figure(series.motion), fineness),
         )  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def _maps(series: SeriesView, fineness: Fineness) -> Iterator[Panel]:
                 yield Panel(
                     f"{item.key}{suffix}", f"{item.title}{title}", caption,
                     f"{item.title}{title}. {said}",
-                    raster_uri(figure, fineness),
+                    figure_uri(figure, fineness),
                 )  # fmt: skip
         if item.estimates:
             figure = figures.histograms(
@@ -107,7 +107,7 @@ def _maps(series: SeriesView, fineness: Fineness) -> Iterator[Panel]:
             yield Panel(
                 f"{item.key}Hist", f"{item.title}: distributions",
                 "Values inside the mask, by tissue; dotted: literature values at 3 T.",
-                _tissue_words(item, series, medians), lines_uri(figure, fineness),
+                _tissue_words(item, series, medians), figure_uri(figure, fineness),
             )  # fmt: skip
 
 
@@ -116,13 +116,13 @@ def _models(series: SeriesView, fineness: Fineness) -> Iterator[Panel]:
     if found is not None:
         name, title, caption, figure = found
         alt = "Median and quartiles of m0s in each region, a mark for each model"
-        yield Panel(name, title, caption, alt, lines_uri(figure, fineness))
+        yield Panel(name, title, caption, alt, figure_uri(figure, fineness))
 
 
 def _protocol(series: SeriesView, fineness: Fineness) -> Iterator[Panel]:
     if series.protocol is not None:
         words = protocol_words(series.protocol)
-        figure = lines_uri(protocol_figure(series.protocol), fineness)
+        figure = figure_uri(protocol_figure(series.protocol), fineness)
         more = "" if series.bounds is None else " What it can measure: table of bounds below."
         yield Panel("protocol", "Protocol", words + more, f"Plot of the protocol: {words}", figure)
 

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bids_brnn.reports.content import Bounds, PageTable
+from bids_brnn.reports.drawing import DOTTED, Drawing
+from bids_brnn.reports.plots import (
+    CURVES,
+    NAMED,
+    Frame,
+    Plot,
+    Scale,
+    areas,
+    legend,
+    legend_height,
+    legend_rows,
+    padded,
+)
+from bids_brnn.reports.ticks import log_ticks
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 
@@ -15,10 +28,12 @@ _BOUNDS_HEADER = (
     "tissue", "parameter", "unit", "value", "bound (sd)", "of the value",
     "second-order bound (sd)", "of the value",
 )  # fmt: skip
+_BESIDE = 1.3
+"""Ends of the axis of offsets over the outermost ones."""
 _ALIKE = 1e-6  # decimal text of tables
 
 
-def protocol_figure(protocol: PulseSequence | ZSpectrum) -> Figure:
+def protocol_figure(protocol: PulseSequence | ZSpectrum) -> Drawing:
     """The pulse train against time, or the measurements of a Z-spectrum by offset and angle."""
     return _spectrum(protocol) if isinstance(protocol, ZSpectrum) else _train(protocol)
 
@@ -51,31 +66,38 @@ def protocol_words(protocol: PulseSequence | ZSpectrum) -> str:
     )
 
 
-def _train(protocol: PulseSequence) -> Figure:
+def _train(protocol: PulseSequence) -> Drawing:
     gaps = protocol.repetition_time[~protocol.padding & ~protocol.inversion]
     varies = bool(np.ptp(gaps) > _ALIKE * gaps.max())  # else words say it
-    figure = Figure(figsize=(9.0, 4.0 if varies else 2.4), layout="constrained")
-    axes = figure.subplots(1 + varies, 1, sharex=True, squeeze=False)[:, 0]
-    for train in range(min(protocol.flip_angle.shape[0], _MOST_TRAINS)):
-        kept = ~protocol.padding[train] & ~protocol.inversion[train]
-        time = np.concatenate([[0.0], np.cumsum(protocol.repetition_time[train])[:-1]])
-        label = f"train {train + 1}"
-        axes[0].plot(time[kept], np.degrees(protocol.flip_angle[train][kept]), lw=0.9, label=label)
-        if varies:
-            axes[1].plot(time[kept], 1e3 * protocol.repetition_time[train][kept], lw=0.9)
-        inversions = time[protocol.inversion[train] & ~protocol.padding[train]]
-        for moment in inversions[:_MOST_TRAINS]:
-            axes[0].axvline(moment, color="#b2182b", lw=0.8, ls=":")
-    axes[0].set_ylabel("flip angle (deg)", fontsize=8)
+    trains = protocol.flip_angle[:_MOST_TRAINS]
+    keys = [(f"train {k + 1}", CURVES[k]) for k in range(len(trains))] if len(trains) > 1 else []
+    rows = legend_rows(keys, 8.0)
+    frame = Frame(9.0, 1.75, left=0.7, bottom=0.25, top=0.12)
+    figure, boxes = areas(1 + varies, 1, frame, legend_height(rows), NAMED)
+    legend(figure, frame.left, 0.03, rows)
+    played = ~protocol.padding
+    times = np.cumsum(protocol.repetition_time, axis=1) - protocol.repetition_time
+    kept = played & ~protocol.inversion
+    ends = padded(times[played])
+    angles = np.degrees(protocol.flip_angle)
+    upper = Plot(figure, boxes[0], ends, padded(angles[kept]))
+    plots = [(upper, angles, "flip angle (deg)")]
     if varies:
-        axes[1].set_ylabel("to the next pulse (ms)", fontsize=8)
-        axes[1].set_ylim(bottom=0)
-    axes[-1].set_xlabel("time (s)", fontsize=8)
-    if protocol.flip_angle.shape[0] > 1:
-        axes[0].legend(fontsize=7)
-    for axis in axes:
-        axis.tick_params(labelsize=7)
-        axis.grid(alpha=0.3)
+        waits = 1e3 * protocol.repetition_time
+        lower = Plot(figure, boxes[1], ends, padded(waits[kept], from_zero=True))
+        plots.append((lower, waits, "to the next pulse (ms)"))
+    for plot, values, name in plots:
+        last = plot is plots[-1][0]
+        plot.beside(name, grid=True)
+        plot.below("time (s)" if last else "", numbers=last, grid=True)
+        plot.edges()
+        for train in range(len(trains)):
+            here = kept[train]
+            plot.line(times[train][here], values[train][here], CURVES[train])
+    for train in range(len(trains)):
+        inversions = times[train][(protocol.inversion & played)[train]]
+        for moment in inversions[:_MOST_TRAINS].tolist():
+            upper.upright(moment, "#b2182b", 0.8, DOTTED)
     return figure
 
 
@@ -86,20 +108,38 @@ def _span(values: NDArray[np.float64], unit: str) -> str:
     return f"{low:.4g} to {high:.4g} {unit}"
 
 
-def _spectrum(protocol: ZSpectrum) -> Figure:
-    figure = Figure(figsize=(6.5, 3.2), layout="constrained")
-    axis = figure.subplots()
+def _spectrum(protocol: ZSpectrum) -> Drawing:
     on = protocol.mt_flip_angle > 0
-    axis.plot(
-        protocol.offset[on], np.degrees(protocol.mt_flip_angle[on]), "o", ms=5, color="#2166ac"
+    offsets, angles = protocol.offset[on], np.degrees(protocol.mt_flip_angle[on])
+    figure, (box,) = areas(1, 1, Frame(6.5, 3.2, left=0.7, bottom=0.5, top=0.15))
+    distances = np.abs(offsets[offsets != 0])
+    least, most = (
+        (float(distances.min()), float(distances.max())) if distances.size else (1.0, 1.0)
     )
-    axis.set_xscale("symlog" if (protocol.offset[on] <= 0).any() else "log")
-    axis.set_ylim(bottom=0)
-    axis.set_xlabel("offset of the MT pulse (Hz)", fontsize=8)
-    axis.set_ylabel("its flip angle (deg)", fontsize=8)
-    axis.tick_params(labelsize=7)
-    axis.grid(alpha=0.3)
+    one_sided = bool((offsets > 0).all())
+    ticks = log_ticks(least / _BESIDE, _BESIDE * most, decades=not one_sided)
+    if not one_sided:  # both sides of water, or on it
+        ticks = [-tick for tick in reversed(ticks)] + [0.0, *ticks]
+    ends = (least / _BESIDE if one_sided else -_BESIDE * most, _BESIDE * most)
+    plot = Plot(
+        figure, box, ends, padded(angles, from_zero=True),
+        np.log10 if one_sided else _both_sides(least),
+    )  # fmt: skip
+    plot.below("offset of the MT pulse (Hz)", ticks, grid=True)
+    plot.beside("its flip angle (deg)", grid=True)
+    plot.edges()
+    plot.dots(offsets, angles, "#2166ac", 5.0)
     return figure
+
+
+def _both_sides(least: float) -> Scale:
+    """Logarithms to both sides, and proportional to the value nearer to 0 than ``least``."""
+
+    def scale(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        share = np.abs(values) / least
+        return np.sign(values) * np.where(share < 1, share, 1 + np.log10(np.maximum(share, 1)))
+
+    return scale
 
 
 def bounds_table(bounds: Bounds) -> PageTable:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bids_brnn.reports.canvas import Box, canvas, outline, picture
+from bids_brnn.reports.canvas import canvas, outline, picture
 from bids_brnn.reports.cells import Cell, montage
 from bids_brnn.reports.content import Array, SeriesView
+from bids_brnn.reports.drawing import Box, Drawing
 from bids_brnn.reports.embed import FINEST, Fineness, outlined_uri
 from bids_brnn.reports.figures import GAP, PAGE_WIDTH, beside, pick_slices
 
@@ -24,7 +24,7 @@ _FIELDS = 6  # of the chequerboard, along the longer side of a section
 
 def registration_check(
     series: Array, t1w: Array, mask: Mask, size: tuple[float, float, float]
-) -> Figure:
+) -> Drawing:
     """Series, T1-weighted image and a chequerboard of both, with the mask's outline.
 
     Parameters
@@ -44,9 +44,9 @@ def registration_check(
     row_height = width * max(tall) + GAP
     beside_each_other = len(cuts) == 1
     if beside_each_other:
-        figure, area = canvas(3 * (_SIDE + width), row_height)
+        figure = canvas(3 * (_SIDE + width), row_height)
     else:
-        figure, area = canvas(_SIDE + len(cuts) * (width + GAP), 3 * row_height)
+        figure = canvas(_SIDE + len(cuts) * (width + GAP), 3 * row_height)
     first, second = _scaled(series), _scaled(t1w)
     for column, (axis, index) in enumerate(cuts):
         aspect = aspects[column]
@@ -60,10 +60,10 @@ def registration_check(
                 spare = (row_height - height) / 2  # sections differ in height
                 left = _SIDE + column * (width + GAP)
                 box = Box(left, row * row_height + spare, width, height)
-            picture(area, box, image, (0, 1))
-            outline(area, box, edge, 0.7)
+            picture(figure, box, image, (0, 1))
+            outline(figure, box, edge, 0.7)
             if column == 0:
-                beside(area, box, name)
+                beside(figure, box, name)
     return figure
 
 

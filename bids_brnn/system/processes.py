@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 _PDEATHSIG, _SUBREAPER = 1, 36  # prctl(2)
 ENDING = tuple(
@@ -121,7 +122,7 @@ def not_at_end(callback: Callable[[], object]) -> None:
         _callbacks.remove(callback)
 
 
-def leave(code: int, message: str = "") -> None:
+def leave(code: int, message: str = "") -> NoReturn:
     """End this process now, from any thread: children first, then half-written files.
 
     No exception, no destructors: the other threads may be anywhere, also in compiled code.
@@ -137,6 +138,18 @@ def leave(code: int, message: str = "") -> None:
             os.write(2, message.encode())
     finally:
         os._exit(code)
+
+
+def finish(code: int) -> NoReturn:
+    """End a program that has done its work, with what is to be done at its end.
+
+    Its objects are not taken apart one by one: after PyTorch that takes a second of a core.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # closed, or none at all
+            stream.flush()
+    leave(code)
 
 
 def in_background(work: Callable[[], object]) -> None:

@@ -68,6 +68,15 @@ def test_the_exit_code_is_that_of_the_work(start, end):
     assert program.stderr.read() == ""
 
 
+def test_what_was_printed_and_is_to_be_done_at_the_end_is_not_lost(start):
+    program, _ = start(
+        ["import atexit", "atexit.register(print, 'at the end', end='')",
+         "print('first', end=' ')", "return 0"], waits=False,
+    )  # fmt: skip
+    out, err = program.communicate(timeout=LIMIT)
+    assert (program.returncode, out, err) == (0, "first at the end", "")
+
+
 @pytest.mark.parametrize(
     ("number", "code", "word"),
     [("TERM", 143, "terminated"), ("INT", 130, "interrupted"), ("HUP", 129, "ended by SIGHUP"),

@@ -3,10 +3,12 @@ import dataclasses
 import numpy as np
 
 from bids_brnn.reports.content import Bound, Bounds, SeriesView
+from bids_brnn.reports.drawing import Dots, Lines, Words
 from bids_brnn.reports.panels import panels
 from bids_brnn.reports.protocol import bounds_table, protocol_figure, protocol_words
 from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.sequences.z_designs import demo_protocol
+from tests.reports.marks import of
 
 
 def test_a_pulse_train_is_drawn_and_told():
@@ -14,9 +16,11 @@ def test_a_pulse_train_is_drawn_and_told():
     words = protocol_words(train)
     assert "1 pulse train, " in words
     assert "1 inversions (dotted)" in words
-    upper = protocol_figure(train).axes[0]
-    drawn = upper.lines[0].get_ydata()
-    np.testing.assert_allclose(drawn, np.degrees(train.flip_angle[0][~train.inversion[0]]))
+    curves = [run for lines in of(protocol_figure(train), Lines) for run in lines.runs]
+    drawn = next(run[:, 1] for run in curves if len(run) == 60)  # inches downwards
+    angles = np.degrees(train.flip_angle[0][~train.inversion[0]])
+    shares = (drawn.max() - drawn) / np.ptp(drawn)
+    np.testing.assert_allclose(shares, (angles - angles.min()) / np.ptp(angles), atol=1e-12)
 
 
 def test_times_that_are_alike_are_told_once():
@@ -25,14 +29,18 @@ def test_times_that_are_alike_are_told_once():
         train, repetition_time=np.full_like(train.repetition_time, 0.02) * ~train.padding
     )
     assert "every 20 ms;" in protocol_words(alike)
-    assert len(protocol_figure(alike).axes) == 1
+    names = [{words.text for words in of(protocol_figure(one), Words)} for one in (train, alike)]
+    assert names[0] - names[1] >= {"to the next pulse (ms)"}
 
 
 def test_a_spectrum_has_a_point_for_each_mt_pulse():
     protocol = demo_protocol()
     on = protocol.mt_flip_angle > 0
-    (line,) = protocol_figure(protocol).axes[0].lines
-    np.testing.assert_allclose(line.get_xdata(), protocol.offset[on])
+    (points,) = of(protocol_figure(protocol), Dots)
+    across, octaves = points.places[:, 0], np.log2(protocol.offset[on])
+    np.testing.assert_allclose(
+        (across - across[0]) / np.ptp(across), (octaves - octaves[0]) / np.ptp(octaves)
+    )
     words = protocol_words(protocol)
     assert f"{protocol.n_samples} measurements, {int((~on).sum())} without MT pulse" in words
 

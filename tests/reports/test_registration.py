@@ -10,6 +10,7 @@ import pytest
 
 from bids_brnn.reports import assemble
 from bids_brnn.reports.content import SeriesView, SubjectView
+from bids_brnn.reports.drawing import Raster
 from bids_brnn.reports.methods import methods
 from bids_brnn.reports.preparation import (
     preparation_facts,
@@ -17,6 +18,7 @@ from bids_brnn.reports.preparation import (
     preparation_notes,
 )
 from bids_brnn.reports.registration import registration_check, sections
+from tests.reports.marks import of
 
 
 def series_of(shape):
@@ -31,7 +33,7 @@ def series_of(shape):
 def test_thick_images_are_cut_in_three_directions(slices, columns):
     series = series_of((10, 12, slices))
     figure = registration_check(series.reference, series.t1w, series.mask, (2.0, 2.0, 3.0))
-    assert len(figure.axes[0].images) == 3 * columns
+    assert len(of(figure, Raster)) == 3 * columns
     assert {axis for axis, _ in sections(series.mask)} == ({0, 1, 2} if slices == 12 else {2})
 
 
@@ -39,7 +41,8 @@ def test_the_chequerboard_holds_both_images():
     series = series_of((12, 12, 1))
     dark, bright = np.zeros((12, 12, 1)), np.ones((12, 12, 1))
     figure = registration_check(bright, dark, series.mask, (1.0, 1.0, 1.0))
-    shown = [np.asarray(image.get_array()) for image in figure.axes[0].images]
+    # 255 is the upper end of the colours, 1 the lower one.
+    shown = [(image.pixels - 1.0) / 254 for image in of(figure, Raster)]
     assert (shown[0] == 1).all()
     assert (shown[1] == 0).all()
     assert 0.3 < shown[2].mean() < 0.7

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bids_brnn.errors import DataError
+from bids_brnn.estimators.ahead import one_thread
 from bids_brnn.estimators.base import Estimate, Progress
 from bids_brnn.estimators.checkpoint import Checkpoint, run_key
 from bids_brnn.estimators.dictionary.atoms import default_atoms, is_grid
@@ -223,6 +224,7 @@ def _normalise(data: Tensor, basis: Tensor | None) -> tuple[Tensor, Tensor, Tens
     size = (largest * norm)[:, 0]
     if basis is None:
         return data, torch.zeros_like(size), size
-    compressed = data @ basis.conj().to(data.dtype)
+    with one_thread():
+        compressed = data @ basis.conj().to(data.dtype)
     inside = compressed.abs().double().square().sum(-1)
     return compressed, (1 - inside).clamp_min(0).to(size.dtype), size

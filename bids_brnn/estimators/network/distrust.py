@@ -14,6 +14,7 @@ from bids_brnn.estimators.network.corrected import Corrected
 from bids_brnn.estimators.network.findings import Findings
 from bids_brnn.estimators.network.fit_test import fit_statistic
 from bids_brnn.estimators.network.lowest import Task
+from bids_brnn.estimators.network.scaling import turned
 from bids_brnn.estimators.network.search import HOPELESS, Estimates, Search
 from bids_brnn.estimators.network.usual import Usual
 from bids_brnn.estimators.series_noise import chi_squared_limit
@@ -197,15 +198,11 @@ class Distrust:
         """The exact signal and its derivatives in the basis of training."""
         # Errors of single precision (1e-5 of the signal) are far below any noise.
         signal, slopes = self.exact.linearize(theta.float())  # type: ignore[union-attr]
-        if self.rotation is None:
-            return signal, slopes
-        turn = self.rotation.to(signal)
-        return signal @ turn, (slopes.mT @ turn).mT
+        return turned(signal, self.rotation), turned(slopes.mT, self.rotation).mT
 
     def _signal(self, theta: Tensor) -> Tensor:
         """The exact signal in the basis of training."""
-        signal: Tensor = self.exact(theta.float())  # type: ignore[misc]
-        return signal if self.rotation is None else signal @ self.rotation.to(signal)
+        return turned(self.exact(theta.float()), self.rotation)  # type: ignore[misc]
 
     def _unexplained(self, rest: Tensor, sigma: Tensor) -> Tensor:
         """1 at the 99th percentile of the training data; ``rest`` and ``sigma`` are relative."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bids_brnn.errors import DataError
-from bids_brnn.estimators.ahead import ahead, block_length, in_order, threads_for
+from bids_brnn.estimators.ahead import ahead, block_length, in_order, one_thread, threads_for
 from bids_brnn.estimators.base import Estimate, Progress
 from bids_brnn.estimators.checkpoint import Checkpoint, run_key
 from bids_brnn.estimators.network.base import ErrorModel, TrainedNetwork
@@ -41,7 +41,9 @@ _TOGETHER = 4096
 _BLOCK, _LEAST = 8 * _TOGETHER, 1024
 """Most and least voxels of a block on each thread. Those of a block that need exact signals are
 tested together: an evaluation of few takes as long as of many."""
-_SHARES = 2
+_CORES, _SHARES = 8, 2
+"""Threads that blocks are cut for, whatever their number, and blocks for each: what is tested
+together decides on the last bit of some voxels."""
 _QUALITY: Mapping[str, torch.dtype | None] = {"distance": None, "edge": torch.int32}
 
 
@@ -163,7 +165,7 @@ class NetworkEstimator:
         )
         threads = threads_for(data.device)
         least = min(_LEAST, self._block)
-        length = block_length(len(data), self._block, least, threads, _SHARES)
+        length = block_length(len(data), self._block, least, _CORES, _SHARES)
         blocks = in_order(voxels, len(data), length)
 
         def maps_of(block: Tensor) -> dict[str, Tensor]:
@@ -313,7 +315,8 @@ class NetworkEstimator:
         together = min(_TOGETHER, self._block)
         for block in voxels_to_estimate(self.parameters, known, data).split(together):
             values = {column: take(values, block).float() for column, values in known.items()}
-            found, _ = here._found(data[block], values, data.real.new_full(block.shape, sigma))
+            with one_thread():  # exact signals, which take the time, have threads of their own
+                found, _ = here._found(data[block], values, data.real.new_full(block.shape, sigma))
             rows = torch.arange(len(block), device=data.device)
             statistic, _ = here._distrust.statistic(found, found.sigma, rows, scan=scan)
             energy[block] = statistic * sigma**2

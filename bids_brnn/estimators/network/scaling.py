@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from bids_brnn.estimators.ahead import one_thread
 from bids_brnn.signals.base import Amplitude
 
 
@@ -19,17 +20,17 @@ def unit_coefficients(
     training, or by nothing where M0 is known.
     """
     if amplitude == "one":
-        return _turned(data.to(torch.complex64), rotation), data.real.new_ones(len(data))
+        return turned(data.to(torch.complex64), rotation), data.real.new_ones(len(data))
     channels = torch.view_as_real(data.resolve_conj())
     # A power of two first, which is exact, so that squares stay in the range of numbers.
     largest = channels.abs().amax((-1, -2))
     power = largest / (2 * torch.frexp(largest).mantissa)
     data = torch.view_as_complex(channels / power[:, None, None])
     if amplitude == "real":  # images that are averages count as many
-        data = _turned(data, rotation)
+        data = turned(data, rotation)
     size = data.abs().square().sum(-1).sqrt()
     unit = (data / size[:, None]).to(torch.complex64)
-    return unit if amplitude == "real" else _turned(unit, rotation), size * power
+    return unit if amplitude == "real" else turned(unit, rotation), size * power
 
 
 def whole_norm(coefficients: Tensor, amplitude: Amplitude) -> Tensor:
@@ -39,8 +40,12 @@ def whole_norm(coefficients: Tensor, amplitude: Amplitude) -> Tensor:
     return coefficients.abs().square().sum(-1).sqrt()
 
 
-def _turned(data: Tensor, rotation: Tensor | None) -> Tensor:
-    return data if rotation is None else data @ rotation.to(data)
+def turned(values: Tensor, rotation: Tensor | None) -> Tensor:
+    """Values ``(..., R')`` in the basis of training; the same bits with any number of threads."""
+    if rotation is None:
+        return values
+    with one_thread():
+        return values @ rotation.to(values)
 
 
 def with_known(theta: Tensor, known: Mapping[int, Tensor]) -> Tensor:

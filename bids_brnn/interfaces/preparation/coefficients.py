@@ -98,17 +98,20 @@ class PrepareCoefficients(Node):
                 with suppress(Exception):  # said by the step that needs it
                     import_module(name)
             volume = reading.result()
-        reference = mean_magnitude(volume.data, self.inputs.num_threads)
-        mask, source = self._mask(volume, reference)
+
+            def saved(name: str, array: NDArray[Any]) -> str:
+                return str(save(folder / f"{name}.nii", array, volume.affine, volume.header))
+
+            # Gigabytes, copied by the system while this thread and others compute.
+            coefficients = pool.submit(saved, "coefficients", volume.data)
+            reference = mean_magnitude(volume.data, self.inputs.num_threads)
+            mask, source = self._mask(volume, reference)
+            files = {"coefficients": coefficients.result()}
         if not self.inputs.head_only:
             _LOG.info("%s: %d voxels from %s", self.inputs.label, mask.sum(), source)
         if volume.n_invalid:
             _LOG.info("%s: %d voxels are not finite", self.inputs.label, volume.n_invalid)
-        arrays = {"coefficients": volume.data, "mask": mask, "reference": reference}
-        files = {
-            name: str(save(folder / f"{name}.nii", array, volume.affine, volume.header))
-            for name, array in arrays.items()
-        }
+        files |= {"mask": saved("mask", mask), "reference": saved("reference", reference)}
         return {**files, "mask_source": source}
 
     def _mask(

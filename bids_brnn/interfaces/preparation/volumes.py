@@ -14,11 +14,13 @@ from nipype.interfaces.base import (
     TraitedSpec,
     traits,
 )
+from numpy.typing import NDArray
 
 from bids_brnn.bids.input.acquisition import Measurements, Part
 from bids_brnn.bids.magnitudes import read_magnitudes
 from bids_brnn.imaging.grids import save
 from bids_brnn.interfaces.base import Node
+from bids_brnn.system.threads import in_threads
 
 
 class StackVolumesInputSpec(BaseInterfaceInputSpec):
@@ -58,7 +60,13 @@ class StackVolumes(Node):
             found.setdefault(measurement, {}).setdefault(repeat, {})[part] = Path(text)
         measurements = [list(found[key].values()) for key in sorted(found)]
         volume = read_magnitudes(measurements, self.inputs.num_threads)
-        values = np.asfortranarray(volume.data.real)  # as in the file
+        # In the order of the file.
+        values: NDArray[np.float32] = np.empty(volume.data.shape, np.float32, order="F")
+
+        def place(measurement: int) -> None:
+            values[..., measurement] = volume.data.real[..., measurement]
+
+        list(in_threads(place, range(values.shape[3]), self.inputs.num_threads))
         return {"mag": str(save(folder / "mag.nii", values, volume.affine, volume.header))}
 
 

@@ -254,7 +254,7 @@ def test_few_voxels_keep_all_threads_busy_and_threads_change_nothing(monkeypatch
 
     monkeypatch.setattr(type(estimator), "_estimate_block", block)
     try:
-        for threads in (1, 2, 3):
+        for threads in (1, 2, 3, 8):
             torch.set_num_threads(threads)
             sizes.clear()
             found.append(estimator.estimate(data, known(theta)))
