@@ -106,7 +106,8 @@ def test_maps_of_a_network_and_their_noise_are_those_of_the_cpu(series, moved, t
 
 @pytest.mark.parametrize("moved", DEVICES)
 def test_minima_of_a_balanced_train_are_looked_for_where_the_data_are(moved, monkeypatch):
-    monkeypatch.setattr(fluid, "_ATOMS", 32)  # where they lie is asked, not how many
+    monkeypatch.setattr(fluid, "_ATOMS", 32)
+    monkeypatch.setattr(fluid, "_FEW", 32)  # where they lie is asked, not how many
     basis = read_tensors(SHIPPED / "qmt-demo.safetensors")["basis"][..., 0]
     model = CompressedSignal(build_model("gbloch", hybrid_state_train()), Subspace(basis.clone()))
     network = load_network(model, "gbloch", weights="qmt-demo", precision="float32")

@@ -167,7 +167,8 @@ class _Trains(StepTracer):
         state, rest = work, work.offset(size * widest)
         change, rest = rest, rest.offset(size * widest)
         buffer, sums = rest, rest.offset(GROUP * 2 * widest)
-        c, zeros = self.named(constants), [0.0] * size
+        c = self.named(constants)
+        zeros: list[Operand] = [0.0] * size
 
         def sweep(name: str, mode: str, into: Array) -> None:
             code.call(
