@@ -78,6 +78,13 @@ class Around(Passing):
         inner = rough_of(self.model)
         return None if inner is None else self.with_model(inner)
 
+    def free_pool(self) -> SignalModel | None:
+        """See :func:`bids_brnn.signals.base.free_pool_of`."""
+        from bids_brnn.signals.base import free_pool_of
+
+        inner = free_pool_of(self.model)
+        return None if inner is None else self.with_model(inner)
+
     def with_model(self, model: SignalModel) -> Self:
         """The same around another model."""
         return replace(self, model=model)

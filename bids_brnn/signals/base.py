@@ -38,8 +38,8 @@ class SignalModel(Protocol):
 
     A model, or the ``sequence`` that it has, may also have ``amplitude`` (see :data:`Amplitude`;
     ``complex`` where neither has it) and ``weights`` ``(N,)``, numbers of measurements that were
-    averaged: :func:`amplitude_of`, :func:`weights_of`; and what :func:`for_voxels` and
-    :func:`rough_of` tell.
+    averaged: :func:`amplitude_of`, :func:`weights_of`; and what :func:`for_voxels`,
+    :func:`rough_of` and :func:`free_pool_of` tell.
     """
 
     @property
@@ -105,6 +105,24 @@ def rough_of(model: SignalModel) -> SignalModel | None:
     own: Any = getattr(model, "rough", None)
     found: SignalModel | None = None if own is None else own()
     return found
+
+
+def free_pool_of(model: SignalModel) -> SignalModel | None:
+    """The model of tissue without a semi-solid pool: fewer parameters, much cheaper; if any.
+
+    A model of two pools may have a method ``free_pool`` that gives it.
+    """
+    own: Any = getattr(model, "free_pool", None)
+    found: SignalModel | None = None if own is None else own()
+    return found
+
+
+def train_duration(model: object) -> float | None:
+    """Mean duration (s) of the pulse trains of what a model wraps; None where it has none."""
+    while (inner := getattr(model, "model", None)) is not None:
+        model = inner
+    times: Any = getattr(getattr(model, "sequence", None), "repetition_time", None)
+    return None if times is None else float(np.sum(times, axis=-1).mean())
 
 
 def keeps_tables(model: object) -> bool:

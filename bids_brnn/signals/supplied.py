@@ -25,6 +25,8 @@ class SuppliedModel(Around):
         """Parameters of the model with the role *supplied* for the known ones."""
         parameters = self.model.parameters
         for name in self.names:
+            if name not in parameters.names:  # of the other pool
+                continue
             parameters = parameters.with_role(name, "supplied")
         return parameters
 

@@ -12,7 +12,7 @@ import torch
 
 from bids_brnn.estimators.checkpoint import Checkpoint
 from bids_brnn.estimators.csf import CsfEstimator, fluid_mixture
-from bids_brnn.estimators.network import usual
+from bids_brnn.estimators.network import fluid
 from bids_brnn.estimators.network.devices import on_device
 from bids_brnn.estimators.nlls.estimator import NllsEstimator
 from bids_brnn.estimators.series_noise import noise_of_network
@@ -106,7 +106,8 @@ def test_maps_of_a_network_and_their_noise_are_those_of_the_cpu(series, moved, t
 
 @pytest.mark.parametrize("moved", DEVICES)
 def test_minima_of_a_balanced_train_are_looked_for_where_the_data_are(moved, monkeypatch):
-    monkeypatch.setattr(usual, "_FLUID_POINTS", 256)  # where they lie is asked, not how many
+    monkeypatch.setattr(fluid, "_ATOMS", 32)
+    monkeypatch.setattr(fluid, "_FEW", 32)  # where they lie is asked, not how many
     basis = read_tensors(SHIPPED / "qmt-demo.safetensors")["basis"][..., 0]
     model = CompressedSignal(build_model("gbloch", hybrid_state_train()), Subspace(basis.clone()))
     network = load_network(model, "gbloch", weights="qmt-demo", precision="float32")
@@ -114,7 +115,7 @@ def test_minima_of_a_balanced_train_are_looked_for_where_the_data_are(moved, mon
     theta = torch.cat(
         [
             tissue_set(model.parameters, "WM", 8, rng=torch.Generator().manual_seed(3)),
-            usual.fluid_points(model.parameters, 8),
+            fluid.fluid_points(model.parameters, 8),
         ]
     )
     data = _noisy(model, theta)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -13,13 +13,14 @@ from bids_brnn.estimators.network.base import ErrorModel, TrainedNetwork
 from bids_brnn.estimators.network.corrected import Corrected
 from bids_brnn.estimators.network.findings import Findings
 from bids_brnn.estimators.network.fit_test import fit_statistic
+from bids_brnn.estimators.network.fluid import Fluid
 from bids_brnn.estimators.network.lowest import Task
 from bids_brnn.estimators.network.scaling import turned
 from bids_brnn.estimators.network.search import HOPELESS, Estimates, Search
 from bids_brnn.estimators.network.usual import Usual
 from bids_brnn.estimators.series_noise import chi_squared_limit
 from bids_brnn.information.noise import degrees_of_freedom
-from bids_brnn.signals.base import SignalModel
+from bids_brnn.signals.base import SignalModel, free_pool_of, train_duration
 
 _ONE_SIDED = 1.645
 """Standard deviations that one estimate in twenty exceeds to one side."""
@@ -28,7 +29,7 @@ _LOWEST = 1.5
 of trains that know it to 20 %."""
 _WHITE = 0.75
 """Share of the degrees of freedom above which residuals of a series are white."""
-_EXACT = 2**15
+_EXACT = 2**17
 """Samples of exact signals that are computed together, times their derivatives."""
 
 
@@ -168,12 +169,30 @@ class Distrust:
     @cached_property
     def _search(self) -> Search:
         corrected = Corrected(self.model, self._signal, self.precision == "bf16")
-        folds, names = getattr(self.model, "conjugate", False), self.model.parameters.names
-        if "w0" in names:
-            item = self.model.parameters["w0"]
-            folds &= item.lower == -item.upper
-        usual = Usual(self.linearize, self.model.parameters, folds)
-        return Search(self.model, self.linearize, corrected, usual, self.lowest_snr)
+        usual = Usual(self.linearize, self.model.parameters)
+        return Search(
+            self.model, self.linearize, corrected, usual, self._fluids(), self.lowest_snr
+        )
+
+    def _fluids(self) -> list[Fluid]:
+        """As :class:`Search` wants them, the cheapest first."""
+        names = self.model.parameters.names
+        found: list[Fluid] = []
+        folds = getattr(self.model, "conjugate", False)
+        if "w0" not in names:
+            return found
+        item = self.model.parameters["w0"]
+        folds &= item.lower == -item.upper
+        for model in (free_pool_of(self.exact), self.exact):  # type: ignore[arg-type]
+            if model is None:
+                continue
+            columns = self.model.parameters.index(model.parameters.names)
+            empty = [c for c, name in enumerate(names) if name == "m0s" and c not in columns]
+            linearize = partial(self._derivatives, model)
+            places = (tuple(columns), tuple(empty))
+            duration = train_duration(model)
+            found.append(Fluid(linearize, model.parameters, *places, folds, duration))
+        return found
 
     def _columns(self, found: Findings) -> tuple[list[int], list[int]]:
         """Of the parameters that the network tells, and of all others that are free."""
@@ -196,8 +215,12 @@ class Distrust:
 
     def linearize(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """The exact signal and its derivatives in the basis of training."""
+        return self._derivatives(self.exact, theta)  # type: ignore[arg-type]
+
+    def _derivatives(self, model: SignalModel, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """A signal and its derivatives in the basis of training."""
         # Errors of single precision (1e-5 of the signal) are far below any noise.
-        signal, slopes = self.exact.linearize(theta.float())  # type: ignore[union-attr]
+        signal, slopes = model.linearize(theta.float())
         return turned(signal, self.rotation), turned(slopes.mT, self.rotation).mT
 
     def _signal(self, theta: Tensor) -> Tensor:

@@ -85,8 +85,7 @@ def lowest(along: Along, task: Task, theta: Tensor, steps: int) -> tuple[Tensor,
         if not len(rows) or number == steps - 1:
             break
         here = (best[rows][:, free].double() - lower) / span
-        step = _step(matrix[rows], gradient[rows], damping[rows], here)
-        gain = ((2 * gradient[rows] - (matrix[rows] @ step[..., None])[..., 0]) * step).sum(-1)
+        step, gain = _step(matrix[rows], gradient[rows], damping[rows], here)
         promised = least[rows] - gain
         moves = (gain > _CLOSE * task.enough) | (promised <= task.enough)
         worth = moves & (promised < task.hopeless)
@@ -97,6 +96,22 @@ def lowest(along: Along, task: Task, theta: Tensor, steps: int) -> tuple[Tensor,
         moved[:, free] = (lower + (here + step).clamp(0, 1) * span).to(theta.dtype)
         trial[rows] = moved.clamp(*task.bounds)
     return least, best
+
+
+def promised(along: Along, task: Task, theta: Tensor) -> tuple[Tensor, Tensor]:
+    """Chi-squared ``(v,)`` that one step from ``theta`` ``(v, P)`` promises, and where it ends.
+
+    Parameters are those of :func:`lowest`; one evaluation per voxel.
+    """
+    free = list(task.free)
+    lower, upper = (bound[free].double() for bound in task.bounds)
+    span, rows = upper - lower, torch.arange(len(theta), device=theta.device)
+    cost, slope, curved = _quadratic(along(theta, rows), task, rows, span)
+    here = (theta[:, free].double() - lower) / span
+    step, gain = _step(curved, slope, torch.full_like(cost, _DAMPING[0]), here)
+    end = theta.clone()
+    end[:, free] = (lower + (here + step).clamp(0, 1) * span).to(theta.dtype)
+    return cost - gain, end.clamp(*task.bounds)
 
 
 def _quadratic(
@@ -116,9 +131,15 @@ def _quadratic(
     return cost, slope * weight[:, None], curved * weight[:, None, None]
 
 
-def _step(matrix: Tensor, gradient: Tensor, damping: Tensor, here: Tensor) -> Tensor:
-    """Step ``(v, F)`` to the minimum of a damped parabola in the unit box, from ``here``."""
+def _step(
+    matrix: Tensor, gradient: Tensor, damping: Tensor, here: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Step ``(v, F)`` to the minimum of a damped parabola in the unit box, from ``here``.
+
+    And by how much chi-squared ``(v,)`` falls on the parabola that is not damped.
+    """
     diagonal = matrix.diagonal(dim1=-2, dim2=-1)
     tiny = torch.finfo(gradient.dtype).tiny
     damped = matrix + torch.diag_embed(damping[:, None] * diagonal + tiny)
-    return least_within(damped, gradient, (-here, 1 - here))
+    step = least_within(damped, gradient, (-here, 1 - here))
+    return step, ((2 * gradient - (matrix @ step[..., None])[..., 0]) * step).sum(-1)

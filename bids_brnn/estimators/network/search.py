@@ -2,7 +2,8 @@
 
 Asked of voxels only whose residual is above the limit near the estimate of the network. Starts in
 other valleys, and at atoms of usual tissue, are tried on the surrogate; the exact signal is asked
-where the best one ends. Of fluid, whose valleys no surrogate knows, least squares are exact.
+where the best one ends. Of fluid, whose valleys no surrogate knows, least squares are exact, and
+come first.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import torch
 from torch import Tensor
 
 from bids_brnn.estimators.network.corrected import Corrected, Minimum
+from bids_brnn.estimators.network.fluid import Fluid
 from bids_brnn.estimators.network.lowest import Along, Task, lowest
 from bids_brnn.estimators.network.nuisances import SPACING, scanned
-from bids_brnn.estimators.network.usual import Kind, Usual, least_from_atoms
+from bids_brnn.estimators.network.usual import Usual, least_from_atoms
 from bids_brnn.signals.base import SignalModel
 
 HOPELESS = 15.0
@@ -27,8 +29,6 @@ _FAR = 4.0
 """Times the limit: least squares from there ends below it in few voxels."""
 _NEAR = 3.0
 """Times the limit: voxels of tissue whose minimum was missed are rarely further above it."""
-_FLUID_FAR = 20.0
-"""Times the limit: fluid in a wrong valley may leave as much, and end below the limit."""
 _FLUID_R2 = 2.0
 """1/s: below it an estimate is one of fluid."""
 _WORTH = 2.0
@@ -69,25 +69,58 @@ class Search:
     """The exact signal and its derivatives."""
     corrected: Corrected
     usual: Usual
+    fluids: Sequence[Fluid]
+    """Of the free pool, and of the whole model, for what must have another pool."""
     lowest_snr: float
     """Of training."""
 
     def __call__(self, task: Task, voxels: Estimates) -> Minimum:
         """Nearby, then elsewhere; the cheapest first."""
-        found = self.corrected.minimum(task, voxels.theta)
+        fluid = self._fluid(voxels)
+        found = self._of_fluid(task, voxels, fluid)
+        rows = (~found.settled).nonzero()[:, 0]
+        near = self.corrected.minimum(task.rows(rows), voxels.theta[rows])
+        found.lower(rows, near)
+        found.error[rows] = near.error
         rows = (~found.settled).nonzero()[:, 0]
         self._excused(task, voxels, found, rows, voxels.theta[rows])
         names = self.surrogate.parameters.names
         valleys = [column for column in voxels.others if names[column] == "w0"]
-        if valleys:
-            self._other_valleys(task, voxels, found, valleys[0])
-        self._exactly(task, found, _rows(found, task, _FAR) & ~found.settled)
+        if valleys:  # of fluid the surrogate does not know them
+            rows = (_rows(found, task, HOPELESS) & ~fluid).nonzero()[:, 0]
+            self._other_valleys(task, voxels, found, rows, valleys[0])
+        self._exactly(task, found, _rows(found, task, _FAR) & ~found.settled & ~fluid)
         if "w0" in names:
             self._from_usual(task, voxels, found)
         return found
 
-    def _other_valleys(self, task: Task, voxels: Estimates, found: Minimum, column: int) -> None:
-        rows = _rows(found, task, HOPELESS).nonzero()[:, 0]
+    def _fluid(self, voxels: Estimates) -> Tensor:
+        """Where the network found fluid, whose valleys of off-resonance are narrow at any SNR.
+
+        But nowhere if residuals are no white noise, so that errors of the model decide (of the
+        real slice 6 of 188 voxels, for half of the time).
+        """
+        names = self.surrogate.parameters.names
+        rates = [c for c, name in enumerate(names) if name in ("R2", "R2f") and "w0" in names]
+        return (voxels.theta[:, rates] < _FLUID_R2).any(-1) & voxels.white
+
+    def _of_fluid(self, task: Task, voxels: Estimates, fluid: Tensor) -> Minimum:
+        """What is left of fluid; of all other voxels nothing is known yet."""
+        left = torch.full_like(task.sigma, torch.inf, dtype=torch.float64)
+        nowhere = torch.zeros_like(left, dtype=torch.bool)
+        found = Minimum(left, voxels.theta.clone(), nowhere, torch.zeros_like(left))
+        rows = fluid.nonzero()[:, 0]
+        if not len(rows):
+            return found
+        least = next(f for f in self.fluids if set(f.empty) <= set(task.free)).least
+        left, best = least(task.rows(rows), voxels.theta[rows])
+        found.lower(rows, Minimum(left, best, left <= task.enough, found.error[rows]))
+        self._exactly(task, found, _rows(found, task, _FAR))
+        return found
+
+    def _other_valleys(
+        self, task: Task, voxels: Estimates, found: Minimum, rows: Tensor, column: int
+    ) -> None:
         if not len(rows):
             return
         data, theta, half = task.data[rows], voxels.theta[rows], self.corrected.half
@@ -110,38 +143,19 @@ class Search:
             found.lower(rows, Minimum(left, best, left <= task.enough, found.error[rows]))
 
     def _from_usual(self, task: Task, voxels: Estimates, found: Minimum) -> None:
-        """Lower voxels by least squares from usual tissue, and from fluid.
-
-        Of tissue only at low SNR, near the limit. Wherever the network found fluid, whose valleys
-        of off-resonance are narrow at any SNR; but not where residuals are no white noise, so that
-        errors of the model decide (of the real slice 6 of 188 voxels, for half of the time).
-        """
-        above = found.left > task.enough
-        if not above.any():
+        """Lower voxels by least squares from usual tissue: only at low SNR, near the limit."""
+        near = _rows(found, task, _NEAR)
+        if not near.any():
             return
-        names = self.surrogate.parameters.names
-        norm = self.usual.atoms("tissue", task.data.device)[1]
-        noisy = norm * _NOISY * self.lowest_snr * task.sigma > 1
-        rates = [column for column, name in enumerate(names) if name in ("R2", "R2f")]
-        fluid = (voxels.theta[:, rates] < _FLUID_R2).any(-1) & voxels.white
-        kinds: dict[Kind, tuple[Tensor, float]] = {
-            "tissue": (noisy & _rows(found, task, _NEAR), _GIVEN_UP),
-            "fluid": (fluid & above, _FLUID_FAR),
-        }
-        for kind, (tried, far) in kinds.items():
-            rows = (tried & (found.left > task.enough)).nonzero()[:, 0]
-            if not len(rows):
-                continue
-            known = {c: voxels.theta[rows, c] for c in range(len(names)) if c not in task.free}
-            some = task.rows(rows, hopeless=far)
-            if kind == "tissue":
-                along = self.corrected.along(task.free)
-                ends = least_from_atoms(along, some, known, self.usual, kind, _STEPS)
-                self._checked(task, found, rows, *ends)
-                continue
-            # A surrogate does not know the narrow valleys of fluid.
-            left, best = least_from_atoms(self._along(task), some, known, self.usual, kind, _STEPS)
-            found.lower(rows, Minimum(left, best, left <= task.enough, found.error[rows]))
+        norm = self.usual.atoms(task.data.device)[1]
+        rows = (near & (norm * _NOISY * self.lowest_snr * task.sigma > 1)).nonzero()[:, 0]
+        if not len(rows):
+            return
+        columns = range(voxels.theta.shape[1])
+        known = {c: voxels.theta[rows, c] for c in columns if c not in task.free}
+        some, along = task.rows(rows, hopeless=_GIVEN_UP), self.corrected.along(task.free)
+        ends = least_from_atoms(along, some, known, self.usual, _STEPS)
+        self._checked(task, found, rows, *ends)
 
     def _tried(
         self, task: Task, found: Minimum, rows: Tensor, starts: Tensor, worth: Tensor

@@ -22,6 +22,7 @@ from bids_brnn.errors import DataError
 from bids_brnn.parameters import QMT, MapItem, Parameter, ParameterSet
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals.base import check_basis, check_parameters
+from bids_brnn.signals.two_pools.kernel.layout import FREE_POOL
 from bids_brnn.signals.two_pools.kernel.run import simulate_compiled
 from bids_brnn.signals.two_pools.pulses.lineshapes import lineshape as find_lineshape
 from bids_brnn.signals.two_pools.pulses.saturation import Saturation
@@ -31,6 +32,7 @@ from bids_brnn.signals.two_pools.stepping.plan import TrainPlan
 from bids_brnn.signals.two_pools.stepping.scan import linearized_signal, signal
 
 if TYPE_CHECKING:
+    from bids_brnn.signals.two_pools.free_pool import FreePool
     from bids_brnn.signals.two_pools.kernel.plan import KernelPlan
 
 Method = Literal["auto", "exact", "split", "compiled"]
@@ -169,6 +171,12 @@ class GeneralizedBloch:
             slopes = slopes @ expand.to(slopes.dtype)
         return signal, slopes.reshape(*signal.shape, theta.shape[-1])
 
+    def free_pool(self) -> FreePool | None:
+        """See :func:`bids_brnn.signals.base.free_pool_of`."""
+        from bids_brnn.signals.two_pools.free_pool import FreePool
+
+        return FreePool(self) if self.full_parameters["m0s"].lower == 0 else None
+
     @cached_property
     def _expansion(self) -> NDArray[np.float64]:
         """``(8, P)``: the eight parameters of the pools from those of the model."""
@@ -214,7 +222,12 @@ class GeneralizedBloch:
 
 
 def simulate(
-    model: GeneralizedBloch, theta: Tensor, basis: Tensor | None, *, derivatives: bool
+    model: GeneralizedBloch,
+    theta: Tensor,
+    basis: Tensor | None,
+    *,
+    derivatives: bool,
+    solid: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
     """Run the implementation that suits ``model.method`` and the device of ``theta``.
 
@@ -228,17 +241,25 @@ def simulate(
         ``(N, R)`` or None.
     derivatives
         Whether derivatives are wanted.
+    solid
+        Whether there is a semi-solid pool; without it ``m0s`` must be 0, and derivatives are
+        those by :data:`~bids_brnn.signals.two_pools.kernel.layout.FREE_POOL`.
 
     Returns
     -------
     signal, derivatives
-        ``(B, N or R)`` and ``(B, N or R, 8)`` or None.
+        ``(B, N or R)`` and ``(B, N or R, 8 or 4)`` or None.
     """
     if model.method in ("auto", "compiled") and theta.device.type == "cpu":
-        result = simulate_compiled(model.kernel_plan, theta, basis, derivatives=derivatives)
+        result = simulate_compiled(
+            model.kernel_plan, theta, basis, derivatives=derivatives, solid=solid
+        )
         if result is not None:
             return result
-    return _in_torch(model, theta, basis, derivatives=derivatives)
+    values, slopes = _in_torch(model, theta, basis, derivatives=derivatives)
+    if slopes is not None and not solid:
+        slopes = slopes[..., QMT.index(FREE_POOL)]
+    return values, slopes
 
 
 def _in_torch(

@@ -9,7 +9,7 @@ from bids_brnn.estimators.network.corrected import Corrected
 from bids_brnn.estimators.network.lowest import Task
 from bids_brnn.estimators.network.search import HOPELESS, Estimates, Search
 from bids_brnn.estimators.network.usual import Usual
-from tests.estimators.network.test_usual import PARAMETERS, TIMES, decay
+from tests.estimators.network.test_fluid import PARAMETERS, TIMES, decay, fluid_of
 
 LIMIT = 80.0
 """46 degrees of freedom: chi-squared exceeds it in one voxel of 700."""
@@ -35,9 +35,9 @@ def nothing(rows, start):
 
 
 def left_of(theta, task, others, *, white=True):
-    usual = Usual(decay, PARAMETERS, True)
+    usual = Usual(decay, PARAMETERS)
     corrected = Corrected(Off(), lambda values: decay(values)[0], half=False)
-    search = Search(Off(), decay, corrected, usual, lowest_snr=1e-3)
+    search = Search(Off(), decay, corrected, usual, [fluid_of()], lowest_snr=1e-3)
     rest = torch.ones(len(theta))
     return search(task, Estimates(theta, rest, others, nothing, white))
 

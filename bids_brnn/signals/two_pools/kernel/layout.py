@@ -22,6 +22,8 @@ STEP = ("flip", "duration", "cosine", "sine", "free", "echo")
 after it, times of free precession to the next pulse and to the sample."""
 MATRIX = ("zz", "zs", "sz", "ss", "z", "s")
 """Relaxation and exchange along z: matrix and recovery."""
+FREE_POOL = ("R1f", "R2f", "w0", "B1")
+"""Parameters that the signal depends on where there is no semi-solid pool."""
 FREE = ("re", "im", *MATRIX, *(f"{p}.{item}" for p in EXCHANGING for item in MATRIX))
 """Constants of free precession over one time, with derivatives."""
 SETS = (
@@ -109,10 +111,23 @@ class Options:
     dtype: np.dtype[Any]
     lanes: int
     layout: Layout
-    derivatives: bool
+    wanted: tuple[str, ...]
+    """Of :data:`PARAMETERS`: columns of derivatives."""
     repeats: bool
     tile: int
     """Basis columns in registers at a time; 0 without basis."""
+    solid: bool = True
+    """Whether there is a semi-solid pool; without it ``m0s`` is 0."""
+
+    @property
+    def columns(self) -> int:
+        """Of the result: the signal and its derivatives."""
+        return 1 + len(self.wanted)
+
+    @property
+    def n_state(self) -> int:
+        """Components of a column: x, y, z of the free pool, and z of the semi-solid one."""
+        return 4 if self.solid else 3
 
     @property
     def defer_echo(self) -> bool:

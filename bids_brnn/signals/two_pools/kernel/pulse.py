@@ -18,7 +18,7 @@ from bids_brnn.signals.two_pools.kernel.layout import ANGLE_LIMIT, STEP, TILT_LI
 from bids_brnn.signals.two_pools.kernel.vectors import Array, Lanes, Operand
 
 State = tuple[Operand, Operand, Operand, Operand]
-Named = Callable[[str], Lanes]
+Named = Callable[[str], Operand]
 Tables = Mapping[str, Sequence[Operand]]
 """Value and derivatives with respect to B1 and T2s of each table."""
 

@@ -22,9 +22,8 @@ from torch import Tensor
 
 from bids_brnn.errors import ParameterError
 from bids_brnn.signals.two_pools.kernel.constants import constants
-from bids_brnn.signals.two_pools.kernel.layout import GROUP, Options
+from bids_brnn.signals.two_pools.kernel.layout import FREE_POOL, GROUP, PARAMETERS, Options
 from bids_brnn.signals.two_pools.kernel.plan import KernelPlan
-from bids_brnn.signals.two_pools.kernel.steps import TANGENT
 from bids_brnn.signals.two_pools.kernel.trains import compile_program, work_vectors
 from bids_brnn.signals.two_pools.kernel.vectors import Program, aligned, native_lanes
 
@@ -58,6 +57,7 @@ def simulate(
     basis: Floats | None = None,
     *,
     derivatives: bool = False,
+    solid: bool = True,
     n_threads: int | None = None,
 ) -> tuple[Floats, Floats | None]:
     """Signals of many parameter sets, and derivatives.
@@ -73,13 +73,17 @@ def simulate(
         Real ``(N, R)``; None for all samples.
     derivatives
         Whether to return derivatives too.
+    solid
+        Whether there is a semi-solid pool; without it ``m0s`` must be 0, and derivatives are
+        those by ``FREE_POOL``. This takes half of the time.
     n_threads
         Default: the CPUs this process may use.
 
     Returns
     -------
     signal, derivatives
-        Complex ``(V, N or R)`` and ``(V, N or R, 8)`` or None, in the precision of ``theta``.
+        Complex ``(V, N or R)`` and ``(V, N or R, 8 or 4)`` or None, in the precision of
+        ``theta``.
 
     Raises
     ------
@@ -99,13 +103,14 @@ def simulate(
     tile = 0 if basis is None else -(-width // tiles)
     if tile < 12:
         tile = -(-tile // 4) * 4  # fewer different programs
-    options = Options(dtype, lanes, plan.layout, derivatives, plan.repeats, tile)
+    wanted = (PARAMETERS if solid else FREE_POOL) if derivatives else ()
+    options = Options(dtype, lanes, plan.layout, wanted, plan.repeats, tile, solid)
     program = _program(options)
     rows = _basis(plan, basis, tiles, tile, dtype)
     steps = plan.steps_in(dtype)
     job = _Job(plan, program, options, tiles, width, rows, steps)
     kind = np.complex64 if dtype == np.float32 else np.complex128
-    out = np.empty((len(theta), TANGENT if derivatives else 1, width), kind)
+    out = np.empty((len(theta), options.columns, width), kind)
     # Small enough to share among threads and to keep memory flat, large enough to hide Python.
     blocks = -(-len(theta) // lanes)
     share = min(_CHUNK, -(-blocks // max(n_threads or 1, 1))) or 1
@@ -170,7 +175,7 @@ class _Job:
         rows = np.minimum(np.arange(blocks * lanes), len(theta) - 1)
         double = theta[rows].astype(np.float64)
         per_block = double.reshape(blocks, lanes, 8)
-        table_values = plan.features(per_block, slopes=options.derivatives)
+        table_values = plan.features(per_block, slopes=bool(options.wanted), solid=options.solid)
         values = constants(plan, double, table_values.reshape(blocks * lanes, -1))
         joined = np.concatenate(values, axis=1)
         sets = aligned((blocks, joined.shape[1], lanes), dtype)
@@ -182,7 +187,7 @@ class _Job:
         else:
             shape = (blocks, trains * n_steps + 1, columns, 2, lanes)
         result = aligned(shape, dtype)
-        work = aligned((work_vectors(self.tiles, options.tile), lanes), dtype)
+        work = aligned((work_vectors(options, self.tiles), lanes), dtype)
         self.program(
             blocks, trains, n_steps // GROUP, self.tiles, sets.shape[1], self.steps, plan.index,
             self.basis, sets, work, result,
@@ -206,6 +211,7 @@ def simulate_compiled(
     basis: Tensor | None,
     *,
     derivatives: bool,
+    solid: bool = True,
     n_threads: int | None = None,
 ) -> tuple[Tensor, Tensor | None] | None:
     """Signal and derivatives by the compiled kernel, or None where it does not apply.
@@ -224,6 +230,8 @@ def simulate_compiled(
         ``(N, R)`` or None.
     derivatives
         Whether derivatives are wanted.
+    solid
+        As for :func:`simulate`.
     n_threads
         Default: ``torch.get_num_threads()``, so that one setting governs both.
     """
@@ -248,7 +256,7 @@ def simulate_compiled(
         )
     matrix = None if columns is None else columns.numpy()
     threads = n_threads or torch.get_num_threads()
-    found = simulate(plan, values, matrix, derivatives=derivatives, n_threads=threads)
+    found = simulate(plan, values, matrix, derivatives=derivatives, solid=solid, n_threads=threads)
     signal, slopes = (None if part is None else torch.from_numpy(part) for part in found)
     assert signal is not None
     if basis is not None and basis.is_complex():

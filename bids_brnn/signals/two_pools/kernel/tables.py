@@ -179,18 +179,23 @@ class Features:
                 other += table.rank
         return np.concatenate(places)
 
-    def __call__(self, theta: Array, *, slopes: bool) -> Array:
-        """``(..., V, total)`` for parameters ``(..., V, 8)``; without ``slopes`` zeros for these.
+    def __call__(self, theta: Array, *, slopes: bool, solid: bool = True) -> Array:
+        """``(..., V, total)`` for parameters ``(..., V, 8)``; zeros for what is not asked for.
 
-        Matrix products are over ``V`` rows each: numbers are the same, bit for bit, however many
-        blocks of ``V`` come together.
+        That is derivatives without ``slopes``, and functions of T2s without ``solid``. Matrix
+        products are over ``V`` rows each: numbers are the same, bit for bit, however many blocks
+        of ``V`` come together.
         """
         (log_low, log_high), (low, high) = self._log, self._square
         T2s, B1 = theta[..., 5], theta[..., 7]
-        x, dx = self._vandermonde(2 * (np.log(T2s) - log_low) / (log_high - log_low) - 1, 0)
         y, dy = self._vandermonde(2 * (B1**2 - low) / (high - low) - 1, 1)
-        dx *= (2 / (log_high - log_low) / T2s)[..., None]
         dy *= (4 * B1 / (high - low))[..., None]
+        alone = [y @ self._alone, dy @ self._alone]
+        if not solid:
+            nothing = [np.zeros((*T2s.shape, self._both.shape[1]))] * 3
+            return np.concatenate(nothing + alone, axis=-1)[..., self._order]
+        x, dx = self._vandermonde(2 * (np.log(T2s) - log_low) / (log_high - log_low) - 1, 0)
+        dx *= (2 / (log_high - log_low) / T2s)[..., None]
         pairs = ((x, y), (x, dy), (dx, y)) if slopes else ((x, y),)
         outer = np.stack([a[..., :, None] * b[..., None, :] for a, b in pairs], axis=-4)
         rows = (len(pairs) * T2s.shape[-1], self._both.shape[0])
@@ -198,7 +203,7 @@ class Features:
         found = outer.reshape(*T2s.shape[:-1], *rows) @ self._both
         kinds = np.split(found, len(pairs), axis=-2)
         value, by_B1, by_T2s = kinds if slopes else (*kinds, *[np.zeros_like(found)] * 2)
-        parts = [value, by_B1, by_T2s, y @ self._alone, dy @ self._alone]
+        parts = [value, by_B1, by_T2s, *alone]
         return np.concatenate(parts, axis=-1)[..., self._order]
 
     def _vandermonde(self, x: Array, axis: int) -> tuple[Array, Array]:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from bids_brnn.signals.two_pools.kernel.layout import GROUP, PARAMETERS, STEP, Options
-from bids_brnn.signals.two_pools.kernel.steps import TANGENT, StepTracer, echo_samples
+from bids_brnn.signals.two_pools.kernel.layout import GROUP, STEP, Options
+from bids_brnn.signals.two_pools.kernel.steps import StepTracer, Sweep
 from bids_brnn.signals.two_pools.kernel.vectors import Array, Lanes, Operand, Program
 
-N_STATE = 4
-HOMOGENEOUS = N_STATE + 1
 ARGUMENTS = (
     "blocks", "trains", "groups", "tiles", "stride",
     "steps", "index", "basis", "constants", "work", "out",
 )  # fmt: skip
 
 
-def work_vectors(tiles: int, tile: int) -> int:
+def _widest(options: Options) -> int:
+    """Columns of a sweep, at most."""
+    return max(options.n_state + 1, options.columns)
+
+
+def work_vectors(options: Options, tiles: int) -> int:
     """Vectors of scratch memory that one thread needs."""
-    widest = 2 * max(HOMOGENEOUS, TANGENT)
-    return 4 * TANGENT + GROUP * widest + 4 * TANGENT + tiles * 2 * HOMOGENEOUS * max(tile, 1)
+    widest, homogeneous = _widest(options), options.n_state + 1
+    states = 2 * options.n_state * widest
+    return states + 2 * GROUP * widest + tiles * 2 * homogeneous * max(options.tile, 1)
 
 
 def compile_program(options: Options) -> Program:
@@ -37,17 +41,15 @@ class _Trains(StepTracer):
         names = ["scalar", "index", "scalar", "vector", "vector", "vector", "vector", "vector"]
         kinds = [*names, "value", "value"]
         self.sweeps = {}
-        wanted = [HOMOGENEOUS] if options.repeats else []
-        if options.derivatives:
-            wanted.append(TANGENT)
-        elif not (options.tile and options.repeats):
-            wanted.append(1)
-        for n in wanted:
-            for mode in self._modes(n):
-                self.sweeps[n, mode] = self.code.function(
-                    f"sweep_{n}_{mode}",
+        wanted = [self.homogeneous] if options.repeats else []
+        if options.wanted or not (options.tile and options.repeats):
+            wanted.append(self.state)
+        for sweep in wanted:
+            for mode in self._modes(sweep):
+                self.sweeps[sweep.name, mode] = self.code.function(
+                    f"sweep_{sweep.name}_{mode}",
                     kinds,
-                    lambda *a, n=n, mode=mode: self._sweep(n, mode, *a),
+                    lambda *a, sweep=sweep, mode=mode: self._sweep(sweep, mode, *a),
                     export=False,
                 )
         self.code.function(
@@ -58,29 +60,34 @@ class _Trains(StepTracer):
         )
 
     @property
-    def kept(self) -> int:
-        """Homogeneous columns whose samples count: the tangent sweep has the constant part."""
-        return N_STATE if self.options.derivatives else HOMOGENEOUS
+    def homogeneous(self) -> Sweep:
+        """Unit states and the constant part, whose samples are those of the state if it goes."""
+        n = self.options.n_state
+        return Sweep("homogeneous", n + 1, n, n if self.options.wanted else n + 1)
 
-    def _modes(self, n: int) -> list[str]:
+    @property
+    def state(self) -> Sweep:
+        """The state, and its derivatives."""
+        n = self.options.columns
+        return Sweep("state", n, 0, n, bool(self.options.wanted))
+
+    def _modes(self, sweep: Sweep) -> list[str]:
         options = self.options
-        if n == HOMOGENEOUS:
+        if sweep.name == "homogeneous":
             return ["project" if options.tile else "silent"]
         if options.tile:
             return ["project"]
-        return ["silent", "store"] if options.derivatives and options.repeats else ["store"]
+        return ["silent", "store"] if options.wanted and options.repeats else ["store"]
 
     def _sweep(
-        self, n: int, mode: str, steps: Array, index: Array, basis: Array, constants: Array,
+        self, sweep: Sweep, mode: str, steps: Array, index: Array, basis: Array, constants: Array,
         state: Array, buffer: Array, sums: Array, out: Array, groups: Any, tiles: Any,
     ) -> None:  # fmt: skip
-        """All steps of one train with ``n`` columns."""
+        """All steps of one train."""
         code, options = self.code, self.options
         builder = code.builder
         size = code.index(options.layout.step_size)
-        # The last homogeneous column or the state itself takes the constant part.
-        affine = N_STATE if n == HOMOGENEOUS else 0
-        kept = self.kept if n == HOMOGENEOUS else n
+        width = 2 * sweep.kept
         with code.loop(groups) as group:
             first = builder.mul(group, code.index(GROUP))
             with code.loop(GROUP) as g:
@@ -89,12 +96,12 @@ class _Trains(StepTracer):
                 where = index.offset(builder.mul(i, code.index(4)))
                 target = None
                 if mode == "project":
-                    target = buffer.offset(builder.mul(g, code.index(2 * kept)))
+                    target = buffer.offset(builder.mul(g, code.index(width)))
                 elif mode == "store":
-                    target = out.offset(builder.mul(where[3], code.index(2 * n)))
-                self.step(step, where, constants, state, n, target, affine=affine, kept=kept)
+                    target = out.offset(builder.mul(where[3], code.index(width)))
+                self.step(step, where, constants, state, sweep, target)
             if mode == "project":
-                self._project(kept, basis, buffer, sums, first, groups, tiles)
+                self._project(sweep.kept, basis, buffer, sums, first, groups, tiles)
 
     def _project(
         self, n: int, basis: Array, buffer: Array, sums: Array, first: Any, groups: Any, tiles: Any
@@ -123,7 +130,7 @@ class _Trains(StepTracer):
     ) -> None:  # fmt: skip
         code, options = self.code, self.options
         layout, builder = options.layout, code.builder
-        n_out = TANGENT if options.derivatives else 1
+        n_out = options.columns
         per_train = builder.mul(groups, code.index(GROUP))
         with code.flushed_denormals(), code.loop(blocks) as block:
             sets = constants.offset(builder.mul(block, stride))
@@ -156,97 +163,99 @@ class _Trains(StepTracer):
         out: Array, groups: Any, tiles: Any,
     ) -> None:  # fmt: skip
         options, code = self.options, self.code
-        state, rest = work, work.offset(4 * TANGENT)
-        change, rest = rest, rest.offset(4 * TANGENT)
-        buffer, sums = rest, rest.offset(GROUP * 2 * TANGENT)
+        size, widest = options.n_state, _widest(options)
+        state, rest = work, work.offset(size * widest)
+        change, rest = rest, rest.offset(size * widest)
+        buffer, sums = rest, rest.offset(GROUP * 2 * widest)
         c = self.named(constants)
+        zeros: list[Operand] = [0.0] * size
 
-        def sweep(n: int, mode: str, into: Array) -> None:
+        def sweep(name: str, mode: str, into: Array) -> None:
             code.call(
-                self.sweeps[n, mode],
+                self.sweeps[name, mode],
                 steps, index, basis, constants, state, buffer, into, out, groups, tiles,
             )  # fmt: skip
 
         if not options.repeats:
             start: list[Operand] = [0.0, 0.0, c("start_z"), c("start_s")]
-            slope: list[list[Operand]] = [[0.0] * 4 for _ in PARAMETERS]
-            slope[0] = [0.0, 0.0, c("dstart_z"), c("dstart_s")]
-            n = TANGENT if options.derivatives else 1
-            _fill(state, [start, *(slope if options.derivatives else [])])
-            sweep(n, "project" if options.tile else "store", out)
+            by_m0s: list[Operand] = [0.0, 0.0, c("dstart_z"), c("dstart_s")]
+            slope = [by_m0s if name == "m0s" else zeros for name in options.wanted]
+            self.fill(state, [start, *slope])
+            sweep("state", "project" if options.tile else "store", out)
             return
-        unit: list[list[Operand]] = [[1.0 if i == j else 0.0 for i in range(4)] for j in range(4)]
-        _fill(state, [*unit, [0.0] * 4])
+        unit: list[list[Operand]]
+        unit = [[1.0 if i == j else 0.0 for i in range(size)] for j in range(size)]
+        self.fill(state, [*unit, zeros])
         if options.tile:
-            with code.loop(code.builder.mul(tiles, code.index(2 * self.kept * options.tile))) as i:
+            kept = self.homogeneous.kept
+            with code.loop(code.builder.mul(tiles, code.index(2 * kept * options.tile))) as i:
                 sums[i] = 0.0
-        sweep(HOMOGENEOUS, "project" if options.tile else "silent", sums)
-        columns = [[state[4 * j + i] for i in range(4)] for j in range(HOMOGENEOUS)]
-        system = [[(1.0 if i == j else 0.0) - columns[j][i] for j in range(4)] for i in range(4)]
-        solve = _Solver(system)
-        start = solve(columns[4])
-        if not options.derivatives:
+        sweep("homogeneous", "project" if options.tile else "silent", sums)
+        columns = [[state[size * j + i] for i in range(size)] for j in range(size + 1)]
+        solve = _Solver(
+            [[(1.0 if i == j else 0.0) - columns[j][i] for j in range(size)] for i in range(size)]
+        )
+        start = solve(columns[size])
+        if not options.wanted:
             if options.tile:
-                _fill(change, [start])
+                self.fill(change, [start])
                 self._add_start(sums, change, out, tiles)
             else:
-                _fill(state, [start])
-                sweep(1, "store", out)
+                self.fill(state, [start])
+                sweep("state", "store", out)
             return
-        zeros: list[list[Operand]] = [[0.0] * 4 for _ in PARAMETERS]
-        _fill(state, [start, *zeros])
-        _fill(change, [start])
-        sweep(TANGENT, "project" if options.tile else "silent", out)
-        slopes = [solve([state[4 * p + i] for i in range(4)]) for p in range(1, TANGENT)]
+        self.fill(state, [start, *[zeros for _ in options.wanted]])
+        self.fill(change, [start])
+        sweep("state", "project" if options.tile else "silent", out)
+        slopes = [
+            solve([state[size * p + i] for i in range(size)]) for p in range(1, options.columns)
+        ]
         if options.tile:
-            _fill(change, slopes)
+            self.fill(change, slopes)
             self._add_slopes(sums, change, out, tiles)
         else:
-            _fill(state, [[change[i] for i in range(4)], *slopes])
-            sweep(TANGENT, "store", out)
+            self.fill(state, [[change[i] for i in range(size)], *slopes])
+            sweep("state", "store", out)
 
     def _echo(self, echo: Array, time: Lanes, out: Array, tiles: Any) -> None:
         """Precession from the pulses to the samples, for coefficients."""
         code, tile = self.code, self.options.tile
-        n = TANGENT if self.options.derivatives else 1
+        n = self.options.columns
         with code.loop(tiles) as t, code.loop(tile) as r:
             builder = code.builder
             here = out.offset(builder.add(builder.mul(t, code.index(2 * n * tile)), r))
             columns = [(here[2 * i * tile], here[(2 * i + 1) * tile]) for i in range(n)]
-            for i, (x, y) in enumerate(echo_samples(echo, time, columns)):
+            samples = self.echo_samples(echo, time, columns, slopes=self.state.slopes)
+            for i, (x, y) in enumerate(samples):
                 here[2 * i * tile], here[(2 * i + 1) * tile] = x, y
 
     def _add_start(self, sums: Array, start: Array, out: Array, tiles: Any) -> None:
         """Coefficients from those of the homogeneous columns: linear in the start."""
-        code, tile = self.code, self.options.tile
+        code, tile, kept = self.code, self.options.tile, self.homogeneous.kept
+        n_state = self.options.n_state
         with code.loop(tiles) as t, code.loop(2 * tile) as k:
             builder = code.builder
-            source = sums.offset(builder.add(builder.mul(t, code.index(2 * self.kept * tile)), k))
+            source = sums.offset(builder.add(builder.mul(t, code.index(2 * kept * tile)), k))
             place = builder.add(builder.mul(t, code.index(2 * tile)), k)
-            total: Lanes = out[place] + source[2 * tile * N_STATE]
-            for j in range(N_STATE):
+            total: Lanes = out[place] + source[2 * tile * n_state]
+            for j in range(n_state):
                 total = total + source[2 * tile * j] * start[j]
             out[place] = total
 
     def _add_slopes(self, sums: Array, slopes: Array, out: Array, tiles: Any) -> None:
         """What the change of the steady state adds to the derivatives."""
-        code, tile = self.code, self.options.tile
+        code, tile, options = self.code, self.options.tile, self.options
+        kept, n_state, n_out = self.homogeneous.kept, options.n_state, options.columns
         with code.loop(tiles) as t, code.loop(2 * tile) as k:
             builder = code.builder
-            source = sums.offset(builder.add(builder.mul(t, code.index(2 * self.kept * tile)), k))
-            target = out.offset(builder.add(builder.mul(t, code.index(2 * TANGENT * tile)), k))
-            response = [source[2 * tile * j] for j in range(N_STATE)]
-            for p in range(len(PARAMETERS)):
+            source = sums.offset(builder.add(builder.mul(t, code.index(2 * kept * tile)), k))
+            target = out.offset(builder.add(builder.mul(t, code.index(2 * n_out * tile)), k))
+            response = [source[2 * tile * j] for j in range(n_state)]
+            for p in range(n_out - 1):
                 total: Lanes = target[2 * tile * (1 + p)]
-                for j in range(N_STATE):
-                    total = total + response[j] * slopes[4 * p + j]
+                for j in range(n_state):
+                    total = total + response[j] * slopes[n_state * p + j]
                 target[2 * tile * (1 + p)] = total
-
-
-def _fill(state: Array, columns: list[list[Operand]]) -> None:
-    for j, column in enumerate(columns):
-        for i in range(4):
-            state[4 * j + i] = column[i]
 
 
 class _Solver:

@@ -1,0 +1,99 @@
+"""Least squares of fluid, whose signal has many valleys of off-resonance."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bids_brnn.estimators.network.fluid import FLUID, Fluid, fluid_points
+from bids_brnn.estimators.network.lowest import Task
+from bids_brnn.parameters import QMT, Parameter, ParameterSet
+
+PARAMETERS = ParameterSet(
+    (
+        Parameter(QMT["R2f"].item, 0.1, 50.0, 8.0, "estimated"),
+        Parameter(QMT["w0"].item, -300.0, 300.0, 0.0, "nuisance"),
+    )
+)
+TIMES = torch.linspace(0.0, 1.4, 24)
+"""s: valleys of off-resonance are 4.5 rad/s apart."""
+
+
+def decay(theta):
+    """Signal and derivatives of a free induction decay."""
+    rate, frequency = theta[:, :1], theta[:, 1:]
+    signal = torch.exp((1j * frequency - rate) * TIMES)
+    return signal, torch.stack([-TIMES * signal, 1j * TIMES * signal], -1)
+
+
+def fluid_of(*, folds=True, duration=1.4, simulate=decay):
+    """Fluid that decays."""
+    return Fluid(simulate, PARAMETERS, (0, 1), (), folds, duration)
+
+
+def test_points_keep_to_bounds_and_to_the_ranges_of_fluid():
+    # Long pulses, whose T2s may not be below 20 us.
+    parameters = QMT.replace("T2s", lower=20e-6, upper=60e-6, start=30e-6)
+    points = fluid_points(parameters, 64)
+    lower, upper = parameters.bounds(points)
+    assert ((points >= lower) & (points <= upper)).all()
+    w0 = points[:, parameters.index(("w0",))[0]]
+    assert w0.min() < 0.6 * lower[6] < 0.6 * upper[6] < w0.max()
+    for name in ("R1f", "R2f", "B1"):
+        values = points[:, QMT.index((name,))[0]]
+        assert FLUID[name][0] <= values.min() < values.max() <= FLUID[name][1]
+    inside = fluid_points(parameters, 64, (10.0, 20.0))[:, parameters.index(("w0",))[0]]
+    assert 10 <= inside.min() < 11 < 19 < inside.max() <= 20
+
+
+@pytest.mark.parametrize("folds", [True, False])
+def test_cells_and_their_neighbours_hold_all_off_resonances(folds):
+    fluid, cpu = fluid_of(folds=folds), torch.device("cpu")
+    n = 5 if folds else 10
+    edges = torch.linspace(0.0 if folds else -300.0, 300.0, n + 1)
+    for number in range(n):
+        w0 = PARAMETERS.from_unit(fluid.cell(number, cpu).unit)[:, 1]
+        assert (w0 >= edges[number] - 1e-6).all()
+        assert (w0 <= edges[number + 1] + 1e-6).all()
+    assert fluid.cell(2, cpu) is fluid.cell(2, cpu), "simulated once"
+    around = PARAMETERS.from_unit(fluid.around(0, cpu).unit)[:, 1]
+    low = -60 if folds else -300
+    assert low <= around.min() < low + 1
+    assert low + 119 < around.max() <= low + (180 if folds else 120)
+
+
+def test_mirrored_atoms_are_the_signals_of_their_parameters():
+    atoms = fluid_of().around(0, torch.device("cpu"))
+    theta = PARAMETERS.from_unit(atoms.unit)
+    rows = (theta[:, 1] < 0).nonzero()[:4, 0]
+    assert len(rows) == 4
+    signal, slopes = decay(theta[rows])
+    size = signal.norm(dim=-1, keepdim=True)
+    expected = slopes * torch.tensor([49.9, 600.0]) / size[..., None]
+    # Atoms are in single precision, their phases up to 90.
+    torch.testing.assert_close(atoms.signal[rows], (signal / size).cfloat(), atol=1e-4, rtol=0)
+    real, imaginary = atoms.slopes[rows].chunk(2, 1)
+    found = torch.complex(real, imaginary)
+    torch.testing.assert_close(found, expected.cfloat(), atol=1e-4 * 600, rtol=0)
+
+
+@pytest.mark.parametrize("off", [0.0, 30.0, -300.0])
+@pytest.mark.parametrize("duration", [{}, {"duration": None}])
+def test_fluid_is_found_wherever_the_network_looks(off, duration):
+    rng = torch.Generator().manual_seed(5)
+    truth = torch.stack(
+        [0.3 + torch.rand(40, generator=rng), 500 * torch.rand(40, generator=rng) - 250], -1
+    )
+    clean = decay(truth)[0]
+    noise = torch.view_as_complex(torch.randn(40, len(TIMES), 2, generator=rng))
+    data, size = clean + 0.02 * noise, clean.norm(dim=-1)
+    sigma = 0.02 / size
+    # 46 degrees of freedom: chi-squared exceeds 80 in one voxel of 700.
+    task = Task(data / size[:, None], sigma, [0, 1], PARAMETERS.bounds(truth), 80.0, 1e9)
+    theta = truth + torch.tensor([0.5, off])
+    left, best = fluid_of(**duration).least(task, theta)
+    assert (left < 80).all()
+    assert (best - truth).abs().median(0).values.tolist() < [0.1, 0.1]
+    nothing = Task(task.data.flip(1), sigma, [0, 1], task.bounds, 80.0, 2 * 80.0)
+    left, _ = fluid_of(**duration).least(nothing, theta)
+    assert (left > 80).all(), "what grows is no decay"
