@@ -88,13 +88,22 @@ def for_voxels(model: SignalModel, known: Mapping[str, Tensor]) -> Callable[[Ten
     -------
     Callable
         Voxels ``(B,)`` -> the model for parameter sets ``(B, P)`` of these, which must have the
-        known values. Derivatives by what is known may be missing (0).
+        known values. Derivatives by what is known may be missing (0), see :func:`silent_of`.
     """
     own: Any = getattr(model, "for_voxels", None)
     if own is None:
         return lambda _: model
     found: Callable[[Tensor], SignalModel] = own(known)
     return found
+
+
+def silent_of(model: object) -> frozenset[str]:
+    """Parameters by which a model of :func:`for_voxels`, or one inside it, has no derivatives."""
+    found: set[str] = set()
+    while model is not None:
+        found.update(getattr(model, "silent", ()))
+        model = getattr(model, "model", None)
+    return frozenset(found)
 
 
 def rough_of(model: SignalModel) -> SignalModel | None:

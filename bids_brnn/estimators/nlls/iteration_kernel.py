@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_brnn.estimators.nlls.expansion_kernel import expand_complex, expand_real, quadratic
+from bids_brnn.estimators.nlls.rival_kernel import known_level, repeats, returns, settle
 from bids_brnn.estimators.nlls.step_kernel import (
     CLOSE,
     COST,
@@ -23,7 +24,6 @@ from bids_brnn.estimators.nlls.step_kernel import (
     learn,
     level,
     propose,
-    repeats,
     slope,
 )
 from bids_brnn.signals.compiling import jit
@@ -61,7 +61,7 @@ def iterate(
     tolerance, limit
         Of the step left, in standard deviations; of the number of evaluations.
     hope
-        See :func:`.step_kernel.repeats`.
+        See :func:`.rival_kernel.repeats`.
     resolution
         Relative round-off of the model.
     rival
@@ -141,3 +141,6 @@ def iterate(
             reason[v] = ITERATION_LIMIT
         elif repeats(rival[v], state[COST], state[LEAST], unit[v], noise, evaluations[v], hope):
             reason[v] = REPEATED
+        elif returns(rival[v], state[COST], trial[v], known_level(variance[v], rival[v], degrees)):
+            reason[v] = REPEATED
+            settle(rival[v], state, unit[v], information[v])

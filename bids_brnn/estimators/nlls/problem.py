@@ -21,7 +21,7 @@ from bids_brnn.estimators.nlls.solver import (
 from bids_brnn.estimators.voxels import take
 from bids_brnn.information.bounds import images_of, inverse_information, project_out_scale
 from bids_brnn.information.noise import degrees_of_freedom, whitened
-from bids_brnn.signals.base import SignalModel, amplitude_of, for_voxels
+from bids_brnn.signals.base import SignalModel, amplitude_of, for_voxels, silent_of
 
 _ROUND_OFF = 8.0
 """Epsilons by which a model may err from point to point."""
@@ -131,7 +131,10 @@ class Problem:
         lower, upper = self.model.parameters.bounds(solution.unit)
         voxels = torch.arange(len(solution.unit), device=solution.unit.device)
         theta = self.theta(solution.unit, voxels)
-        signal, slopes = images_of(self.model, theta)
+        model, names = self._of_voxels(voxels), self.model.parameters.names
+        if silent_of(model) & {names[column] for column in spread}:
+            model = self.model
+        signal, slopes = images_of(model, theta)
         scale = torch.cat([(upper - lower)[self.free], lower.new_ones(len(spread))])
         slopes = slopes[..., [*self.free, *spread]] * scale
         if amplitude_of(self.model) == "complex":

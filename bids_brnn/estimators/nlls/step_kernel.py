@@ -33,12 +33,6 @@ _TOLD = 0.05
 """Curvature that is not worth learning, over that of the information."""
 _KEPT, _HALVINGS = 0.1, 6
 """Share of the information that is left, and attempts to leave as much."""
-_SAME, _NEAR = 1.0, 25.0
-"""Squares of distances from a minimum, in standard deviations: that within which there is no
-other, and that within which there is none if the cost is what the minimum foretells."""
-_RACE = ((12, 1.1), (20, 1.04))
-"""A start is given up after so many evaluations if it promises this many times the cost of a
-minimum that is known."""
 
 
 @jit
@@ -218,43 +212,3 @@ def judge(cost: float, flatter: bool, resolution: float, numbers: Array) -> bool
         numbers[DAMPING] *= numbers[GROWTH]
         numbers[GROWTH] *= 2
     return better
-
-
-@jit
-def repeats(
-    rival: Array, cost: float, least: float, unit: Array, noise: float, evaluations: int,
-    hope: float
-) -> bool:  # fmt: skip
-    """Whether a voxel is on its way to a minimum that is known, or to none that is lower.
-
-    Parameters
-    ----------
-    rival
-        ``(1 + F + F F,)``: cost, point and information of that.
-    cost, least, unit
-        Where the voxel is, and the cost that it promises.
-    noise
-        Variance.
-    evaluations
-        That led here.
-    hope
-        Times the cost of the minimum that is known: more must not be promised after the second.
-    """
-    n = unit.shape[0]
-    if rival[0] < 0:
-        return False
-    away = 0.0
-    for i in range(n):
-        row = 0.0
-        for j in range(n):
-            row += rival[1 + n * (1 + i) + j] * (unit[j] - rival[1 + j])
-        away += row * (unit[i] - rival[1 + i])
-    rise = cost - rival[0]
-    if away < _SAME * noise or (away < _NEAR * noise and 0.5 * away < rise < 2 * away):
-        return True
-    if evaluations >= 2 and least > hope * rival[0]:
-        return True
-    for after, factor in _RACE:  # noqa: SIM110
-        if evaluations >= after and least > factor * rival[0]:
-            return True
-    return False

@@ -27,6 +27,42 @@ def add_product(a: Array, b: Array, sign: float, out: Array) -> None:
 
 
 @jit
+def levels(
+    free: float, solid: float, kf: float, kr: float, up: float, us: float
+) -> tuple[float, float, float]:
+    """Determinant of the rates of loss, and both pools where loss and gain are equal.
+
+    Of pools that lose at the rates ``free`` and ``solid``, exchange at ``kf`` and ``kr`` (1/s)
+    and gain ``up`` and ``us`` (1/s).
+    """
+    determinant = free * solid - kf * kr
+    return determinant, (up * solid + us * kr) / determinant, (us * free + up * kf) / determinant
+
+
+@jit
+def modes(time: float, free: float, solid: float, exchange: float) -> tuple[float, float, float]:
+    """Both ways in which pools relax that lose at ``free`` and ``solid`` (1/s), after a time (s).
+
+    Square of half of the difference of their rates ``2 r``, and ``e^(-m t) cosh(r t)`` and
+    ``e^(-m t) sinh(r t) / r`` with their mean rate ``m``; ``exchange`` is the product of both
+    rates of exchange.
+    """
+    mean, half = -(free + solid) / 2, (solid - free) / 2
+    q = max(half * half + exchange, 1e-12)
+    root = math.sqrt(q)
+    # Neither exponent is positive: strong saturation leads to 0, not out of the range of numbers.
+    fast = math.exp((mean - root) * time)
+    if root * time > 1.0:
+        slow = math.exp((mean + root) * time)
+        odd = (slow - fast) / (2 * root)
+    else:
+        rise = math.expm1(2 * root * time)
+        slow = fast + fast * rise
+        odd = fast * rise / (2 * root)
+    return q, (slow + fast) / 2, odd
+
+
+@jit
 def equilibrium(theta: Array, Wf: float, Ws: float, out: Array) -> None:
     """Both pools ``(2, 9)`` under constant saturation rates (1/s).
 
@@ -36,9 +72,8 @@ def equilibrium(theta: Array, Wf: float, Ws: float, out: Array) -> None:
     m0s, R1f, Rx, R1s = theta[0], theta[1], theta[3], theta[4]
     kf, kr = Rx * m0s, Rx * (1 - m0s)
     free, solid = R1f + kf + Wf, R1s + kr + Ws
-    determinant = free * solid - kf * kr
     up, us = R1f * (1 - m0s), R1s * m0s
-    f, s = (up * solid + us * kr) / determinant, (us * free + up * kf) / determinant
+    determinant, f, s = levels(free, solid, kf, kr, up, us)
     out[0, 0], out[1, 0] = f, s
     inverse = 1 / determinant
     for row in range(2):
@@ -71,19 +106,8 @@ def under(time: float, theta: Array, Wf: float, Ws: float, work: Array, out: Arr
     m0s, R1f, Rx, R1s = theta[0], theta[1], theta[3], theta[4]
     kf, kr = Rx * m0s, Rx * (1 - m0s)
     free, solid = R1f + kf + Wf, R1s + kr + Ws
-    mean, half = -(free + solid) / 2, (solid - free) / 2
-    q = max(half * half + kf * kr, 1e-12)
-    root = math.sqrt(q)
-    # Neither exponent is positive: strong saturation leads to 0, not out of the range of numbers.
-    fast = math.exp((mean - root) * time)
-    if root * time > 1.0:
-        slow = math.exp((mean + root) * time)
-        odd = (slow - fast) / (2 * root)
-    else:
-        rise = math.expm1(2 * root * time)
-        slow = fast + fast * rise
-        odd = fast * rise / (2 * root)
-    even = (slow + fast) / 2
+    half = (solid - free) / 2
+    q, even, odd = modes(time, free, solid, kf * kr)
     # Both are smooth functions of the square of the root.
     by_even = 0.5 * time * odd
     if q * time * time > 1e-4:

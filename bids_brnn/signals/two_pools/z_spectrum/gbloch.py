@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -241,6 +241,8 @@ class AtFields(Passing):
     fields: _Fields
     rows: NDArray[np.int64]
     """Voxels of the parameter sets."""
+    silent: ClassVar[tuple[str, ...]] = ("B1", "w0")
+    """See :func:`bids_brnn.signals.base.silent_of`."""
 
     def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
         """Signal ``(V, N)``, as of the model."""

@@ -260,6 +260,8 @@ class _AtFields(Passing):
     """``(V, N, most)``, see :meth:`.SaturationTable.lines`."""
     rows: NDArray[np.int64]
     """Voxels of the parameter sets."""
+    silent: ClassVar[tuple[str, ...]] = ("B1", "w0")
+    """See :func:`bids_brnn.signals.base.silent_of`."""
 
     def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
         """Signal ``(V, N)``, as of the model."""

@@ -74,15 +74,17 @@ class ObservedR1(Around):
         check_parameters(theta, self.parameters)
         pools, slopes = self.of_pools(theta)
         signal, inner = self.model.linearize(pools, basis)
-        outer = inner.clone()
-        by_rate = inner[..., 1]
+        # In the place of the other derivatives: copies cost more than all else that is done here.
+        by_rate = inner[..., _R1].clone()
         for column, slope in zip(_AMONG, slopes.unbind(-1), strict=True):
-            through = by_rate * slope[..., None]
-            outer[..., column] = through if column == _R1 else inner[..., column] + through
+            if column == _R1:
+                inner[..., column] *= slope[..., None]
+            else:
+                inner[..., column].addcmul_(by_rate, slope[..., None])
         if self.R1s == "equal":
-            outer[..., _R1] = outer[..., _R1] + inner[..., _R1S]
-            outer[..., _R1S] = 0
-        return signal, outer
+            inner[..., _R1] += inner[..., _R1S]
+            inner[..., _R1S] = 0
+        return signal, inner
 
     def of_pools(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Parameters of the model, and derivatives ``(..., 4)`` of R1f by R1, m0s, Rx and R1s."""
