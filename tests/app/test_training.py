@@ -222,6 +222,30 @@ def test_of_those_who_wait_one_takes_over_where_the_trainer_is_killed(
     assert [line.split()[1:] for line in done.read_text().splitlines()] == [["1", "0"]] * 4
 
 
+def test_nobody_takes_over_from_a_trainer_that_stands_still(
+    make_config, series, tmp_path, monkeypatch
+):
+    """As on a node that swaps, or that a scheduler has suspended; a lock has no age."""
+    monkeypatch.setattr(training, "_OFTEN", 0.05)
+    monkeypatch.setattr(training, "choose_network", _only_by_card)
+    config, count, done = make_config(), tmp_path / "count", tmp_path / "done"
+    context = multiprocessing.get_context("fork")
+    arguments = (config, series[0], count, done, "wait")
+    first, *others = [context.Process(target=_task, args=arguments) for _ in range(4)]
+    first.start()
+    while not count.exists():
+        assert first.is_alive()
+        time.sleep(0.01)
+    os.kill(first.pid, signal.SIGSTOP)
+    for task in others:
+        task.start()
+    time.sleep(0.6)  # a dozen looks of each
+    assert not done.exists()
+    os.kill(first.pid, signal.SIGCONT)
+    assert codes_of([first, *others]) == [0] * 4
+    assert count.read_text() == "x"
+
+
 def _only_by_card(_weights, _item, own):
     """A choice by the card alone: forty processes need no weights for it."""
     from bids_brnn.zoo.choice import Choice
