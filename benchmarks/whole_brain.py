@@ -54,7 +54,9 @@ _HERE = "--run-here"
 def main() -> int:
     """Make data, run, print tables, write results."""
     if sys.argv[1:2] == [_HERE]:
-        return run_here(Path(sys.argv[2]), sys.argv[3:])
+        from bids_brnn.system.processes import finish
+
+        finish(run_here(Path(sys.argv[2]), sys.argv[3:]))  # as the command ends
     options = parse()
     with tempfile.TemporaryDirectory(prefix="whole_brain_") as temporary:
         folder = (options.folder or Path(temporary)).absolute()
