@@ -33,8 +33,8 @@ _CELL, _MOST_CELLS = 60.0, 64
 """rad/s: width of a cell of off-resonance, and how many there are at most. A voxel is matched with
 its own cell and the next ones: of the fluids of qmt-demo nine in ten lie there at SNR 40."""
 _ATOMS, _FEW = 3072, 1024
-"""Of a cell that is looked into, and of each where all are. With 1024, 2048 and 4096 of a cell 5.9,
-4.7 and 2.9 % of the fluid of qmt-demo are flagged at SNR 40 in the same time; 1000 take .02
+"""Of a cell that is looked into, and of each where all are. With 1024, 2048 and 4096 of a cell
+5.9, 4.7 and 2.9 % of the fluid of qmt-demo are flagged at SNR 40 in the same time; 1000 take .02
 to .06 s of CPU, once."""
 _NEAR, _ANYWHERE = 16, 32
 """Atoms from which one step tells what least squares may leave."""
