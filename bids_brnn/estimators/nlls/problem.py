@@ -72,7 +72,7 @@ class Problem:
 
     @cached_property
     def _columns(self) -> Tensor:
-        return torch.tensor(self.free, device=self.variance.device)
+        return torch.tensor(self.free, dtype=torch.long, device=self.variance.device)
 
     @cached_property
     def _known(self) -> Tensor:
