@@ -22,6 +22,8 @@ from bids_brnn.signals.around import Around
 from bids_brnn.signals.base import SignalModel
 
 _POINTS = 16
+_TOGETHER = 16384
+"""Signals in one call of a model, at most: few calls, and little memory."""
 _ROUGHLY = StoppingRule(30, 0.1, 0.1)
 """Where the rough model ends, the exact one has half a standard deviation to go."""
 _RATIOS = (0.2, 5.0)
@@ -56,9 +58,12 @@ def own_starts(problem: Problem, points: Tensor, voxels: Tensor) -> Starts:
     for column, values in problem.known.items():
         known = torch.stack([values[voxels]] * len(parameters), -1)
         wide[..., column] = parameters.to_unit(known)[:, None, column]
-    free = problem.free
-    costs = [problem.cost(point[free].expand(len(voxels), -1), voxels) for point in unit]
-    cost = torch.stack(costs, dim=1)
+    costs = []
+    for some in unit[:, problem.free].split(max(1, _TOGETHER // max(len(voxels), 1))):
+        places = some.repeat_interleave(len(voxels), dim=0)
+        found = problem.cost(places, voxels.repeat(len(some)))
+        costs.append(found.reshape(len(some), len(voxels)))
+    cost = torch.cat(costs).mT.contiguous()
     return Starts(wide, torch.where(cost.isfinite(), cost, torch.inf))
 
 

@@ -58,14 +58,28 @@ class Problem:
 
     def theta(self, unit: Tensor, voxels: Tensor) -> Tensor:
         """Model parameters of unit coordinates ``(B, F)`` of the free columns."""
-        lower, upper = self.model.parameters.bounds(unit)
-        theta = unit.new_empty((len(unit), len(lower)))
-        free = self.free
+        lower, span, upper = self._box
+        theta = self._known[voxels]
         # Round-off must not lead out of the bounds that the model checks.
-        span = upper - lower
-        theta[:, free] = torch.minimum(lower[free] + unit * span[free], upper[free])
+        theta[:, self._columns] = torch.minimum(lower + unit * span, upper)
+        return theta
+
+    @cached_property
+    def _box(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Lower bounds, widths and upper bounds ``(F,)`` of what is estimated."""
+        lower, upper = (part[self.free] for part in self.model.parameters.bounds(self.variance))
+        return lower, upper - lower, upper
+
+    @cached_property
+    def _columns(self) -> Tensor:
+        return torch.tensor(self.free, dtype=torch.long, device=self.variance.device)
+
+    @cached_property
+    def _known(self) -> Tensor:
+        """``(V, P)``: values that are known of each voxel, and 0."""
+        theta = self.variance.new_zeros((len(self.data), len(self.model.parameters)))
         for column, values in self.known.items():
-            theta[:, column] = values[voxels]
+            theta[:, column] = values
         return theta
 
     def linearize(self, unit: Tensor, voxels: Tensor) -> tuple[Tensor, Tensor]:

@@ -62,10 +62,12 @@ def block_maps(
         [1 << column for column in problem.free], dtype=torch.long, device=size.device
     )
     mask = (low * bits).sum(-1) + (up * (bits << theta.shape[-1])).sum(-1)
+    m0 = solution.quadratic.m0
     maps = {
         "theta": theta,
         "std": matrix.diagonal(dim1=-2, dim2=-1).sqrt(),
-        "m0": solution.quadratic.m0 * size,
+        # What is known of M0 is that it is 1, to the last bit.
+        "m0": m0 * size if problem.m0 is None else torch.ones_like(m0),
         "residual": solution.quadratic.cost.clamp_min(0).sqrt(),
     }
     if problem.model.parameters.needs_covariance:

@@ -25,8 +25,9 @@ from bids_brnn.signals.base import amplitude_of
 
 Choose = Callable[[Tensor], Starts]
 """Voxels ``(B,)`` of a problem -> points to start from."""
-_WAIT = 4
-"""Voxels start again when so many times their number are left, or none: to decide costs time."""
+_WAIT, _WAIT_OF_REAL = 4.0, 0.5
+"""Voxels start again when no more than so many times their number are left: to decide costs time,
+as much as many evaluations of a real model."""
 
 
 def first_starts(
@@ -132,9 +133,10 @@ def descend(
     starts, doubt = torch.zeros_like(voxels), torch.zeros_like(voxels, dtype=torch.bool)
     choices: Starts | None = None
     ended = voxels[:0]
+    wait = _WAIT if amplitude_of(problem.model) == "complex" else _WAIT_OF_REAL
     while len(iteration.active):
         ended = torch.cat([ended, iteration.step()])
-        if len(ended) * _WAIT < len(iteration.active):
+        if len(ended) * wait < len(iteration.active):
             continue
         new = starts[ended] == 0
         first, again, ended = ended[new], ended[~new], voxels[:0]

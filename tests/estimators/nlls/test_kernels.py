@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 
 from bids_brnn.estimators.nlls.expansion_kernel import expand_complex, expand_real, quadratic
-from bids_brnn.estimators.nlls.step_kernel import (
-    COST,
-    DAMPING,
-    GROWTH,
-    PROMISE,
-    judge,
-    learn,
-    repeats,
-)
+from bids_brnn.estimators.nlls.rival_kernel import repeats, returns, settle
+from bids_brnn.estimators.nlls.step_kernel import COST, DAMPING, GROWTH, PROMISE, judge, learn
 
 FREE, SPAN = np.array([0, 2]), np.array([2.0, 0.5])
 N = 7
@@ -93,6 +86,24 @@ def test_a_start_ends_where_it_comes_back_to_a_known_minimum():
     assert not ends(0.8, 1.5, least=1.3, after=1, hope=1.2)  # the promise of a first step
     unknown = np.array([-1.0, 0.5, 1.0])
     assert not repeats(unknown, 1.0, 0.0, np.array([0.5]), noise, 50, np.inf)
+
+
+def test_a_step_into_a_known_minimum_is_not_tried_but_from_below_it_is():
+    # As above: two parameters, a minimum of cost 1 with standard deviations of 0.01 and 0.02.
+    information = np.diag([1.0, 0.25])
+    rival, noise = np.concatenate([[1.0, 0.5, 0.3], information.ravel()]), 1e-4
+    inside, beside = np.array([0.505, 0.31]), np.array([0.505, 0.33])
+    assert returns(rival, 1.5, inside, noise)
+    assert not returns(rival, 1.5, beside, noise)
+    # As low as that minimum: on the way to another one, perhaps.
+    assert not returns(rival, 1.0 + noise, inside, noise)
+    assert not returns(rival, 0.9, inside, noise)
+    assert not returns(np.concatenate([[-1.0], rival[1:]]), 1.5, inside, noise)
+    state, unit, reached = _state(), np.zeros(2), np.zeros((2, 2))
+    settle(rival, state, unit, reached)
+    assert state[COST] == 1.0
+    assert unit.tolist() == [0.5, 0.3]
+    assert np.array_equal(reached, information)
 
 
 def _learned(extra, information, hessian, step, noise):

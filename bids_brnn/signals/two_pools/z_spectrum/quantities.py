@@ -6,6 +6,8 @@ from typing import Any
 
 from bids_brnn.parameters import Z_SPECTRUM, Derived, MapItem, Parameter, ParameterSet
 
+_R1F = Z_SPECTRUM["R1f"]
+
 
 def free_pool_rate(R1: Any, m0s: Any, Rx: Any, R1s: Any) -> Any:
     """R1f of two pools that recover together at the observed rate ``R1``; tensors, all 1/s.
@@ -15,9 +17,8 @@ def free_pool_rate(R1: Any, m0s: Any, Rx: Any, R1s: Any) -> Any:
     whose exchange is slower than ``R1 - R1s`` cannot recover at ``R1``, others only with an R1f
     beyond its bounds, where it is held.
     """
-    item = Z_SPECTRUM["R1f"]
     among = (R1s - R1 + Rx * (1 - m0s)).clamp(min=1e-3)
-    return (R1 - Rx * m0s * (R1s - R1) / among).clamp(item.lower, item.upper)
+    return (R1 - Rx * m0s * (R1s - R1) / among).clamp(_R1F.lower, _R1F.upper)
 
 
 def free_pool_rate_slopes(R1: Any, m0s: Any, Rx: Any, R1s: Any) -> tuple[Any, Any]:
@@ -26,24 +27,19 @@ def free_pool_rate_slopes(R1: Any, m0s: Any, Rx: Any, R1s: Any) -> tuple[Any, An
     These are 0 where the rate is held at a bound.
     """
     rate = free_pool_rate(R1, m0s, Rx, R1s)
-    item = Z_SPECTRUM["R1f"]
     fall = R1s - R1
     open_ = fall + Rx * (1 - m0s)
     among = open_.clamp(min=1e-3)
     # R1f = R1 - Rx m0s fall / among, and among moves where it is not held itself.
-    moves = (open_ > 1e-3).to(rate.dtype)
-    by_among = moves * Rx * m0s * fall / among**2
-    by_fall = -Rx * m0s / among + by_among
-    slopes = [
-        1 - by_fall,
-        -Rx * fall / among - by_among * Rx,
-        -m0s * fall / among + by_among * (1 - m0s),
-        by_fall,
-    ]
-    free = ((rate > item.lower) & (rate < item.upper)).to(rate.dtype)
-    found = rate.new_empty((*rate.shape, len(slopes)))
-    for column, slope in enumerate(slopes):
-        found[..., column] = slope * free
+    share, part = fall / among, Rx * m0s / among
+    by_among = (open_ > 1e-3) * part * share
+    by_fall = by_among - part
+    found = rate.new_empty((*rate.shape, 4))
+    found[..., 0] = 1 - by_fall
+    found[..., 1] = -Rx * (share + by_among)
+    found[..., 2] = by_among * (1 - m0s) - m0s * share
+    found[..., 3] = by_fall
+    found *= ((rate > _R1F.lower) & (rate < _R1F.upper))[..., None]
     return rate, found
 
 
@@ -62,8 +58,7 @@ OBSERVED_R1 = ParameterSet(
             ("m0s",), lambda m0s: m0s / (1 - m0s),
         ),
         Derived(
-            Z_SPECTRUM["R1f"].item, ("R1", "m0s", "Rx", "R1s"), free_pool_rate,
-            (Z_SPECTRUM["R1f"].lower, Z_SPECTRUM["R1f"].upper),
+            _R1F.item, ("R1", "m0s", "Rx", "R1s"), free_pool_rate, (_R1F.lower, _R1F.upper),
         ),
         Derived(
             MapItem("T2f", "s", "QMTmap", "Transverse relaxation time of the free pool",

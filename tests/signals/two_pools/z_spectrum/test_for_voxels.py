@@ -12,7 +12,7 @@ from bids_brnn.parameters import Z_SPECTRUM
 from bids_brnn.sequences.mt_pulse import MTPulse
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals import build_model
-from bids_brnn.signals.base import amplitude_of, for_voxels, keeps_tables, weights_of
+from bids_brnn.signals.base import amplitude_of, for_voxels, keeps_tables, silent_of, weights_of
 from bids_brnn.signals.supplied import SuppliedModel
 from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
 from bids_brnn.signals.two_pools.z_spectrum.quantities import (
@@ -51,6 +51,8 @@ def test_tables_at_the_fields_of_a_voxel_give_the_same_signals(scan, divided):
     torch.testing.assert_close(bound(theta), signal, rtol=0, atol=1e-13)
     torch.testing.assert_close(by[..., :6], slopes[..., :6], rtol=1e-9, atol=1e-11)
     assert not by[..., 6:].any()
+    assert silent_of(bound) == {"B1", "w0"}
+    assert not silent_of(observed)
     assert amplitude_of(bound) == amplitude_of(observed) == ("one" if divided else "real")
     assert weights_of(bound).tolist() == [1, 4]
 
