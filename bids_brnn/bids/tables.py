@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_TABLE_BYTES = 64 * 2**20
-_MISSING = ("n/a", "")
 _MOST_CELLS = 8_000_000  # a basis of 200,000 rows and 40 columns; 1 GB as text
 
 
@@ -43,7 +40,11 @@ def read_columns(path: Path, *, may_be_empty: bool = False) -> dict[str, list[st
     if not lines:
         raise DataError(f"{path} is an empty table.")
     header, *rows = [line.split("\t") for line in lines]
-    _check_lengths(path, header, rows)
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(header):
+            raise DataError(
+                f"{path}: row {number} has {len(row)} cells, the header has {len(header)}."
+            )
     header = [name.strip() for name in header]
     if len(set(header)) < len(header):
         raise DataError(f"{path}: a column name repeats.")
@@ -51,14 +52,6 @@ def read_columns(path: Path, *, may_be_empty: bool = False) -> dict[str, list[st
         raise DataError(f"{path}: the header holds control characters or a name of 1024 letters.")
     columns = list(zip(*rows, strict=True)) or [()] * len(header)
     return {name: list(cells) for name, cells in zip(header, columns, strict=True)}
-
-
-def _check_lengths(path: Path, header: list[str], rows: list[list[str]]) -> None:
-    for number, row in enumerate(rows, start=1):
-        if len(row) != len(header):
-            raise DataError(
-                f"{path}: row {number} has {len(row)} cells, the header has {len(header)}."
-            )
 
 
 def read_numbers(path: Path) -> NDArray[np.float64]:
@@ -94,87 +87,6 @@ def read_matrix(path: Path) -> tuple[list[str], NDArray[np.float64]]:
 def read_table(path: Path) -> pd.DataFrame:
     """A table with numbers as numbers and ``n/a`` as missing; for region statistics."""
     return _read(path, na_values=["n/a"])
-
-
-def read_rows(path: Path) -> list[dict[str, object]]:
-    """Rows of a table without the cells that hold nothing, as :func:`write_rows` writes them.
-
-    A column of nothing but numbers holds numbers. The same as of :func:`read_table`, without a
-    quarter of a second for loading pandas, but that a region may be called ``NA``.
-
-    Raises
-    ------
-    ReadError
-        If the file cannot be opened.
-    DataError
-        If it is no table.
-    """
-    try:
-        lines = list(csv.reader(io.StringIO(_text(path)), delimiter="\t", strict=True))
-    except csv.Error as error:
-        raise DataError(f"{path} is not a tab-separated table: {error}.") from error
-    header, *rows = [line for line in lines if line] or [[]]
-    if not header:
-        raise DataError(f"{path} is an empty table.")
-    _check_lengths(path, header, rows)
-    columns = [_values([row[place] for row in rows]) for place in range(len(header))]
-    return [
-        {
-            name: cells[k]
-            for name, cells in zip(header, columns, strict=True)
-            if cells[k] is not None
-        }
-        for k in range(len(rows))
-    ]
-
-
-def _values(cells: list[str]) -> list[object]:
-    """Numbers where all cells are, else texts; None where there is nothing."""
-    for kind in (int, float):
-        try:
-            found = [None if cell in _MISSING else kind(cell) for cell in cells]
-        except ValueError:
-            continue
-        # Neither "nan" nor "1_000" is a number of a table.
-        if not any("_" in cell for cell in cells):
-            return [None if value is None or math.isnan(value) else value for value in found]
-    return [None if cell in _MISSING else cell for cell in cells]
-
-
-def write_rows(path: Path, rows: Sequence[Mapping[str, object]], columns: Iterable[str]) -> Path:
-    """Write rows as a table atomically, numbers with six digits; what is missing is ``n/a``.
-
-    The same bytes as of :func:`write_table` with that format.
-
-    Raises
-    ------
-    OutputError
-        If the file cannot be written.
-    """
-    names = list(columns)
-    cells = [_cells([row.get(name) for row in rows]) for name in names]
-    stream = io.StringIO()
-    writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows(zip(*cells, strict=True))
-    write_text(path, stream.getvalue())
-    return path
-
-
-def _cells(values: list[object]) -> list[str]:
-    """Texts of a column: whole numbers in full, others with six digits where all are numbers."""
-    there = [value for value in values if not _is_missing(value)]
-    if all(isinstance(value, int | np.integer) for value in values):
-        return [str(value) for value in values]
-    numbers = all(isinstance(value, int | float | np.number) for value in there)
-    return [
-        "n/a" if _is_missing(value) else f"{value:.6g}" if numbers else str(value)
-        for value in values
-    ]
-
-
-def _is_missing(value: object) -> bool:
-    return value is None or (isinstance(value, float | np.floating) and math.isnan(value))
 
 
 def _read(path: Path, **options: Any) -> pd.DataFrame:

@@ -6,14 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bids_brnn.bids.tables import (
-    read_columns,
-    read_numbers,
-    read_rows,
-    read_table,
-    write_rows,
-    write_table,
-)
+from bids_brnn.bids.tables import read_columns, read_numbers, read_table, write_table
 from bids_brnn.errors import DataError, ReadError
 
 
@@ -84,49 +77,3 @@ def test_names_that_differ_in_blanks_only_repeat(tmp_path):
     path.write_text("a\t a\n1\t2\n")
     with pytest.raises(DataError, match="a column name repeats"):
         read_columns(path)
-
-
-KINDS = {
-    "whole": lambda rng: int(rng.integers(-(10**9), 10**9)),
-    "number": lambda rng: float(rng.normal() * 10.0 ** rng.integers(-9, 9)),
-    "single": lambda rng: np.float32(rng.normal()),
-    "text": lambda rng: str(rng.choice(["WM", "a b", 'say "x"', "CSF, left", "\u00e9", "1_000"])),
-}
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_rows_are_written_and_read_as_pandas_does(tmp_path, seed):
-    rng = np.random.default_rng(seed)
-    kinds = {f"c{k}": str(rng.choice(list(KINDS))) for k in range(6)}
-    missing = {name: rng.random() < 0.4 for name in kinds}
-    rows = [
-        {name: KINDS[kind](rng) for name, kind in kinds.items()
-         if not (missing[name] and rng.random() < 0.3)}
-        for _ in range(rng.integers(2, 9))
-    ]  # fmt: skip
-    rows[0] |= dict.fromkeys(list(kinds)[:1], float("nan")) if kinds["c0"] == "number" else {}
-    table = pd.DataFrame(rows, columns=list(kinds))
-    expected = write_table(tmp_path / "pandas.tsv", table, float_format="%.6g").read_bytes()
-    path = write_rows(tmp_path / "own.tsv", rows, kinds)
-    assert path.read_bytes() == expected
-    there = read_table(path)
-    found = read_rows(path)
-    assert len(found) == len(there)
-    for own, other in zip(found, there.to_dict("records"), strict=True):
-        assert own == {name: value for name, value in other.items() if not pd.isna(value)}
-
-
-def test_rows_of_a_damaged_table_are_refused(tmp_path):
-    path = tmp_path / "x.tsv"
-    for text, said in (
-        ("", "is an empty table"), ("a\tb\n1\n", "row 1 has 1 cells, the header has 2"),
-        ('a\n"x', "is not a tab-separated table"),
-    ):  # fmt: skip
-        path.write_text(text)
-        with pytest.raises(DataError, match=said):
-            read_rows(path)
-
-
-def test_a_region_may_have_the_name_of_nothing(tmp_path):
-    rows = [{"name": "NA", "n": 1}, {"name": "None"}]
-    assert read_rows(write_rows(tmp_path / "x.tsv", rows, ["name", "n"])) == rows
