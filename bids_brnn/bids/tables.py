@@ -85,8 +85,11 @@ def read_matrix(path: Path) -> tuple[list[str], NDArray[np.float64]]:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A table with numbers as numbers and ``n/a`` as missing; for region statistics."""
-    return _read(path, na_values=["n/a"])
+    """A table with numbers as numbers and ``n/a`` as missing; for region statistics.
+
+    Nothing else is missing: a region may be called ``NA`` or ``None``.
+    """
+    return _read(path, na_values=["n/a", ""], keep_default_na=False)
 
 
 def _read(path: Path, **options: Any) -> pd.DataFrame:

@@ -64,6 +64,14 @@ def test_missing_values_are_written_as_bids_wants_them(tmp_path):
     assert again["mean"].isna().tolist() == [False, True]
 
 
+def test_a_region_may_be_called_like_nothing(tmp_path):
+    path = tmp_path / "x.tsv"
+    path.write_text("name\tmean\nNA\t1\nNone\tn/a\nnull\t3\n")
+    table = read_table(path)
+    assert table["name"].tolist() == ["NA", "None", "null"]
+    assert table["mean"].isna().tolist() == [False, True, False]
+
+
 @pytest.mark.parametrize("cell", ["9" * 400, "1e999", "nan", "1_0", "", "x\0", "\u0661"])
 def test_a_cell_that_is_no_finite_number_is_named(tmp_path, cell):
     path = tmp_path / "x.tsv"
