@@ -25,7 +25,7 @@ from bids_brnn.signals.base import amplitude_of
 
 Choose = Callable[[Tensor], Starts]
 """Voxels ``(B,)`` of a problem -> points to start from."""
-_WAIT, _WAIT_OF_REAL = 4.0, 0.5
+_WAIT, _WAIT_OF_REAL = 4.0, 0.25
 """Voxels start again when no more than so many times their number are left: to decide costs time,
 as much as many evaluations of a real model."""
 
