@@ -27,7 +27,8 @@ _ONE_SIDED = 1.645
 _LOWEST = 2.0
 """By which M0 of a voxel at the lowest SNR of training may be too small: two standard deviations
 of trains that know it to 25 %. With 1.5, 1.75 and 2 of the oedema of qmt-demo 2.9, 1.0 and .4 %
-are flagged at SNR 10, of voxels of noise 75, 70 and 63 %, of all others as many."""
+are flagged at SNR 10, of voxels of noise 75, 70 and 63 %, of mixtures, fat and
+moved heads as many."""
 _WHITE = 0.75
 """Share of the degrees of freedom above which residuals of a series are white."""
 _EXACT = 2**17
