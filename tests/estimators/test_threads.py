@@ -72,4 +72,4 @@ def test_maps_of_a_network_and_what_its_residuals_tell_of_noise_are_alike(monkey
     alike(work)
     # Which voxels are together decides on the last bit of a few of a whole brain.
     assert all(sizes == cut[0] for sizes in cut)
-    assert len(cut[0]) >= 8
+    assert len(cut[0]) == 4

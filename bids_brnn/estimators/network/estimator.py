@@ -41,9 +41,9 @@ _TOGETHER = 4096
 _BLOCK, _LEAST = 8 * _TOGETHER, 1024
 """Most and least voxels of a block on each thread. Those of a block that need exact signals are
 tested together: an evaluation of few takes as long as of many."""
-_CORES, _SHARES = 8, 2
-"""Threads that blocks are cut for, whatever their number, and blocks for each: what is tested
-together decides on the last bit of some voxels."""
+_CUTS = 4
+"""Blocks that few voxels are cut into, whatever the number of threads: what is tested together
+decides on the last bit of some voxels. (Sixteen take twice the time of two on a real slice.)"""
 _QUALITY: Mapping[str, torch.dtype | None] = {"distance": None, "edge": torch.int32}
 
 
@@ -165,7 +165,7 @@ class NetworkEstimator:
         )
         threads = threads_for(data.device)
         least = min(_LEAST, self._block)
-        length = block_length(len(data), self._block, least, _CORES, _SHARES)
+        length = block_length(len(data), self._block, least, _CUTS, 1)
         blocks = in_order(voxels, len(data), length)
 
         def maps_of(block: Tensor) -> dict[str, Tensor]:
