@@ -141,7 +141,7 @@ def read_train(
     _check_repetition(sequence, repetition, path, said)
     if said.looked_in:
         beside = _beside(path, said.inside)
-        check_agreement(sequence, said.metadata, beside, said.name, path.name)
+        check_agreement(sequence, said.metadata, beside, said.name, path.name, notes)
     return sequence
 
 
