@@ -76,11 +76,11 @@ def check_agreement(
                 f"{name}: {contradiction} in {table}; correct the one that is wrong, or remove "
                 "the key from the sidecar."
             )
-    notes.extend(
-        f"{name}: SpoilingState is {str(said).lower()} in the sidecar, but {gradients} in {table}, "
-        "which is used: scanners mean RF spoiling alone, or any spoiler, by it."
-        for said, gradients in _loosely_spoiled(sequence, metadata)
-    )
+    for state, gradients in _loosely_spoiled(sequence, metadata):
+        notes.append(
+            f"{name}: SpoilingState is {state} in the sidecar, but {gradients} in {table}, which "
+            "is used: scanners mean RF spoiling alone, or any spoiler, by it."
+        )
 
 
 def _echo_times(sequence: PulseSequence, said: object) -> str:
@@ -158,7 +158,7 @@ def _close(first: NDArray[np.float64], second: NDArray[np.float64]) -> bool:
 
 def _loosely_spoiled(
     sequence: PulseSequence, metadata: Mapping[str, Any]
-) -> list[tuple[bool, str]]:
+) -> list[tuple[str, str]]:
     """What a state says that is another one than in the table, but need not contradict it.
 
     Spoiling of DICOM may be that of RF alone, which FISP goes without; and converters make true of
@@ -168,9 +168,9 @@ def _loosely_spoiled(
     sampled = np.isfinite(sequence.echo_time).any(-1)
     odd = np.unique(sequence.gradient[sampled & (sequence.gradient != "balanced")])
     if said is False and odd.size:
-        return [(False, f"the gradient of pulses is {odd[0]}")]
+        return [("false", f"the gradient of pulses is {odd[0]}")]
     if said is True and _is_balanced(sequence) and not _is_rf_spoiled(sequence):
-        return [(True, "every gradient is balanced")]
+        return [("true", "every gradient is balanced")]
     return []
 
 
