@@ -125,6 +125,7 @@ SPGR = {"MTPulseShape": "HARD", "MTPulseDuration": 0.01, "FlipAngle": 8,
         ({"MTOffsetFrequency": 2000}, "MTOffsetFrequency of its sidecar is 2000"),
         ({"MTOffsetFrequency": [0, 5000, 1000]}, "MTOffsetFrequency of its sidecar is"),
         ({"MTFlipAngle": [0, 300]}, "MTFlipAngle of its sidecar is"),
+        ({"MagneticFieldStrength": 2.89362}, None),  # what scanners of 3 T say
         (
             {"MagneticFieldStrength": 7},
             "MagneticFieldStrength is 3 in acq-z_.*, but 7",
