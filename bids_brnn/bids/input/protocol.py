@@ -261,9 +261,10 @@ def _default_gradient(usual: ModelEntry, said: Said) -> tuple[Gradient, bool]:
     """Gradients where the table has no such column, and whether anything speaks of them."""
     if usual.gradient != "dephasing":
         return usual.gradient, True
-    if said.metadata.get("SpoilingState") is False:
-        return "balanced", True
     moment = number(said.metadata, "DephasingPerRepetition", said.name)
+    # A moment is told by a person, the state by scanners too, of trains without RF spoiling.
+    if moment is None and said.metadata.get("SpoilingState") is False:
+        return "balanced", True
     return usual.gradient, said.model_chosen or moment is not None
 
 
