@@ -180,7 +180,7 @@ def _is_balanced(sequence: PulseSequence) -> bool:
 
 def _balance(sequence: PulseSequence, said: object) -> str:
     if _word(said) == _GRADIENT and _is_balanced(sequence):
-        return f"SpoilingType is {said} in the sidecar, but every gradient is balanced"
+        return f"SpoilingType is {_word(said)} in the sidecar, but every gradient is balanced"
     return ""
 
 
@@ -190,7 +190,7 @@ def _word(said: object) -> str:
 
 def _phases(sequence: PulseSequence, said: object) -> str:
     if _word(said) in _RF and not _is_rf_spoiled(sequence):
-        return f"SpoilingType is {said} in the sidecar, but RF phases grow by equal steps"
+        return f"SpoilingType is {_word(said)} in the sidecar, but RF phases grow by equal steps"
     return ""
 
 
