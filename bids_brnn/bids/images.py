@@ -293,8 +293,14 @@ def count_invalid(data: NDArray[Any], threads: int = 1) -> int:
     return sum(in_threads(invalid, slabs(data.shape), threads))
 
 
-_NORMALISED, _EXACT = ((-1, 1), (-0.5, 0.5), (0, 1), (0, 2)), 2e-3
-"""Least and largest value of phase in units of pi or of a turn, and how closely it fills them."""
+_NORMALISED, _EXACT, _PARTS = ((-1, 1), (-0.5, 0.5), (0, 1), (0, 2)), 2e-3, 10
+"""Least and largest value of phase in units of pi or of a turn, how closely it reaches them, and
+equal parts of what lies between, in all of which there are values: one phase of 1 is no unit."""
+
+
+def _fills(phase: NDArray[Any], least: float, most: float) -> bool:
+    found, _ = np.histogram(phase[np.isfinite(phase)], _PARTS, (least, most))
+    return bool(found.all())
 
 
 def _turn(data: NDArray[np.complex64], phase: NDArray[Any], path: Path, threads: int) -> None:
@@ -303,7 +309,7 @@ def _turn(data: NDArray[np.complex64], phase: NDArray[Any], path: Path, threads:
         raise DataError(f"{path.name}: phase reaches {largest:.4g}; radians are needed.")
     low, high = float(np.nanmin(phase, initial=0.0)), float(np.nanmax(phase, initial=0.0))
     for least, most in _NORMALISED:
-        if max(abs(low - least), abs(high - most)) < _EXACT:
+        if max(abs(low - least), abs(high - most)) < _EXACT and _fills(phase, least, most):
             raise DataError(
                 f"{path.name}: phase lies between {least:g} and {most:g}, as after a division by "
                 "pi or a turn; radians are needed, which noise spreads over 6.28: multiply."

@@ -29,6 +29,9 @@ _MOST_VOXELS = 4000
 """Voxels whose frames are decomposed; more do not change the level by a percent."""
 _FLAT = 2.0
 """Largest energy of one coefficient or frame in air, in the mean of all; 1 for white noise."""
+_LEAST_SHARE = 1e-3
+"""Of the signal, below which the noise of frames is that of rounding: no image has an SNR of 1000,
+but frames made of few coefficients, or denoised, have lost the noise beside them."""
 _SPREAD = 2.0
 """Largest spread of the energy of air voxels, in that of white noise of one level."""
 
@@ -156,7 +159,7 @@ def unexplained(level: float, residual: float) -> str:
     Parameters
     ----------
     level
-        Of the images, whatever the model: of time frames without their low-rank part, or of air.
+        Of the images, whatever the model: of time frames without their low-rank part.
     residual
         Of the estimate, standard deviation per channel in the median over voxels.
     """
@@ -164,7 +167,8 @@ def unexplained(level: float, residual: float) -> str:
         return ""
     return (
         f"the residual of the estimate is {residual:.4g}, {residual / level:.3g} times the noise "
-        f"of the images ({level:.4g}): {ODD}"
+        f"of the images ({level:.4g}): either the model leaves out what they show (slice profile, "
+        f"motion, artefacts), or {ODD}"
     )
 
 
@@ -242,7 +246,7 @@ def _squares(values: Array) -> Array:
 
 
 def frame_level(data: Array, mask: NDArray[np.bool_], threads: int = 1) -> float | None:
-    """Noise level from time frames inside the mask, or None where there are too few.
+    """Noise level from time frames inside the mask, or None where there are too few, or none.
 
     Signals of tissue span a few dimensions; the singular values of the other ones follow the law
     of Marchenko and Pastur. Aliasing of undersampled frames is counted as noise.
@@ -258,7 +262,8 @@ def frame_level(data: Array, mask: NDArray[np.bool_], threads: int = 1) -> float
     tall = values if values.shape[0] >= values.shape[1] else values.T
     eigenvalues = np.linalg.eigvalsh(tall.conj().T @ tall)
     rank, variance = marchenko_pastur(eigenvalues, max(values.shape))
-    if int(rank) > smaller // 2 or not float(variance) > 0:
+    least = _LEAST_SHARE**2 * float(eigenvalues.sum()) / values.size
+    if int(rank) > smaller // 2 or not float(variance) > max(least, 0.0):
         return None
     return math.sqrt(float(variance) / 2)
 

@@ -24,7 +24,7 @@ from bids_brnn.config.choices import ALL
 from bids_brnn.estimators.registry import NETWORK
 from bids_brnn.estimators.run import run_estimator
 from bids_brnn.imaging.grids import load, save
-from bids_brnn.imaging.noise_level import ODD, contradiction, unexplained
+from bids_brnn.imaging.noise_level import ODD, SOURCES, contradiction, unexplained
 from bids_brnn.interfaces.base import Node
 from bids_brnn.interfaces.sampling import draw_sample, sample_row
 from bids_brnn.interfaces.voxels import Voxels, positions, voxels_of
@@ -70,6 +70,9 @@ class EstimateMapsInputSpec(BaseInterfaceInputSpec):
     )
     check_level = traits.Bool(
         False, usedefault=True, desc="noise_level is of the images alone; compare the residual"
+    )
+    noise_source = traits.Str(
+        SOURCES["frames"], usedefault=True, desc="how noise_level was found; only frames tell it"
     )
     reference_voxels = traits.Str(
         ALL, usedefault=True, desc="voxels to estimate: a number, auto or all"
@@ -269,8 +272,10 @@ class EstimateMaps(Node):
         return estimator, declared, {**further, "test_noise": found.near(declared)}
 
     def _images_tell(self) -> bool:
-        """Whether the noise is known from the images, without the model."""
-        return bool(self.inputs.check_level and self.inputs.noise_level > 0)
+        """Whether the images tell the noise without the model; that of air is another one."""
+        inputs = self.inputs
+        is_of_frames = inputs.noise_source == SOURCES["frames"]
+        return bool(inputs.check_level and inputs.noise_level > 0 and is_of_frames)
 
     def _noise_std(self) -> float | None:
         """What is known of the noise other than by the residual."""

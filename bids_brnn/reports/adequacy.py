@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from math import isnan
 
 import numpy as np
 
@@ -109,8 +110,8 @@ def _medians(fits: Sequence[EstimatorView]) -> dict[tuple[str, str], Cells]:
     for item in fits:
         for row in item.statistics:
             numbers = [row.get(key) for key in ("median", "p25", "p75")]
-            if any(not isinstance(value, int | float) for value in numbers):
-                continue
+            if any(not isinstance(value, int | float) or isnan(value) for value in numbers):
+                continue  # a region without values
             place = str(row.get("segmentation", "")), str(row.get("name", ""))
             median, low, high = (float(value) for value in numbers)  # type: ignore[arg-type]
             table = found.setdefault(place, {})

@@ -6,6 +6,7 @@ more. Letters are those of the reader, images keep their voxels and are enlarged
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -22,6 +23,8 @@ _ANCHORS = {"left": "", "center": " text-anchor='middle'", "right": " text-ancho
 _RISES = {"top": 0.76, "center": 0.36, "baseline": 0.0, "bottom": -0.24}
 """Heights of letters: from where they are to stand to their base line."""
 DASHED, DOTTED = (4.0, 2.0), (1.0, 1.6)
+_NO_LETTER = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What may not stand in XML, however it is escaped: one of them, and there is no figure."""
 LETTER = 0.6
 """Width of a letter over its size, about."""
 
@@ -155,7 +158,7 @@ def _path(run: Points) -> str:
 
 def _text(mark: Words) -> str:
     size = _POINT * mark.size
-    lines = mark.text.split("\n")
+    lines = _NO_LETTER.sub("\N{REPLACEMENT CHARACTER}", mark.text).split("\n")
     # The middle of several lines is that of the first one's place.
     down = _RISES[mark.up] * size - (1.2 * size * (len(lines) - 1) / 2 if len(lines) > 1 else 0)
     x, y = _UNIT * mark.x, _UNIT * mark.y

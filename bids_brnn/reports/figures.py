@@ -144,7 +144,8 @@ def mask_outline(image: Array, mask: Mask, count: int = MAX_SLICES) -> Drawing:
     width = 4.0 if len(slices) == 1 else min(2.3, PAGE_WIDTH / len(slices) - GAP)
     height = width * rows / columns
     figure = canvas((width + GAP) * len(slices), height)
-    high = float(np.percentile(image[np.isfinite(image)], 99.5)) or 1.0
+    found = image[np.isfinite(image)]
+    high = (float(np.percentile(found, 99.5)) if found.size else 0.0) or 1.0
     for position, index in enumerate(slices):
         box = Box(position * (width + GAP), 0, width, height)
         picture(figure, box, plane(image, index, window), (0, high))

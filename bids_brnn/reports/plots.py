@@ -111,8 +111,9 @@ class Plot:
         self.line(x, y, colour, width)
 
     def dots(self, x: ArrayLike, y: ArrayLike, colour: str, size: float = 4.0) -> None:
-        """A round mark for each point."""
-        self.drawing.add(Dots(self.places(x, y), colour, size))
+        """A round mark for each point that has a value."""
+        points = self.places(x, y)
+        self.drawing.add(Dots(points[np.isfinite(points).all(axis=1)], colour, size))
 
     def level(self, y: float, colour: str, width: float, dash: tuple[float, ...] = ()) -> None:
         """A line from the left to the right end."""

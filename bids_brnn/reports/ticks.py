@@ -10,6 +10,8 @@ FEW = (1.0, 2.0, 2.5, 5.0, 10.0)
 """Steps that are read most easily."""
 _SMALL, _LARGE = -3, 4  # powers of ten from which a common factor is taken out
 _MANY_DECADES = 3.0
+_FINEST, _LEAST = 1e-10, 1e-290
+"""Of an interval, in the larger end; twelve digits of a number are written. Smaller ends are 0."""
 
 
 def tick_labels(
@@ -20,19 +22,22 @@ def tick_labels(
     Parameters
     ----------
     low, high
-        The ends; where they are equal, or no numbers, there is nothing to label.
+        The ends; where they are no numbers, or so close that rounding makes all numbers between
+        them alike, there is nothing to label.
     most
         Intervals from one end to the other, at most.
     steps
         Between two of them, times a power of ten; from 1 to 10.
     """
-    if not (math.isfinite(low) and math.isfinite(high) and high > low):
+    if not (math.isfinite(low) and math.isfinite(high)):
         return [], [], ""
-    rough = (high - low) / most
+    rough = high / most - low / most  # of ends whose difference is no number, too
+    if not rough > _FINEST * max(abs(low), abs(high), _LEAST):
+        return [], [], ""
     power = math.floor(math.log10(rough))
     step = next(s for s in (*steps, 10 * steps[1]) if s * 10.0**power >= rough * (1 - 1e-9))
     step *= 10.0**power
-    slack = 1e-9 * (high - low)
+    slack = 4e-9 * rough
     first, last = math.ceil((low - slack) / step), math.floor((high + slack) / step)
     # Not k times a step such as 0.1, which would not be the nearest number to what is written.
     ticks = [float(f"{k * step:.12g}") for k in range(first, last + 1)]

@@ -15,6 +15,8 @@ from types import FrameType
 from typing import Any, NoReturn
 
 _PDEATHSIG, _SUBREAPER = 1, 36  # prctl(2)
+_UNPRINTED = 120
+"""Exit code of Python where the last of the output cannot be written."""
 ENDING = tuple(
     getattr(signal, name)
     for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGXCPU")
@@ -147,8 +149,12 @@ def finish(code: int) -> NoReturn:
     """
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):  # closed, or none at all
+        try:
             stream.flush()
+        except OSError:  # a full disk, a closed pipe: what was printed is lost
+            code = code or _UNPRINTED
+        except (ValueError, AttributeError):  # closed, or none at all
+            pass
     leave(code)
 
 

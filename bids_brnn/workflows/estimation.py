@@ -10,7 +10,7 @@ from nipype.pipeline.engine import Node, Workflow
 
 from bids_brnn.config.choices import ALL
 from bids_brnn.interfaces.estimate import EstimateMaps
-from bids_brnn.workflows.fields import ESTIMATED, SPREAD, STRATA
+from bids_brnn.workflows.fields import ESTIMATED, LEVEL, SPREAD, STRATA
 
 
 def init_estimation_wf(
@@ -54,7 +54,8 @@ def init_estimation_wf(
     check_noise
         Whether ``noise_std`` is declared, and is to be compared with the residual.
     check_level
-        Whether ``noise_level``, which knows no model, is to be compared with it instead.
+        Whether ``noise_level``, which knows no model, is to be compared with it instead, where
+        ``noise_source`` says that it is of time frames.
     reference_voxels, seed
         Voxels to estimate (a number, ``auto`` or ``all``), and the seed of their draw.
     stratified
@@ -75,11 +76,12 @@ def init_estimation_wf(
     Workflow
         ``inputnode``: ``coefficients``, ``mask``, ``noise_level`` (for the SNR map; 0 if unknown)
         and, with supplied parameters, ``supplied``, with ``spreads`` also ``spread``,
-        ``stratified`` also ``strata``;
+        ``stratified`` also ``strata``, with ``check_level`` also ``noise_source``;
         ``outputnode``: :data:`~bids_brnn.workflows.fields.ESTIMATED`.
     """
     workflow = Workflow(name=name)
     fields = ["coefficients", "mask", "noise_level", *(["supplied"] if supplied else [])]
+    fields += LEVEL if check_level else ()
     fields += SPREAD if spreads else ()
     fields += STRATA if stratified else ()
     inputnode = Node(IdentityInterface(fields=fields), name="inputnode")

@@ -17,6 +17,9 @@ SUPPLIED = ("supplied", "decisions")
 SPREAD = ("spread",)
 """What preparation makes of standard deviations of field maps, where there are any."""
 
+LEVEL = ("noise_source",)
+"""What preparation tells of the noise, where it is compared with the residual."""
+
 STRATA = ("strata",)
 """Label images by which a sample of the voxels is drawn, where there are any."""
 

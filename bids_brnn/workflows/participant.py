@@ -31,6 +31,7 @@ from bids_brnn.workflows.fields import (
     ANATOMY,
     ESTIMATED,
     HISTORY,
+    LEVEL,
     MOTION,
     PREPARED,
     SPREAD,
@@ -212,6 +213,7 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
     for name, options in estimations.items():
         estimation = init_estimation_wf(**options, name=f"estimation_{name}_wf")
         passed = ["coefficients", "mask", "noise_level", *(["supplied"] if supplied else [])]
+        passed += LEVEL if options["check_level"] else ()
         passed += SPREAD if spreads else ()
         _link(workflow, preparation, estimation, {field: field for field in passed})
         if options.get("stratified"):

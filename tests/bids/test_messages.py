@@ -268,6 +268,16 @@ def test_phase_that_cannot_be_radians(raw):
             read_coefficients(series)
 
 
+@pytest.mark.parametrize("values", [[1.0], [0.0, 1.0], [0.0, 0.5, 2.0], [-1.0, 0.1, 1.0]])
+def test_radians_that_happen_to_be_whole_numbers_are_no_other_unit(raw, values):
+    stem = raw.mrf()
+    phase = np.resize(np.array(values, np.float32), (4, 5, 3, 12))
+    raw.image(f"{stem}_part-phase_MRF.nii.gz", phase)
+    (series,) = find_acquisitions(raw.root).acquisitions
+    turned = read_coefficients(series).data
+    np.testing.assert_allclose(np.angle(turned), phase, atol=1e-5)
+
+
 def test_parts_that_contradict_each_other(raw):
     stem = raw.qmt()
     raw.json(f"{stem}_part-imag_QMT.json", {"MagneticFieldStrength": 7})

@@ -77,6 +77,15 @@ def test_what_was_printed_and_is_to_be_done_at_the_end_is_not_lost(start):
     assert (program.returncode, out, err) == (0, "first at the end", "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full disk to write to")
+@pytest.mark.parametrize(("code", "told"), [(0, 120), (65, 65)])
+def test_output_that_cannot_be_written_is_no_success(start, code, told):
+    program, _ = start(
+        ["sys.stdout = open('/dev/full', 'w')", "print('lost')", f"return {code}"], waits=False
+    )
+    assert program.wait(LIMIT) == told
+
+
 @pytest.mark.parametrize(
     ("number", "code", "word"),
     [("TERM", 143, "terminated"), ("INT", 130, "interrupted"), ("HUP", 129, "ended by SIGHUP"),

@@ -104,6 +104,18 @@ def test_time_frames_tell_the_level_inside_the_mask():
     assert frame_level(*series(8)) is None
 
 
+@pytest.mark.parametrize("steps", [2**11, 2**15])
+def test_frames_that_are_made_of_few_coefficients_do_not_tell_the_noise_that_these_have(steps):
+    """Files of integers add rounding, which is white as noise is."""
+    rng = np.random.default_rng(3)
+    basis = np.linalg.qr(rng.standard_normal((100, 5)))[0]
+    shape = (12, 12, 4, 5)
+    frames = (rng.normal(size=shape) + 1j * rng.normal(size=shape)) @ basis.T
+    step = np.abs(frames).max() / steps
+    stored = step * (np.rint(frames.real / step) + 1j * np.rint(frames.imag / step))
+    assert frame_level(stored.astype(np.complex64), np.ones(shape[:3], bool)) is None
+
+
 def test_the_sidecar_wins_and_magnitudes_look_at_air_first():
     data, mask = series(100)
     told = find_noise_level(data, mask, declared=2.5, frames=True)

@@ -13,6 +13,7 @@ from bids_brnn.errors import DataError
 from bids_brnn.estimators.base import Estimate
 from bids_brnn.estimators.maps import as_voxels, named_maps
 from bids_brnn.estimators.nlls.results import CONVERGED, INVALID, ITERATION_LIMIT, RESOLVED
+from bids_brnn.imaging.noise_level import SOURCES
 from bids_brnn.interfaces.estimate import EstimateMaps
 from bids_brnn.maps import flag_values, flags
 from bids_brnn.parameters import QMT, RELAXATION
@@ -163,6 +164,14 @@ def test_noise_that_the_images_tell_is_compared_with_the_residual(tmp_path, inpu
     rows = json.loads((tmp_path / "node" / "maps.json").read_text())
     said = "the images are not what model and table say"
     assert all((said in row.get("noise_warning", "")) is is_odd for row in rows)
+
+
+def test_noise_of_air_is_not_compared_with_a_residual_inside_the_head(tmp_path, inputs):
+    (tmp_path / "node").mkdir()
+    files = {k: v if isinstance(v, list) else str(v) for k, v in inputs.items()}
+    node = EstimateMaps(**files, noise_level=0.1, check_level=True, noise_source=SOURCES["air"])
+    node.run(cwd=str(tmp_path / "node"))
+    assert "noise_warning" not in (tmp_path / "node" / "maps.json").read_text()
 
 
 @pytest.mark.parametrize(("unlike", "is_said"), [(3, True), (2, False)])

@@ -45,6 +45,22 @@ def test_marks_lie_where_they_were_put():
     )
 
 
+def test_names_with_characters_that_xml_has_not_do_not_cost_a_figure():
+    drawing = Drawing(1.0, 1.0)
+    drawing.add(Words(0.0, 0.0, "grey\x07 \ud800 <'\"%#[\U0001f9e0", 9))
+    (text,) = elements(drawing)
+    assert text.text == "grey\N{REPLACEMENT CHARACTER} \N{REPLACEMENT CHARACTER} <'\"%#[\U0001f9e0"
+
+
+def test_points_without_a_value_are_left_out():
+    drawing = Drawing(1.0, 1.0)
+    plot = Plot(drawing, Box(0, 0, 1, 1), (0.0, 1.0), (0.0, 1.0))
+    plot.dots([0.5, np.nan], [0.5, 0.5], "#123")
+    plot.line([0.0, np.nan, 0.5, 1.0], [0.0, 0.0, 0.5, 1.0], "#123")
+    dots, line = elements(drawing)
+    assert (dots.get("d"), line.get("d")) == ("M50 50h0", "M50 50L100 0")
+
+
 def test_images_have_no_more_pixels_than_dots():
     pixels = np.arange(200, dtype=np.uint8)[:, None].repeat(40, axis=1)
     raster = Raster(Box(0, 0, 1.0, 1.0), pixels, palette("gray"))

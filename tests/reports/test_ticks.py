@@ -30,7 +30,10 @@ def test_labels_times_their_factor_are_the_numbers_inside_the_range(seed):
         assert len(set(labels)) == len(labels)
 
 
-@pytest.mark.parametrize("ends", [(1.0, 1.0), (2.0, 1.0), (np.nan, 1.0), (0.0, np.inf)])
+@pytest.mark.parametrize(
+    "ends",
+    [(1.0, 1.0), (2.0, 1.0), (np.nan, 1.0), (0.0, np.inf), (0.0, 5e-324), (1.0, 1.0 + 2e-15)],
+)
 def test_what_is_no_range_has_no_numbers(ends):
     assert tick_labels(*ends) == ([], [], "")
 
@@ -39,3 +42,8 @@ def test_powers_of_ten_are_told_where_others_have_no_room():
     assert log_ticks(300, 6000) == [500, 1000, 2000, 5000]
     assert log_ticks(300, 6000, decades=True) == [1000]
     assert log_ticks(1, 1e5) == [1, 10, 100, 1e3, 1e4, 1e5]
+
+
+def test_the_largest_numbers_have_labels_too():
+    _, labels, factor = tick_labels(-1e308, 1.7e308)
+    assert (labels[1:], factor) == (["0.0", "0.8", "1.6"], "1e308")

@@ -20,8 +20,13 @@ from bids_brnn.system.kinds import shown
 
 _RELATIVE, _TIME, _ANGLE = 0.1, 1e-4, 0.5
 """Rounding and nominal values: a tenth of what the table says, and 0.1 ms or half a degree."""
-_RF = ("RF", "COMBINED")
-"""Values of ``SpoilingType`` that say that the RF phase grows quadratically."""
+_PREPARATION = 0.006
+"""Half of an adiabatic pulse, s: scanners count from its start, middle or end, tables may know
+no duration of it."""
+_SATURATING = (math.radians(75), math.radians(120))
+"""Angles of a preparation whose recovery scanners call InversionTime, too."""
+_RF, _GRADIENT = ("RF", "COMBINED"), "GRADIENT"
+"""Values of ``SpoilingType``: those that say that the RF phase grows quadratically."""
 
 
 def check_agreement(
@@ -30,6 +35,7 @@ def check_agreement(
     beside: Mapping[str, Any],
     name: str,
     table: str,
+    notes: list[str],
 ) -> None:
     """Refuse a sidecar that contradicts the pulse table of its series.
 
@@ -43,6 +49,8 @@ def check_agreement(
         What the JSON file of the table's name holds.
     name, table
         Of the series and of the table, for messages.
+    notes
+        What may be meant either way; grows.
 
     Raises
     ------
@@ -60,7 +68,7 @@ def check_agreement(
         _echo_times(sequence, metadata.get("EchoTime")),
         _inversion(sequence, metadata.get("InversionTime")),
         _angles(sequence, metadata.get("FlipAngle")),
-        _gradients(sequence, metadata.get("SpoilingState")),
+        _balance(sequence, metadata.get("SpoilingType")),
         _phases(sequence, metadata.get("SpoilingType")),
     ):
         if contradiction:
@@ -68,31 +76,63 @@ def check_agreement(
                 f"{name}: {contradiction} in {table}; correct the one that is wrong, or remove "
                 "the key from the sidecar."
             )
+    for state, gradients in _loosely_spoiled(sequence, metadata):
+        notes.append(
+            f"{name}: SpoilingState is {state} in the sidecar, but {gradients} in {table}, which "
+            "is used: scanners mean RF spoiling alone, or any spoiler, by it."
+        )
 
 
 def _echo_times(sequence: PulseSequence, said: object) -> str:
     times = sequence.echo_time[np.isfinite(sequence.echo_time)]
     least, most = times.min(), times.max()
+    # Of short echoes some scanners tell the time from the end of the pulse.
+    half = float(sequence.rf_duration[np.isfinite(sequence.echo_time).any(-1)].max()) / 2
     for value in _numbers(said):
         slack = _RELATIVE * abs(value) + _TIME
-        if not least - slack <= value <= most + slack:
+        if value > 0 and not least - slack - half <= value <= most + slack:
             return f"EchoTime is {value:g} s in the sidecar, but {_range(times, 's')}"
     return ""
 
 
 def _inversion(sequence: PulseSequence, said: object) -> str:
+    """Scanners tell the time to the next pulse, or to the one at the centre of k-space."""
     intervals = sequence.repetition_time[sequence.inversion & ~sequence.padding]
     for value in _numbers(said):
         if value <= 0:  # of sequences without, by some converters
             continue
+        slack = _RELATIVE * value + _PREPARATION
         if not intervals.size:
             # Trains that repeat with alternate signs, or begin inverted, need no pulse for it.
-            if sequence.start in ("thermal", "periodic"):
+            if sequence.start in ("thermal", "periodic") and not _is_saturated(sequence):
                 return f"InversionTime is {value:g} s in the sidecar, but there is no inversion"
-        elif np.min(np.abs(intervals - value)) > _RELATIVE * value + 10 * _TIME:
+        elif not intervals.min() - slack <= value <= _longest_recovery(sequence) + slack:
             where = f"the pulse after an inversion comes {_range(intervals, 's')} later"
             return f"InversionTime is {value:g} s in the sidecar, but {where}"
     return ""
+
+
+def _is_saturated(sequence: PulseSequence) -> bool:
+    """Whether a pulse without sample may be a saturation."""
+    alone = ~np.isfinite(sequence.echo_time).any(-1)
+    least, most = _SATURATING
+    angle = sequence.flip_angle
+    return bool((alone & (angle >= least) & (angle <= most)).any())
+
+
+def _longest_recovery(sequence: PulseSequence) -> float:
+    """From an inversion to the next one, or to the end of its train, s."""
+    longest = 0.0
+    for train in range(sequence.n_trains):
+        times = np.concatenate([[0.0], np.cumsum(sequence.repetition_time[train])])
+        moments = times[:-1][sequence.inversion[train] & ~sequence.padding[train]]
+        if not moments.size:
+            continue
+        # A train that repeats goes on to the first inversion of its next turn.
+        repeats = sequence.start in ("periodic", "antiperiodic")
+        end = times[-1] + (moments[0] if repeats else 0.0)
+        longest = max(longest, float(np.diff([*moments, end]).max()))
+    return longest
 
 
 def _angles(sequence: PulseSequence, said: object) -> str:
@@ -116,20 +156,41 @@ def _close(first: NDArray[np.float64], second: NDArray[np.float64]) -> bool:
     return bool((np.abs(first - second) <= _RELATIVE * np.abs(second) + _ANGLE).all())
 
 
-def _gradients(sequence: PulseSequence, said: object) -> str:
+def _loosely_spoiled(
+    sequence: PulseSequence, metadata: Mapping[str, Any]
+) -> list[tuple[str, str]]:
+    """What a state says that is another one than in the table, but need not contradict it.
+
+    Spoiling of DICOM may be that of RF alone, which FISP goes without; and converters make true of
+    any spoiler in a sequence (SequenceVariant SP), which spin echoes have too.
+    """
+    said = metadata.get("SpoilingState")
     sampled = np.isfinite(sequence.echo_time).any(-1)
-    if said is False and (sequence.gradient[sampled] != "balanced").any():
-        odd = sequence.gradient[sampled & (sequence.gradient != "balanced")][0]
-        return f"SpoilingState is false in the sidecar, but the gradient of pulses is {odd}"
-    everything = sequence.gradient[~sequence.padding]
-    if said is True and (everything == "balanced").all() and not _is_rf_spoiled(sequence):
-        return "SpoilingState is true in the sidecar, but every gradient is balanced"
+    odd = np.unique(sequence.gradient[sampled & (sequence.gradient != "balanced")])
+    if said is False and odd.size:
+        return [("false", f"the gradient of pulses is {odd[0]}")]
+    if said is True and _is_balanced(sequence) and not _is_rf_spoiled(sequence):
+        return [("true", "every gradient is balanced")]
+    return []
+
+
+def _is_balanced(sequence: PulseSequence) -> bool:
+    return bool((sequence.gradient[~sequence.padding] == "balanced").all())
+
+
+def _balance(sequence: PulseSequence, said: object) -> str:
+    if _word(said) == _GRADIENT and _is_balanced(sequence):
+        return f"SpoilingType is {_word(said)} in the sidecar, but every gradient is balanced"
     return ""
 
 
+def _word(said: object) -> str:
+    return said.strip().upper() if isinstance(said, str) else ""
+
+
 def _phases(sequence: PulseSequence, said: object) -> str:
-    if isinstance(said, str) and said.strip().upper() in _RF and not _is_rf_spoiled(sequence):
-        return f"SpoilingType is {said.strip()} in the sidecar, but RF phases grow by equal steps"
+    if _word(said) in _RF and not _is_rf_spoiled(sequence):
+        return f"SpoilingType is {_word(said)} in the sidecar, but RF phases grow by equal steps"
     return ""
 
 

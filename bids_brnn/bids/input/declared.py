@@ -71,7 +71,11 @@ ABOUT: Mapping[str, About] = {
     "DephasingPerRepetition": About(
         "rad", "", "needed unless the table has a `gradient` column", "error"
     ),
-    "SpoilingState": About("`false`", "", "makes gradients balanced: bSSFP fingerprinting", ""),
+    "SpoilingState": About(
+        "`false`", "",
+        "without `DephasingPerRepetition` and `gradient` column: balanced, bSSFP fingerprinting",
+        "",
+    ),
     "SignalModel": About(
         "name of a signal model", "optional", "optional",
         "the first model of the kind of series that serves its pulse train",

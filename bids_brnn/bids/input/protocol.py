@@ -141,7 +141,7 @@ def read_train(
     _check_repetition(sequence, repetition, path, said)
     if said.looked_in:
         beside = _beside(path, said.inside)
-        check_agreement(sequence, said.metadata, beside, said.name, path.name)
+        check_agreement(sequence, said.metadata, beside, said.name, path.name, notes)
     return sequence
 
 
@@ -261,9 +261,10 @@ def _default_gradient(usual: ModelEntry, said: Said) -> tuple[Gradient, bool]:
     """Gradients where the table has no such column, and whether anything speaks of them."""
     if usual.gradient != "dephasing":
         return usual.gradient, True
-    if said.metadata.get("SpoilingState") is False:
-        return "balanced", True
     moment = number(said.metadata, "DephasingPerRepetition", said.name)
+    # A moment is told by a person, the state by scanners too, of trains without RF spoiling.
+    if moment is None and said.metadata.get("SpoilingState") is False:
+        return "balanced", True
     return usual.gradient, said.model_chosen or moment is not None
 
 

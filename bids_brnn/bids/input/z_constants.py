@@ -20,6 +20,8 @@ ALIASES = {"RepetitionTime": "RepetitionTimeExcitation"}
 """Other names of constants, read where the right one is not there."""
 SHARED = ("MagneticFieldStrength", "NoiseStandardDeviation", "SignalModel")
 """Read from the sidecar of a series alone; what is said elsewhere must not contradict it."""
+_ALIKE = {"MagneticFieldStrength": 0.05}
+"""Relative differences that are none: scanners of 3 T say 2.89."""
 _LIKENESS = 0.84
 
 
@@ -44,7 +46,7 @@ class Statements:
             return
         if key not in self.values:
             self.values[key], self.sources[key] = value, source
-        elif not _equal(self.values[key], value):
+        elif not _equal(self.values[key], value, _ALIKE.get(key, 1e-6)):
             raise DataError(
                 f"{self.name}: {key} is {self.values[key]} in {self.sources[key]}, but {value} in "
                 f"{source}; all measurements share it: correct one of them."
@@ -59,6 +61,13 @@ class Statements:
             if key not in about:
                 self._add_each(key, about.get(other), source)
         _check_pulses(about, source)
+
+    def replace_all(self, about: Mapping[str, Any], source: str) -> None:
+        """Take note of all constants of a sidecar, in place of what was said of them before."""
+        for key in (*CONSTANTS, *SHARED):
+            if about.get(key) is not None:
+                self.values.pop(key, None)
+        self.add_all(about, source)
 
     def _add_each(self, key: str, value: Any, source: str) -> None:
         values = value if isinstance(value, list) else [value]
@@ -106,9 +115,9 @@ def _check_pulses(about: Mapping[str, Any], source: str) -> None:
         )
 
 
-def _equal(first: Any, second: Any) -> bool:
+def _equal(first: Any, second: Any, tolerance: float) -> bool:
     try:
-        return math.isclose(float(first), float(second), rel_tol=1e-6)
+        return math.isclose(float(first), float(second), rel_tol=tolerance)
     except (TypeError, ValueError):
         return str(first).strip().lower() == str(second).strip().lower()
 

@@ -162,12 +162,8 @@ def _say_files(
     """Constants from files of the data set and the command line; the table that holds."""
     path, table = _table(series, links), None
     for constants in reversed(_inherited(series, links)):
-        content = read_json(constants)
         # Nearer files override farther ones, as everywhere in BIDS.
-        for key in CONSTANTS:
-            if content.get(key) is not None:
-                said.values.pop(key, None)
-        said.add_all(content, constants.name)
+        said.replace_all(read_json(constants), constants.name)
     if path is not None:
         table = read_table_file(path)
         said.add_all(table.constants, path.with_suffix(".json").name)

@@ -42,8 +42,7 @@ def rows_of(table: Table, about: Mapping[str, Any], where: str, name: str = "") 
             if not _agrees(about.get(key), values, states):
                 raise DataError(
                     f"{name}: {key} of its sidecar is {shown(about[key])}, which is not what "
-                    f"{where} says of the images with an MT pulse; correct one of them, or remove "
-                    "the key."
+                    f"{where} says of the images; correct one of them, or remove the key."
                 )
     return [
         Row(f"row {row} of {where}", on, angle if on else None, offset if on else None)
@@ -76,8 +75,12 @@ def _agrees(said: object, values: Sequence[float | None], states: Sequence[bool]
             for one, value, on in zip(said, values, states, strict=True)
             if on or isinstance(value, bool)
         )
-    pulsed = [value for value, on in zip(values, states, strict=True) if on]
-    return said is None or not pulsed or any(_is_same(said, value) for value in pulsed)
+    # That of an image without MT pulse tells none: its offset and angle are 0, or any.
+    told = [
+        value if on or isinstance(value, bool) else 0.0
+        for value, on in zip(values, states, strict=True)
+    ]
+    return said is None or not any(states) or any(_is_same(said, value) for value in told)
 
 
 def _is_same(said: object, value: float | bool | None) -> bool:

@@ -24,8 +24,17 @@ QMT = hybrid_state_train(n_pulses=12)
 BALANCED = replace(QMT, gradient=np.full(QMT.gradient.shape, "balanced"))
 
 
+RECOVERING = replace(TRAIN, rf_duration=np.where(TRAIN.inversion, 0.0, 0.002),
+                     echo_time=TRAIN.echo_time + 0.001)  # fmt: skip
+SATURATED = replace(
+    WITHOUT, flip_angle=np.where(TRAIN.inversion, np.radians(90.0), TRAIN.flip_angle)
+)
+
+
 def check(train, beside=None, **metadata):
-    check_agreement(train, metadata, beside or {}, "sub-01_MRF", "rfpulses.tsv")
+    notes = []
+    check_agreement(train, metadata, beside or {}, "sub-01_MRF", "rfpulses.tsv", notes)
+    return notes
 
 
 @pytest.mark.parametrize(
@@ -40,10 +49,27 @@ def check(train, beside=None, **metadata):
         (SPOILED, {"SpoilingType": "combined"}),
         (QMT, {"SpoilingState": True, "InversionTime": 0}),  # a crusher; 0 says nothing
         (BALANCED, {"SpoilingState": False}),
+        # The centre of k-space, a pulse of 10 ms that the table takes as instantaneous.
+        (TRAIN, {"InversionTime": 0.1}),
+        (TRAIN, {"InversionTime": 0.0256}),
+        (SATURATED, {"InversionTime": 0.02}),  # the recovery of a saturation
+        (RECOVERING, {"EchoTime": 0.002}),  # from the end of the pulse
+        (TRAIN, {"EchoTime": 0}),
     ],
 )
 def test_what_agrees_or_says_nothing_of_the_train_passes(train, said):
-    check(train, **said)
+    assert check(train, **said) == []
+
+
+@pytest.mark.parametrize(
+    ("train", "said", "words"),
+    [(TRAIN, False, "the gradient of pulses is dephasing"), (BALANCED, True, "every gradient is")],
+)
+def test_a_state_of_spoiling_that_scanners_mean_either_way_is_noted(train, said, words):
+    """FISP has no RF spoiling, and Siemens says SP of whatever has a spoiler, as spin echoes."""
+    (note,) = check(train, SpoilingState=said)
+    assert f"SpoilingState is {str(said).lower()} in the sidecar, but {words}" in note
+    assert "rfpulses.tsv, which is used" in note
 
 
 @pytest.mark.parametrize(
@@ -55,8 +81,13 @@ def test_what_agrees_or_says_nothing_of_the_train_passes(train, said):
         (WITHOUT, {"InversionTime": 0.02}, "but there is no inversion in rfpulses.tsv"),
         (TRAIN, {"FlipAngle": ANGLES[::-1]}, "lists other angles than those in rfpulses.tsv"),
         (EQUAL, {"FlipAngle": 20}, "FlipAngle is 20 deg in the sidecar, but 10 deg in"),
-        (TRAIN, {"SpoilingState": False}, "false in the sidecar, but the gradient of pulses is d"),
-        (BALANCED, {"SpoilingState": True}, "true in the sidecar, but every gradient is balanced"),
+        (TRAIN, {"InversionTime": 20.0}, "an inversion comes 0.02 s later"),
+        (TRAIN, {"InversionTime": 0.01}, "an inversion comes 0.02 s later"),
+        (
+            BALANCED,
+            {"SpoilingState": True, "SpoilingType": "GRADIENT"},
+            "SpoilingType is GRADIENT in the sidecar, but every gradient is balanced",
+        ),
         (TRAIN, {"SpoilingType": "RF"}, "SpoilingType is RF in the sidecar, but RF phases grow"),
     ],
 )
@@ -89,11 +120,12 @@ SPGR = {"MTPulseShape": "HARD", "MTPulseDuration": 0.01, "FlipAngle": 8,
     [
         ({"MTState": True, "MTOffsetFrequency": 1000, "MTFlipAngle": 300}, None),
         ({"MTOffsetFrequency": [0, 1000, 5000], "MTState": [False, True, True]}, None),
-        ({"MTState": False}, "MTState of its sidecar is False"),
+        ({"MTState": False, "MTOffsetFrequency": 0, "MTFlipAngle": 0}, None),  # of the first
         ({"MTState": [True, True, False]}, "MTState of its sidecar is"),
         ({"MTOffsetFrequency": 2000}, "MTOffsetFrequency of its sidecar is 2000"),
         ({"MTOffsetFrequency": [0, 5000, 1000]}, "MTOffsetFrequency of its sidecar is"),
         ({"MTFlipAngle": [0, 300]}, "MTFlipAngle of its sidecar is"),
+        ({"MagneticFieldStrength": 2.89362}, None),  # what scanners of 3 T say
         (
             {"MagneticFieldStrength": 7},
             "MagneticFieldStrength is 3 in acq-z_.*, but 7",

@@ -70,6 +70,14 @@ def test_balanced_mrf_takes_the_balanced_model(raw):
     assert only(raw.root).model == "bssfp"
 
 
+def test_a_moment_per_repetition_counts_more_than_what_a_scanner_says_of_spoiling(raw):
+    """FISP has no RF spoiling: a scanner may write false of it."""
+    raw.mrf(SpoilingState=False)
+    found = find_acquisitions(raw.root)
+    assert [series.model for series in found.acquisitions] == ["fisp"]
+    assert any("but the gradient of pulses is dephasing" in note for note in found.notes)
+
+
 def test_a_sidecar_may_name_its_signal_model(raw):
     raw.mrf(SignalModel="fisp")
     assert only(raw.root).model == "fisp"

@@ -67,6 +67,7 @@ def test_echo_times_that_differ_are_told_where_the_model_knows_no_off_resonance(
     for end in ("nii.gz", "json"):  # what is left is a magnitude
         (raw.root / f"{stem}_part-phase_MRF.{end}").unlink()
     assert notes() == []
-    raw.mrf(SpoilingState=False)  # balanced: its model knows off-resonance
+    # Balanced: its model knows off-resonance.
+    raw.mrf(SpoilingState=False, DephasingPerRepetition=None)
     raw.pulses("acq-f_rfpulses.tsv", **usual, echo_time=[0.002] * 6 + [0.004] * 6)
     assert notes() == []

@@ -149,6 +149,13 @@ def test_bids_keys_and_another_order_of_entities(spectra):
     assert measured(one(spectra)[0]) == [(332, 2000), (0, 0)]
 
 
+def test_constants_nearer_to_the_images_hold_whatever_they_are_of(spectra):
+    spectra.wand()
+    spectra.json("zspectrum.json", {**CONSTANTS, "MagneticFieldStrength": 1.5})
+    spectra.json("sub-01/sub-01_zspectrum.json", {"MagneticFieldStrength": 3})
+    assert measured(one(spectra)[0]) == [(0, 0), *EXPECTED]
+
+
 def test_labels_in_a_table_tell_the_volumes(spectra):
     head = spectra.wand()
     for path in (spectra.root / f"{head}").parent.glob("*_flip-*_QMT.json"):
