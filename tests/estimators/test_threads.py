@@ -73,3 +73,5 @@ def test_maps_of_a_network_and_what_its_residuals_tell_of_noise_are_alike(monkey
     # Which voxels are together decides on the last bit of a few of a whole brain.
     assert all(sizes == cut[0] for sizes in cut)
     assert len(cut[0]) >= 8
+    # Maps and residuals: a network on several threads errs otherwise in the last bit, too.
+    assert len(cut) == 2 * len(THREADS)
