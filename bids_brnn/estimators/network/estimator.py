@@ -154,12 +154,10 @@ class NetworkEstimator:
         parts = (part for item in sorted(unsure.items()) for part in item)
         key = "" if checkpoint is None else run_key(self, data, known, noise, tested, *parts)
         results = Results(
-            data,
-            len(self.parameters),
-            _QUALITY,
-            with_std=self.spread != "none",
-            with_covariance=self._tells_covariance,
-        )
+            data, len(self.parameters), _QUALITY,
+            with_std=self.spread != "none", with_covariance=self._tells_covariance,
+        )  # fmt: skip
+        distrust = here._distrust  # one for all threads
         blocks = cut(voxels, len(data), self._block, _LEAST)
 
         def maps_of(block: Tensor) -> dict[str, Tensor]:
@@ -173,7 +171,7 @@ class NetworkEstimator:
                 parts.append(here._maps(data[rows], given, *levels, spreads))
             maps = {name: torch.cat([part[name] for part, _ in parts]) for name in parts[0][0]}
             found = joined([found for _, found in parts])
-            maps["distance"], beyond = here._distrust.distance(found)
+            maps["distance"], beyond = distrust.distance(found)
             maps["edge"] |= beyond
             return maps
 
@@ -310,8 +308,9 @@ class NetworkEstimator:
             values = {column: take(values, block).float() for column, values in known.items()}
             found, _ = here._found(data[block], values, data.real.new_full(block.shape, sigma))
             rows = torch.arange(len(block), device=data.device)
-            return here._distrust.statistic(found, found.sigma, rows, scan=scan)[0] * sigma**2
+            return distrust.statistic(found, found.sigma, rows, scan=scan)[0] * sigma**2
 
+        distrust = here._distrust
         voxels = voxels_to_estimate(self.parameters, known, data)
         whole = cut(voxels, len(data), min(_TOGETHER, self._block), _LEAST)
         blocks = [block for block in whole if len(block)]
