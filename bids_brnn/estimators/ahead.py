@@ -15,6 +15,10 @@ Result = TypeVar("Result")
 _AHEAD = 2
 """Blocks per thread that may be done or under way before they are asked for: bounds the memory."""
 _SHARES = 4
+_CUTS = 4
+"""Blocks that few voxels are cut into where these must not depend on the number of threads. (Of a
+real slice sixteen take twice the time of two: exact signals of few voxels take as long as of many.)
+"""
 
 
 def block_length(n: int, most: int, least: int, threads: int, shares: int = _SHARES) -> int:
@@ -43,6 +47,14 @@ def in_order(voxels: torch.Tensor, n: int, length: int) -> tuple[torch.Tensor, .
     """Rising indices ``voxels`` of ``n`` voxels, in blocks of those within ``length`` places."""
     edges = torch.arange(0, n, length, device=voxels.device)[1:]
     return voxels.tensor_split(torch.searchsorted(voxels, edges).cpu())
+
+
+def cut(voxels: torch.Tensor, n: int, most: int, least: int) -> tuple[torch.Tensor, ...]:
+    """Rising indices ``voxels`` of ``n`` voxels, in blocks that do not depend on the threads.
+
+    What is computed together decides on the last bit of some voxels.
+    """
+    return in_order(voxels, n, block_length(n, most, min(least, most), _CUTS, 1))
 
 
 @contextmanager

@@ -54,7 +54,10 @@ class SignalModel(Protocol):
         """Signal ``(..., N)`` or, with ``basis``, coefficients ``(..., R)``."""
 
     def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Signal ``(..., N)`` and its derivatives ``(..., N, P)`` with respect to ``theta``."""
+        """Signal ``(..., N)`` and its derivatives ``(..., N, P)`` with respect to ``theta``.
+
+        Both are the caller's, who may change them in place.
+        """
 
 
 def amplitude_of(model: object) -> Amplitude:
@@ -88,7 +91,8 @@ def for_voxels(model: SignalModel, known: Mapping[str, Tensor]) -> Callable[[Ten
     -------
     Callable
         Voxels ``(B,)`` -> the model for parameter sets ``(B, P)`` of these, which must have the
-        known values. Derivatives by what is known may be missing (0), see :func:`silent_of`.
+        known values. Derivatives by what is known may be missing (0) if the model says so, see
+        :func:`silent_of`.
     """
     own: Any = getattr(model, "for_voxels", None)
     if own is None:
@@ -98,7 +102,10 @@ def for_voxels(model: SignalModel, known: Mapping[str, Tensor]) -> Callable[[Ten
 
 
 def silent_of(model: object) -> frozenset[str]:
-    """Parameters by which a model of :func:`for_voxels`, or one inside it, has no derivatives."""
+    """Parameters by which a model of :func:`for_voxels`, or one inside it, has no derivatives.
+
+    The model has them as ``silent``, names of parameters.
+    """
     found: set[str] = set()
     while model is not None:
         found.update(getattr(model, "silent", ()))

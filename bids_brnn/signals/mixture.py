@@ -51,6 +51,9 @@ class FluidMixture(Around):
         names = {own.names[column] for column in own.columns("nuisance", "supplied")}
         return {name: values for name, values in known.items() if name in names}
 
+    def free_pool(self) -> None:
+        """None: a mixture is no tissue of one pool."""
+
     def fluid_theta(self, theta: Tensor) -> Tensor:
         """Parameters ``(..., P)`` of the fluid in voxels of ``theta`` ``(..., P)`` or more."""
         own = self.model.parameters

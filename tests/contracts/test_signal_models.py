@@ -22,7 +22,7 @@ from bids_brnn.parameters import ParameterSet
 from bids_brnn.sequences.designs import TRAINS, hybrid_state_train, jiang_like_train
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals import build_model, models
-from bids_brnn.signals.base import SignalModel
+from bids_brnn.signals.base import SignalModel, for_voxels, silent_of
 from bids_brnn.signals.subspace import CompressedSignal, Subspace
 from tests.elsewhere import DEVICES
 
@@ -42,6 +42,8 @@ def _balanced() -> PulseSequence:
     )
 
 
+_FIELDS = ("B1", "w0")
+"""What models of known voxels compute tables of."""
 _SEQUENCES: Mapping[str, Callable[[], PulseSequence]] = MappingProxyType(
     {
         "gbloch": lambda: hybrid_state_train(TRAINS[:2], n_pulses=40),
@@ -171,6 +173,26 @@ def test_same_input_same_output_and_input_untouched(model, theta, linearized):
     torch.testing.assert_close(theta, before, rtol=0, atol=0)
     torch.testing.assert_close(signal, linearized[0], rtol=1e-12, atol=1e-14)
     assert relative(derivatives, linearized[1]) < 1e-11
+
+
+def test_results_belong_to_the_caller_who_may_change_them(model, theta, linearized):
+    # As models around others do with derivatives.
+    for part in model.linearize(theta):
+        part.zero_()
+    model(theta).zero_()
+    torch.testing.assert_close(model.linearize(theta), linearized, rtol=1e-12, atol=1e-14)
+
+
+def test_derivatives_that_a_model_of_known_voxels_lacks_are_named(model, theta, linearized):
+    names = model.parameters.names
+    known = {name: theta[:, column] for column, name in enumerate(names) if name in _FIELDS}
+    of_voxels = for_voxels(model, known)(torch.arange(len(theta)))
+    slopes = of_voxels.linearize(theta)[1]
+    for column, name in enumerate(names):
+        if name not in silent_of(of_voxels):
+            expected = linearized[1][..., column]
+            close = 1e-8 * float(expected.abs().max())
+            torch.testing.assert_close(slopes[..., column], expected, rtol=1e-8, atol=close)
 
 
 def test_signal_of_unit_magnetization(linearized):

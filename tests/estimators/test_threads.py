@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from torch import Tensor
 
 from bids_brnn.estimators.dictionary.estimator import _normalise
+from bids_brnn.estimators.network import distrust
 from bids_brnn.estimators.network import estimator as network
 from bids_brnn.estimators.network.scaling import unit_coefficients
 from bids_brnn.information.noise import add_noise
@@ -73,3 +76,17 @@ def test_maps_of_a_network_and_what_its_residuals_tell_of_noise_are_alike(monkey
     # Which voxels are together decides on the last bit of a few of a whole brain.
     assert all(sizes == cut[0] for sizes in cut)
     assert len(cut[0]) == 4
+    # Maps and residuals: a network on several threads errs otherwise in the last bit, too.
+    assert len(cut) == 2 * len(THREADS)
+
+
+def test_one_search_serves_all_threads_that_ask_first(monkeypatch):
+    def search(*parts: object) -> object:
+        time.sleep(0.05)  # others ask meanwhile
+        return object()
+
+    monkeypatch.setattr(distrust, "Search", search)
+    found = EstimatorRecipe.of_network("mrf-jiang", jiang_like_train(), None).build()._distrust
+    with ThreadPoolExecutor(4) as pool:
+        searches = list(pool.map(lambda _: found._search, range(4)))
+    assert len(set(searches)) == 1

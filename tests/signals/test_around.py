@@ -11,7 +11,13 @@ from bids_brnn.estimators.nlls.own_starts import Corrected
 from bids_brnn.information.averaged import Whitened
 from bids_brnn.parameters import Z_SPECTRUM
 from bids_brnn.signals.around import Around
-from bids_brnn.signals.base import amplitude_of, for_voxels, rough_of, weights_of
+from bids_brnn.signals.base import (
+    amplitude_of,
+    for_voxels,
+    free_pool_of,
+    rough_of,
+    weights_of,
+)
 from bids_brnn.signals.magnitude import MagnitudeSignal
 from bids_brnn.signals.mixture import FluidMixture
 from bids_brnn.signals.subspace import CompressedSignal, Subspace
@@ -35,6 +41,9 @@ class _Inner:
 
     def rough(self):
         return _Inner(is_rough=True)
+
+    def free_pool(self):
+        return _Inner(known=("empty",))
 
 
 _INNER = _Inner()
@@ -62,6 +71,16 @@ def test_amplitude_and_weights_are_those_of_the_inner_model_or_said_otherwise(mo
         assert weights_of(model) is None
     else:
         assert weights_of(model).tolist() == [1, 4, 9]
+
+
+@pytest.mark.parametrize("model", WRAPPERS, ids=lambda model: type(model).__name__)
+def test_the_free_pool_comes_through_where_it_means_the_same(model):
+    found = free_pool_of(model)
+    if isinstance(model, FluidMixture | ObservedR1):  # two tissues, one rate of two pools
+        assert found is None
+    else:
+        assert type(found) is type(model)
+        assert found.model.known == ("empty",)
 
 
 @pytest.mark.parametrize("model", WRAPPERS, ids=lambda model: type(model).__name__)

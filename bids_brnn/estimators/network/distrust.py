@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ _WHITE = 0.75
 """Share of the degrees of freedom above which residuals of a series are white."""
 _EXACT = 2**17
 """Samples of exact signals that are computed together, times their derivatives."""
+_LOCK = Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,8 +170,13 @@ class Distrust:
         least = self._search(task, voxels)
         return least.left, least.best
 
-    @cached_property
+    @property
     def _search(self) -> Search:
+        with _LOCK:  # one, and its atoms once, however many threads ask first
+            return self._searches
+
+    @cached_property
+    def _searches(self) -> Search:
         corrected = Corrected(self.model, self._signal, self.precision == "bf16")
         usual = Usual(self.linearize, self.model.parameters)
         return Search(
@@ -180,17 +187,16 @@ class Distrust:
         """As :class:`Search` wants them, the cheapest first."""
         names = self.model.parameters.names
         found: list[Fluid] = []
-        folds = getattr(self.model, "conjugate", False)
         if "w0" not in names:
             return found
-        item = self.model.parameters["w0"]
-        folds &= item.lower == -item.upper
         for model in (free_pool_of(self.exact), self.exact):  # type: ignore[arg-type]
             if model is None:
                 continue
             columns = self.model.parameters.index(model.parameters.names)
             empty = [c for c, name in enumerate(names) if name == "m0s" and c not in columns]
             linearize = partial(self._derivatives, model)
+            item = model.parameters["w0"]
+            folds = getattr(self.model, "conjugate", False) and item.lower == -item.upper
             places = (tuple(columns), tuple(empty))
             duration = train_duration(model)
             found.append(Fluid(linearize, model.parameters, *places, folds, duration))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bids_brnn.errors import DataError
-from bids_brnn.estimators.ahead import ahead, block_length, in_order, one_thread, threads_for
+from bids_brnn.estimators.ahead import ahead, cut, threads_for
 from bids_brnn.estimators.base import Estimate, Progress
 from bids_brnn.estimators.checkpoint import Checkpoint, run_key
 from bids_brnn.estimators.network.base import ErrorModel, TrainedNetwork
@@ -41,9 +41,6 @@ _TOGETHER = 4096
 _BLOCK, _LEAST = 8 * _TOGETHER, 1024
 """Most and least voxels of a block on each thread. Those of a block that need exact signals are
 tested together: an evaluation of few takes as long as of many."""
-_CUTS = 4
-"""Blocks that few voxels are cut into, whatever the number of threads: what is tested together
-decides on the last bit of some voxels. (Sixteen take twice the time of two on a real slice.)"""
 _QUALITY: Mapping[str, torch.dtype | None] = {"distance": None, "edge": torch.int32}
 
 
@@ -157,16 +154,11 @@ class NetworkEstimator:
         parts = (part for item in sorted(unsure.items()) for part in item)
         key = "" if checkpoint is None else run_key(self, data, known, noise, tested, *parts)
         results = Results(
-            data,
-            len(self.parameters),
-            _QUALITY,
-            with_std=self.spread != "none",
-            with_covariance=self._tells_covariance,
-        )
-        threads = threads_for(data.device)
-        least = min(_LEAST, self._block)
-        length = block_length(len(data), self._block, least, _CUTS, 1)
-        blocks = in_order(voxels, len(data), length)
+            data, len(self.parameters), _QUALITY,
+            with_std=self.spread != "none", with_covariance=self._tells_covariance,
+        )  # fmt: skip
+        distrust = here._distrust  # one for all threads
+        blocks = cut(voxels, len(data), self._block, _LEAST)
 
         def maps_of(block: Tensor) -> dict[str, Tensor]:
             parts = []
@@ -179,11 +171,11 @@ class NetworkEstimator:
                 parts.append(here._maps(data[rows], given, *levels, spreads))
             maps = {name: torch.cat([part[name] for part, _ in parts]) for name in parts[0][0]}
             found = joined([found for _, found in parts])
-            maps["distance"], beyond = here._distrust.distance(found)
+            maps["distance"], beyond = distrust.distance(found)
             maps["edge"] |= beyond
             return maps
 
-        with ahead(maps_of, blocks, threads) as found:
+        with ahead(maps_of, blocks, threads_for(data.device)) as found:
             for number, block in results.remaining(blocks, progress, checkpoint, key):
                 results.put(block, found(number))
         return replace(results.estimate(), std_kind=self.std_kind)
@@ -235,10 +227,9 @@ class NetworkEstimator:
     ) -> tuple[Findings, Tensor]:
         """What is found of ``data`` ``(v, R)``, and their norms."""
         unit = unit_coefficients(data, self.rotation, self.amplitude)
-        half = self.precision == "bf16"
         found = find(
             self._forward, self.model, unit, known, noise, self.amplitude,
-            steps=self.nuisance_steps, half=half,
+            steps=self.nuisance_steps, half=self.precision == "bf16",
         )  # fmt: skip
         return found, unit[1]
 
@@ -312,20 +303,25 @@ class NetworkEstimator:
         known = known_values(self.parameters, supplied, data)
         here = self._on(data.device)
         energy = torch.full(data.shape[:1], torch.nan, dtype=torch.float64, device=data.device)
-        together = min(_TOGETHER, self._block)
-        for block in voxels_to_estimate(self.parameters, known, data).split(together):
+
+        def energy_of(block: Tensor) -> Tensor:
             values = {column: take(values, block).float() for column, values in known.items()}
-            with one_thread():  # exact signals, which take the time, have threads of their own
-                found, _ = here._found(data[block], values, data.real.new_full(block.shape, sigma))
+            found, _ = here._found(data[block], values, data.real.new_full(block.shape, sigma))
             rows = torch.arange(len(block), device=data.device)
-            statistic, _ = here._distrust.statistic(found, found.sigma, rows, scan=scan)
-            energy[block] = statistic * sigma**2
+            return distrust.statistic(found, found.sigma, rows, scan=scan)[0] * sigma**2
+
+        distrust = here._distrust
+        voxels = voxels_to_estimate(self.parameters, known, data)
+        whole = cut(voxels, len(data), min(_TOGETHER, self._block), _LEAST)
+        blocks = [block for block in whole if len(block)]
+        with ahead(energy_of, blocks, threads_for(data.device)) as found:
+            for number, block in enumerate(blocks):
+                energy[block] = found(number)
         return energy
 
     @cached_property
     def _forward(self) -> Forward:
-        told = self.errors is not None
-        return Forward(self.network, self.parameters, self.precision, told)
+        return Forward(self.network, self.parameters, self.precision, self.errors is not None)
 
     @cached_property
     def _distrust(self) -> Distrust:

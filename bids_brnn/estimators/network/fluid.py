@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from threading import RLock
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -56,7 +56,11 @@ _REST = 0.35
 Signals know no noise: at SNR 80 that is 400 times the limit."""
 _FAR = 20.0
 """Times the limit: where noise is more than that, fluid in a wrong valley leaves no more."""
-_LOCK = RLock()
+_TOGETHER = 2**14
+"""Points of neighbouring valleys that are tried together, at most: bounds the memory."""
+_ALL = -1
+"""In the place of the number of a cell."""
+_LOCK = Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,12 +121,11 @@ class Fluid:
     def _known(self) -> dict[tuple[int, torch.device], Candidates]:
         return {}
 
-    @cached_property
-    def _around(self) -> dict[tuple[int, torch.device], Candidates]:
-        return {}
-
     def cell(self, number: int, device: torch.device) -> Candidates:
-        """Atoms of a cell, counted from the lowest off-resonance."""
+        """Atoms of a cell, counted from the lowest off-resonance.
+
+        They are kept: 2 MB for each cell that is looked into, with 15 coefficients.
+        """
         with _LOCK:  # once, however many threads ask
             if (number, device) not in self._known:
                 self._known[number, device] = self._simulated(number, device, _ATOMS)
@@ -136,33 +139,27 @@ class Fluid:
         return atoms_at(self.linearize, self.parameters, points.to(device))[0]
 
     def around(self, number: int, device: torch.device) -> Candidates:
-        """Atoms of a cell and its neighbours.
+        """Atoms of a cell and its neighbours, which are not kept together.
 
         Where signals fold, those beyond the last cells are mirror images.
         """
-        with _LOCK:
-            if (number, device) not in self._around:
-                n, parts = self._range[2], []
-                for other in range(number - 1, number + 2):
-                    if 0 <= other < n:
-                        parts.append(self.cell(other, device))
-                    elif self.folds:
-                        parts.append(self._mirrored(self.cell(number, device)))
-                self._around[number, device] = _joined(parts)
-            return self._around[number, device]
-
-    def _mirrored(self, atoms: Candidates) -> Candidates:
-        return mirrored(atoms, self.turning)
+        parts = []
+        for other in range(number - 1, number + 2):
+            if 0 <= other < self._range[2]:
+                parts.append(self.cell(other, device))
+            elif self.folds:
+                parts.append(mirrored(self.cell(number, device), self.turning))
+        return _joined(parts)
 
     def _all(self, device: torch.device) -> Candidates:
-        """Few atoms of each cell, of all off-resonances."""
+        """Few atoms of each cell, of all off-resonances; they are kept."""
         with _LOCK:
-            if (-1, device) not in self._around:
+            if (_ALL, device) not in self._known:
                 numbers = range(self._range[2])
                 cells = _joined([self._simulated(n, device, _FEW) for n in numbers])
-                parts = [cells, self._mirrored(cells)] if self.folds else [cells]
-                self._around[-1, device] = _joined(parts)
-            return self._around[-1, device]
+                parts = [cells, mirrored(cells, self.turning)] if self.folds else [cells]
+                self._known[_ALL, device] = _joined(parts)
+            return self._known[_ALL, device]
 
     def _near(self, descent: _Descent) -> Starts:
         """Starts of all voxels around the off-resonance that the network tells."""
@@ -235,12 +232,17 @@ class _Descent:
         tries
             How many are worth a try.
         """
-        duration, turning = self.fluid.duration, self.fluid.turning
-        if duration is None or turning not in self.task.free:
+        if self.fluid.duration is None or self.fluid.turning not in self.task.free:
             return
         rows = ((self.least > self.task.enough) & (self.least < self.far)).nonzero()[:, 0]
+        for some in rows.split(max(1, _TOGETHER // len(hops))):
+            self._beside(some, hops, tries)
+
+    def _beside(self, rows: Tensor, hops: Sequence[tuple[int, float]], tries: int) -> None:
         if not len(rows):
             return
+        duration, turning = self.fluid.duration, self.fluid.turning
+        assert duration is not None
         wide = self.best[rows, None].repeat(1, len(hops), 1)
         shifts = wide.new_tensor(hops)
         wide[..., turning] += shifts[:, 0] * (_SPACING * 2 * math.pi / duration)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bids_brnn.estimators.network.devices import on_device
 from bids_brnn.estimators.network.estimator import NetworkEstimator
+from bids_brnn.estimators.network.scaling import turned
 from bids_brnn.signals.around import Passing
 from bids_brnn.signals.base import Amplitude, SignalModel, amplitude_of, weights_of
 
@@ -42,21 +43,18 @@ class Imitation(Passing):
             self._copies[device] = on_device(self.model, device)
         return self._copies[device]
 
-    def _turned(self, values: Tensor) -> Tensor:
-        return values if self.turn is None else values @ self.turn.to(values)
-
     def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
         """Signal ``(v, R)``; the basis is that of the data."""
         assert basis is None
         with torch.no_grad():
-            return self._turned(self._on(theta.device)(theta))
+            return turned(self._on(theta.device)(theta), self.turn)
 
     def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Signal and derivatives ``(v, R, P)``."""
         assert basis is None
         with torch.no_grad():
             signal, slopes = self._on(theta.device).linearize(theta)
-            return self._turned(signal), self._turned(slopes.mT).mT.contiguous()
+            return turned(signal, self.turn), turned(slopes.mT, self.turn).mT.contiguous()
 
 
 def imitation_of(network: NetworkEstimator) -> Imitation | None:

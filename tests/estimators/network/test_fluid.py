@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from bids_brnn.estimators.network import fluid
 from bids_brnn.estimators.network.fluid import FLUID, Fluid, fluid_points
 from bids_brnn.estimators.network.lowest import Task
 from bids_brnn.parameters import QMT, Parameter, ParameterSet
@@ -97,3 +98,54 @@ def test_fluid_is_found_wherever_the_network_looks(off, duration):
     nothing = Task(task.data.flip(1), sigma, [0, 1], task.bounds, 80.0, 2 * 80.0)
     left, _ = fluid_of(**duration).least(nothing, theta)
     assert (left > 80).all(), "what grows is no decay"
+
+
+def fluid_task(columns, n=30):
+    """Noisy fluid of which ``columns`` are free, and its parameters."""
+    rng = torch.Generator().manual_seed(6)
+    truth = torch.stack(
+        [0.3 + torch.rand(n, generator=rng), 500 * torch.rand(n, generator=rng) - 250], -1
+    )
+    clean = decay(truth)[0]
+    noise = torch.view_as_complex(torch.randn(n, len(TIMES), 2, generator=rng))
+    data, size = clean + 0.02 * noise, clean.norm(dim=-1)
+    bounds = PARAMETERS.bounds(truth)
+    return Task(data / size[:, None], 0.02 / size, columns, bounds, 80.0, 1e9), truth
+
+
+@pytest.mark.parametrize("columns", [[0], [1], []])
+def test_what_is_supplied_is_kept(columns):
+    task, truth = fluid_task(columns)
+    left, best = fluid_of().least(task, truth)
+    assert (left < 80).all()
+    kept = [column for column in (0, 1) if column not in columns]
+    torch.testing.assert_close(best[:, kept], truth[:, kept], rtol=1e-6, atol=1e-4)
+
+
+def test_how_many_neighbours_are_tried_together_changes_nothing(monkeypatch):
+    task, truth = fluid_task([0, 1])
+    theta = truth + torch.tensor([0.5, 10.0])
+    monkeypatch.setattr(fluid, "_NEAR", 1)  # starts that leave some to the valleys beside
+    monkeypatch.setattr(fluid, "_TRIES", 1)
+    expected = fluid_of().least(task, theta)
+    rows = []
+    beside = fluid._Descent._beside
+    monkeypatch.setattr(
+        fluid._Descent,
+        "_beside",
+        lambda self, some, *a: (rows.append(len(some)), beside(self, some, *a)),
+    )
+    monkeypatch.setattr(fluid, "_TOGETHER", 6)
+    found = fluid_of().least(task, theta)
+    assert rows
+    assert max(rows) <= 3
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
+
+
+def test_atoms_around_a_cell_are_not_kept_beside_those_of_the_cells():
+    one, cpu = fluid_of(folds=False), torch.device("cpu")
+    for number in range(1, 9):
+        one.around(number, cpu)
+    assert len(one._known) == 10
+    assert sum(len(atoms.unit) for atoms in one._known.values()) == 10 * fluid._ATOMS

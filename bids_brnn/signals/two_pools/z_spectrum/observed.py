@@ -64,6 +64,9 @@ class ObservedR1(Around):
         found.__dict__["parameters"] = self.parameters
         return found
 
+    def free_pool(self) -> None:
+        """None: the observed rate is one of two pools."""
+
     def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
         """Signal ``(..., N)``, or coefficients ``(..., R)``."""
         check_parameters(theta, self.parameters)
