@@ -17,7 +17,7 @@ _AHEAD = 2
 _SHARES = 4
 _CUTS = 4
 """Blocks that few voxels are cut into where these must not depend on the number of threads. (Of a
-real slice sixteen take twice the time of two: exact signals of few voxels take as long as of many.)
+real slice sixteen take twice the time of two: exact signals of few take as long as of many.)
 """
 
 
