@@ -267,6 +267,15 @@ def test_without_a_map_the_start_value_is_used(case):
     assert (result.theta[:, 2] == case.model.parameters["B1"].start).all()
 
 
+def test_a_noise_level_may_have_another_precision_than_the_data(case):
+    data = case.data[:4].to(torch.complex64)
+    supplied = {name: values[:4] for name, values in case.supplied.items()}
+    for sigma in (torch.full((4,), 1e-2, dtype=torch.float64), torch.full((4,), 1e-2)):
+        told = case.estimator.estimate(data, supplied, sigma=sigma)
+        assert told.theta.dtype == torch.float32
+        assert torch.isfinite(told.theta).all()
+
+
 def test_a_noise_level_that_is_not_positive_is_taken_from_the_residual(case):
     sigma = torch.full((N_VOXELS,), 1e-2)
     sigma[::3], sigma[1::3] = 0, torch.nan

@@ -128,7 +128,7 @@ class DictionaryEstimator:
         """
         check_data(data, self.model.n_samples)
         known = known_values(self.parameters, supplied, data)
-        noise = noise_levels(sigma, data)
+        noise = noise_levels(sigma, data).to(data.real.dtype)
         voxels = voxels_to_estimate(self.parameters, known, data)
         key = ""
         if checkpoint is not None:
