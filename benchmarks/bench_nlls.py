@@ -2,8 +2,10 @@
 
 Both in CPU seconds too: on a shared machine they tell more than the clock does.
 
-    python benchmarks/bench_nlls.py [--small] [--data BIDS_DIR] [--draft NETWORK] [--threads N]
-                                    [--out result.json]
+    OPENBLAS_NUM_THREADS=1 python benchmarks/bench_nlls.py [--small] [--data BIDS_DIR]
+                                    [--draft NETWORK] [--threads N] [--out result.json]
+
+(as the command sets it: threads of NumPy's products spin, and take half of the processors).
 
 Without ``--data`` the voxels are simulated from a train of our own. Both ways minimise the same
 cost (complex M0 projected out), with the same bounds, exact derivatives and start values; SciPy
