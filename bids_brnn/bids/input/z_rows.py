@@ -18,7 +18,7 @@ from bids_brnn.errors import DataError
 
 ANGLES, OFFSETS = ("MTFlipAngle", "Angle"), ("MTOffsetFrequency", "Offset")
 """Keys of an MT pulse: its flip angle in deg, its offset in Hz; BIDS and ours first."""
-_STATES: Mapping[object, bool] = {True: True, False: False, "on": True, "off": False}
+_STATES = {"true": True, "false": False, "on": True, "off": False}
 _ONLY_MT = 90.0
 """Degrees beyond which no excitation of a spoiled gradient echo goes."""
 
@@ -88,14 +88,19 @@ def read_rows(
     return rows
 
 
+def state_of(said: object) -> bool | None:
+    """Whether there was an MT pulse, as ``MTState`` or a file name says; None if it says none."""
+    if isinstance(said, bool):
+        return said
+    return _STATES.get(said.lower()) if isinstance(said, str) else None
+
+
 def _state(item: Measurement, about: Mapping[str, Any], notes: list[str]) -> bool:
     """Whether there was an MT pulse."""
     key = about.get("MTState")
-    text = key.lower() if isinstance(key, str) else key
-    if key is not None and (text not in _STATES or not isinstance(text, bool | str)):
+    told, named = state_of(key), state_of(item.labels[1])
+    if key is not None and told is None:
         raise DataError(f"{item.name}: MTState is {key!r}; write true or false.")
-    told = None if key is None else _STATES[text]
-    named = _STATES.get(item.labels[1])
     if told is not None and named is not None and told != named:
         raise DataError(
             f"{item.name}: its name says mt-{item.labels[1]}, MTState says {str(told).lower()}; "

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bids_brnn.bids.input.z_constants import LABELS, Table
-from bids_brnn.bids.input.z_rows import ANGLES, OFFSETS, Row
+from bids_brnn.bids.input.z_rows import ANGLES, OFFSETS, Row, state_of
 from bids_brnn.bids.input.z_series import Measurement
 from bids_brnn.errors import DataError
 from bids_brnn.system.kinds import shown
@@ -15,7 +15,6 @@ from bids_brnn.system.kinds import shown
 HOLDS = frozenset((*ANGLES, *OFFSETS))
 """Keys of a sidecar that tell a measurement."""
 _MISSING = ("", "n/a")
-_STATES = {"true": True, "false": False, "on": True, "off": False}
 
 
 def rows_of(table: Table, about: Mapping[str, Any], where: str, name: str = "") -> list[Row]:
@@ -85,7 +84,7 @@ def _agrees(said: object, values: Sequence[float | None], states: Sequence[bool]
 
 def _is_same(said: object, value: float | bool | None) -> bool:
     if value is None or isinstance(value, bool):
-        return value is None or _STATES.get(str(said).lower()) is value
+        return value is None or state_of(said) is value
     try:
         return math.isclose(float(said), value, rel_tol=1e-6)  # type: ignore[arg-type]
     except (TypeError, ValueError):
