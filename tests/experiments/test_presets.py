@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import tomllib
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +14,7 @@ from bids_brnn.config.choices import PRESETS
 from bids_brnn.errors import DataError
 from bids_brnn.experiments.presets import preset, recipe_of, with_preset
 from bids_brnn.experiments.progress import Meter, State, duration
+from bids_brnn.experiments.protocols import OWN_TRAINS, read_protocol
 from bids_brnn.experiments.rank import (
     LARGEST,
     MOST_LOSS,
@@ -25,6 +29,8 @@ from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.signals.one_pool.fisp import EpgFisp
 from bids_brnn.signals.registry import model_entry
 from bids_brnn.signals.subspace import Subspace
+
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "presets.py"
 
 
 def draws(training):
@@ -152,3 +158,25 @@ def test_a_slow_simulation_does_not_spoil_the_time_left(tmp_path):
             now[0] += 20
         left.append(said[-1].left)
     assert left[0] == left[1]
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    """The script that measures presets."""
+    spec = importlib.util.spec_from_file_location("presets_benchmark", BENCHMARK)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_protocols_that_presets_are_measured_on_are_nine_others(benchmark, tmp_path):
+    """They are read as files of a user are, and the program ships none of them."""
+    digests = {train().digest for train in OWN_TRAINS.values()}
+    for name, (model, field_strength, made) in benchmark.PROTOCOLS.items():
+        config = benchmark.write_protocol(name, tmp_path / name)
+        content = tomllib.loads(config.read_text(encoding="utf-8"))
+        protocol = read_protocol(config, content, model_entry(model))
+        assert protocol.sequence.digest == made().digest
+        assert content["tissue_at"] == field_strength
+        digests.add(protocol.sequence.digest)
+    assert len(digests) == len(OWN_TRAINS) + 9
