@@ -169,8 +169,8 @@ def row(name: str, preset: str, card: ModelCard, spent: float) -> str:
     """One line of Markdown."""
     overall = card.evaluation["held_out"]["all"]
     slopes = []
-    for parameter in (item.name for item in card.parameters.select("estimated").items):
-        least = {}
+    for parameter in card.network["outputs"]:
+        least: dict[str, tuple[float, str]] = {}
         for tissue, levels in card.evaluation["tissue_sets"].items():
             for snr, figures in levels.items():
                 if parameter in figures:
