@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.signals.compiling import jit
+from bids_brnn.signals.compiling import jit, jit_in_place
 
 Array = NDArray[Any]
 
 
-@jit
+@jit_in_place
 def chebyshev(x: float, n: int, values: Array, slopes: Array) -> None:
     """Polynomials ``T_0 ... T_(n-1)`` and their slopes at ``x``."""
     values[0], slopes[0] = 1.0, 0.0
@@ -23,7 +23,7 @@ def chebyshev(x: float, n: int, values: Array, slopes: Array) -> None:
         slopes[k] = 2 * values[k - 1] + 2 * x * slopes[k - 1] - slopes[k - 2]
 
 
-@jit
+@jit_in_place
 def over_fields(table: Array, shape: Array, m: int, x: Array, work: Array) -> None:
     """A table at two of its three variables: what is left depends on the third.
 
@@ -68,7 +68,7 @@ def over_fields(table: Array, shape: Array, m: int, x: Array, work: Array) -> No
             work[4, k] += g * work[0, start + k]
 
 
-@jit
+@jit_in_place
 def over_third(line: Array, n: int, m: int, x: float, work: Array, out: Array) -> None:
     """Values ``out[0]`` and slopes ``out[3]`` of ``m`` functions of the third variable.
 
@@ -86,7 +86,7 @@ def over_third(line: Array, n: int, m: int, x: float, work: Array, out: Array) -
             out[3, k] += g * part[k]
 
 
-@jit
+@jit_in_place
 def interpolate(
     table: Array, shape: Array, m: int, x: Array, work: Array, out: Array
 ) -> None:  # fmt: skip
