@@ -120,8 +120,8 @@ class GBlochZ(FromArrays):
         p = layout[:, 0]
         sizes = (layout[:, 3] + 2 * layout[:, 7]) * (1 + p + p * (p + 1) // 2)
         lines = np.empty((*where.shape, int(sizes.max(initial=0))))
-        largest = _largest(layout, self._excited.shape)[1]
-        at_fields(B1, w0, where, layout, boxes, data, largest, lines)
+        work = np.empty((7, max(_largest(layout, self._excited.shape)[1], 64)))
+        at_fields(B1, w0, where, layout, boxes, data, work, lines)
         return _Fields(where, lines, (layout, boxes, data))
 
     def simulate(

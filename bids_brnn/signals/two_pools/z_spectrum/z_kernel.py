@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_brnn.signals.compiling import jit, jit_in_place
+from bids_brnn.signals.copying import put
 from bids_brnn.signals.two_pools.z_spectrum.dual_steps import cycle
 from bids_brnn.signals.two_pools.z_spectrum.pulse_kernel import (
     POWERS,
@@ -78,9 +79,9 @@ def adjoint(before: Array, around: Array, end: Array, at_start: Array, out: Arra
         out[d] += at_start[1] * along(around, 1, g, end)
 
 
-@jit
+@jit_in_place
 def at_fields(
-    B1: Array, w0: Array, where: Array, layout: Array, boxes: Array, data: Array, largest: int,
+    B1: Array, w0: Array, where: Array, layout: Array, boxes: Array, data: Array, work: Array,
     out: Array
 ) -> None:  # fmt: skip
     """Tables of each voxel at its own B1 and w0, once for all that is asked of it.
@@ -89,12 +90,14 @@ def at_fields(
     ----------
     B1, w0, where
         ``(V,)`` and ``(V, N)``.
-    layout, boxes, data, largest
+    layout, boxes, data
         As of :func:`z_spectra`.
+    work
+        ``(7, >= 64)``, see :func:`..table_kernel.over_fields`.
     out
         ``(V, N, most)``, written: of the free pool, then of both halves of the semi-solid one.
     """
-    work, x = np.empty((6, max(largest, 64))), np.empty(2)
+    x = work[6]
     for n in range(B1.shape[0]):
         for c in range(where.shape[1]):
             i = where[n, c]
@@ -110,7 +113,7 @@ def at_fields(
                     place += shape[0] * shape[1] * shape[2] * m
                 over_fields(data[place:], shape, m, x, work)
                 size = shape[2] * m
-                out[n, c, to : to + size] = work[2, :size]
+                put(work[2, :size], out[n, c, to : to + size])
                 to += size
 
 
