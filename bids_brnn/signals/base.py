@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bids_brnn.errors import DataError, ParameterError, SequenceError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from bids_brnn.sequences.pulse_sequence import PulseSequence
     from bids_brnn.sequences.z_spectrum import ZSpectrum
 
+Array = NDArray[np.float64]
 _NO_SIGNAL = 1e-6  # of M0 = 1; a measured sample is a thousand times larger
 
 
@@ -39,7 +41,7 @@ class SignalModel(Protocol):
     A model, or the ``sequence`` that it has, may also have ``amplitude`` (see :data:`Amplitude`;
     ``complex`` where neither has it) and ``weights`` ``(N,)``, numbers of measurements that were
     averaged: :func:`amplitude_of`, :func:`weights_of`; and what :func:`for_voxels`,
-    :func:`rough_of` and :func:`free_pool_of` tell.
+    :func:`rough_of`, :func:`arrays_of` and :func:`free_pool_of` tell.
     """
 
     @property
@@ -120,6 +122,28 @@ def rough_of(model: SignalModel) -> SignalModel | None:
     """
     own: Any = getattr(model, "rough", None)
     found: SignalModel | None = None if own is None else own()
+    return found
+
+
+Arrays = Callable[..., tuple[Array, Array]]
+"""See :func:`arrays_of`."""
+
+
+def arrays_of(model: SignalModel) -> Arrays | None:
+    """A function that simulates real signals as arrays, for who asks often; None if there is none.
+
+    A model, and what it wraps, may have it as a method ``arrays``. It is called with parameter
+    sets ``(V, P)`` in double precision that lie within their bounds, which is not looked at, and
+    with ``derivatives``, whether these are wanted; it gives signals ``(V, N)`` and derivatives
+    ``(V, N, P)`` (without rows where they are not wanted), both the caller's.
+    """
+    inside: Any = model
+    while inside is not None:
+        if not hasattr(inside, "arrays"):
+            return None
+        inside = getattr(inside, "model", None)
+    own: Any = model
+    found: Arrays = own.arrays
     return found
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bids_brnn.parameters import ParameterSet
+    from bids_brnn.signals.base import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,3 +38,11 @@ class SuppliedModel(Around):
     def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Signal ``(..., N)`` and derivatives ``(..., N, P)``."""
         return self.model.linearize(theta, basis)
+
+    def arrays(self, theta: Array, *, derivatives: bool) -> tuple[Array, Array]:
+        """See :func:`bids_brnn.signals.base.arrays_of`."""
+        from bids_brnn.signals.base import arrays_of
+
+        inner = arrays_of(self.model)
+        assert inner is not None
+        return inner(theta, derivatives=derivatives)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.signals.compiling import jit
+from bids_brnn.signals.compiling import jit, jit_in_place
 
 Array = NDArray[Any]
 
@@ -16,7 +16,7 @@ _EPS = float(np.finfo(np.float64).eps)
 _TINY = float(np.finfo(np.float64).tiny)
 
 
-@jit
+@jit_in_place
 def factorise(matrix: Array, skip: Array, scale: Array, factor: Array) -> bool:
     """Cholesky's lower factor of a matrix scaled to unit diagonal; False if there is none.
 
@@ -52,7 +52,7 @@ def factorise(matrix: Array, skip: Array, scale: Array, factor: Array) -> bool:
     return True
 
 
-@jit
+@jit_in_place
 def solve_factored(factor: Array, scale: Array, right: Array) -> None:
     """``right`` becomes the solution, by :func:`factorise`."""
     n = right.shape[0]
@@ -70,7 +70,7 @@ def solve_factored(factor: Array, scale: Array, right: Array) -> None:
         right[i] *= scale[i]
 
 
-@jit
+@jit_in_place
 def solve_free(
     matrix: Array, gradient: Array, held: Array, step: Array, factor: Array, scale: Array,
     target: Array
@@ -103,7 +103,7 @@ def solve_free(
             target[i] = step[i]
 
 
-@jit
+@jit_in_place
 def minimise_in_box(
     matrix: Array, gradient: Array, lower: Array, upper: Array, held: Array, factor: Array,
     work: Array, step: Array

@@ -11,12 +11,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bids_brnn.signals.compiling import jit
+from bids_brnn.signals.compiling import jit_in_place
 
 Array = NDArray[Any]
 
 
-@jit
+@jit_in_place
 def expand_complex(
     signal: Array, slopes: Array, free: Array, span: Array, data: Array, weight: Array,
     m0: Array, residual: Array, tangent: Array
@@ -71,7 +71,7 @@ def expand_complex(
         residual[2 * k + 1] = y.imag - (p * b + q * a)
 
 
-@jit
+@jit_in_place
 def expand_real(
     signal: Array, slopes: Array, free: Array, span: Array, data: Array, weight: Array,
     m0: Array, residual: Array, tangent: Array
@@ -106,7 +106,7 @@ def expand_real(
         residual[k] = data[k].real - p * residual[k]
 
 
-@jit
+@jit_in_place
 def quadratic(residual: Array, tangent: Array, gradient: Array, information: Array) -> float:
     """Cost; half of its gradient ``(F,)`` and the Fisher information ``(F, F)`` are written."""
     n, n_free = tangent.shape

@@ -26,7 +26,8 @@ from bids_brnn.estimators.nlls.step_kernel import (
     propose,
     slope,
 )
-from bids_brnn.signals.compiling import jit
+from bids_brnn.signals.compiling import jit, jit_in_place
+from bids_brnn.signals.copying import put, put_matrix
 
 Array = NDArray[Any]
 
@@ -75,12 +76,27 @@ def iterate(
     """
     n_free = free.shape[0]
     values = data.shape[1] * (2 if is_complex else 1)
-    residual, tangent = np.empty(values), np.empty((values, n_free))
-    new_gradient, new_information = np.empty(n_free), np.empty((n_free, n_free))
-    moved, change = np.empty(n_free), np.empty(n_free)
-    flags = np.empty(n_free, np.bool_)
-    matrices, vectors = np.empty((3, n_free, n_free)), np.empty((6, n_free))
-    new_m0 = np.empty(2)
+    _iterate(
+        active, signal, slopes, data, weight, free, span, is_complex, given, variance, degrees,
+        tolerance, limit, hope, resolution, rival, unit, trial, step, m0, gradient, information,
+        extra, numbers, evaluations, reason, np.empty(values), np.empty((values, n_free)),
+        np.empty((4, n_free, n_free)), np.empty((9, n_free)), np.empty(2),
+        np.empty(n_free, np.bool_)
+    )  # fmt: skip
+
+
+@jit_in_place
+def _iterate(
+    active: Array, signal: Array, slopes: Array, data: Array, weight: Array, free: Array,
+    span: Array, is_complex: bool, given: Array, variance: Array, degrees: int, tolerance: float,
+    limit: int, hope: float, resolution: float, rival: Array, unit: Array, trial: Array,
+    step: Array, m0: Array, gradient: Array, information: Array, extra: Array, numbers: Array,
+    evaluations: Array, reason: Array, residual: Array, tangent: Array, matrices: Array,
+    vectors: Array, new_m0: Array, flags: Array
+) -> None:  # fmt: skip
+    """:func:`iterate`, and what it works in."""
+    n_free = free.shape[0]
+    new_information, new_gradient, moved, change = matrices[3], vectors[6], vectors[7], vectors[8]
     for a in range(active.shape[0]):
         v = active[a]
         new_m0[0] = given[v]
@@ -116,8 +132,10 @@ def iterate(
             better = judge(cost, flatter, resolution, state)
         if better:
             state[COST] = cost
-            m0[v], gradient[v], information[v] = new_m0, new_gradient, new_information
-            unit[v] = trial[v]
+            put(new_m0, m0[v])
+            put(new_gradient, gradient[v])
+            put_matrix(new_information, information[v])
+            put(trial[v], unit[v])
         if reason[v] != 0:
             continue
         noise = level(variance[v], state, degrees)
@@ -131,7 +149,7 @@ def iterate(
         if left <= tolerance:
             reason[v] = CONVERGED
             if not failed:  # the last step is too short to be worth a look
-                unit[v] = trial[v]
+                put(trial[v], unit[v])
         elif failed and left <= CLOSE * tolerance and state[PROMISE] < hidden(state, resolution):
             # A step that fails here tells of round-off rather than of curvature.
             reason[v] = RESOLVED

@@ -19,7 +19,7 @@ from bids_brnn.estimators.nlls.solver import StoppingRule
 from bids_brnn.estimators.nlls.starts import Starts
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.around import Around
-from bids_brnn.signals.base import SignalModel
+from bids_brnn.signals.base import Array, SignalModel, arrays_of
 
 _POINTS = 16
 _TOGETHER = 16384
@@ -102,3 +102,14 @@ class Corrected(Around):
         assert basis is None
         signal, slopes = self.model.linearize(theta)
         return signal * self.factor, slopes * self.factor[..., None]
+
+    def arrays(self, theta: Array, *, derivatives: bool) -> tuple[Array, Array]:
+        """See :func:`bids_brnn.signals.base.arrays_of`."""
+        inner = arrays_of(self.model)
+        assert inner is not None
+        signal, slopes = inner(theta, derivatives=derivatives)
+        factor = self.factor.numpy()
+        signal *= factor
+        if derivatives:
+            slopes *= factor[..., None]
+        return signal, slopes

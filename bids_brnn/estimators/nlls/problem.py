@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bids_brnn.estimators.nlls.cost import expand_real, stack
@@ -21,8 +23,9 @@ from bids_brnn.estimators.nlls.solver import (
 from bids_brnn.estimators.voxels import take
 from bids_brnn.information.bounds import images_of, inverse_information, project_out_scale
 from bids_brnn.information.noise import degrees_of_freedom, whitened
-from bids_brnn.signals.base import SignalModel, amplitude_of, for_voxels, silent_of
+from bids_brnn.signals.base import SignalModel, amplitude_of, arrays_of, for_voxels, silent_of
 
+Array = NDArray[Any]
 _ROUND_OFF = 8.0
 """Epsilons by which a model may err from point to point."""
 
@@ -64,6 +67,30 @@ class Problem:
         theta[:, self._columns] = torch.minimum(lower + unit * span, upper)
         return theta
 
+    def _simulated(
+        self, unit: Tensor, voxels: Tensor, *, derivatives: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Signal at M0 = 1 and, if wanted, its derivatives, in the precision chosen."""
+        model = self._of_voxels(voxels)
+        simulate = arrays_of(model) if self.precision == torch.float64 else None
+        if simulate is None or unit.device.type != "cpu":
+            theta = self.theta(unit, voxels).to(self.precision)
+            return model.linearize(theta) if derivatives else (model(theta), theta)
+        # Of the time that a cheap model takes, tensors would be the greater part.
+        signal, slopes = simulate(self._points(unit, voxels), derivatives=derivatives)
+        return torch.from_numpy(signal), torch.from_numpy(slopes)
+
+    def _points(self, unit: Tensor, voxels: Tensor) -> Array:
+        """:meth:`theta` as an array."""
+        from bids_brnn.estimators.nlls.point_kernel import points
+
+        known = self._known.numpy()
+        theta = np.empty((len(unit), known.shape[1]))
+        lower, span, upper = (part.numpy() for part in self._box)
+        places = np.ascontiguousarray(unit.numpy())
+        points(places, voxels.numpy(), known, self._columns.numpy(), lower, span, upper, theta)
+        return theta
+
     @cached_property
     def _box(self) -> tuple[Tensor, Tensor, Tensor]:
         """Lower bounds, widths and upper bounds ``(F,)`` of what is estimated."""
@@ -84,25 +111,33 @@ class Problem:
 
     def linearize(self, unit: Tensor, voxels: Tensor) -> tuple[Tensor, Tensor]:
         """Signal at M0 = 1 and its derivatives by all parameters, in the precision chosen."""
-        return self._of_voxels(voxels).linearize(self.theta(unit, voxels).to(self.precision))
+        return self._simulated(unit, voxels, derivatives=True)
 
     def measured(self, voxels: Tensor) -> Measured:
         """What the solver is to know of some voxels."""
         lower, upper = self.model.parameters.bounds(self.variance)
-        ones = torch.ones(self.model.n_samples, dtype=torch.float64)
-        nothing = torch.full((len(voxels),), torch.nan, dtype=torch.float64)
-        free = self.free
+        data, weight, m0 = self._host
+        free, rows = self.free, voxels.cpu().numpy()
         return Measured(
-            self.data[voxels].cpu().numpy(),
-            whitened(self.model, ones).numpy(),
+            data[rows],
+            weight,
             amplitude_of(self.model) == "complex",
-            (nothing if self.m0 is None else self.m0[voxels].cpu()).numpy(),
+            m0[rows],
             take(self.variance, voxels).cpu().contiguous().numpy(),
             self.degrees,
             _ROUND_OFF * torch.finfo(self.precision).eps,
             np.array(free, dtype=np.int64),
             (upper - lower)[free].cpu().to(torch.float64).numpy(),
         )
+
+    @cached_property
+    def _host(self) -> tuple[Array, Array, Array]:
+        """Data ``(V, R)``, what whitens signals ``(R,)``, and M0 ``(V,)`` if known, else NaN."""
+        ones = torch.ones(self.model.n_samples, dtype=torch.float64)
+        m0 = torch.full((len(self.data),), torch.nan) if self.m0 is None else self.m0
+        parts = (self.data.resolve_conj(), whitened(self.model, ones), m0.to(torch.float64))
+        data, weight, known = (part.cpu().contiguous().numpy() for part in parts)
+        return data, weight, known
 
     def part(self, voxels: Tensor, model: SignalModel | None = None) -> Problem:
         """The problem of some voxels, or that of another model of the same parameters."""
@@ -113,16 +148,16 @@ class Problem:
 
     def signal(self, unit: Tensor, voxels: Tensor) -> Tensor:
         """Signal at M0 = 1 in the precision chosen."""
-        return self._of_voxels(voxels)(self.theta(unit, voxels).to(self.precision))
+        return self._simulated(unit, voxels, derivatives=False)[0]
 
     def cost(self, unit: Tensor, voxels: Tensor) -> Tensor:
         """Cost ``(B,)`` alone, of real signals."""
-        signal = whitened(self.model, self.signal(unit, voxels))
-        given = None if self.m0 is None else self.m0[voxels]
-        none = signal.real[..., None][..., :0]
-        empty = none.new_empty(0, dtype=torch.float64)
-        found = expand_real(signal, none, self.data[voxels], empty, given)
-        return found.residual.square().sum(-1)
+        from bids_brnn.estimators.nlls.point_kernel import costs
+
+        signal = self.signal(unit, voxels).real.to("cpu", torch.float64).contiguous().numpy()
+        found = np.empty(len(signal))
+        costs(signal, voxels.cpu().numpy(), *self._host, found)
+        return torch.from_numpy(found).to(unit.device)
 
     def sensitivity(self, solution: Solution, spread: dict[int, Tensor]) -> dict[int, Tensor]:
         """What one standard deviation of a supplied value moves the estimate by.

@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bids_brnn.estimators.nlls.step_kernel import COST, FLOOR
-from bids_brnn.signals.compiling import jit
+from bids_brnn.signals.compiling import jit_in_place
 
 Array = NDArray[Any]
 
@@ -21,13 +21,13 @@ _RACE = ((12, 1.1), (20, 1.005))
 minimum that is known."""
 
 
-@jit
+@jit_in_place
 def known_level(variance: float, rival: Array, degrees: int) -> float:
     """Variance of the noise at a minimum that is known, as of :func:`.step_kernel.level`."""
     return max(variance if variance > 0 else rival[COST] / max(degrees, 1), FLOOR)
 
 
-@jit
+@jit_in_place
 def settle(rival: Array, numbers: Array, unit: Array, information: Array) -> None:
     """Put a voxel to the minimum that is known."""
     n = unit.shape[0]
@@ -38,7 +38,7 @@ def settle(rival: Array, numbers: Array, unit: Array, information: Array) -> Non
             information[i, j] = rival[1 + n * (1 + i) + j]
 
 
-@jit
+@jit_in_place
 def distance(rival: Array, unit: Array) -> float:
     """Square of the distance ``(F,)`` from a minimum that is known, as a rise of the cost."""
     n = unit.shape[0]
@@ -51,7 +51,7 @@ def distance(rival: Array, unit: Array) -> float:
     return away
 
 
-@jit
+@jit_in_place
 def returns(rival: Array, cost: float, trial: Array, noise: float) -> bool:
     """Whether the next step ends in a minimum that is known, so that it need not be tried.
 
@@ -71,7 +71,7 @@ def returns(rival: Array, cost: float, trial: Array, noise: float) -> bool:
     return distance(rival, trial) < _SAME * noise
 
 
-@jit
+@jit_in_place
 def repeats(
     rival: Array, cost: float, least: float, unit: Array, noise: float, evaluations: int,
     hope: float

@@ -12,7 +12,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bids_brnn.estimators.nlls.box_kernel import factorise, minimise_in_box
-from bids_brnn.signals.compiling import jit
+from bids_brnn.signals.compiling import jit_in_place
+from bids_brnn.signals.copying import put, put_matrix
 
 Array = NDArray[Any]
 
@@ -35,7 +36,7 @@ _KEPT, _HALVINGS = 0.1, 6
 """Share of the information that is left, and attempts to leave as much."""
 
 
-@jit
+@jit_in_place
 def along(gradient: Array, matrix: Array, step: Array) -> float:
     """Decrease of the cost that an expansion promises for a step."""
     total = 0.0
@@ -47,7 +48,7 @@ def along(gradient: Array, matrix: Array, step: Array) -> float:
     return total
 
 
-@jit
+@jit_in_place
 def learn(
     extra: Array, information: Array, reached: Array, step: Array, change: Array, noise: float,
     matrices: Array, vectors: Array
@@ -107,7 +108,7 @@ def learn(
     for i in range(n):
         explained[i] = 0.0  # nothing is left out
     for _ in range(_HALVINGS):
-        whole[:] = extra
+        put_matrix(extra, whole)
         for i in range(n):
             for j in range(n):
                 whole[i, j] += (1 - _KEPT) * reached[i, j]
@@ -117,13 +118,13 @@ def learn(
     extra[:] = 0.0
 
 
-@jit
+@jit_in_place
 def level(variance: float, numbers: Array, degrees: int) -> float:
     """Variance of the noise: what is known, or what the residual tells (0)."""
     return max(variance if variance > 0 else numbers[COST] / max(degrees, 1), FLOOR)
 
 
-@jit
+@jit_in_place
 def propose(
     gradient: Array, information: Array, extra: Array, unit: Array, numbers: Array, noise: float,
     tolerance: float, flags: Array, matrices: Array, vectors: Array, step: Array
@@ -144,7 +145,7 @@ def propose(
             curvature[i, j] = information[i, j] + extra[i, j]
     damping = numbers[DAMPING]
     for attempt in range(2):
-        matrix[:] = curvature
+        put_matrix(curvature, matrix)
         for i in range(n):
             # A coordinate that leaves no trace in the signal is still damped: as if its bounds
             # were one standard deviation apart.
@@ -153,7 +154,7 @@ def propose(
         promise = along(gradient, curvature, longer)
         # After failed steps the long one would fail again.
         if attempt == 0 or not numbers[GROWTH] > GROWTH_AT_FIRST:
-            step[:] = longer
+            put(longer, step)
         if promise > (CLOSE * tolerance) ** 2 * noise:
             break
         damping = SMALLEST_DAMPING
@@ -163,7 +164,7 @@ def propose(
     return math.sqrt(abs(promise) / noise)
 
 
-@jit
+@jit_in_place
 def slope(gradient: Array, information: Array, unit: Array) -> float:
     """Square of the gradient that does not push out of the box, in its own units."""
     total = 0.0
@@ -174,13 +175,13 @@ def slope(gradient: Array, information: Array, unit: Array) -> float:
     return total
 
 
-@jit
+@jit_in_place
 def hidden(numbers: Array, resolution: float) -> float:
     """Fall of the cost that round-off of the model may hide."""
     return 2 * resolution * math.sqrt(max(numbers[COST], 0.0)) + resolution * resolution
 
 
-@jit
+@jit_in_place
 def judge(cost: float, flatter: bool, resolution: float, numbers: Array) -> bool:
     """Whether a step was good; damping follows.
 

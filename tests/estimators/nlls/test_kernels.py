@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bids_brnn.estimators.nlls.expansion_kernel import expand_complex, expand_real, quadratic
+from bids_brnn.estimators.nlls.point_kernel import costs, points
 from bids_brnn.estimators.nlls.rival_kernel import repeats, returns, settle
 from bids_brnn.estimators.nlls.step_kernel import COST, DAMPING, GROWTH, PROMISE, judge, learn
 
@@ -136,3 +137,26 @@ def test_a_long_step_teaches_one_coordinate():
     hessian = np.diag([5.0, 1.05])
     extra = _learned(np.full((2, 2), 0.3), information, hessian, [1.0, 0.5], noise=1e-3)
     np.testing.assert_allclose(extra, [[4.0, 0], [0, 0]], atol=1e-12)
+
+
+@pytest.mark.parametrize("given", [np.nan, 0.7])
+def test_a_cost_without_derivatives_is_the_cost(given):
+    x, rng = np.array([1.0, 0.3, 0.8]), np.random.default_rng(0)
+    data = np.stack([np.zeros(N, complex), rng.normal(size=N) + 0j])
+    found = np.empty(1)
+    costs(
+        _signal(x, "real")[0].real[None], np.array([1]), data, np.linspace(1, 2, N),
+        np.array([5.0, given]), found,
+    )  # fmt: skip
+    assert found[0] == pytest.approx(_expand(x, "real", given)[0], rel=1e-12)
+
+
+def test_points_are_known_values_and_stay_within_bounds():
+    lower, upper = np.array([0.1, 1e-6]), np.array([0.3, 3e-5])
+    unit = np.array([[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]])
+    known, theta = np.arange(12.0).reshape(3, 4), np.empty((3, 4))
+    points(unit, np.array([2, 0, 2]), known, np.array([0, 3]), lower, upper - lower, upper, theta)
+    np.testing.assert_array_equal(theta[:, 1:3], known[[2, 0, 2], 1:3])
+    np.testing.assert_allclose(theta[:, [0, 3]], lower + unit * (upper - lower), rtol=1e-15)
+    assert (theta[:, [0, 3]] >= lower).all()
+    assert (theta[:, [0, 3]] <= upper).all()

@@ -285,3 +285,19 @@ def test_a_rough_model_chooses_starts_but_not_results(monkeypatch):
     # Both stop within 1e-3 standard deviations of the minimum: 1e-6 / 6 of the cost.
     torch.testing.assert_close(quick.residual**2, slow.residual**2, rtol=1e-6, atol=0)
     assert quick.quality["iterations"].sum() < slow.quality["iterations"].sum()
+
+
+@pytest.mark.parametrize("model", ["ramani", "gbloch-zspectrum"])
+def test_arrays_of_a_model_give_what_its_tensors_give(monkeypatch, model):
+    estimator = recipe(model).build()
+    theta = tissues().repeat(20, 1)
+    rng = torch.Generator().manual_seed(8)
+    noise = torch.randn(len(theta), PROTOCOL.n_samples, generator=rng, dtype=torch.float64)
+    data = estimator.model(theta) + 0.005 * noise
+    first = estimator.estimate(data, known(theta))
+    monkeypatch.setattr("bids_brnn.estimators.nlls.problem.arrays_of", lambda _: None)
+    other = estimator.estimate(data, known(theta))
+    # The same steps, but for round-off.
+    torch.testing.assert_close(first.residual, other.residual, rtol=1e-6, atol=0)
+    torch.testing.assert_close(first.theta, other.theta, rtol=1e-4, atol=0)
+    torch.testing.assert_close(first.std, other.std, rtol=1e-3, atol=0)

@@ -82,6 +82,11 @@ class LineTable:
     rises: NDArray[np.float64]
     """By how much the tangent rises from node to node."""
 
+    @property
+    def per(self) -> float:
+        """Nodes per unit of log x."""
+        return (len(self.values) - 1) / math.log(self.high / self.low)
+
 
 @cache
 def line_table(line: str) -> LineTable:

@@ -12,12 +12,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bids_brnn.signals.compiling import jit
+from bids_brnn.signals.compiling import jit_in_place
+from bids_brnn.signals.copying import put_matrix
 
 Array = NDArray[Any]
 
 
-@jit
+@jit_in_place
 def add_product(a: Array, b: Array, sign: float, out: Array) -> None:
     """``out += sign a b``."""
     a0, b0 = sign * a[0], sign * b[0]
@@ -26,7 +27,7 @@ def add_product(a: Array, b: Array, sign: float, out: Array) -> None:
         out[i] += a0 * b[i] + b0 * a[i]
 
 
-@jit
+@jit_in_place
 def levels(
     free: float, solid: float, kf: float, kr: float, up: float, us: float
 ) -> tuple[float, float, float]:
@@ -39,7 +40,7 @@ def levels(
     return determinant, (up * solid + us * kr) / determinant, (us * free + up * kf) / determinant
 
 
-@jit
+@jit_in_place
 def modes(time: float, free: float, solid: float, exchange: float) -> tuple[float, float, float]:
     """Both ways in which pools relax that lose at ``free`` and ``solid`` (1/s), after a time (s).
 
@@ -62,9 +63,9 @@ def modes(time: float, free: float, solid: float, exchange: float) -> tuple[floa
     return q, (slow + fast) / 2, odd
 
 
-@jit
-def equilibrium(theta: Array, Wf: float, Ws: float, out: Array) -> None:
-    """Both pools ``(2, 9)`` under constant saturation rates (1/s).
+@jit_in_place
+def equilibrium(theta: Array, Wf: float, Ws: float, row: int, out: Array) -> None:
+    """The free (``row`` 0) or the semi-solid pool ``(9,)`` under constant saturation rates (1/s).
 
     The third and the sixth derivative are those by the rates ``Wf`` and ``Ws``, in the places of
     R2f and T2s, which act through them; there is none by w0 and B1.
@@ -74,30 +75,29 @@ def equilibrium(theta: Array, Wf: float, Ws: float, out: Array) -> None:
     free, solid = R1f + kf + Wf, R1s + kr + Ws
     up, us = R1f * (1 - m0s), R1s * m0s
     determinant, f, s = levels(free, solid, kf, kr, up, us)
-    out[0, 0], out[1, 0] = f, s
     inverse = 1 / determinant
-    for row in range(2):
-        pool = f if row == 0 else s
-        by_Wf, by_Ws = -pool * solid, -pool * free
-        by_kf, by_kr = -pool * (solid - kr), -pool * (free - kf)
-        if row == 0:
-            by_Ws += up
-            by_kr += up + us
-            by_up, by_us = solid, kr
-        else:
-            by_Wf += us
-            by_kf += up + us
-            by_up, by_us = kf, free
-        out[row, 1] = inverse * (Rx * (by_kf - by_kr) + R1s * by_us - R1f * by_up)
-        out[row, 2] = inverse * (by_Wf + (1 - m0s) * by_up)
-        out[row, 3] = inverse * by_Wf
-        out[row, 4] = inverse * (m0s * by_kf + (1 - m0s) * by_kr)
-        out[row, 5] = inverse * (by_Ws + m0s * by_us)
-        out[row, 6] = inverse * by_Ws
-        out[row, 7] = out[row, 8] = 0.0
+    pool = f if row == 0 else s
+    by_Wf, by_Ws = -pool * solid, -pool * free
+    by_kf, by_kr = -pool * (solid - kr), -pool * (free - kf)
+    if row == 0:
+        by_Ws += up
+        by_kr += up + us
+        by_up, by_us = solid, kr
+    else:
+        by_Wf += us
+        by_kf += up + us
+        by_up, by_us = kf, free
+    out[0] = pool
+    out[1] = inverse * (Rx * (by_kf - by_kr) + R1s * by_us - R1f * by_up)
+    out[2] = inverse * (by_Wf + (1 - m0s) * by_up)
+    out[3] = inverse * by_Wf
+    out[4] = inverse * (m0s * by_kf + (1 - m0s) * by_kr)
+    out[5] = inverse * (by_Ws + m0s * by_us)
+    out[6] = inverse * by_Ws
+    out[7] = out[8] = 0.0
 
 
-@jit
+@jit_in_place
 def under(time: float, theta: Array, Wf: float, Ws: float, work: Array, out: Array) -> None:
     """A time (s) under constant saturation rates (1/s); derivatives as of :func:`equilibrium`.
 
@@ -136,7 +136,8 @@ def under(time: float, theta: Array, Wf: float, Ws: float, work: Array, out: Arr
         out[row, 5] = out[row, 6] = by_Ws
         out[row, 7] = out[row, 8] = 0.0
     # What is added leads to equilibrium.
-    equilibrium(theta, Wf, Ws, work)
+    for row in range(2):
+        equilibrium(theta, Wf, Ws, row, work[row])
     for row in range(2):
         for g in range(9):
             out[4 + row, g] = work[row, g]
@@ -144,7 +145,7 @@ def under(time: float, theta: Array, Wf: float, Ws: float, work: Array, out: Arr
         add_product(out[2 * row + 1], work[1], -1.0, out[4 + row])
 
 
-@jit
+@jit_in_place
 def wait(time: float, theta: Array, work: Array, out: Array) -> None:
     """Exchange and longitudinal relaxation of the pools ``theta`` for ``time`` (s)."""
     under(time, theta, 0.0, 0.0, work, out)
@@ -152,7 +153,7 @@ def wait(time: float, theta: Array, work: Array, out: Array) -> None:
     out[:, 6] = 0.0
 
 
-@jit
+@jit_in_place
 def then(first: Array, later: Array, out: Array) -> None:
     """One step, then another."""
     out[:4] = 0.0
@@ -167,7 +168,7 @@ def then(first: Array, later: Array, out: Array) -> None:
         add_product(s, first[5], 1.0, out[4 + row])
 
 
-@jit
+@jit_in_place
 def scaled(step: Array, free: Array, solid: Array, out: Array) -> None:
     """A step after which the pools are multiplied by numbers."""
     out[:] = 0.0
@@ -177,16 +178,16 @@ def scaled(step: Array, free: Array, solid: Array, out: Array) -> None:
         add_product(solid, step[row], 1.0, out[row])
 
 
-@jit
+@jit_in_place
 def scaled_before(step: Array, free: Array, out: Array) -> None:
     """A step before which the free pool is multiplied by a number."""
-    out[:] = step
+    put_matrix(step, out)
     for row in (0, 2):
         out[row] = 0.0
         add_product(free, step[row], 1.0, out[row])
 
 
-@jit
+@jit_in_place
 def cyclic(step: Array, work: Array, out: Array) -> None:
     """``Mzf`` that the step leads back to itself; ``work`` is ``(4, 9)``."""
     keep_f, keep_s, above, below = work[0], work[1], work[2], work[3]
@@ -203,7 +204,7 @@ def cyclic(step: Array, work: Array, out: Array) -> None:
         out[g] = (above[g] - out[0] * below[g]) / below[0]
 
 
-@jit
+@jit_in_place
 def cycle(
     theta: Array, durations: Array, free: Array, solid: Array, work: Array, before: Array,
     around: Array, off: Array

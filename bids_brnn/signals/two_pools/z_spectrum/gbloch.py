@@ -26,15 +26,16 @@ from bids_brnn.errors import SequenceError
 from bids_brnn.parameters import Z_SPECTRUM, ParameterSet
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.around import Passing
-from bids_brnn.signals.base import SignalModel, check_basis, check_parameters
+from bids_brnn.signals.base import Array, SignalModel
 from bids_brnn.signals.two_pools.pulses.lineshapes import lineshape as find_lineshape
+from bids_brnn.signals.two_pools.z_spectrum.from_arrays import FromArrays
 from bids_brnn.signals.two_pools.z_spectrum.models import Yarnykh
 from bids_brnn.signals.two_pools.z_spectrum.panels import Tables
 from bids_brnn.signals.two_pools.z_spectrum.pieces import in_pieces
 
 
 @dataclass(frozen=True, eq=False)
-class GBlochZ:
+class GBlochZ(FromArrays):
     """Generalized Bloch model of the Z-spectrum; a ``SignalModel``.
 
     Parameters
@@ -78,29 +79,10 @@ class GBlochZ:
         """Number of measurements."""
         return self.sequence.n_samples
 
-    def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
-        """Signal ``(..., N)`` with zero imaginary part, or coefficients ``(..., R)``."""
-        return self._signal(theta, basis, None)
-
-    def _signal(self, theta: Tensor, basis: Tensor | None, at: AtFields | None) -> Tensor:
-        values, _ = self._checked(theta, basis, at, derivatives=False)
-        signal = torch.complex(values, torch.zeros_like(values))
-        return signal if basis is None else signal @ basis.conj().to(signal)
-
-    def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Signal and derivatives ``(..., N, P)``."""
-        return self._linearize(theta, basis, None)
-
-    def _linearize(
-        self, theta: Tensor, basis: Tensor | None, at: AtFields | None
-    ) -> tuple[Tensor, Tensor]:
-        values, slopes = self._checked(theta, basis, at, derivatives=True)
-        signal = torch.complex(values, torch.zeros_like(values))
-        change = torch.complex(slopes, torch.zeros_like(slopes))
-        if basis is None:
-            return signal, change
-        project = basis.conj().to(signal)
-        return signal @ project, torch.einsum("...np,nr->...rp", change, project)
+    def arrays(self, theta: Array, *, derivatives: bool) -> tuple[Array, Array]:
+        """See :func:`bids_brnn.signals.base.arrays_of`."""
+        threads = torch.get_num_threads()
+        return self.simulate(theta, derivatives=derivatives, n_threads=threads)
 
     def normalised(self) -> Self:
         """The model of images that are divided by that without MT pulse."""
@@ -114,24 +96,6 @@ class GBlochZ:
     @cached_property
     def _excited(self) -> NDArray[np.float64]:
         return self.tables.excitation() if self.saturating_excitation else np.ones((1, 1, 1, 1))
-
-    def _checked(
-        self, theta: Tensor, basis: Tensor | None, at: AtFields | None, *, derivatives: bool
-    ) -> tuple[Tensor, Tensor]:
-        check_parameters(theta, self.parameters)
-        check_basis(basis, self.n_samples)
-        flat = theta.detach().reshape(-1, theta.shape[-1]).double().cpu().numpy()
-        values, slopes = self.simulate(
-            np.ascontiguousarray(flat),
-            derivatives=derivatives,
-            n_threads=torch.get_num_threads(),
-            at=at,
-        )
-        shape = (*theta.shape[:-1], self.n_samples)
-        signal = torch.from_numpy(values).to(theta).reshape(shape)
-        if not derivatives:
-            return signal, signal
-        return signal, torch.from_numpy(slopes).to(theta).reshape(*shape, theta.shape[-1])
 
     def rough(self) -> SignalModel:
         """That of a continuous field for the duration of the pulse."""
@@ -156,8 +120,8 @@ class GBlochZ:
         p = layout[:, 0]
         sizes = (layout[:, 3] + 2 * layout[:, 7]) * (1 + p + p * (p + 1) // 2)
         lines = np.empty((*where.shape, int(sizes.max(initial=0))))
-        largest = _largest(layout, self._excited.shape)[1]
-        at_fields(B1, w0, where, layout, boxes, data, largest, lines)
+        work = np.empty((7, max(_largest(layout, self._excited.shape)[1], 64)))
+        at_fields(B1, w0, where, layout, boxes, data, work, lines)
         return _Fields(where, lines, (layout, boxes, data))
 
     def simulate(
@@ -234,7 +198,7 @@ class _Fields:
 
 
 @dataclass(frozen=True, eq=False)
-class AtFields(Passing):
+class AtFields(FromArrays, Passing):
     """A model at the known B1 and w0 of some voxels, by which it has no derivatives (0)."""
 
     model: GBlochZ
@@ -244,13 +208,10 @@ class AtFields(Passing):
     silent: ClassVar[tuple[str, ...]] = ("B1", "w0")
     """See :func:`bids_brnn.signals.base.silent_of`."""
 
-    def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
-        """Signal ``(V, N)``, as of the model."""
-        return self.model._signal(theta, basis, self)
-
-    def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Signal and derivatives ``(V, N, P)``."""
-        return self.model._linearize(theta, basis, self)
+    def arrays(self, theta: Array, *, derivatives: bool) -> tuple[Array, Array]:
+        """As of the model."""
+        threads = torch.get_num_threads()
+        return self.model.simulate(theta, derivatives=derivatives, n_threads=threads, at=self)
 
 
 def _largest(layout: NDArray[np.int64], excited: tuple[int, ...]) -> tuple[int, int]:

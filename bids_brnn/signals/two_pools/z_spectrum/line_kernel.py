@@ -7,13 +7,15 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bids_brnn.signals.compiling import jit
+from bids_brnn.signals.compiling import jit_in_place
 
 Array = NDArray[Any]
 
 
-@jit
-def piece(x: float, values: Array, rises: Array, low: float, high: float) -> tuple[float, float]:
+@jit_in_place
+def piece(
+    x: float, values: Array, rises: Array, low: float, high: float, per: float
+) -> tuple[float, float]:  # fmt: skip
     """A function of log x by cubic Hermite pieces: value, and slope by x.
 
     Parameters
@@ -23,6 +25,8 @@ def piece(x: float, values: Array, rises: Array, low: float, high: float) -> tup
     values, rises
         ``(n,)`` at nodes that are even in log x from ``low`` to ``high``: the function, and by
         how much its tangent rises from node to node.
+    per
+        Nodes per unit of log x.
 
     Returns
     -------
@@ -33,7 +37,6 @@ def piece(x: float, values: Array, rises: Array, low: float, high: float) -> tup
     if not x < high:
         nothing = 0.0 * x if math.isnan(x) else 0.0
         return nothing, nothing
-    per = (n - 1) / math.log(high / low)
     place = math.log(max(x, low) / low) * per
     k = min(int(place), n - 2)
     t = place - k

@@ -16,7 +16,7 @@ pulse acts:
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,21 +31,19 @@ from bids_brnn.errors import DataError, SequenceError
 from bids_brnn.parameters import Z_SPECTRUM, ParameterSet
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.around import Passing
-from bids_brnn.signals.base import SignalModel, check_basis, check_parameters
+from bids_brnn.signals.base import Array, SignalModel
 from bids_brnn.signals.two_pools.z_spectrum.absorption import LINES, NEAR, line_table
 from bids_brnn.signals.two_pools.z_spectrum.free_pool import pulse_saturation
+from bids_brnn.signals.two_pools.z_spectrum.from_arrays import FromArrays
 from bids_brnn.signals.two_pools.z_spectrum.pieces import in_pieces
 from bids_brnn.signals.two_pools.z_spectrum.saturation_table import (
     SaturationTable,
     saturation_table,
 )
 
-Factors = Callable[[Tensor], NDArray[np.float64]]
-"""Parameter sets ``(V, 8)`` -> what pulses leave of the free pool ``(V, N, 4)``."""
-
 
 @dataclass(frozen=True, eq=False)
-class ZModel(ABC):
+class ZModel(FromArrays):
     """What the four models share; a ``SignalModel``.
 
     Parameters
@@ -79,44 +77,27 @@ class ZModel(ABC):
         """Number of measurements."""
         return self.sequence.n_samples
 
-    def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
-        """Signal ``(..., N)`` with zero imaginary part, or coefficients ``(..., R)``."""
-        return self._simulate(theta, basis, self.factors, derivatives=False)[0]
+    def arrays(self, theta: Array, *, derivatives: bool) -> tuple[Array, Array]:
+        """See :func:`bids_brnn.signals.base.arrays_of`."""
+        return self.simulate(theta, self.factors(theta), derivatives=derivatives)
 
-    def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Signal and derivatives ``(..., N, P)``."""
-        return self._simulate(theta, basis, self.factors, derivatives=True)
+    def simulate(self, theta: Array, left: Array, *, derivatives: bool) -> tuple[Array, Array]:
+        """Signals ``(V, N)`` and derivatives ``(V, N, 8)`` of sets ``(V, 8)`` within bounds.
 
-    def _simulate(
-        self, theta: Tensor, basis: Tensor | None, factors: Factors, *, derivatives: bool
-    ) -> tuple[Tensor, Tensor]:
-        check_parameters(theta, self.parameters)
-        check_basis(basis, self.n_samples)
-        # The steady state is a ratio of small numbers.
-        wide = theta.detach().reshape(-1, theta.shape[-1]).double().cpu().contiguous()
-        sets, left = wide.numpy(), factors(wide)
-        kind = torch.complex64 if theta.dtype == torch.float32 else torch.complex128
-        signal = torch.zeros((len(sets), self.n_samples), dtype=kind)
-        shape = (len(sets) if derivatives else 0, *signal.shape[1:], sets.shape[1])
-        slopes = torch.zeros(shape, dtype=kind)
-        values, changes = signal.numpy(), slopes.numpy()
+        ``left``: what pulses leave of the free pool, see :meth:`factors`.
+        """
+        signal = np.empty((len(theta), self.n_samples))
+        slopes = np.empty((len(theta) if derivatives else 0, *signal.shape[1:], theta.shape[1]))
 
         def run(rows: slice) -> None:
             from bids_brnn.signals.two_pools.z_spectrum.rate_kernel import rate_spectra
 
-            parts = (left[rows], self.sequence.normalised, values[rows], changes[rows])
-            arguments: list[Any] = [self.kind, sets[rows], *self._constants, *parts]
+            parts = (left[rows], self.sequence.normalised, signal[rows], slopes[rows])
+            arguments: list[Any] = [self.kind, theta[rows], *self._constants, *parts]
             rate_spectra(*arguments)
 
-        in_pieces(len(sets), torch.get_num_threads(), run)
-        signal = signal.to(theta.device).reshape(*theta.shape[:-1], self.n_samples)
-        slopes = slopes.to(theta.device)
-        if derivatives:
-            slopes = slopes.reshape(*signal.shape, theta.shape[-1])
-        if basis is None:
-            return signal, slopes
-        project = basis.conj().to(signal)
-        return signal @ project, (slopes.mT @ project).mT if derivatives else slopes
+        in_pieces(len(theta), torch.get_num_threads(), run)
+        return signal, slopes
 
     @cached_property
     def _constants(self) -> tuple[Any, ...]:
@@ -124,7 +105,7 @@ class ZModel(ABC):
         scan, table = self.sequence, line_table(self.lineshape)
         near = NEAR if self.lineshape == "super-lorentzian" else -1.0
         timing = (scan.pulse.power / self.spread, self.driven, scan.mt_delay, self.rest)
-        protocol = np.array([*timing, scan.flip_angle, near, table.low, table.high])
+        protocol = np.array([*timing, scan.flip_angle, near, table.low, table.high, table.per])
         pulses = np.stack([scan.mt_flip_angle, scan.offset], axis=-1)
         return pulses, protocol, table.values, table.rises
 
@@ -147,7 +128,7 @@ class ZModel(ABC):
         """Time without any field that follows, s."""
         return self.sequence.rest
 
-    def factors(self, sets: Tensor) -> NDArray[np.float64]:  # noqa: ARG002
+    def factors(self, theta: Array) -> Array:  # noqa: ARG002
         """What pulses leave of the free pool at once, ``(V, N, 4)`` of sets ``(V, 8)``.
 
         With derivatives by B1, the shift of the offset (Hz) and R2f. Without rows in models that
@@ -182,10 +163,10 @@ class Yarnykh(ZModel):
 
 @dataclass(frozen=True, eq=False)
 class _SledPike(ZModel):
-    def factors(self, sets: Tensor) -> NDArray[np.float64]:
+    def factors(self, theta: Array) -> Array:
         """By Bloch's equations of the shaped pulse, tabulated where that pays."""
         scan = self.sequence
-        R2f, w0, B1 = (sets[:, column, None] for column in (2, 6, 7))
+        R2f, w0, B1 = (torch.from_numpy(theta[:, column, None]) for column in (2, 6, 7))
         shift = -w0 / (2 * math.pi)
         if self._table is not None:
             return self._table.at(B1, shift, R2f).stacked()
@@ -251,7 +232,7 @@ class SledPikeRP(_SledPike):
 
 
 @dataclass(frozen=True, eq=False)
-class _AtFields(Passing):
+class _AtFields(FromArrays, Passing):
     """A model at the known B1 and w0 of some voxels; its derivatives by both are not all."""
 
     model: _SledPike
@@ -263,13 +244,8 @@ class _AtFields(Passing):
     silent: ClassVar[tuple[str, ...]] = ("B1", "w0")
     """See :func:`bids_brnn.signals.base.silent_of`."""
 
-    def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
-        """Signal ``(V, N)``, as of the model."""
-        return self.model._simulate(theta, basis, self._factors, derivatives=False)[0]
-
-    def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Signal and derivatives ``(V, N, P)``."""
-        return self.model._simulate(theta, basis, self._factors, derivatives=True)
-
-    def _factors(self, sets: Tensor) -> NDArray[np.float64]:
-        return self.table.along(self.lines, self.rows, sets[:, 2, None]).stacked()
+    def arrays(self, theta: Array, *, derivatives: bool) -> tuple[Array, Array]:
+        """As of the model."""
+        R2f = torch.from_numpy(theta[:, 2, None])
+        left = self.table.along(self.lines, self.rows, R2f).stacked()
+        return self.model.simulate(theta, left, derivatives=derivatives)

@@ -6,16 +6,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Self
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from bids_brnn.errors import DataError
-from bids_brnn.parameters import ParameterSet
+from bids_brnn.parameters import Z_SPECTRUM, ParameterSet
 from bids_brnn.signals.around import Around
-from bids_brnn.signals.base import (
-    check_parameters,
-)
-from bids_brnn.signals.two_pools.z_spectrum.quantities import OBSERVED_R1, free_pool_rate_slopes
+from bids_brnn.signals.base import Array, arrays_of
+from bids_brnn.signals.two_pools.z_spectrum.from_arrays import FromArrays
+from bids_brnn.signals.two_pools.z_spectrum.quantities import OBSERVED_R1
 
 if TYPE_CHECKING:
     from bids_brnn.signals.base import SignalModel
@@ -25,7 +23,7 @@ SolidRate = Literal["fixed", "equal"]
 
 
 @dataclass(frozen=True, eq=False)
-class ObservedR1(Around):
+class ObservedR1(FromArrays, Around):
     """A model of two pools with the observed R1 in the place of R1f; again a signal model.
 
     Parameters
@@ -61,52 +59,37 @@ class ObservedR1(Around):
     def with_model(self, model: SignalModel) -> Self:
         """With the parameters of this one; to make them takes time."""
         found = replace(self, model=model)
-        found.__dict__["parameters"] = self.parameters
+        found.__dict__.update(parameters=self.parameters, _bounds=self._bounds)
         return found
 
     def free_pool(self) -> None:
         """None: the observed rate is one of two pools."""
 
-    def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
-        """Signal ``(..., N)``, or coefficients ``(..., R)``."""
-        check_parameters(theta, self.parameters)
-        return self.model(self.of_pools(theta)[0], basis)
+    def arrays(self, theta: Array, *, derivatives: bool) -> tuple[Array, Array]:
+        """See :func:`bids_brnn.signals.base.arrays_of`."""
+        simulate = arrays_of(self.model)
+        if simulate is None:
+            raise DataError("an observed R1 is known of models of the Z-spectrum only")
+        pools, by_rate = self.of_pools(theta)
+        signal, slopes = simulate(pools, derivatives=derivatives)
+        if derivatives:
+            from bids_brnn.signals.two_pools.z_spectrum.observed_kernel import by_observed
 
-    def linearize(self, theta: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Signal and derivatives ``(..., N, P)`` by the parameters of this model."""
-        check_parameters(theta, self.parameters)
-        pools, slopes = self.of_pools(theta)
-        signal, inner = self.model.linearize(pools, basis)
-        # In the place of the other derivatives: copies cost more than all else that is done here.
-        by_rate = inner[..., _R1].clone()
-        for column, slope in zip(_AMONG, slopes.unbind(-1), strict=True):
-            if column == _R1:
-                inner[..., column] *= slope[..., None]
-            else:
-                inner[..., column].addcmul_(by_rate, slope[..., None])
-        if self.R1s == "equal":
-            inner[..., _R1] += inner[..., _R1S]
-            inner[..., _R1S] = 0
-        return signal, inner
+            by_observed(by_rate, self.R1s == "equal", slopes)
+        return signal, slopes
 
-    def of_pools(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """Parameters of the model, and derivatives ``(..., 4)`` of R1f by R1, m0s, Rx and R1s."""
-        pools = theta.clone()
-        if self.R1s == "equal":
-            pools[..., _R1S] = pools[..., _R1]
-            slopes = torch.zeros_like(theta[..., : len(_AMONG)])
-            slopes[..., 0] = 1
-            return self._inside(pools), slopes
-        rate, slopes = free_pool_rate_slopes(*(theta[..., column] for column in _AMONG))
-        pools[..., _R1] = rate
-        return self._inside(pools), slopes
+    def of_pools(self, theta: Array) -> tuple[Array, Array]:
+        """Parameters of the model, and derivatives ``(V, 4)`` of R1f by R1, m0s, Rx and R1s."""
+        from bids_brnn.signals.two_pools.z_spectrum.observed_kernel import pools_of
 
-    def _inside(self, pools: Tensor) -> Tensor:
-        lower, upper = self.model.parameters.bounds(pools)
-        pools[..., _R1] = pools[..., _R1].clamp(lower[_R1], upper[_R1])
-        pools[..., _R1S] = pools[..., _R1S].clamp(lower[_R1S], upper[_R1S])
-        return pools
+        pools, slopes = np.empty_like(theta), np.empty((len(theta), 4))
+        pools_of(theta, self.R1s == "equal", _HELD, self._bounds, pools, slopes)
+        return pools, slopes
+
+    @cached_property
+    def _bounds(self) -> Array:
+        items = (self.model.parameters[name] for name in ("R1f", "R1s"))
+        return np.array([(item.lower, item.upper) for item in items])
 
 
-_AMONG = tuple(OBSERVED_R1.index(("R1", "m0s", "Rx", "R1s")))
-_R1, _R1S = OBSERVED_R1.index(("R1", "R1s"))
+_HELD = np.array([Z_SPECTRUM["R1f"].lower, Z_SPECTRUM["R1f"].upper])

@@ -11,10 +11,8 @@ PIECE = 512
 
 def in_pieces(n: int, n_threads: int, run: Callable[[slice], None]) -> None:
     """Call ``run`` for all rows of ``n``; it must release the GIL to gain by threads."""
-    pieces = [slice(k, k + PIECE) for k in range(0, n, PIECE)]
-    if n_threads > 1 and len(pieces) > 1:
-        with ThreadPoolExecutor(n_threads) as pool:
-            list(pool.map(run, pieces))
-    else:
-        for piece in pieces:
-            run(piece)
+    if n_threads <= 1 or n <= PIECE:
+        run(slice(0, n))  # each call passes the lock of the interpreter to another thread
+        return
+    with ThreadPoolExecutor(n_threads) as pool:
+        list(pool.map(run, [slice(k, k + PIECE) for k in range(0, n, PIECE)]))

@@ -9,13 +9,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bids_brnn.signals.compiling import jit
+from bids_brnn.signals.compiling import jit_in_place
+from bids_brnn.signals.copying import put
 from bids_brnn.signals.two_pools.z_spectrum.dual_steps import levels, modes
 
 Array = NDArray[Any]
 
 
-@jit
+@jit_in_place
 def plain_under(time: float, theta: Array, Wf: float, Ws: float, out: Array) -> None:
     """A time (s) under constant saturation rates (1/s)."""
     m0s, R1f, Rx, R1s = theta[0], theta[1], theta[3], theta[4]
@@ -30,7 +31,7 @@ def plain_under(time: float, theta: Array, Wf: float, Ws: float, out: Array) -> 
     out[5] = s - out[2] * f - out[3] * s
 
 
-@jit
+@jit_in_place
 def plain_then(first: Array, later: Array, out: Array) -> None:
     """One step, then another."""
     for row in range(2):
@@ -40,15 +41,15 @@ def plain_then(first: Array, later: Array, out: Array) -> None:
         out[4 + row] = later[4 + row] + f * first[4] + s * first[5]
 
 
-@jit
+@jit_in_place
 def plain_scaled_before(step: Array, free: float, out: Array) -> None:
     """A step before which the free pool is multiplied by a number."""
-    out[:] = step
+    put(step, out)
     out[0] *= free
     out[2] *= free
 
 
-@jit
+@jit_in_place
 def plain_cyclic(step: Array) -> float:
     """``Mzf`` that the step leads back to itself."""
     keep_f, keep_s = 1 - step[0], 1 - step[3]

@@ -18,7 +18,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bids_brnn.signals.compiling import jit
+from bids_brnn.signals.compiling import jit_in_place
 
 Array = NDArray[Any]
 
@@ -26,7 +26,7 @@ POWERS = 10
 """Terms of ``N`` in powers of ``a T (t / T - 1/2)``, each at most 0.9."""
 
 
-@jit
+@jit_in_place
 def unpack(packed: Array, parity: Array, p: int, start: Array, matrix: Array) -> None:
     """Response to the start ``(p,)`` and to arrivals ``(p, p)`` from its independent values."""
     k = 1
@@ -40,7 +40,7 @@ def unpack(packed: Array, parity: Array, p: int, start: Array, matrix: Array) ->
             k += 1
 
 
-@jit
+@jit_in_place
 def tilts(a: float, powers: Array, p: int, N: Array, slope: Array) -> None:
     """``N(a)`` and its derivative by ``a`` (in units of 1 / T)."""
     for i in range(p):
@@ -57,7 +57,7 @@ def tilts(a: float, powers: Array, p: int, N: Array, slope: Array) -> None:
                 slope[i, j] += m * before * powers[m, i, j]
 
 
-@jit
+@jit_in_place
 def multiply(a: Array, b: Array, p: int, out: Array) -> None:
     """Product of two matrices ``(p, p)``."""
     for i in range(p):
@@ -69,7 +69,7 @@ def multiply(a: Array, b: Array, p: int, out: Array) -> None:
                 out[i, j] += f * b[k, j]
 
 
-@jit
+@jit_in_place
 def apply(a: Array, x: Array, p: int, out: Array) -> None:
     """Product of a matrix and a vector."""
     for i in range(p):
@@ -79,7 +79,7 @@ def apply(a: Array, x: Array, p: int, out: Array) -> None:
         out[i] = total
 
 
-@jit
+@jit_in_place
 def dot(a: Array, b: Array, n: int) -> float:
     """Inner product."""
     total = 0.0
@@ -88,7 +88,7 @@ def dot(a: Array, b: Array, n: int) -> float:
     return total
 
 
-@jit
+@jit_in_place
 def solve(a: Array, b: Array, p: int, columns: int) -> None:
     """``b`` becomes ``a^-1 b``, with pivots."""
     for i in range(p):
@@ -118,7 +118,7 @@ def solve(a: Array, b: Array, p: int, columns: int) -> None:
             b[i, c] *= inverse
 
 
-@jit
+@jit_in_place
 def forward(
     F: Array, S: Array, parity: Array, e: Array, powers: Array, p: int, T: float, k: Array,
     m: Array, v: Array, step: Array
@@ -201,7 +201,7 @@ def forward(
         step[5] += os * (kf * v[7, i] - b * v[8, i] + us * e[i])
 
 
-@jit
+@jit_in_place
 def backward(
     F: Array, parity: Array, e: Array, p: int, T: float, k: Array, m: Array, v: Array,
     start: Array, weight: Array, wF: Array, wS: Array, out: Array

@@ -21,28 +21,6 @@ def free_pool_rate(R1: Any, m0s: Any, Rx: Any, R1s: Any) -> Any:
     return (R1 - Rx * m0s * (R1s - R1) / among).clamp(_R1F.lower, _R1F.upper)
 
 
-def free_pool_rate_slopes(R1: Any, m0s: Any, Rx: Any, R1s: Any) -> tuple[Any, Any]:
-    """:func:`free_pool_rate`, and its derivatives ``(..., 4)`` by its arguments.
-
-    These are 0 where the rate is held at a bound.
-    """
-    rate = free_pool_rate(R1, m0s, Rx, R1s)
-    fall = R1s - R1
-    open_ = fall + Rx * (1 - m0s)
-    among = open_.clamp(min=1e-3)
-    # R1f = R1 - Rx m0s fall / among, and among moves where it is not held itself.
-    share, part = fall / among, Rx * m0s / among
-    by_among = (open_ > 1e-3) * part * share
-    by_fall = by_among - part
-    found = rate.new_empty((*rate.shape, 4))
-    found[..., 0] = 1 - by_fall
-    found[..., 1] = -Rx * (share + by_among)
-    found[..., 2] = by_among * (1 - m0s) - m0s * share
-    found[..., 3] = by_fall
-    found *= ((rate > _R1F.lower) & (rate < _R1F.upper))[..., None]
-    return rate, found
-
-
 OBSERVED_R1 = ParameterSet(
     (
         Z_SPECTRUM["m0s"],

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.signals.compiling import jit
+from bids_brnn.signals.compiling import jit, jit_in_place
+from bids_brnn.signals.copying import put
 from bids_brnn.signals.two_pools.z_spectrum.dual_steps import (
     add_product,
     cyclic,
@@ -37,11 +38,11 @@ Array = NDArray[Any]
 
 RAMANI, YARNYKH, SLED_PIKE_CW, SLED_PIKE_RP = range(4)
 """Kinds."""
-RATE, DRIVEN, DELAY, REST, FLIP, NEAR, LOW, HIGH = range(8)
+RATE, DRIVEN, DELAY, REST, FLIP, NEAR, LOW, HIGH, PER = range(9)
 """Places in ``protocol``."""
 
 
-@jit
+@jit_in_place
 def semi_solid(
     theta: Array, offset: float, power: float, protocol: Array, values: Array, rises: Array,
     out: Array
@@ -55,14 +56,14 @@ def semi_solid(
         f, by_offset = 1140.0 + 1.6e-4 * f * f, by_offset * 3.2e-4 * f
     T2s = theta[5]
     x = 2 * math.pi * f * T2s
-    shape, slope = piece(x, values, rises, protocol[LOW], protocol[HIGH])
+    shape, slope = piece(x, values, rises, protocol[LOW], protocol[HIGH], protocol[PER])
     out[0] = math.pi * power * T2s * shape
     out[1] = math.pi * power * (shape + x * slope)
     out[2] = math.pi * power * T2s * slope * 2 * math.pi * T2s * by_offset
     out[3] = 2 * out[0] / theta[7]
 
 
-@jit
+@jit_in_place
 def measured(
     kind: int, theta: Array, protocol: Array, Wf: float, Ws: float, left: Array, excited: Array,
     waits: Array, work: Array, signal: Array
@@ -82,9 +83,7 @@ def measured(
     """
     pair = work[3]
     if kind == RAMANI:
-        equilibrium(theta, Wf, Ws, pair)
-        for g in range(9):
-            signal[g] = pair[0, g]
+        equilibrium(theta, Wf, Ws, 0, signal)
         return
     step, first, second, vectors = work[0], work[1], work[2], work[4]
     under(protocol[DRIVEN], theta, Wf, Ws, pair, step)
@@ -117,25 +116,26 @@ def measured(
     add_product(left, second[0], 1.0, signal)
 
 
-@jit
+@jit_in_place
 def plain_waits(
     kind: int, theta: Array, protocol: Array, excited: float, waits: Array, work: Array
 ) -> None:  # fmt: skip
     """The values in ``waits`` of :func:`measured`, without derivatives; ``work`` is (3, 6)."""
     if kind == YARNYKH:
         plain_under(protocol[DELAY], theta, 0.0, 0.0, work[0])
-        waits[0, :, 0] = work[0]
-        work[0, :2] *= excited
+        put(work[0], waits[0, :, 0])
+        work[0, 0] *= excited
+        work[0, 1] *= excited
         work[0, 4] *= excited
         plain_under(protocol[REST], theta, 0.0, 0.0, work[1])
         plain_then(work[0], work[1], work[2])
-        waits[1, :, 0] = work[2]
+        put(work[2], waits[1, :, 0])
     elif kind == SLED_PIKE_RP:
         plain_under(protocol[REST], theta, 0.0, 0.0, work[0])
-        waits[2, :, 0] = work[0]
+        put(work[0], waits[2, :, 0])
 
 
-@jit
+@jit_in_place
 def plainly(
     kind: int, theta: Array, protocol: Array, Wf: float, Ws: float, left: float, excited: float,
     waits: Array, work: Array
@@ -178,9 +178,9 @@ def rate_spectra(
     pulses
         ``(N, 2)``: nominal flip angles (rad) and offsets (Hz).
     protocol
-        ``(8,)``: mean square of the field over square of the flip angle (1/s^2), time under it,
+        ``(9,)``: mean square of the field over square of the flip angle (1/s^2), time under it,
         delay and rest (s), flip angle of the excitation (rad), offset (Hz) to which the line is
-        not used, or less than 0, and ends of the table of the line.
+        not used, or less than 0, ends of the table of the line, and its nodes per unit of log x.
     values, rises
         Table of the line over its argument, as of :func:`..line_kernel.piece`.
     factors
@@ -191,8 +191,20 @@ def rate_spectra(
     signal, slopes
         ``(V, N)`` and ``(V, N, 8)``, or ``(0, N, 8)`` where no derivatives are wanted; written.
     """
-    waits, work, vectors = np.empty((3, 6, 9)), np.empty((6, 6, 9)), np.empty((6, 9))
-    plain, derivatives = np.empty((3, 6)), slopes.shape[0] > 0
+    _spectra(
+        kind, theta, pulses, protocol, values, rises, factors, normalised, np.empty((3, 6, 9)),
+        np.empty((6, 6, 9)), np.empty((6, 9)), np.empty((3, 6)), signal, slopes
+    )  # fmt: skip
+
+
+@jit_in_place
+def _spectra(
+    kind: int, theta: Array, pulses: Array, protocol: Array, values: Array, rises: Array,
+    factors: Array, normalised: bool, waits: Array, work: Array, vectors: Array, plain: Array,
+    signal: Array, slopes: Array
+) -> None:  # fmt: skip
+    """:func:`rate_spectra`, and what it works in."""
+    derivatives = slopes.shape[0] > 0
     left, excited, unit, off, here = vectors[0], vectors[1], vectors[2], vectors[3], vectors[4]
     Ws = vectors[5, :4]
     unit[:] = 0.0
@@ -222,7 +234,7 @@ def rate_spectra(
             angle = B1 * pulses[n, 0]
             offset = pulses[n, 1] - row[6] / (2 * math.pi)
             if pulses[n, 0] == 0:
-                here[:] = off
+                put(off, here)
             else:
                 power = angle * angle * protocol[RATE]
                 semi_solid(row, offset, power, protocol, values, rises, Ws)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.signals.compiling import jit
+from bids_brnn.signals.compiling import jit, jit_in_place
 
 Array = NDArray[Any]
 
@@ -79,7 +79,7 @@ def free_response(
         out[0, k] = state[2, k]
 
 
-@jit
+@jit_in_place
 def lag_integrals(
     edges: Array, where: Array, detuning: float, T2s: float, green: Array, per: float,
     h: float, x: Array, w: Array, out: Array
@@ -186,7 +186,7 @@ def solid_response(
             left[k] = found[q - 1, k]
 
 
-@jit
+@jit_in_place
 def _solve(a: Array, b: Array) -> None:
     """``b`` becomes ``a^-1 b``; no pivots, ``a`` is near the unit matrix or diagonally large."""
     n, m = b.shape

@@ -7,12 +7,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bids_brnn.signals.compiling import jit
+from bids_brnn.signals.compiling import jit_in_place
 
 Array = NDArray[Any]
 
 
-@jit
+@jit_in_place
 def saturate(
     angle: Array, offset: Array, R2f: Array, shares: Array, dt: float, out: Array
 ) -> None:  # fmt: skip

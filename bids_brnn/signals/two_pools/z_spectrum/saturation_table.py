@@ -52,7 +52,7 @@ class SaturationTable:
 
         points = self._unit(scale, shift, R2f)
         found = np.empty((len(points), len(self.angle), 4))
-        series(points, *self._flat, self._largest, found)
+        series(points, *self._flat, self._work(), found)
         return self._seen(found)
 
     def lines(self, scale: Tensor, shift: Tensor) -> NDArray[np.float64]:
@@ -61,7 +61,7 @@ class SaturationTable:
 
         points = self._unit(scale, shift)
         found = np.zeros((len(points), len(self.angle), int(self._flat[0][:, 2].max(initial=1))))
-        series_lines(points, *self._flat, self._largest, found)
+        series_lines(points, *self._flat, self._work(), found)
         return found
 
     def along(
@@ -74,7 +74,7 @@ class SaturationTable:
         x = _to_unit(R2f, low, high)
         found = np.empty((len(x), len(self.angle), 4))
         shapes, places, _ = self._flat
-        series_along(x, lines, rows, shapes, places, found)
+        series_along(x, lines, rows, shapes, places, np.empty(2 * lines.shape[2]), found)
         return self._seen(found)
 
     def _unit(self, *values: Tensor) -> NDArray[np.float64]:
@@ -97,10 +97,9 @@ class SaturationTable:
         flat = [part.ravel() for part in parts if part is not None]
         return shapes, places, np.concatenate(flat) if flat else np.empty(0)
 
-    @property
-    def _largest(self) -> int:
+    def _work(self) -> NDArray[np.float64]:
         shapes = self._flat[0]
-        return max(int((shapes[:, 1] * shapes[:, 2]).max()), 2 * int(shapes.max()))
+        return np.empty((6, max(int((shapes[:, 1] * shapes[:, 2]).max()), 2 * int(shapes.max()))))
 
 
 @lru_cache(maxsize=16)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.signals.compiling import jit
+from bids_brnn.signals.compiling import jit_in_place
+from bids_brnn.signals.copying import put
 
 Array = NDArray[Any]
 
 
-@jit
+@jit_in_place
 def chebyshev(x: float, n: int, values: Array, slopes: Array) -> None:
     """Polynomials ``T_0 ... T_(n-1)`` and their slopes at ``x``."""
     values[0], slopes[0] = 1.0, 0.0
@@ -23,7 +23,7 @@ def chebyshev(x: float, n: int, values: Array, slopes: Array) -> None:
         slopes[k] = 2 * values[k - 1] + 2 * x * slopes[k - 1] - slopes[k - 2]
 
 
-@jit
+@jit_in_place
 def over_fields(table: Array, shape: Array, m: int, x: Array, work: Array) -> None:
     """A table at two of its three variables: what is left depends on the third.
 
@@ -68,7 +68,7 @@ def over_fields(table: Array, shape: Array, m: int, x: Array, work: Array) -> No
             work[4, k] += g * work[0, start + k]
 
 
-@jit
+@jit_in_place
 def over_third(line: Array, n: int, m: int, x: float, work: Array, out: Array) -> None:
     """Values ``out[0]`` and slopes ``out[3]`` of ``m`` functions of the third variable.
 
@@ -86,7 +86,7 @@ def over_third(line: Array, n: int, m: int, x: float, work: Array, out: Array) -
             out[3, k] += g * part[k]
 
 
-@jit
+@jit_in_place
 def interpolate(
     table: Array, shape: Array, m: int, x: Array, work: Array, out: Array
 ) -> None:  # fmt: skip
@@ -108,9 +108,9 @@ def interpolate(
                 out[row, k] += values[i] * part[k]
 
 
-@jit
+@jit_in_place
 def series(
-    points: Array, shapes: Array, places: Array, data: Array, largest: int, out: Array
+    points: Array, shapes: Array, places: Array, data: Array, work: Array, out: Array
 ) -> None:  # fmt: skip
     """Single functions of some tables at points.
 
@@ -122,45 +122,42 @@ def series(
         ``(N, 3)`` and ``(N,)``: tables, and where they begin in ``data``; less than 0: 1.
     data
         Tables one after the other.
-    largest
-        Length of work space, see :func:`over_fields`.
+    work
+        See :func:`over_fields`.
     out
         ``(V, N, 4)``, written: values and three slopes.
     """
-    work, found = np.empty((6, largest)), np.empty((4, 1))
     for v in range(points.shape[0]):
         for c in range(places.shape[0]):
             out[v, c, 0], out[v, c, 1:] = 1.0, 0.0
             if places[c] >= 0:
+                found = out[v, c].reshape((4, 1))
                 interpolate(data[places[c] :], shapes[c], 1, points[v], work, found)
-                out[v, c] = found[:, 0]
 
 
-@jit
+@jit_in_place
 def series_lines(
-    points: Array, shapes: Array, places: Array, data: Array, largest: int, out: Array
+    points: Array, shapes: Array, places: Array, data: Array, work: Array, out: Array
 ) -> None:  # fmt: skip
     """What is left of these tables at two variables ``(V, 2)``: ``(V, N, most)``, written."""
-    work = np.empty((6, largest))
     for v in range(points.shape[0]):
         for c in range(places.shape[0]):
             if places[c] >= 0:
                 over_fields(data[places[c] :], shapes[c], 1, points[v], work)
-                out[v, c, : shapes[c, 2]] = work[2, : shapes[c, 2]]
+                put(work[2, : shapes[c, 2]], out[v, c])
 
 
-@jit
+@jit_in_place
 def series_along(
-    x: Array, lines: Array, rows: Array, shapes: Array, places: Array, out: Array
+    x: Array, lines: Array, rows: Array, shapes: Array, places: Array, work: Array, out: Array
 ) -> None:  # fmt: skip
     """As :func:`series`, from ``lines[rows]`` at the third variable ``(V,)``.
 
-    There are no slopes by the others (0).
+    There are no slopes by the others (0). ``work`` is as long as two of the lines.
     """
-    work, found = np.empty(2 * lines.shape[2]), np.empty((4, 1))
     for v in range(x.shape[0]):
         for c in range(places.shape[0]):
             out[v, c, 0], out[v, c, 1:] = 1.0, 0.0
             if places[c] >= 0:
+                found = out[v, c].reshape((4, 1))
                 over_third(lines[rows[v], c], shapes[c, 2], 1, x[v], work, found)
-                out[v, c, 0], out[v, c, 3] = found[0, 0], found[3, 0]

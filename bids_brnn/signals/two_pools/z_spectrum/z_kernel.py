@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.signals.compiling import jit
+from bids_brnn.signals.compiling import jit, jit_in_place
+from bids_brnn.signals.copying import put
 from bids_brnn.signals.two_pools.z_spectrum.dual_steps import cycle
 from bids_brnn.signals.two_pools.z_spectrum.pulse_kernel import (
     POWERS,
@@ -25,14 +26,14 @@ from bids_brnn.signals.two_pools.z_spectrum.table_kernel import (
 Array = NDArray[Any]
 
 
-@jit
+@jit_in_place
 def along(step: Array, row: int, g: int, state: Array) -> float:
     """One row of a step, or of its derivative ``g``, on a state of both pools."""
     total: float = step[2 * row, g] * state[0] + step[2 * row + 1, g] * state[1] + step[4 + row, g]
     return total
 
 
-@jit
+@jit_in_place
 def steady(
     step: Array, before: Array, around: Array, start: Array, end: Array, weight: Array,
     at_start: Array
@@ -68,7 +69,7 @@ def steady(
     return signal
 
 
-@jit
+@jit_in_place
 def adjoint(before: Array, around: Array, end: Array, at_start: Array, out: Array) -> None:
     """Derivatives ``(8,)`` of a signal by what surrounds the MT pulse, after :func:`steady`."""
     for d in range(8):
@@ -78,9 +79,9 @@ def adjoint(before: Array, around: Array, end: Array, at_start: Array, out: Arra
         out[d] += at_start[1] * along(around, 1, g, end)
 
 
-@jit
+@jit_in_place
 def at_fields(
-    B1: Array, w0: Array, where: Array, layout: Array, boxes: Array, data: Array, largest: int,
+    B1: Array, w0: Array, where: Array, layout: Array, boxes: Array, data: Array, work: Array,
     out: Array
 ) -> None:  # fmt: skip
     """Tables of each voxel at its own B1 and w0, once for all that is asked of it.
@@ -89,12 +90,14 @@ def at_fields(
     ----------
     B1, w0, where
         ``(V,)`` and ``(V, N)``.
-    layout, boxes, data, largest
+    layout, boxes, data
         As of :func:`z_spectra`.
+    work
+        ``(7, >= 64)``, see :func:`..table_kernel.over_fields`.
     out
         ``(V, N, most)``, written: of the free pool, then of both halves of the semi-solid one.
     """
-    work, x = np.empty((6, max(largest, 64))), np.empty(2)
+    x = work[6]
     for n in range(B1.shape[0]):
         for c in range(where.shape[1]):
             i = where[n, c]
@@ -110,7 +113,7 @@ def at_fields(
                     place += shape[0] * shape[1] * shape[2] * m
                 over_fields(data[place:], shape, m, x, work)
                 size = shape[2] * m
-                out[n, c, to : to + size] = work[2, :size]
+                put(work[2, :size], out[n, c, to : to + size])
                 to += size
 
 
@@ -153,19 +156,30 @@ def z_spectra(
     signal, slopes
         ``(V, N)`` and ``(V, N, 8)``, or ``(0, N, 8)`` where no derivatives are wanted.
     """
-    T = durations[0]
     packed = 1 + most + most * (most + 1) // 2
-    work = np.empty((6, max(largest, 64)))
-    F, S = np.empty((4, packed)), np.empty((4, packed))
-    wF, wS = np.empty((1, packed)), np.empty((1, packed))
-    matrices = np.empty((8, most, max(most, 3)))
-    vectors = np.empty((17, most))
-    before, around, off = np.empty((6, 9)), np.empty((6, 9)), np.empty(9)
-    around_work = np.empty((4, 6, 9))
-    left, solid, free = np.empty((4, 1)), np.zeros(9), np.zeros(9)
-    x, step, k = np.empty(3), np.empty(6), np.empty(5)
-    start, end, weight, at_start = np.empty(2), np.empty(2), np.empty(2), np.empty(2)
-    by = np.empty(4)
+    _spectra(
+        theta, where, lines, rows, layout, boxes, data, ranges, durations, flip, excited, shape,
+        box, normalised, signal, slopes, np.empty((6, max(largest, 64))), np.empty((10, packed)),
+        np.empty((8, most, max(most, 3))), np.empty((17, most)), np.empty((6, 6, 9)),
+        np.zeros((3, 9)), np.empty((8, 6))
+    )  # fmt: skip
+
+
+@jit_in_place
+def _spectra(
+    theta: Array, where: Array, lines: Array, rows: Array, layout: Array, boxes: Array,
+    data: Array, ranges: Array, durations: Array, flip: float, excited: Array, shape: Array,
+    box: Array, normalised: bool, signal: Array, slopes: Array, work: Array, parts: Array,
+    matrices: Array, vectors: Array, steps: Array, duals: Array, small: Array
+) -> None:  # fmt: skip
+    """:func:`z_spectra`, and what it works in; ``duals`` are zero."""
+    T = durations[0]
+    F, S, wF, wS = parts[:4], parts[4:8], parts[8:9], parts[9:]
+    before, around, around_work = steps[0], steps[1], steps[2:]
+    off, solid, free = duals[0], duals[1], duals[2]
+    left, x, step = small[0, :4].reshape((4, 1)), small[1, :3], small[2]
+    k, by = small[3, :5], small[4, :4]
+    start, end, weight, at_start = small[5, :2], small[5, 2:4], small[6, :2], small[6, 2:4]
     derivatives, given = slopes.shape[0] > 0, lines.shape[0] > 0
     for n in range(theta.shape[0]):
         row = theta[n]

@@ -15,10 +15,7 @@ from bids_brnn.signals import build_model
 from bids_brnn.signals.base import amplitude_of, for_voxels, keeps_tables, silent_of, weights_of
 from bids_brnn.signals.supplied import SuppliedModel
 from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
-from bids_brnn.signals.two_pools.z_spectrum.quantities import (
-    free_pool_rate,
-    free_pool_rate_slopes,
-)
+from bids_brnn.signals.two_pools.z_spectrum.quantities import free_pool_rate
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +61,7 @@ def test_without_both_fields_a_model_is_used_as_it_is(scan):
         assert keeps_tables(SuppliedModel(ObservedR1(model), ("R1",))) == (name != "ramani")
 
 
-def test_slopes_of_the_free_pool_rate_are_those_of_its_formula():
+def test_slopes_of_the_free_pool_rate_are_those_of_its_formula(scan):
     rng = torch.Generator().manual_seed(0)
     low = torch.tensor([0.3, 0.0, 0.1, 0.3], dtype=torch.float64)
     high = torch.tensor([5.0, 0.5, 60.0, 4.0], dtype=torch.float64)
@@ -72,7 +69,11 @@ def test_slopes_of_the_free_pool_rate_are_those_of_its_formula():
     parts = [column.clone().requires_grad_() for column in points.unbind(-1)]
     rate = free_pool_rate(*parts)
     exact = torch.stack(torch.autograd.grad(rate.sum(), parts), -1)
-    found, slopes = free_pool_rate_slopes(*points.unbind(-1))
-    assert torch.equal(found, rate.detach())
-    assert bool((found == Z_SPECTRUM["R1f"].upper).any())  # held ones are among them
+    theta = Z_SPECTRUM.start(points).repeat(len(points), 1)
+    theta[:, [1, 0, 3, 4]] = points  # the observed rate in the place of R1f
+    pools, slopes = map(
+        torch.from_numpy, ObservedR1(build_model("ramani", scan)).of_pools(theta.numpy())
+    )
+    torch.testing.assert_close(pools[:, 1], rate.detach(), rtol=1e-14, atol=0)
+    assert bool((pools[:, 1] == Z_SPECTRUM["R1f"].upper).any())  # held ones are among them
     torch.testing.assert_close(slopes, exact, rtol=1e-12, atol=1e-14)

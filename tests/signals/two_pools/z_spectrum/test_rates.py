@@ -102,7 +102,8 @@ def test_steps_compose_and_lead_to_equilibrium(Wf, Ws):
     then(first, later, both)
     np.testing.assert_allclose(both, whole, rtol=1e-9, atol=1e-13)
     under(1e3, theta, Wf, Ws, work, whole)
-    equilibrium(theta, Wf, Ws, work)
+    for row in range(2):
+        equilibrium(theta, Wf, Ws, row, work[row])
     np.testing.assert_allclose(whole[4:], work[:2], rtol=1e-12, atol=1e-15)
     assert Wf > 0 or work[:2, 0] == pytest.approx([0.85, 0.15])
 

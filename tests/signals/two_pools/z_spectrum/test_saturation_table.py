@@ -68,7 +68,7 @@ def test_a_pulse_that_needs_too_many_terms_is_solved_in_each_voxel(monkeypatch):
 def test_tabulated_lines_are_those_of_their_formulas(line):
     table = line_table(line)
     x = torch.logspace(math.log10(1.1e-4), 1, 3000, dtype=torch.float64).requires_grad_()
-    parts = (table.values, table.rises, table.low, table.high)
+    parts = (table.values, table.rises, table.low, table.high, table.per)
     found = torch.tensor([piece(at, *parts) for at in x.tolist()], dtype=torch.float64)
     exact = LINES[line](x)
     # Cubic pieces err by the fourth power of a step of 2e-3 to 3e-3 in log x.
