@@ -24,7 +24,7 @@ from bids_brnn.reports.evaluation import draw_figures
 from bids_brnn.signals.base import amplitude_of
 from bids_brnn.zoo.choice import card_path
 from bids_brnn.zoo.recognition import rotation_from
-from bids_brnn.zoo.sameness import same_train
+from bids_brnn.zoo.sameness import check_options, same_train
 from bids_brnn.zoo.store import StoredModel, load_model
 
 
@@ -88,6 +88,7 @@ def _check(path: Path, stored: StoredModel, experiment: Experiment) -> None:
             f'the model "{stored.card.name}" was trained for another pulse train than that of the '
             "configuration; name the configuration that it was trained with"
         )
+    check_options(path, stored.card, experiment.sequence, experiment.model)
     rotation_from(experiment.subspace, stored.sketch, f'the model "{stored.card.name}"')
 
 
