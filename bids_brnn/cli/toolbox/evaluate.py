@@ -17,8 +17,8 @@ from bids_brnn.estimators.base import Estimator
 from bids_brnn.evaluation.assess import Effort, assess
 from bids_brnn.evaluation.tissue_sets import lines as set_lines
 from bids_brnn.experiments.experiment import Experiment
-from bids_brnn.experiments.fingerprints import held_out_data
 from bids_brnn.experiments.reading import experiment_of, read_experiment
+from bids_brnn.experiments.specialise import judged_fingerprints
 from bids_brnn.files import expanded, make_folder, write_text
 from bids_brnn.reports.evaluation import draw_figures
 from bids_brnn.signals.base import amplitude_of
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     _check(card_path(options.model), stored, experiment)
     folder = options.out or Path(f"{stored.card.name}.evaluation")
     make_folder(folder)
-    held_out = held_out_data(experiment, card_path(options.model).parent)
+    held_out = judged_fingerprints(stored.card, experiment, card_path(options.model).parent)
     few = min(options.fingerprints, Effort.in_band)
     effort = Effort(options.fingerprints, few, options.draws)
     result = assess(
