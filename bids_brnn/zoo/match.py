@@ -14,7 +14,7 @@ from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.base import SignalModel, amplitude_of, weights_of
 from bids_brnn.signals.registry import models, resolve
 from bids_brnn.signals.subspace import CompressedSignal, Subspace
-from bids_brnn.zoo.card import ModelCard, parameters_from
+from bids_brnn.zoo.card import LOSSES_BY_PREFERENCE, ModelCard, parameters_from
 from bids_brnn.zoo.choice import by_preference, card_path
 from bids_brnn.zoo.sameness import check_options, same_train
 from bids_brnn.zoo.store import StoredModel, list_cards, load_model
@@ -55,7 +55,11 @@ def load_network(
     ------
     NoMatchingModelError
         In one sentence, with the command that trains a fitting model.
+    DataError
+        If ``loss``, ``precision`` or ``spread`` is no word that is known.
     """
+    if loss is not None and loss not in LOSSES_BY_PREFERENCE:
+        raise DataError(f'loss "{loss}" is unknown; use {", ".join(LOSSES_BY_PREFERENCE)}')
     sequence = _innermost(model).sequence
     kind = kind or _name_of(_innermost(model))
     subspace = model.subspace if isinstance(model, CompressedSignal) else None

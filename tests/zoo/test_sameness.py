@@ -260,3 +260,20 @@ def test_a_model_of_other_data_has_no_network():
         load_network(MagnitudeSignal(build_model("fisp", train)))
     with pytest.raises(NoMatchingModelError, match="the signal model has m0s, R1f"):
         load_network(build_model("gbloch-zspectrum", demo_protocol()))
+
+
+@pytest.mark.parametrize("word", ["loss", "precision", "spread"])
+def test_words_that_are_unknown_are_not_left_aside(word):
+    model = build_model("fisp", jiang_like_train())
+    with pytest.raises(DataError, match=f'{word} "mse-crv" is unknown; use .*'):
+        load_network(model, **{word: "mse-crv"})
+
+
+def test_no_noise_tells_no_errors():
+    model = build_model("fisp", jiang_like_train())
+    data = model(torch.tensor([[1.0, 12.0, 1.0]], dtype=torch.float64)).to(torch.complex64)
+    network = load_network(model)
+    assert network.covariance(data, sigma=0.02).diagonal(dim1=-2, dim2=-1).min() > 0
+    for sigma in (0.0, torch.tensor([torch.nan, 1.0])):
+        with pytest.raises(DataError, match="give a sigma above 0 for every voxel"):
+            network.covariance(data.expand(2, -1), sigma=sigma)
