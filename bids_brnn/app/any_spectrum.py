@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bids_brnn.app.train_job import heard
 from bids_brnn.bids.input.declared import number
 from bids_brnn.errors import EXIT_OK, BidsBrnnError, ReadError
 from bids_brnn.sequences.z_spectrum import ZSpectrum
@@ -142,8 +141,7 @@ def make_in_process(job: Job, general: Path, threads: int) -> None:
 
 def _error_in(output: str) -> BidsBrnnError | None:
     """What a process said of its end; None where it was ended, perhaps within a line."""
-    for line in output.splitlines()[::-1]:
-        with suppress(ValueError, TypeError, KeyError):
-            content = json.loads(line)
+    for content in map(heard, output.splitlines()[::-1]):
+        if "code" in content:
             return BidsBrnnError(str(content["error"]), exit_code=int(content["code"]))
     return None

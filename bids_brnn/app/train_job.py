@@ -91,6 +91,18 @@ def publish(card: ModelCard, path: Path, folder: Path) -> Path:
     return found
 
 
+def heard(line: str) -> dict[str, Any]:
+    """What a line of such a process says; empty where it is not of it, or was cut short.
+
+    A package that extends this one, or a library, may print lines of its own.
+    """
+    try:
+        content = json.loads(line)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def _say(content: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(content) + "\n")
     sys.stdout.flush()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from bids_brnn.app.train_job import heard
 from bids_brnn.config.choices import PRESETS
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import EXIT_NODE_CRASHED, EXIT_OK, BidsBrnnError, DataError, ReadError
@@ -238,7 +238,7 @@ class _Subprocess:
             code = process.wait()
         if code == EXIT_OK:
             return
-        if "error" in last:
+        if "code" in last:
             raise BidsBrnnError(
                 f"{job.series}: the training stopped: {last['error']}", exit_code=int(last["code"])
             )
@@ -249,9 +249,10 @@ class _Subprocess:
 
     def _listen(self, job: Job, lock: TextIO, lines: Iterable[str]) -> Mapping[str, str]:
         said, phase = 0.0, ""
-        content: Mapping[str, str] = {}
+        last: Mapping[str, str] = {}
         for line in lines:
-            content = json.loads(line)
+            content = heard(line)
+            last = content or last
             if "note" in content:
                 _LOG.warning("%s: %s", job.series, content["note"])
             words = str(content.get("words", ""))
@@ -262,7 +263,7 @@ class _Subprocess:
             if words.partition(",")[0] != phase or now - said > _SELDOM:
                 said, phase = now, words.partition(",")[0]
                 _LOG.info("%s: %s", job.name, words)
-        return content
+        return last
 
 
 def conclude(outcome: Outcome, unusable: Sequence[BidsBrnnError], folder: Path) -> int:

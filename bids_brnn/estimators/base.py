@@ -75,7 +75,7 @@ class Estimator(Protocol):
             value is NaN or out of bounds is not estimated.
         sigma
             Noise standard deviation per channel, scalar or ``(V,)``; by default, and where it is
-            not positive, taken from the residual of each voxel.
+            0 or NaN in a map, taken from the residual of each voxel.
         progress
             Called after every block.
         checkpoint
@@ -84,7 +84,7 @@ class Estimator(Protocol):
         Raises
         ------
         DataError
-            If a shape or dtype does not fit the model.
+            If a shape or dtype does not fit the model, or a noise level is negative.
         ParameterError
             If a supplied name is no parameter of the model.
         """

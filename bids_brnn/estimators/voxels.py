@@ -31,6 +31,8 @@ def check_data(data: Tensor, n_samples: int) -> None:
     DataError
         Naming what is given and what is needed.
     """
+    if not isinstance(data, Tensor):
+        raise DataError(f"data are a {type(data).__name__}; give a tensor (torch.from_numpy)")
     if data.ndim != 2 or data.shape[-1] != n_samples or not data.is_complex():
         raise DataError(
             f"data are {tuple(data.shape)} {data.dtype}; the model needs complex values of shape "
@@ -106,6 +108,11 @@ def known_values(
         known[column] = torch.tensor([parameters.items[column].start], **wide)
     for name, values in (supplied or {}).items():
         column = parameters.index((name,))[0]
+        if not isinstance(values, Tensor):
+            raise DataError(
+                f"the supplied {name} is a {type(values).__name__}; give a tensor "
+                "(torch.from_numpy) with a value for each voxel"
+            )
         if values.shape != like.shape[:1]:
             raise DataError(
                 f"the supplied {name} has shape {tuple(values.shape)}; "
@@ -185,12 +192,18 @@ def noise_levels(sigma: float | Tensor | None, data: Tensor) -> Tensor:
     Raises
     ------
     DataError
-        If there is one for each of another number of voxels than those of ``data``.
+        If there is one for each of another number of voxels than those of ``data``, one is below
+        0, or the only one is no finite number.
     """
     noise = torch.as_tensor(0.0 if sigma is None else sigma, device=data.device).reshape(-1)
     if noise.shape[0] not in (1, len(data)):
         raise DataError(f"sigma has {noise.shape[0]} values for {len(data)} voxels")
-    return torch.nan_to_num(noise, posinf=0.0).clamp_min(0)
+    if bool((noise < 0).any()) or (len(noise) == 1 and not bool(noise.isfinite().all())):
+        raise DataError(
+            f"sigma is {float(noise.min()):g}; a standard deviation is a finite number above 0 "
+            "(or None where it is not known)"
+        )
+    return torch.nan_to_num(noise, posinf=0.0)
 
 
 def take(values: Tensor, rows: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from bids_brnn.learning.training_set import (
     save_training_set,
     simulate_fingerprints,
 )
+from bids_brnn.zoo.sameness import options_of
 
 _FINGERPRINTS = "fingerprints.safetensors"
 _FOCUS = "focus.safetensors"
@@ -124,9 +125,12 @@ def focus_key(experiment: Experiment) -> str:
 def data_key(experiment: Experiment) -> str:
     """Names the training set and the held-out fingerprints."""
     extra = [(str(item.prior.classes), item.fingerprints) for item in experiment.extra]
+    options = options_of(experiment.model)
     return description_key(
         {
             **({"extra": str(extra)} if extra else {}),
+            # A table of pulses or a basis that was given is the same with all of them.
+            **({"options": str(sorted(options.items()))} if options else {}),
             "sequence": experiment.sequence.digest,
             "basis": experiment.subspace.digest,
             "kind": experiment.kind,

@@ -31,7 +31,7 @@ from bids_brnn.signals.base import SignalModel, check_signal
 from bids_brnn.signals.registry import resolve
 from bids_brnn.signals.subspace import Subspace
 from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
-from bids_brnn.system.kinds import problem
+from bids_brnn.system.kinds import Flag, Kind, Real, Table, problem
 from bids_brnn.system.reading import read_text, read_toml
 from bids_brnn.zoo.card import ModelCard, same_field
 
@@ -48,6 +48,9 @@ _TABLES: Mapping[str, frozenset[str]] = {
     "errors": _BESIDE,
 }
 """Keys of tables whose content is passed on as it is."""
+
+_OPTIONS: Mapping[type, Kind] = {bool: Flag(), float: Real()}
+"""What an option of a signal model may be, by the type of its default: ``"no"`` is not false."""
 
 
 def read_experiment(path: Path, preset: str = "") -> Experiment:
@@ -178,9 +181,18 @@ def _model(
     """The signal model, with the options that its class has; of a Z-spectrum as it is observed."""
     entry = model_entry(str(content["model"]))
     options = content.get("model_options", {})
-    known = set(signature(resolve(entry.home)).parameters) - {"sequence"}
-    _check_keys(options, known, f"{path.name}, [model_options]")
-    model = entry.build(sequence, **options)
+    known = dict(signature(resolve(entry.home)).parameters)
+    del known["sequence"]
+    where = f"{path.name}, [model_options]"
+    _check_keys(options, known, where)
+    usual = {name: type(known[name].default) for name in options}
+    kinds = {name: _OPTIONS[kind] for name, kind in usual.items() if kind in _OPTIONS}
+    if text := problem(Table({}, kinds), options, where):
+        raise DataError(text)
+    try:
+        model = entry.build(sequence, **options)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where} cannot be used: {error}") from error
     if isinstance(sequence, ZSpectrum):
         model = Whitened(ObservedR1(model))
     check_signal(model, sequence)

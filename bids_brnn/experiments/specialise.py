@@ -15,7 +15,7 @@ import torch
 
 from bids_brnn.experiments.describe import describe
 from bids_brnn.experiments.experiment import Experiment
-from bids_brnn.experiments.fingerprints import anywhere
+from bids_brnn.experiments.fingerprints import anywhere, held_out_data
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.learning.networks import count_weights
 from bids_brnn.learning.scoring import RANGES
@@ -23,6 +23,7 @@ from bids_brnn.learning.surrogate_training import train_surrogate
 from bids_brnn.learning.trainer import TrainingResult
 from bids_brnn.learning.training_set import TrainingSet, simulate_fingerprints
 from bids_brnn.zoo.any_store import StoredAny
+from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.store import save_model
 
 _FINGERPRINTS = 8000
@@ -87,6 +88,22 @@ def specialise(
     )
     path = save_model(folder, card, network, surrogate, experiment.subspace, errors)
     return path, _tissue_of(held_out, experiment)
+
+
+def judged_fingerprints(card: ModelCard, experiment: Experiment, folder: Path) -> TrainingSet:
+    """Held-out fingerprints that a network is judged on, fluid left out where it is flagged.
+
+    Parameters
+    ----------
+    card
+        Of the network.
+    experiment
+        Behind it.
+    folder
+        That may hold the fingerprints of its training.
+    """
+    data = held_out_data(experiment, folder)
+    return _tissue_of(data, experiment) if card.is_derived else data
 
 
 def _tissue_of(data: TrainingSet, experiment: Experiment) -> TrainingSet:

@@ -200,6 +200,12 @@ class ModelCard:
         """Keys of the recipe that name files: with them ``brnn evaluate`` needs the recipe."""
         return tuple(sorted(_FROM_FILES & set(self.recipe)))
 
+    @property
+    def model_options(self) -> Mapping[str, Any]:
+        """Options of the signal model of training; empty where it had none, as in the App."""
+        options = self.recipe.get("model_options")
+        return options if isinstance(options, Mapping) else {}
+
     def cure(self, path: Path) -> str:
         """What to do about the shortcoming of this network, whose card is ``path``."""
         if not self.verdict.cure:

@@ -199,7 +199,6 @@ def _of_other_trains(cards: Found, acquisition: Acquisition) -> list[str]:
 
 
 def _by_preference(cards: Found, acquisition: Acquisition) -> Found:
-    # Of several with the same loss that of the first folder, and in one the better one.
     # One protocol may have been read with several signal models: that is nothing to tell.
     fitting = [
         item
@@ -207,9 +206,18 @@ def _by_preference(cards: Found, acquisition: Acquisition) -> Found:
         if is_for(*item, acquisition)
         and not (item[1].is_derived and item[1].model != acquisition.model)
     ]
+    return by_preference(fitting)
+
+
+def by_preference(cards: Found) -> Found:
+    """Networks for one protocol, the one that serves first; folders count in their order.
+
+    Those made of one for any protocol come last; of several with the same loss that of the first
+    folder, and in one the better one.
+    """
     places = list(dict.fromkeys(path.parent for path, _ in cards))
     return sorted(
-        fitting,
+        cards,
         key=lambda item: (
             item[1].is_derived,
             item[1].preference,
@@ -248,10 +256,7 @@ def _best_in(folder: Path, acquisition: Acquisition) -> Choice:
             f"{acquisition.name}: no network in {folder} can serve: {'; '.join(reasons)}; "
             f"{_ADVICE}."
         )
-    best = min(
-        able,
-        key=lambda item: (bool(item[1].shortcoming), item[1].preference, _faults(item[1])),
-    )
+    best = min(by_preference(able), key=lambda item: bool(item[1].shortcoming))
     return _asked_for(*best, acquisition)
 
 

@@ -11,12 +11,12 @@ from bids_brnn.estimators.network.estimator import NetworkEstimator, Spread
 from bids_brnn.estimators.network.forward import Precision
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.sequences.z_spectrum import ZSpectrum
-from bids_brnn.signals.base import SignalModel, weights_of
+from bids_brnn.signals.base import SignalModel, amplitude_of, weights_of
 from bids_brnn.signals.registry import models, resolve
 from bids_brnn.signals.subspace import CompressedSignal, Subspace
-from bids_brnn.zoo.card import ModelCard
-from bids_brnn.zoo.choice import card_path
-from bids_brnn.zoo.sameness import same_train
+from bids_brnn.zoo.card import LOSSES_BY_PREFERENCE, ModelCard, parameters_from
+from bids_brnn.zoo.choice import by_preference, card_path
+from bids_brnn.zoo.sameness import check_options, same_train
 from bids_brnn.zoo.store import StoredModel, list_cards, load_model
 
 
@@ -55,25 +55,32 @@ def load_network(
     ------
     NoMatchingModelError
         In one sentence, with the command that trains a fitting model.
+    DataError
+        If ``loss``, ``precision`` or ``spread`` is no word that is known.
     """
+    if loss is not None and loss not in LOSSES_BY_PREFERENCE:
+        raise DataError(f'loss "{loss}" is unknown; use {", ".join(LOSSES_BY_PREFERENCE)}')
     sequence = _innermost(model).sequence
     kind = kind or _name_of(_innermost(model))
     subspace = model.subspace if isinstance(model, CompressedSignal) else None
+    frames = model.model if isinstance(model, CompressedSignal) else model
     if weights != "auto":
         stored = load_model(weights)
         _check_fit(card_path(weights), stored.card, kind, sequence)
         try:
+            _check_model(card_path(weights), stored.card, sequence, frames)
             return _estimator(stored, model, precision, spread)
         except DataError as error:
             raise NoMatchingModelError(f"{error}; {_advice(kind, subspace)}") from error
     reasons = []
     cards = [(path, card) for path, card in list_cards() if card.model == kind]
     cards = [item for item in cards if same_train(*item, sequence)]
-    for path, card in sorted(cards, key=lambda item: (item[1].loss != loss, item[1].preference)):
+    for path, card in sorted(by_preference(cards), key=lambda item: item[1].loss != loss):
         if card.shortcoming:
             reasons.append(f'the model "{card.name}" is left aside: {card.shortcoming}')
             continue
         try:
+            _check_model(path, card, sequence, frames)
             return _estimator(load_model(path), model, precision, spread)
         except (DataError, ReadError) as error:
             reasons.append(str(error))
@@ -108,6 +115,31 @@ def _check_fit(
             f'the model "{card.name}" was trained for another pulse train '
             f"({card.sequence['name'] or card.sequence['digest']}); {_advice(kind, None)}"
         )
+
+
+def _check_model(
+    path: Path, card: ModelCard, sequence: PulseSequence | ZSpectrum, frames: SignalModel
+) -> None:
+    """Refuse a network that learnt other data than a model of time frames or images describes.
+
+    Raises
+    ------
+    DataError
+        Saying what differs.
+    """
+    what = f'the model "{card.name}"'
+    names = parameters_from(card.parameters).names
+    if frames.parameters.names != names:
+        raise DataError(
+            f"{what} has the parameters {', '.join(names)}, the signal model has "
+            f"{', '.join(frames.parameters.names)}"
+        )
+    if (scale := amplitude_of(frames)) != card.network.get("scale", "complex"):
+        raise DataError(
+            f"{what} is for data whose M0 is {card.network.get('scale', 'complex')}, that of the "
+            f"signal model is {scale} (magnitudes are real)"
+        )
+    check_options(path, card, sequence, frames)
 
 
 def _advice(kind: str, subspace: Subspace | None) -> str:

@@ -11,6 +11,9 @@ with one phase ``phi`` of all, which belongs to M0: RF pulses that are all turne
 nothing but the image. For the images of a Z-spectrum, which are real, it is 0; where several were
 averaged in one, they are compared at equal noise.
 
+Equal tables make the same signal by the same signal model only: one with options (a slice profile,
+another line shape) is compared in the same way.
+
 An efficient estimator moves by ``G (c' - c)`` with ``G G^T sigma^2`` the Cramer-Rao bound: each of
 its estimates by at most 0.1 standard deviations at the highest SNR of training, which is a squared
 bias of 0.01 bounds.
@@ -19,7 +22,7 @@ bias of 0.01 bounds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.errors import BidsBrnnError
+from bids_brnn.errors import BidsBrnnError, DataError
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.registry import models
@@ -94,6 +97,57 @@ def same_train(path: Path, card: ModelCard, sequence: PulseSequence | ZSpectrum)
         return False
 
 
+def check_options(
+    path: Path,
+    card: ModelCard,
+    sequence: PulseSequence | ZSpectrum,
+    model: SignalModel | None = None,
+) -> None:
+    """Refuse a network whose signal model has options that change the signal, or lacks them.
+
+    Parameters
+    ----------
+    path, card, sequence
+        As of :func:`same_train`, which comes before this.
+    model
+        Of the data, without a basis; by default as series are read, without options.
+
+    Raises
+    ------
+    DataError
+        Naming the options.
+    """
+    learnt, here = card.model_options, {} if model is None else options_of(model)
+    if not learnt and not here:
+        return
+    played = _Played(card.model, sequence.digest, sequence)
+    if not _makes_signal(path, card, played, model):
+        raise DataError(
+            f'the network "{card.name}" was trained with {_told(learnt)} of the signal model, '
+            f"the data are taken with {_told(here)}, and signals differ"
+        )
+
+
+def options_of(model: object) -> dict[str, Any]:
+    """Options of a signal model, and of those inside it, that are not at their defaults."""
+    found: dict[str, Any] = {}
+    while is_dataclass(model) and not isinstance(model, type):
+        known = [item for item in fields(model) if item.init and item.default is not MISSING]
+        values = {item.name: getattr(model, item.name) for item in known}
+        # By their texts: an option may be an array, which is neither equal nor unequal.
+        found |= {
+            item.name: values[item.name]
+            for item in known
+            if repr(values[item.name]) != repr(item.default)
+        }
+        model = getattr(model, "model", None)
+    return found
+
+
+def _told(options: Mapping[str, Any]) -> str:
+    return f"the options {', '.join(options)}" if options else "no options"
+
+
 def _alike(card: ModelCard, sequence: PulseSequence | ZSpectrum) -> bool:
     """Whether a comparison of signals is worth while."""
     about, entry = card.sequence, models().get(card.model)
@@ -143,20 +197,28 @@ def _model_of(played: _Played) -> SignalModel:
 
 @lru_cache(maxsize=256)
 def _same_signal(question: _Question) -> bool:
+    return _makes_signal(question.path, question.card, question.played)
+
+
+def _makes_signal(
+    path: Path, card: ModelCard, played: _Played, model: SignalModel | None = None
+) -> bool:
+    """Whether a signal model, by default the usual one, makes the anchors of a card again."""
     import torch
 
-    card = question.card
-    arrays = read_weights(question.path, card)
-    if "basis" not in arrays:
+    from bids_brnn.information.averaged import Whitened
+
+    arrays = read_weights(path, card)
+    if "basis" not in arrays or "anchors" not in card.sequence:
         return False
     basis = complex_array(arrays["basis"])
     try:
         theta, known = _read(card.sequence["anchors"])
     except ValueError:  # rows of unequal length
         return False
-    if basis.shape[0] != question.played.sequence.n_samples:
+    if basis.shape[0] != played.sequence.n_samples:
         return False
-    model = _model_of(question.played)
+    model = _model_of(played) if model is None else Whitened(model)
     count = len(theta)
     if theta.shape != (count, len(model.parameters)) or known.shape != (count, basis.shape[1]):
         return False

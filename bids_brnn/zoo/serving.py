@@ -9,7 +9,7 @@ from bids_brnn.bids.input.declared import number
 from bids_brnn.errors import DataError
 from bids_brnn.signals.registry import model_entry
 from bids_brnn.zoo.card import ModelCard, parameters_from, same_field
-from bids_brnn.zoo.sameness import same_train
+from bids_brnn.zoo.sameness import check_options, same_train
 from bids_brnn.zoo.span import check_span
 from bids_brnn.zoo.weights_file import complex_array, read_weights
 
@@ -40,7 +40,8 @@ def check_serves(path: Path, card: ModelCard, acquisition: Acquisition) -> None:
     Raises
     ------
     DataError
-        If it is for another signal model, pulse train or basis, or holds no basis for frames.
+        If it is for another signal model (or options of it), pulse train or basis, or holds no
+        basis for frames.
     ReadError
         If its weights are absent or not those of the card.
     """
@@ -53,6 +54,7 @@ def check_serves(path: Path, card: ModelCard, acquisition: Acquisition) -> None:
     if not is_for(path, card, acquisition):
         train = card.sequence.get("name") or card.sequence["digest"]
         raise DataError(f"{what} was trained for another pulse train ({train})")
+    check_options(path, card, acquisition.sequence)
     trained, field = card.field_strength, _field_of(acquisition)
     if trained is not None and field is not None and not same_field(trained, field):
         raise DataError(

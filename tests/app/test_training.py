@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from bids_brnn.app import training
+from bids_brnn.app import any_spectrum, training
 from bids_brnn.app.train_job import train
 from bids_brnn.app.training import train_missing
 from bids_brnn.bids import find_acquisitions
@@ -315,6 +315,25 @@ def test_what_a_training_ends_with_is_told_by_who_started_it(make_config, series
     assert problem.exit_code == 65
     assert "the training stopped" in str(problem)
     assert "unknown key prints" in str(problem)
+
+
+def test_lines_of_others_and_cut_ones_are_no_part_of_what_a_training_says(
+    make_config, series, tmp_path
+):
+    """A package that extends the program may print when it is loaded."""
+    config = make_config()
+    job = training._job(config, series[0])
+    lines = [
+        "my extension is loaded\n", '{"words": "simulation, 3 %"}\n', "12\n",
+        '{"error": "no memory", "code": 71}\n', "goodbye\n", '{"words": "trai',
+    ]  # fmt: skip
+    with (tmp_path / "lock").open("w+") as lock:
+        last = training._Subprocess(config)._listen(job, lock, lines)
+    assert last == {"error": "no memory", "code": 71}
+    assert "simulation, 3 %" in told(tmp_path / "lock")
+    found = any_spectrum._error_in("".join(lines))
+    assert (str(found), found.exit_code) == ("no memory", 71)
+    assert any_spectrum._error_in('hello\n{"wor') is None
 
 
 @pytest.mark.parametrize(

@@ -339,3 +339,17 @@ def test_results_lie_where_the_data_are(case, moved):
 def test_input_that_does_not_fit_is_refused_in_words(case, data, supplied, words):
     with pytest.raises(BidsBrnnError, match=words):
         case.estimator.estimate(case.data[data], supplied)
+
+
+@pytest.mark.parametrize("sigma", [-1.0, float("nan"), torch.tensor([1e-2, -1e-2] * 20)])
+def test_a_noise_level_that_no_data_can_have_is_not_taken_as_unknown(case, sigma):
+    with pytest.raises(BidsBrnnError, match="a standard deviation is a finite number above 0"):
+        case.estimator.estimate(case.data, case.supplied, sigma=sigma)
+
+
+def test_what_is_no_tensor_is_refused_in_words(case):
+    with pytest.raises(BidsBrnnError, match="data are a ndarray; give a tensor"):
+        case.estimator.estimate(case.data.numpy(), case.supplied)
+    for value in (1.0, np.ones(N_VOXELS)):
+        with pytest.raises(BidsBrnnError, match=r"the supplied B1 is a .*; give a tensor"):
+            case.estimator.estimate(case.data, {"B1": value})

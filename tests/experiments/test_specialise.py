@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -59,6 +61,18 @@ def test_the_card_is_of_the_protocol_and_tells_where_the_network_is_from(made):
     assert card.training["network"] == "any-spectrum"
     assert card.facts["Protocols"] == card.training["protocols"]
     assert card.network["n_coefficients"] == experiment.sequence.n_samples
+
+
+def test_a_later_evaluation_is_of_the_same_tissue(made, tmp_path):
+    """`brnn evaluate --update-card` would else refuse it for fluid, which it flags."""
+    experiment, stored = made
+    some = replace(experiment, fingerprints=1, held_out=600)
+    column = experiment.parameters.index(("R2f",))[0]
+    judged = home.judged_fingerprints(stored.card, some, tmp_path).theta[:, column]
+    assert judged.min() >= 2
+    assert 480 < len(judged) < 600
+    trained = replace(stored.card, network={**stored.card.network, "layout": "residual"})
+    assert len(home.judged_fingerprints(trained, some, tmp_path)) == 600
 
 
 def test_intervals_of_healthy_tissue_hold_the_truth(made, white):

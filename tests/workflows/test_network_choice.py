@@ -122,6 +122,10 @@ DAMAGE = {
     ),
     "odd parameters": (lambda p: edit(p, parameters=[{}]), "the card has no item", DataError),
     "other parameters": (lambda p: edit(p, parameters=[]), "list of 1 to 64 entries", DataError),
+    "other signal": (
+        lambda p: edit(p, recipe={"model_options": {"slice_profile": [0.5, 1]}}),
+        "trained with the options slice_profile of the signal model", DataError,
+    ),
     "odd evaluation": (
         lambda p: edit(p, evaluation={"held_out": {"all": 1}}), "the card is 1; write", DataError,
     ),

@@ -10,17 +10,20 @@ import numpy as np
 import pytest
 import torch
 
+from bids_brnn.errors import DataError
 from bids_brnn.information.averaged import Whitened
 from bids_brnn.sequences.designs import hybrid_state_train, jiang_like_train
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.sequences.z_designs import demo_protocol
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals import build_model
+from bids_brnn.signals.magnitude import MagnitudeSignal
 from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
 from bids_brnn.zoo.card import ModelCard
-from bids_brnn.zoo.match import load_network
+from bids_brnn.zoo.match import NoMatchingModelError, load_network
 from bids_brnn.zoo.places import SHIPPED
-from bids_brnn.zoo.sameness import anchors_of, same_train
+from bids_brnn.zoo.sameness import anchors_of, check_options, same_train
+from bids_brnn.zoo.weights_file import complex_array, read_weights
 
 FISP, QMT, SPECTRUM = (SHIPPED / f"{name}.json" for name in ("mrf-jiang", "qmt-demo", "spgr-demo"))
 
@@ -217,3 +220,60 @@ def test_the_toolbox_finds_the_network_of_a_train_that_plays_alike():
     signal = model(torch.tensor([[1.0, 12.0, 1.0]], dtype=torch.float64)).to(torch.complex64)
     found = load_network(model, "fisp").estimate(signal, {"B1": torch.ones(1)}, sigma=1e-3)
     assert float(found.theta[0, 0]) == pytest.approx(1.0, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "options", [{"slice_profile": np.array([0.6, 1.0])}, {"inversion_efficiency": 0.9}]
+)
+def test_options_that_change_the_signal_leave_the_network_to_others(options):
+    model = build_model("fisp", jiang_like_train(), **options)
+    for weights in ("auto", "mrf-jiang"):
+        with pytest.raises(NoMatchingModelError, match=f"the options {next(iter(options))}"):
+            load_network(model, weights=weights)
+
+
+def test_options_that_change_nothing_keep_the_network():
+    assert load_network(build_model("fisp", jiang_like_train(), inversion_efficiency=1.0))
+    assert load_network(build_model("fisp", jiang_like_train(), method="torch"))
+
+
+def test_a_network_that_learnt_another_signal_of_the_same_table_is_for_that_one():
+    train = jiang_like_train()
+    card = ModelCard.from_file(FISP)
+    worse = build_model("fisp", train, inversion_efficiency=0.9)
+    theta = torch.tensor(card.sequence["anchors"]["theta"], dtype=torch.float64)
+    basis = torch.from_numpy(complex_array(read_weights(FISP, card)["basis"]))
+    signal = worse(theta) @ basis.to(torch.complex128).conj()
+    anchors = anchors_of(theta, signal)
+    options = {"model_options": {"inversion_efficiency": 0.9}}
+    learnt = replace(card, recipe=options, sequence={**card.sequence, "anchors": anchors})
+    with pytest.raises(DataError, match="trained with the options inversion_efficiency"):
+        check_options(FISP, learnt, train)
+    check_options(FISP, learnt, train, worse)
+    # What is said and changes nothing is no other signal.
+    check_options(FISP, replace(card, recipe={"model_options": {"n_states": "all"}}), train)
+
+
+def test_a_model_of_other_data_has_no_network():
+    train = jiang_like_train()
+    with pytest.raises(NoMatchingModelError, match="magnitudes are real"):
+        load_network(MagnitudeSignal(build_model("fisp", train)))
+    with pytest.raises(NoMatchingModelError, match="the signal model has m0s, R1f"):
+        load_network(build_model("gbloch-zspectrum", demo_protocol()))
+
+
+@pytest.mark.parametrize("word", ["loss", "precision", "spread"])
+def test_words_that_are_unknown_are_not_left_aside(word):
+    model = build_model("fisp", jiang_like_train())
+    with pytest.raises(DataError, match=f'{word} "mse-crv" is unknown; use .*'):
+        load_network(model, **{word: "mse-crv"})
+
+
+def test_no_noise_tells_no_errors():
+    model = build_model("fisp", jiang_like_train())
+    data = model(torch.tensor([[1.0, 12.0, 1.0]], dtype=torch.float64)).to(torch.complex64)
+    network = load_network(model)
+    assert network.covariance(data, sigma=0.02).diagonal(dim1=-2, dim2=-1).min() > 0
+    for sigma in (0.0, torch.tensor([torch.nan, 1.0])):
+        with pytest.raises(DataError, match="give a sigma above 0 for every voxel"):
+            network.covariance(data.expand(2, -1), sigma=sigma)

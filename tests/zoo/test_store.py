@@ -159,6 +159,26 @@ def test_the_fitting_model_is_found_and_prefers_bias_reduced(small, compressed, 
     torch.testing.assert_close(named.network.state_dict(), other.network.state_dict())
 
 
+def test_from_python_that_network_serves_which_the_app_takes(small, compressed, copy, monkeypatch):
+    card = small.stored.card.with_evaluation(judged(tissue_snr="80"))
+    tried = []
+    made = replace(card, name="a", network={**card.network, "layout": "scoring"})
+    marked = replace(card, name="b", evaluation=judged(slope=0.7, tissue_snr="80"))
+    quick = replace(card, name="c", evaluation=judged(bias=0.2, tissue_snr="80"))
+    standard = replace(card, name="d", evaluation=judged(bias=0.1, tissue_snr="80"))
+    cards = [(copy / f"{card.name}.json", card) for card in (made, marked, quick, standard)]
+    monkeypatch.setattr(match, "list_cards", lambda: cards)
+
+    def refuse(path):
+        tried.append(path.stem)
+        raise ReadError("not now")
+
+    monkeypatch.setattr(match, "load_model", refuse)
+    with pytest.raises(match.NoMatchingModelError, match="not now"):
+        match.load_network(compressed, "fisp")
+    assert tried == ["d", "c", "b", "a"]
+
+
 def test_no_model_is_guessed_and_the_command_that_trains_one_is_named(small, copy, compressed):
     frames = EpgFisp(jiang_like_train(151))
     basis = Subspace(torch.linalg.qr(torch.randn(151, 5, dtype=torch.float64))[0])

@@ -17,14 +17,14 @@ from bids_brnn.estimators.base import Estimator
 from bids_brnn.evaluation.assess import Effort, assess
 from bids_brnn.evaluation.tissue_sets import lines as set_lines
 from bids_brnn.experiments.experiment import Experiment
-from bids_brnn.experiments.fingerprints import held_out_data
 from bids_brnn.experiments.reading import experiment_of, read_experiment
+from bids_brnn.experiments.specialise import judged_fingerprints
 from bids_brnn.files import expanded, make_folder, write_text
 from bids_brnn.reports.evaluation import draw_figures
 from bids_brnn.signals.base import amplitude_of
 from bids_brnn.zoo.choice import card_path
 from bids_brnn.zoo.recognition import rotation_from
-from bids_brnn.zoo.sameness import same_train
+from bids_brnn.zoo.sameness import check_options, same_train
 from bids_brnn.zoo.store import StoredModel, load_model
 
 
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     _check(card_path(options.model), stored, experiment)
     folder = options.out or Path(f"{stored.card.name}.evaluation")
     make_folder(folder)
-    held_out = held_out_data(experiment, card_path(options.model).parent)
+    held_out = judged_fingerprints(stored.card, experiment, card_path(options.model).parent)
     few = min(options.fingerprints, Effort.in_band)
     effort = Effort(options.fingerprints, few, options.draws)
     result = assess(
@@ -88,6 +88,7 @@ def _check(path: Path, stored: StoredModel, experiment: Experiment) -> None:
             f'the model "{stored.card.name}" was trained for another pulse train than that of the '
             "configuration; name the configuration that it was trained with"
         )
+    check_options(path, stored.card, experiment.sequence, experiment.model)
     rotation_from(experiment.subspace, stored.sketch, f'the model "{stored.card.name}"')
 
 

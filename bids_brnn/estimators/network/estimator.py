@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -100,6 +100,12 @@ class NetworkEstimator:
                 f"the network takes {self.network.spec.n_coefficients} coefficients, the signal "
                 f"model makes {self.model.n_samples}"
             )
+        for what, word, known in (
+            ("spread", self.spread, get_args(Spread)),
+            ("precision", self.precision, get_args(Precision)),
+        ):
+            if word not in known:
+                raise DataError(f'{what} "{word}" is unknown; use {", ".join(known)}')
         if self.spread == "learnt" and self.errors is None:
             raise DataError('there is no network of errors; use spread="jacobian"')
         if self.block_size is not None and self.block_size < 1:
@@ -195,7 +201,8 @@ class NetworkEstimator:
         Raises
         ------
         DataError
-            If the network has not learnt its errors, or the data do not fit.
+            If the network has not learnt its errors, the data do not fit, or ``sigma`` is not
+            above 0.
         """
         if self.errors is None:
             raise DataError("this network has not learnt its errors; train it with brnn train")
@@ -205,7 +212,10 @@ class NetworkEstimator:
         coefficients, size = unit_coefficients(data, self.rotation, self.amplitude)
         wide = {c: v.float().expand(len(data)) for c, v in known.items()}
         features = here._forward(coefficients, wide)[2]
-        noise = (noise_levels(sigma, data).expand(len(data)).to(size.dtype) / size).float()
+        level = noise_levels(sigma, data)
+        if not bool((level > 0).all()):
+            raise DataError("errors follow from the noise: give a sigma above 0 for every voxel")
+        noise = (level.expand(len(data)).to(size.dtype) / size).float()
         with torch.no_grad():
             found: Tensor = here.errors.covariance(features, noise)  # type: ignore[union-attr]
         return found

@@ -165,6 +165,14 @@ def test_models_are_listed_and_shown(project, monkeypatch, capsys):
         (('pulses = "rfpulses.tsv"', "pulses = 5"), "pulses = 5 is no path"),
         (('pulses = "rfpulses.tsv"', 'pulses = "absent.tsv"'), "absent.tsv"),
         (("rank = 4", "rank = 4\nmodel_options = { tr = 1 }"), "[model_options]: unknown key tr"),
+        (
+            ("rank = 4", 'rank = 4\nmodel_options = { inversion_efficiency = "full" }'),
+            "inversion_efficiency of tiny.toml, [model_options] is 'full'; write a number",
+        ),
+        (
+            ("rank = 4", 'rank = 4\nmodel_options = { slice_profile = "sinc" }'),
+            "[model_options] cannot be used: ",
+        ),
         (("snr_range = [40, 60]", "snr_range = 40"), "[training] cannot be read"),
         (("report_every = 30", "report_every = 0"), "report_every and checkpoint_every"),
         (('basis_from = "signals"', 'basis_from = "noise"'), "derivatives or signals"),
