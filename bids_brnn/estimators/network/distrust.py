@@ -111,7 +111,7 @@ class Distrust:
         if self.freedom is not None:
             # Noise that residuals tell is no excuse for signals that nothing else tells from it.
             sigma = torch.minimum(sigma, found.m0.abs() * (_LOWEST / self.lowest_snr))
-        limit = chi_squared_limit(self.degrees(found), self.freedom)
+        limit = self._limit(found, len(found.free))
         tiny = torch.finfo(sigma.dtype).tiny
         statistic = (found.rest / sigma.clamp_min(tiny)).double().square()
         rows = ((statistic > limit) & (found.sigma > 0)).nonzero()[:, 0]
@@ -125,6 +125,12 @@ class Distrust:
     def degrees(self, found: Findings) -> int:
         """Degrees of freedom of the residual in white noise."""
         return degrees_of_freedom(self.network.spec.scale, self.model.n_samples, len(found.free))
+
+    def _limit(self, found: Findings, n_free: int) -> float:
+        """Of chi-squared, where ``n_free`` parameters are fitted to the data."""
+        fewer = len(found.free) - n_free
+        effective = None if self.freedom is None else self.freedom + fewer
+        return chi_squared_limit(self.degrees(found) + fewer, effective)
 
     def statistic(
         self, found: Findings, sigma: Tensor, rows: Tensor, *, scan: bool = True
@@ -140,7 +146,7 @@ class Distrust:
         if self.exact is None or self.errors is None:
             return (found.rest[rows] / sigma[rows]).double().square(), found.theta[rows]
         n_values = self.model.n_samples if self.rotation is None else len(self.rotation)
-        limit = chi_squared_limit(self.degrees(found), self.freedom)
+        limit = self._limit(found, len(found.free))
         parts = [(sigma.new_zeros(0, dtype=torch.float64), found.theta[:0])]
         if not len(rows):  # the first exact signal has its kernel compiled, a second or two
             return parts[0]
@@ -166,7 +172,9 @@ class Distrust:
             return self._minimum(found, sigma, some[rows], start, limit)
 
         white = self.freedom is None or self.freedom >= _WHITE * self.degrees(found)
-        voxels = Estimates(theta, found.rest[some], others, excused, white)
+        voxels = Estimates(
+            theta, found.rest[some], others, excused, white, partial(self._limit, found)
+        )
         least = self._search(task, voxels)
         return least.left, least.best
 

@@ -11,7 +11,7 @@ hundredths of a millisecond, so that nothing else needs to be asked of fluid fir
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from threading import Lock
@@ -19,37 +19,37 @@ from threading import Lock
 import torch
 from torch import Tensor
 
+from bids_brnn.estimators.network.fluid_points import fluid_points, joined, mirrored
 from bids_brnn.estimators.network.lowest import Along, Task, lowest, promised
 from bids_brnn.estimators.network.usual import Linearize, atoms_at
 from bids_brnn.estimators.nlls.starts import Candidates, Starts
 from bids_brnn.parameters import ParameterSet
 
-FLUID: Mapping[str, tuple[float, float]] = {
-    "m0s": (0.0, 0.0), "R1": (0.14, 1.0), "R1f": (0.14, 1.0), "R1a": (0.14, 1.0),
-    "R2": (0.2, 2.0), "R2f": (0.2, 2.0), "B1": (0.6, 1.3),
-}  # fmt: skip
-"""Ranges of the priors: T1 of 1 to 7 s, T2 of 0.5 to 5 s."""
 _CELL, _MOST_CELLS = 60.0, 64
 """rad/s: width of a cell of off-resonance, and how many there are at most. A voxel is matched with
 its own cell and the next ones: of the fluids of qmt-demo nine in ten lie there at SNR 40."""
 _ATOMS, _FEW = 3072, 1024
-"""Of a cell that is looked into, and of each where all are. With 1024, 2048 and 4096 of a cell
-5.9, 4.7 and 2.9 % of the fluid of qmt-demo are flagged at SNR 40 in the same time; 1000 take .02
-to .06 s of CPU, once."""
+"""Of a cell that is looked into, and of each where all are. 1000 take .02 to .06 s of CPU, once;
+more of them leave fewer voxels, but what is left is cheaper to search again."""
 _NEAR, _ANYWHERE = 16, 32
 """Atoms from which one step tells what least squares may leave."""
 _TRIES = 2
 """Starts of each voxel among them; more find few more."""
-_SPACING = 1.15
+_SPACING = 1.25
 """Times 2 pi over the duration of the train: where the next valley is; pulses hold precession
-back."""
+back. Minima of qmt-demo are 1.23 to 1.27 apart; 1.15 is half a valley off at the fifth."""
 _BESIDE = ((-1, 0.0), (1, 0.0))
 _WIDELY = tuple((k, 0.0) for k in range(-7, 8) if k) + tuple(
     (k, B1) for k in range(-2, 3) for B1 in (-0.045, -0.022, 0.022, 0.045)
 )
 """Valleys beside that where least squares end: how many of them away, and differences of B1."""
-_HOPS = (2, 4)
-"""The best of these points that are worth a try."""
+_HOPS = (2, 4, 8)
+"""The best of these points that are worth a try; the last for the few that are left."""
+_MANY, _APART, _VALLEYS = 256, 0.4, 8
+"""Atoms near the off-resonance of the network from which what is left starts again, how far apart
+starts are in valleys, and how many: the most parallel atoms lie in few valleys."""
+_POOLS = tuple((k, 0.0) for k in range(-3, 4) if k)
+"""Valleys beside the estimate of the network, for fluid with another pool."""
 _STEPS = 10
 _REST = 0.35
 """Of the signal: fluid in a wrong valley rarely leaves more (one in ten of those missed).
@@ -93,21 +93,41 @@ class Fluid:
             ``(v, P)``: estimates of a network; values of what is not free.
         """
         descent = _Descent(self, task, theta)
-        descent.from_starts(self._near(descent))
+        everywhere = torch.arange(len(theta), device=theta.device)
+        descent.from_starts(self._near(descent, everywhere, _NEAR), everywhere)
         descent.beside(_BESIDE, _HOPS[0])
         left = descent.above()
         if len(left):
             descent.from_starts(self._anywhere(descent, left), left)
             descent.beside(_WIDELY, _HOPS[1])
+        left = descent.worth()
+        if len(left):
+            descent.from_valleys(self._near(descent, left, _MANY), left)
+            descent.beside(_WIDELY, _HOPS[2])
+        return descent.least, self._found(descent, theta)
+
+    def least_beside(self, task: Task, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """As :meth:`least`, from ``theta`` and the valleys beside it alone."""
+        descent = _Descent(self, task, theta)
+        descent.from_here()
+        descent.beside(_POOLS, _HOPS[1])
+        return descent.least, self._found(descent, theta)
+
+    def _found(self, descent: _Descent, theta: Tensor) -> Tensor:
         best = theta.clone()
         best[:, list(self.empty)] = 0.0
         best[:, list(self.columns)] = descent.best.to(best.dtype)
-        return descent.least, best
+        return best
 
     @cached_property
     def turning(self) -> int:
         """Column of off-resonance."""
         return self.parameters.index(("w0",))[0]
+
+    @property
+    def valley(self) -> float | None:
+        """rad/s: from one minimum to the next."""
+        return None if self.duration is None else _SPACING * 2 * math.pi / self.duration
 
     @cached_property
     def _range(self) -> tuple[float, float, int]:
@@ -149,36 +169,37 @@ class Fluid:
                 parts.append(self.cell(other, device))
             elif self.folds:
                 parts.append(mirrored(self.cell(number, device), self.turning))
-        return _joined(parts)
+        return joined(parts)
 
     def _all(self, device: torch.device) -> Candidates:
         """Few atoms of each cell, of all off-resonances; they are kept."""
         with _LOCK:
             if (_ALL, device) not in self._known:
                 numbers = range(self._range[2])
-                cells = _joined([self._simulated(n, device, _FEW) for n in numbers])
+                cells = joined([self._simulated(n, device, _FEW) for n in numbers])
                 parts = [cells, mirrored(cells, self.turning)] if self.folds else [cells]
-                self._known[_ALL, device] = _joined(parts)
+                self._known[_ALL, device] = joined(parts)
             return self._known[_ALL, device]
 
-    def _near(self, descent: _Descent) -> Starts:
-        """Starts of all voxels around the off-resonance that the network tells."""
-        low, high, n = self._range
-        data, turn = descent.task.data, descent.best[:, self.turning]
+    def _near(self, descent: _Descent, rows: Tensor, n: int) -> Starts:
+        """``n`` starts of ``rows`` around the off-resonance that the network tells."""
+        low, high, number = self._range
+        data, turn = descent.task.data[rows], descent.told[rows]
         back = (turn < 0) if self.folds else torch.zeros_like(turn, dtype=torch.bool)
         data = torch.where(back[:, None], data.conj().resolve_conj(), data)
         value = turn.abs() if self.folds else turn
-        cells = ((value - low) / (high - low) * n).long().clamp(0, n - 1)
-        unit = descent.unit.new_zeros((len(data), _NEAR, len(self.columns)))
-        cost = descent.least.new_full((len(data), _NEAR), torch.inf)
-        for number in cells.unique().tolist():
-            rows = (cells == number).nonzero()[:, 0]
-            known = descent.known(rows)
+        cells = ((value - low) / (high - low) * number).long().clamp(0, number - 1)
+        unit = descent.unit.new_zeros((len(data), n, len(self.columns)))
+        cost = descent.least.new_full((len(data), n), torch.inf)
+        for cell in cells.unique().tolist():
+            here = (cells == cell).nonzero()[:, 0]
+            known = descent.known(rows[here])
             if self.turning in known:
                 opposite = 1 - known[self.turning]
-                known[self.turning] = torch.where(back[rows], opposite, known[self.turning])
-            starts = self.around(number, data.device).starts(data[rows], known, _NEAR)
-            unit[rows], cost[rows] = starts.unit, starts.cost
+                known[self.turning] = torch.where(back[here], opposite, known[self.turning])
+            starts = self.around(cell, data.device).starts(data[here], known, n)
+            some = starts.cost.shape[1]
+            unit[here, :some], cost[here, :some] = starts.unit, starts.cost
         unit[back, :, self.turning] = 1 - unit[back, :, self.turning]
         return Starts(unit, cost)
 
@@ -197,6 +218,7 @@ class _Descent:
         self.fluid = fluid
         self.task = replace(task, free=inner, bounds=bounds, hopeless=torch.inf)
         self.best = theta[:, columns].clamp(*bounds)
+        self.told = self.best[:, fluid.turning].clone()
         self.least = torch.full_like(task.sigma, torch.inf, dtype=torch.float64)
         self.unit = fluid.parameters.to_unit(self.best.double()).clamp(0, 1)
         weight = task.sigma.double() ** -2
@@ -211,16 +233,36 @@ class _Descent:
         """Rows above the limit."""
         return (self.least > self.task.enough).nonzero()[:, 0]
 
-    def from_starts(self, starts: Starts, rows: Tensor | None = None) -> None:
-        """Least squares from the most promising starts, of all voxels or of ``rows``."""
-        rows = torch.arange(len(self.least), device=self.least.device) if rows is None else rows
+    def worth(self) -> Tensor:
+        """Rows above the limit whose minimum may have been missed."""
+        return ((self.least > self.task.enough) & (self.least < self.far)).nonzero()[:, 0]
+
+    def from_here(self) -> None:
+        """Least squares from where all voxels are."""
+        self._descend(torch.arange(len(self.least), device=self.least.device), self.best)
+
+    def from_starts(self, starts: Starts, rows: Tensor) -> None:
+        """Least squares of ``rows`` from the most promising starts."""
         for _ in range(_TRIES):
+            self._try(*starts.take_best(), rows)
+
+    def from_valleys(self, starts: Starts, rows: Tensor) -> None:
+        """The same from starts that are apart in off-resonance."""
+        if self.fluid.valley is None:
+            return
+        turning, item = self.fluid.turning, self.fluid.parameters["w0"]
+        apart = _APART * self.fluid.valley / (item.upper - item.lower)
+        for _ in range(_VALLEYS):
             point, promise = starts.take_best()
-            tried = (self.least[rows] > self.task.enough) & (
-                promise * self.scale[rows] < self.far[rows]
-            )
-            start = self.fluid.parameters.from_unit(point[tried]).to(self.best.dtype)
-            self._descend(rows[tried], start)
+            self._try(point, promise, rows)
+            starts.discard((starts.unit[..., turning] - point[:, None, turning]).abs() < apart)
+
+    def _try(self, point: Tensor, promise: Tensor, rows: Tensor) -> None:
+        """Least squares from ``point`` (unit coordinates), where it is worth it."""
+        near = promise * self.scale[rows] < self.far[rows]
+        tried = near & (self.least[rows] > self.task.enough)
+        start = self.fluid.parameters.from_unit(point[tried]).to(self.best.dtype)
+        self._descend(rows[tried], start)
 
     def beside(self, hops: Sequence[tuple[int, float]], tries: int) -> None:
         """Least squares from neighbouring valleys, the ``tries`` most promising first.
@@ -232,20 +274,19 @@ class _Descent:
         tries
             How many are worth a try.
         """
-        if self.fluid.duration is None or self.fluid.turning not in self.task.free:
+        if self.fluid.valley is None or self.fluid.turning not in self.task.free:
             return
-        rows = ((self.least > self.task.enough) & (self.least < self.far)).nonzero()[:, 0]
-        for some in rows.split(max(1, _TOGETHER // len(hops))):
+        for some in self.worth().split(max(1, _TOGETHER // len(hops))):
             self._beside(some, hops, tries)
 
     def _beside(self, rows: Tensor, hops: Sequence[tuple[int, float]], tries: int) -> None:
         if not len(rows):
             return
-        duration, turning = self.fluid.duration, self.fluid.turning
-        assert duration is not None
+        valley, turning = self.fluid.valley, self.fluid.turning
+        assert valley is not None
         wide = self.best[rows, None].repeat(1, len(hops), 1)
         shifts = wide.new_tensor(hops)
-        wide[..., turning] += shifts[:, 0] * (_SPACING * 2 * math.pi / duration)
+        wide[..., turning] += shifts[:, 0] * valley
         for column, name in enumerate(self.fluid.parameters.names):
             if name == "B1" and column in self.task.free:
                 wide[..., column] += shifts[:, 1]
@@ -274,54 +315,3 @@ class _Descent:
             return signal, slopes[..., free]
 
         return along
-
-
-def fluid_points(
-    parameters: ParameterSet, n: int, w0: tuple[float, float] | None = None, *, seed: int = 1
-) -> Tensor:
-    """``(n, P)`` float64, evenly over :data:`FLUID` and off-resonance; rates by logarithm.
-
-    Parameters
-    ----------
-    parameters
-        Of the signal model.
-    n
-        Number of points.
-    w0
-        rad/s: range of off-resonance; by default all that is within bounds.
-    seed
-        Of the points.
-    """
-    if w0 is None and "w0" in parameters.names:
-        w0 = (parameters["w0"].lower, parameters["w0"].upper)
-    ranges = {"w0": w0} if w0 is not None else {}
-    ranges |= {name: span for name, span in FLUID.items() if name in parameters.names}
-    even = torch.quasirandom.SobolEngine(len(ranges), scramble=True, seed=seed)
-    theta = parameters.start(torch.zeros((), dtype=torch.float64)).repeat(n, 1)
-    for (name, (low, high)), share in zip(
-        ranges.items(), even.draw(n, dtype=torch.float64).unbind(1), strict=True
-    ):
-        rate = low * (high / low) ** share if low > 0 else low + share * (high - low)
-        theta[:, parameters.index((name,))[0]] = rate
-    # Not beyond bounds that leave tissue out: the exact signal refuses what is.
-    return theta.clamp(*parameters.bounds(theta))
-
-
-def _joined(parts: list[Candidates]) -> Candidates:
-    slopes = [part.slopes for part in parts if part.slopes is not None]
-    return Candidates(
-        torch.cat([part.unit for part in parts]),
-        torch.cat([part.signal for part in parts]),
-        torch.cat(slopes),
-    )
-
-
-def mirrored(atoms: Candidates, column: int) -> Candidates:
-    """The atoms at the opposite off-resonance, which is in ``column``."""
-    assert atoms.slopes is not None
-    unit = atoms.unit.clone()
-    unit[:, column] = 1 - unit[:, column]
-    real, imaginary = atoms.slopes.chunk(2, 1)
-    slopes = torch.cat([real, -imaginary], 1)
-    slopes[..., column] *= -1
-    return Candidates(unit, atoms.signal.conj().resolve_conj(), slopes)

@@ -9,7 +9,7 @@ come first.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -58,6 +58,8 @@ class Estimates:
     """From rows and where to begin to the statistic of :mod:`.fit_test`, and where it is least."""
     white: bool
     """Whether residuals of the series are white noise."""
+    limit: Callable[[int], float]
+    """Of chi-squared, from how many parameters are free; of all of them it is that of the task."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,10 +114,19 @@ class Search:
         rows = fluid.nonzero()[:, 0]
         if not len(rows):
             return found
-        least = next(f for f in self.fluids if set(f.empty) <= set(task.free)).least
-        left, best = least(task.rows(rows), voxels.theta[rows])
+        pool = next(f for f in self.fluids if set(f.empty) <= set(task.free))
+        # Four parameters leave more of the noise than eight do: each has a limit of its own.
+        enough = voxels.limit(len(set(pool.columns) & set(task.free)))
+        left, best = pool.least(replace(task.rows(rows), enough=enough), voxels.theta[rows])
+        left *= task.enough / enough
         found.lower(rows, Minimum(left, best, left <= task.enough, found.error[rows]))
         self._exactly(task, found, _rows(found, task, _FAR))
+        whole = self.fluids[-1]
+        rows = rows[~found.settled[rows]]
+        if pool is not whole and len(rows):
+            # With another pool after all, or its estimate is no fluid's.
+            left, best = whole.least_beside(task.rows(rows), voxels.theta[rows])
+            found.lower(rows, Minimum(left, best, left <= task.enough, found.error[rows]))
         return found
 
     def _other_valleys(

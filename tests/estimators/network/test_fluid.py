@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from bids_brnn.estimators.network import fluid
-from bids_brnn.estimators.network.fluid import FLUID, Fluid, fluid_points
+from bids_brnn.estimators.network.fluid import Fluid
+from bids_brnn.estimators.network.fluid_points import FLUID, fluid_points
 from bids_brnn.estimators.network.lowest import Task
+from bids_brnn.estimators.nlls.starts import Starts
 from bids_brnn.parameters import QMT, Parameter, ParameterSet
 
 PARAMETERS = ParameterSet(
@@ -149,3 +151,29 @@ def test_atoms_around_a_cell_are_not_kept_beside_those_of_the_cells():
         one.around(number, cpu)
     assert len(one._known) == 10
     assert sum(len(atoms.unit) for atoms in one._known.values()) == 10 * fluid._ATOMS
+
+
+def test_starts_in_one_valley_do_not_keep_out_those_in_others():
+    task, truth = fluid_task([0, 1])
+    descent = fluid._Descent(fluid_of(), task, truth + torch.tensor([0.2, 11.2]))
+    descent.from_here()
+    rows = descent.worth()
+    assert len(rows)
+    away = torch.tensor([11.2, 11.2, 11.3, 0.0])  # the last is promised least
+    points = truth[rows, None].repeat(1, 4, 1).double()
+    points[..., 1] += away
+    unit = PARAMETERS.to_unit(points).clamp(0, 1)
+    cost = torch.linspace(0, 1e-3, 4, dtype=torch.float64).repeat(len(rows), 1)
+    descent.from_starts(Starts(unit.clone(), cost.clone()), rows)
+    assert set(rows.tolist()) <= set(descent.above().tolist())
+    descent.from_valleys(Starts(unit, cost), rows)
+    assert not set(rows.tolist()) & set(descent.above().tolist())
+
+
+def test_valleys_beside_a_start_are_looked_into(monkeypatch):
+    task, truth = fluid_task([0, 1])
+    start = truth + torch.tensor([0.2, 11.2])
+    left, _ = fluid_of().least_beside(task, start)
+    monkeypatch.setattr(fluid, "_HOPS", (0, 0, 0))
+    without, _ = fluid_of().least_beside(task, start)
+    assert (left < 80).sum() > (without < 80).sum()

@@ -34,12 +34,12 @@ def nothing(rows, start):
     return torch.full((len(rows),), torch.inf, dtype=torch.float64), start
 
 
-def left_of(theta, task, others, *, white=True):
+def left_of(theta, task, others, *, white=True, limit=lambda _: LIMIT):
     usual = Usual(decay, PARAMETERS)
     corrected = Corrected(Off(), lambda values: decay(values)[0], half=False)
     search = Search(Off(), decay, corrected, usual, [fluid_of()], lowest_snr=1e-3)
     rest = torch.ones(len(theta))
-    return search(task, Estimates(theta, rest, others, nothing, white))
+    return search(task, Estimates(theta, rest, others, nothing, white, limit))
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +78,17 @@ def test_few_voxels_are_searched_too(fluid, n):
     found = left_of(truth + torch.tensor([0.5, 30.0]), task, [1])
     assert found.left.shape == (n,)
     assert (found.left < LIMIT).all()
+
+
+def test_fluid_is_compared_with_the_limit_of_its_own_parameters(fluid):
+    truth, data, sigma = fluid
+    task = Task(data, sigma, [0, 1], PARAMETERS.bounds(truth), 1.0, HOPELESS)
+    asked = []
+
+    def limit(free):
+        asked.append(free)
+        return LIMIT
+
+    found = left_of(truth + torch.tensor([0.5, 10.0]), task, [1], limit=limit)
+    assert asked == [2]
+    assert (found.left < 1).all(), "in units of the limit of all parameters"
