@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import torch
 
+from bids_brnn.signals.threads import let_kernels_use
+
 Block = TypeVar("Block")
 Result = TypeVar("Result")
 
@@ -82,7 +84,7 @@ def ahead(
     """A function that returns the result of block ``number``, to be asked in rising order.
 
     Each of ``threads`` works on a block of its own, and PyTorch uses one thread in it: so many
-    are busy and no more.
+    are busy and no more. Threads without a block work for compiled signals of the others.
 
     Parameters
     ----------
@@ -97,7 +99,8 @@ def ahead(
         yield lambda number: work(blocks[number])
         return
     found: dict[int, Future[Result]] = {}
-    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    workers = min(threads, max(len(blocks), 1))
+    pool = ThreadPoolExecutor(workers, initializer=_start, initargs=(threads // workers,))
 
     def get(number: int) -> Result:
         for later in range(number, min(number + _AHEAD * threads, len(blocks))):
@@ -111,3 +114,8 @@ def ahead(
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(before)  # part of that setting holds for all threads
+
+
+def _start(threads: int) -> None:
+    torch.set_num_threads(1)
+    let_kernels_use(threads)

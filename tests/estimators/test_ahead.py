@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from bids_brnn.estimators.ahead import ahead, block_length
+from bids_brnn.signals.threads import kernel_threads
 
 
 @pytest.fixture(autouse=True)
@@ -76,3 +77,11 @@ def test_the_last_block_is_no_crumb_that_takes_a_round_of_its_own(n, threads):
     blocks = -(-n // length)
     assert blocks <= threads or blocks % threads == 0
     assert blocks == 1 or n - (blocks - 1) * length >= length - blocks
+
+
+@pytest.mark.parametrize(("blocks", "each"), [(1, 5), (2, 2), (3, 1), (9, 1)])
+def test_threads_without_a_block_are_for_compiled_signals(blocks, each):
+    torch.set_num_threads(2)
+    with ahead(lambda _: kernel_threads(), range(blocks), 5) as result:
+        assert {result(number) for number in range(blocks)} == {each}
+    assert kernel_threads() == 2

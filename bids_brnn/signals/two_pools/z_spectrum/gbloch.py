@@ -27,10 +27,11 @@ from bids_brnn.parameters import Z_SPECTRUM, ParameterSet
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.around import Passing
 from bids_brnn.signals.base import SignalModel, check_basis, check_parameters
+from bids_brnn.signals.threads import kernel_threads
 from bids_brnn.signals.two_pools.pulses.lineshapes import lineshape as find_lineshape
 from bids_brnn.signals.two_pools.z_spectrum.models import Yarnykh
-from bids_brnn.signals.two_pools.z_spectrum.panels import Tables
 from bids_brnn.signals.two_pools.z_spectrum.pieces import in_pieces
+from bids_brnn.signals.two_pools.z_spectrum.tables import Tables
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +125,7 @@ class GBlochZ:
         values, slopes = self.simulate(
             np.ascontiguousarray(flat),
             derivatives=derivatives,
-            n_threads=torch.get_num_threads(),
+            n_threads=kernel_threads(),
             at=at,
         )
         shape = (*theta.shape[:-1], self.n_samples)
@@ -151,8 +152,9 @@ class GBlochZ:
     def _at_fields(self, B1: NDArray[np.float64], w0: NDArray[np.float64]) -> _Fields:
         from bids_brnn.signals.two_pools.z_spectrum.z_kernel import at_fields
 
-        where = self.tables.locate(B1, w0)
-        layout, boxes, data = self.tables.flat()
+        tables = self.tables  # of Python 3.12 on, two threads that ask first get one each
+        where = tables.locate(B1, w0, kernel_threads())
+        layout, boxes, data = tables.flat()
         p = layout[:, 0]
         sizes = (layout[:, 3] + 2 * layout[:, 7]) * (1 + p + p * (p + 1) // 2)
         lines = np.empty((*where.shape, int(sizes.max(initial=0))))
@@ -176,8 +178,9 @@ class GBlochZ:
         from bids_brnn.signals.two_pools.z_spectrum.z_kernel import z_spectra
 
         if at is None:
-            where = self.tables.locate(theta[:, 7], theta[:, 6])
-            layout, boxes, data = self.tables.flat()
+            tables = self.tables
+            where = tables.locate(theta[:, 7], theta[:, 6], n_threads)
+            layout, boxes, data = tables.flat()
             lines, place = np.empty((0, 0, 0)), np.zeros(len(theta), np.int64)
         else:
             where, place = at.fields.where[at.rows], at.rows

@@ -32,6 +32,7 @@ from bids_brnn.parameters import Z_SPECTRUM, ParameterSet
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.around import Passing
 from bids_brnn.signals.base import SignalModel, check_basis, check_parameters
+from bids_brnn.signals.threads import kernel_threads
 from bids_brnn.signals.two_pools.z_spectrum.absorption import LINES, NEAR, line_table
 from bids_brnn.signals.two_pools.z_spectrum.free_pool import pulse_saturation
 from bids_brnn.signals.two_pools.z_spectrum.pieces import in_pieces
@@ -108,7 +109,7 @@ class ZModel(ABC):
             arguments: list[Any] = [self.kind, sets[rows], *self._constants, *parts]
             rate_spectra(*arguments)
 
-        in_pieces(len(sets), torch.get_num_threads(), run)
+        in_pieces(len(sets), kernel_threads(), run)
         signal = signal.to(theta.device).reshape(*theta.shape[:-1], self.n_samples)
         slopes = slopes.to(theta.device)
         if derivatives:
