@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from bids_brnn.signals.threads import let_kernels_use
+from bids_brnn.signals.threads import Shared
 
 Block = TypeVar("Block")
 Result = TypeVar("Result")
@@ -99,13 +99,17 @@ def ahead(
         yield lambda number: work(blocks[number])
         return
     found: dict[int, Future[Result]] = {}
-    workers = min(threads, max(len(blocks), 1))
-    pool = ThreadPoolExecutor(workers, initializer=_start, initargs=(threads // workers,))
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    shared = Shared(threads)
+
+    def done(block: Block) -> Result:
+        with shared.working():
+            return work(block)
 
     def get(number: int) -> Result:
         for later in range(number, min(number + _AHEAD * threads, len(blocks))):
             if later not in found:
-                found[later] = pool.submit(work, blocks[later])
+                found[later] = pool.submit(done, blocks[later])
         return found.pop(number).result()
 
     before = torch.get_num_threads()
@@ -114,8 +118,3 @@ def ahead(
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(before)  # part of that setting holds for all threads
-
-
-def _start(threads: int) -> None:
-    torch.set_num_threads(1)
-    let_kernels_use(threads)

@@ -3,21 +3,49 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 
 _own = threading.local()
 
 
-def let_kernels_use(threads: int) -> None:
-    """Say how many threads compiled signals may use that the calling thread asks for."""
-    _own.threads = threads
+@dataclass
+class Shared:
+    """Threads that workers share: those without work are for the compiled signals of others."""
+
+    threads: int
+    _busy: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """The calling thread is a worker that has work."""
+        self._count(1)
+        _own.shared = self
+        try:
+            yield
+        finally:
+            _own.shared = None
+            self._count(-1)
+
+    def _count(self, more: int) -> None:
+        with self._lock:
+            self._busy += more
+
+    @property
+    def each(self) -> int:
+        """Threads for each worker that has work at this moment."""
+        return max(1, self.threads // max(1, self._busy))
 
 
 def kernel_threads() -> int:
-    """Threads for compiled signals: of :func:`let_kernels_use`, else those of PyTorch.
+    """Threads for compiled signals: of a worker its share, elsewhere those of PyTorch.
 
     The number of PyTorch's decides on the order of its sums; compiled signals have the same bytes
     with any number.
     """
-    return int(getattr(_own, "threads", 0)) or torch.get_num_threads()
+    shared: Shared | None = getattr(_own, "shared", None)
+    return torch.get_num_threads() if shared is None else shared.each
