@@ -165,7 +165,6 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
         }
         for name, recipe in recipes.items()
     }
-    modules = imported_meanwhile(config)
     preparation = init_preparation_wf(
         parts=acquisition.parts,
         masks=masks(config, acquisition),
@@ -185,8 +184,7 @@ def init_series_wf(config: RunConfig, acquisition: Acquisition, *, base_dir: Pat
             mem_gb=0.5 + 5 * gigabytes,
         ),
         label=label,
-        modules=modules,
-        recipes=list(recipes.values()) if modules else (),
+        modules=imported_meanwhile(config),
         num_threads=config.omp_nthreads,
         mem_gb=0.5 + 2.5 * gigabytes,
     )

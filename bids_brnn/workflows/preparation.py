@@ -55,7 +55,6 @@ def init_preparation_wf(
     steps: Sequence[Node] = (),
     label: str = "",
     modules: Sequence[str] = (),
-    recipes: Sequence[Path] = (),
     num_threads: int = 1,
     mem_gb: float = 1.0,
     name: str = "preparation_wf",
@@ -88,8 +87,6 @@ def init_preparation_wf(
         Name of the series for messages.
     modules
         Python modules that later steps of this process need, loaded while files are read.
-    recipes
-        Files of recipes of later steps of this process; networks are made ready meanwhile.
     num_threads
         Of reading and of brain extraction.
     mem_gb
@@ -120,16 +117,16 @@ def init_preparation_wf(
     # A mask that was found may lie in the T1w image: it comes in behind the registration.
     given = "user_mask" in masks
     first = [*single, *(["user_mask"] if given else [])]
-    meanwhile = {"modules": list(modules), "recipes": [str(path) for path in recipes]}
-    later = meanwhile if spectrum is None else {}  # the files of others are read by another step
+    # The files of a spectrum are read by another step.
+    here, before = (list(modules), []) if spectrum is None else ([], list(modules))
     interface = PrepareCoefficients(
-        label=label, head_only=not given, num_threads=num_threads, **later
+        label=label, head_only=not given, num_threads=num_threads, modules=here
     )
     prepare = Node(interface, name="prepare", n_procs=num_threads, mem_gb=mem_gb)
     workflow.connect([(inputnode, prepare, [(field, field) for field in first])])
     if spectrum is not None:
         inputnode.inputs.files, places = places_of(spectrum.volumes)
-        reader = StackVolumes(places=places, num_threads=num_threads, **meanwhile)
+        reader = StackVolumes(places=places, num_threads=num_threads, modules=before)
         stack = Node(reader, name="stack", n_procs=num_threads, mem_gb=mem_gb)
         workflow.connect([(inputnode, stack, [("files", "files")])])
         workflow.connect([(stack, prepare, [("mag", "mag")])])

@@ -32,7 +32,7 @@ from bids_brnn.estimators.voxels import (
 )
 from bids_brnn.information.noise import residual_noise
 from bids_brnn.parameters import ParameterSet
-from bids_brnn.signals.base import Amplitude, SignalModel, free_pool_of
+from bids_brnn.signals.base import Amplitude, SignalModel
 
 Spread = Literal["learnt", "jacobian", "bound", "none"]
 
@@ -179,16 +179,6 @@ class NetworkEstimator:
             for number, block in results.remaining(blocks, progress, checkpoint, key):
                 results.put(block, found(number))
         return replace(results.estimate(), std_kind=self.std_kind)
-
-    def make_ready(self) -> None:
-        """Have what the first exact signals of trains need compiled: seconds of one core."""
-        if self.exact is None or self.errors is None or self.amplitude != "complex":
-            return
-        for model in filter(None, (self.exact, free_pool_of(self.exact))):
-            theta = model.parameters.start(torch.zeros(()))[None]  # in the precision of the test
-            model.linearize(theta)
-            if model is self.exact:
-                model(theta)
 
     def covariance(
         self, data: Tensor, supplied: Mapping[str, Tensor] | None = None, *, sigma: float | Tensor

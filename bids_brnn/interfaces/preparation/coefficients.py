@@ -24,11 +24,7 @@ from bids_brnn.errors import DataError
 from bids_brnn.imaging.grids import mask_on_grid, save
 from bids_brnn.imaging.masks import threshold_mask
 from bids_brnn.interfaces.base import Node
-from bids_brnn.interfaces.preparation.meanwhile import (
-    module_list,
-    read_meanwhile,
-    recipe_list,
-)
+from bids_brnn.interfaces.preparation.meanwhile import module_list, read_meanwhile
 from bids_brnn.system.threads import in_threads
 from bids_brnn.voxels import slabs
 
@@ -55,7 +51,6 @@ class PrepareCoefficientsInputSpec(BaseInterfaceInputSpec):
     label = traits.Str("", usedefault=True, nohash=True, desc="name for messages")
     num_threads = traits.Range(low=1, value=1, usedefault=True, nohash=True, desc="CPU threads")
     modules = module_list()
-    recipes = recipe_list()
 
 
 class PrepareCoefficientsOutputSpec(TraitedSpec):
@@ -94,7 +89,7 @@ class PrepareCoefficients(Node):
             if isdefined(getattr(self.inputs, name))
         }
         threads = self.inputs.num_threads
-        volume = read_meanwhile(lambda: read_parts(parts, threads), self.inputs)
+        volume = read_meanwhile(lambda: read_parts(parts, threads), self.inputs.modules)
         with ThreadPoolExecutor(1) as pool:
 
             def saved(name: str, array: NDArray[Any]) -> str:

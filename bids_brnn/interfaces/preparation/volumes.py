@@ -20,11 +20,7 @@ from bids_brnn.bids.input.acquisition import Measurements, Part
 from bids_brnn.bids.magnitudes import read_magnitudes
 from bids_brnn.imaging.grids import save
 from bids_brnn.interfaces.base import Node
-from bids_brnn.interfaces.preparation.meanwhile import (
-    module_list,
-    read_meanwhile,
-    recipe_list,
-)
+from bids_brnn.interfaces.preparation.meanwhile import module_list, read_meanwhile
 from bids_brnn.system.threads import in_threads
 
 
@@ -39,7 +35,6 @@ class StackVolumesInputSpec(BaseInterfaceInputSpec):
     )
     num_threads = traits.Range(low=1, value=1, usedefault=True, nohash=True, desc="CPU threads")
     modules = module_list()
-    recipes = recipe_list()
 
 
 class StackVolumesOutputSpec(TraitedSpec):
@@ -79,7 +74,7 @@ class StackVolumes(Node):
             list(in_threads(place, range(values.shape[3]), threads))
             return save(folder / "mag.nii", values, volume.affine, volume.header)
 
-        return {"mag": str(read_meanwhile(stacked, self.inputs))}
+        return {"mag": str(read_meanwhile(stacked, self.inputs.modules))}
 
 
 def places_of(volumes: Measurements) -> tuple[list[str], list[tuple[int, int, str]]]:
