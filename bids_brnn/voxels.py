@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_brnn.errors import DataError
+from bids_brnn.system.threads import in_threads
 
 _VALUES = 2**21
 """Values looked at together."""
 
 
-def to_voxels(data: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
+def to_voxels(data: NDArray[Any], mask: NDArray[np.bool_], threads: int = 1) -> NDArray[Any]:
     """Voxels inside ``mask`` ``(X, Y, Z)``: ``(V, R)`` of ``(X, Y, Z, R)``, or ``(V,)``."""
     if data.shape[:3] != mask.shape:
         raise DataError(
@@ -23,8 +24,11 @@ def to_voxels(data: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
     # Image by image, and along the last axis of the mask: five times as fast as at once.
     inside = np.ascontiguousarray(mask)
     values = np.empty((int(inside.sum()), *data.shape[3:]), dtype=data.dtype)
-    for place in np.ndindex(data.shape[3:]):
+
+    def gather(place: Any) -> None:
         values[(slice(None), *place)] = data[(..., *place)][inside]
+
+    list(in_threads(gather, np.ndindex(data.shape[3:]), threads))
     return values
 
 

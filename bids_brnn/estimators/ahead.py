@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import torch
 
+from bids_brnn.signals.threads import Shared
+
 Block = TypeVar("Block")
 Result = TypeVar("Result")
 
@@ -82,7 +84,7 @@ def ahead(
     """A function that returns the result of block ``number``, to be asked in rising order.
 
     Each of ``threads`` works on a block of its own, and PyTorch uses one thread in it: so many
-    are busy and no more.
+    are busy and no more. Threads without a block work for compiled signals of the others.
 
     Parameters
     ----------
@@ -98,11 +100,16 @@ def ahead(
         return
     found: dict[int, Future[Result]] = {}
     pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    shared = Shared(threads)
+
+    def done(block: Block) -> Result:
+        with shared.working():
+            return work(block)
 
     def get(number: int) -> Result:
         for later in range(number, min(number + _AHEAD * threads, len(blocks))):
             if later not in found:
-                found[later] = pool.submit(work, blocks[later])
+                found[later] = pool.submit(done, blocks[later])
         return found.pop(number).result()
 
     before = torch.get_num_threads()

@@ -48,7 +48,7 @@ def voxels_of(inputs: Any, recipe: EstimatorRecipe, mask: Mask) -> Voxels:
         If a CUDA device is asked for and there is none.
     """
     path = Path(inputs.coefficients)
-    values = masked_voxels(load(path), mask, recipe, path)
+    values = masked_voxels(load(path), mask, recipe, path, inputs.num_threads)
     data = to_device(values, inputs.device, inputs.num_threads)
     return Voxels(
         mask,
@@ -86,7 +86,7 @@ def positions(mask: NDArray[np.bool_], like: Tensor) -> Tensor:
 
 
 def masked_voxels(
-    grid: Any, mask: NDArray[np.bool_], recipe: EstimatorRecipe, path: Path
+    grid: Any, mask: NDArray[np.bool_], recipe: EstimatorRecipe, path: Path, threads: int = 1
 ) -> NDArray[np.complex64]:
     """Complex values ``(V, R)`` inside the mask.
 
@@ -104,4 +104,5 @@ def masked_voxels(
         )
     if not mask.any():
         raise DataError(f"The mask of {path.name} is empty; give another one with --mask.")
-    return to_voxels(np.asanyarray(grid.dataobj), mask).astype(np.complex64, copy=False)
+    values = to_voxels(np.asanyarray(grid.dataobj), mask, threads)
+    return values.astype(np.complex64, copy=False)

@@ -85,7 +85,8 @@ def init_outputs_wf(
         IdentityInterface(fields=[*fields, *spectrum, *told, *estimated]), name="inputnode"
     )
     shared = {"series": str(series), "output_dir": str(output_dir)}
-    write = Node(WriteSeries(**shared), name="write_series")
+    interface = WriteSeries(num_threads=num_threads, **shared)
+    write = Node(interface, name="write_series", n_procs=num_threads)
     workflow.connect([(inputnode, write, [(field, field) for field in fields])])
     for estimator, recipe in recipes.items():
         ours = [(f"{estimator}_{field}", field) for field in ESTIMATED]

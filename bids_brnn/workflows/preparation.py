@@ -117,14 +117,16 @@ def init_preparation_wf(
     # A mask that was found may lie in the T1w image: it comes in behind the registration.
     given = "user_mask" in masks
     first = [*single, *(["user_mask"] if given else [])]
+    # The files of a spectrum are read by another step.
+    here, before = (list(modules), []) if spectrum is None else ([], list(modules))
     interface = PrepareCoefficients(
-        label=label, head_only=not given, num_threads=num_threads, modules=list(modules)
+        label=label, head_only=not given, num_threads=num_threads, modules=here
     )
     prepare = Node(interface, name="prepare", n_procs=num_threads, mem_gb=mem_gb)
     workflow.connect([(inputnode, prepare, [(field, field) for field in first])])
     if spectrum is not None:
         inputnode.inputs.files, places = places_of(spectrum.volumes)
-        reader = StackVolumes(places=places, num_threads=num_threads)
+        reader = StackVolumes(places=places, num_threads=num_threads, modules=before)
         stack = Node(reader, name="stack", n_procs=num_threads, mem_gb=mem_gb)
         workflow.connect([(inputnode, stack, [("files", "files")])])
         workflow.connect([(stack, prepare, [("mag", "mag")])])

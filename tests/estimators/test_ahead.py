@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from bids_brnn.estimators.ahead import ahead, block_length
+from bids_brnn.signals.threads import kernel_threads
 
 
 @pytest.fixture(autouse=True)
@@ -76,3 +77,36 @@ def test_the_last_block_is_no_crumb_that_takes_a_round_of_its_own(n, threads):
     blocks = -(-n // length)
     assert blocks <= threads or blocks % threads == 0
     assert blocks == 1 or n - (blocks - 1) * length >= length - blocks
+
+
+@pytest.mark.parametrize(("blocks", "each"), [(1, 5), (2, 2), (3, 1), (5, 1)])
+def test_threads_without_a_block_are_for_compiled_signals(blocks, each):
+    torch.set_num_threads(2)
+    together = threading.Barrier(blocks)
+
+    def work(_: int) -> int:
+        together.wait(10)
+        found = kernel_threads()
+        together.wait(10)
+        return found
+
+    with ahead(work, range(blocks), 5) as result:
+        assert {result(number) for number in range(blocks)} == {each}
+    assert kernel_threads() == 2
+
+
+def test_the_last_block_has_the_threads_of_those_that_are_done():
+    over = threading.Event()
+
+    def work(number: int) -> int:
+        if number == 0:
+            return 0
+        over.wait(10)
+        while kernel_threads() < 2:  # until the other worker has put its block away
+            time.sleep(0.001)
+        return kernel_threads()
+
+    with ahead(work, range(2), 2) as result:
+        result(0)
+        over.set()
+        assert result(1) == 2

@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,6 +24,7 @@ from bids_brnn.errors import DataError
 from bids_brnn.imaging.grids import mask_on_grid, save
 from bids_brnn.imaging.masks import threshold_mask
 from bids_brnn.interfaces.base import Node
+from bids_brnn.interfaces.preparation.meanwhile import module_list, read_meanwhile
 from bids_brnn.system.threads import in_threads
 from bids_brnn.voxels import slabs
 
@@ -51,9 +50,7 @@ class PrepareCoefficientsInputSpec(BaseInterfaceInputSpec):
     head_only = traits.Bool(False, usedefault=True, desc="a later step masks the brain")
     label = traits.Str("", usedefault=True, nohash=True, desc="name for messages")
     num_threads = traits.Range(low=1, value=1, usedefault=True, nohash=True, desc="CPU threads")
-    modules = traits.List(
-        traits.Str, nohash=True, desc="needed by later steps of this process; loaded meanwhile"
-    )
+    modules = module_list()
 
 
 class PrepareCoefficientsOutputSpec(TraitedSpec):
@@ -91,20 +88,16 @@ class PrepareCoefficients(Node):
             for name in PARTS
             if isdefined(getattr(self.inputs, name))
         }
-        # This thread alone imports: two that do may meet half of a module.
+        threads = self.inputs.num_threads
+        volume = read_meanwhile(lambda: read_parts(parts, threads), self.inputs.modules)
         with ThreadPoolExecutor(1) as pool:
-            reading = pool.submit(read_parts, parts, self.inputs.num_threads)
-            for name in self.inputs.modules if isdefined(self.inputs.modules) else []:
-                with suppress(Exception):  # said by the step that needs it
-                    import_module(name)
-            volume = reading.result()
 
             def saved(name: str, array: NDArray[Any]) -> str:
                 return str(save(folder / f"{name}.nii", array, volume.affine, volume.header))
 
             # Gigabytes, copied by the system while this thread and others compute.
             coefficients = pool.submit(saved, "coefficients", volume.data)
-            reference = mean_magnitude(volume.data, self.inputs.num_threads)
+            reference = mean_magnitude(volume.data, threads)
             mask, source = self._mask(volume, reference)
             files = {"coefficients": coefficients.result()}
         if not self.inputs.head_only:

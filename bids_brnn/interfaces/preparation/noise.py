@@ -106,7 +106,7 @@ class EstimateNoise(Node):
             _LOG.warning("%s: %s", inputs.label, found.warning)
         steps = []
         if averages is not None:
-            words = spectrum_words(data, mask, found.std, inputs.label)
+            words = spectrum_words(data, mask, found.std, inputs.label, inputs.num_threads)
             steps.append(SPECTRUM.format(least=LEAST_SNR, words=words))
             if (repeated := int((averages > 1).sum())) > 0:
                 steps.append(f"repeats of {repeated} of {len(averages)} measurements averaged")
@@ -122,7 +122,7 @@ class EstimateNoise(Node):
 
 
 def spectrum_words(
-    data: NDArray[Any], mask: NDArray[np.bool_], std: float | None, label: str
+    data: NDArray[Any], mask: NDArray[np.bool_], std: float | None, label: str, threads: int = 1
 ) -> str:
     """What noise means for a Z-spectrum, in words; warns where a part of it is below it.
 
@@ -133,7 +133,7 @@ def spectrum_words(
     """
     if not std:
         return "their noise is not known before the fit"
-    dark, bright = spectrum_snr(data, mask, std)
+    dark, bright = spectrum_snr(data, mask, std, threads)
     if bright < LEAST_SNR:
         raise DataError(
             f"{label}: even the brightest images have a signal of {bright:.2g} times the noise "

@@ -20,6 +20,7 @@ from bids_brnn.bids.input.acquisition import Measurements, Part
 from bids_brnn.bids.magnitudes import read_magnitudes
 from bids_brnn.imaging.grids import save
 from bids_brnn.interfaces.base import Node
+from bids_brnn.interfaces.preparation.meanwhile import module_list, read_meanwhile
 from bids_brnn.system.threads import in_threads
 
 
@@ -33,6 +34,7 @@ class StackVolumesInputSpec(BaseInterfaceInputSpec):
         desc="of each: measurement, repeat and part",
     )
     num_threads = traits.Range(low=1, value=1, usedefault=True, nohash=True, desc="CPU threads")
+    modules = module_list()
 
 
 class StackVolumesOutputSpec(TraitedSpec):
@@ -59,15 +61,20 @@ class StackVolumes(Node):
         ):
             found.setdefault(measurement, {}).setdefault(repeat, {})[part] = Path(text)
         measurements = [list(found[key].values()) for key in sorted(found)]
-        volume = read_magnitudes(measurements, self.inputs.num_threads)
-        # In the order of the file.
-        values: NDArray[np.float32] = np.empty(volume.data.shape, np.float32, order="F")
+        threads = self.inputs.num_threads
 
-        def place(measurement: int) -> None:
-            values[..., measurement] = volume.data.real[..., measurement]
+        def stacked() -> Path:
+            volume = read_magnitudes(measurements, threads)
+            # In the order of the file.
+            values: NDArray[np.float32] = np.empty(volume.data.shape, np.float32, order="F")
 
-        list(in_threads(place, range(values.shape[3]), self.inputs.num_threads))
-        return {"mag": str(save(folder / "mag.nii", values, volume.affine, volume.header))}
+            def place(measurement: int) -> None:
+                values[..., measurement] = volume.data.real[..., measurement]
+
+            list(in_threads(place, range(values.shape[3]), threads))
+            return save(folder / "mag.nii", values, volume.affine, volume.header)
+
+        return {"mag": str(read_meanwhile(stacked, self.inputs.modules))}
 
 
 def places_of(volumes: Measurements) -> tuple[list[str], list[tuple[int, int, str]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,7 @@ class WriteSeriesInputSpec(SinkInputSpec):
     to_series = File(exists=True, desc="transform from AlignSeries, written with a T1w image")
     t1w_moved = File(exists=True, desc="T1w image on the grid of the series")
     motion = File(exists=True, desc="TSV of CorrectMotion")
+    num_threads = traits.Range(low=1, value=1, usedefault=True, nohash=True, desc="CPU threads")
 
 
 class WriteSeries(Node):
@@ -96,27 +98,26 @@ class WriteSeries(Node):
         mask, like = grid_of(inputs.mask)
         source = series.companions.get("mask", inputs.mask_source)
         reference = np.asanyarray(load(inputs.reference).dataobj)
-        written = [
-            write_mask(
-                root,
-                series,
-                mask,
-                like=like,
-                source=source,
-                extra={**read_record(inputs.record), **network_keys(series)},
-            ),
-            write_reference(root, series, reference, like=like, extra=history_keys(inputs)),
-        ]
-        supplied = inputs.supplied if isdefined(inputs.supplied) else []
-        for path, decision in zip(supplied, inputs.decisions or [""] * len(supplied), strict=True):
-            field = FIELD_MAPS[Path(path).stem]
+        of_mask = {**read_record(inputs.record), **network_keys(series)}
+        extra = history_keys(inputs)
+
+        def field(path: str, decision: str) -> Path:
+            about = FIELD_MAPS[Path(path).stem]
             sources = [series.companions[Path(path).stem]]
             read = f": {decision}" if decision else ""
             words = f"Supplied field map on the grid of the series{read}"
-            sidecar = image_sidecar(series, words, units=field.unit, sources=sources)
-            target = field_path(root, series, field.suffix)
-            values = np.asanyarray(load(path).dataobj)
-            written.append(write_image(target, values, like, sidecar))
+            sidecar = image_sidecar(series, words, units=about.unit, sources=sources)
+            target = field_path(root, series, about.suffix)
+            return write_image(target, np.asanyarray(load(path).dataobj), like, sidecar)
+
+        supplied = inputs.supplied if isdefined(inputs.supplied) else []
+        decisions = inputs.decisions or [""] * len(supplied)
+        writers = [
+            partial(write_mask, root, series, mask, like=like, source=source, extra=of_mask),
+            partial(write_reference, root, series, reference, like=like, extra=extra),
+            *(partial(field, *pair) for pair in zip(supplied, decisions, strict=True)),
+        ]
+        written = list(in_threads(lambda write: write(), writers, inputs.num_threads))
         if isdefined(inputs.t1w_moved):
             written += self._anatomy(series, root, like)
         if isdefined(inputs.motion):

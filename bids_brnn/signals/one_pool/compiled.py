@@ -16,6 +16,7 @@ from torch import Tensor
 from bids_brnn.signals.one_pool import kernel
 from bids_brnn.signals.one_pool.kernel import LANES, ROWS, UNROLL, UNROLL_TANGENTS
 from bids_brnn.signals.one_pool.train import PulseTrain
+from bids_brnn.signals.threads import kernel_threads
 
 Array = NDArray[Any]
 
@@ -90,7 +91,7 @@ def simulate(
         result[:, index] = part
 
     chunks = _chunks(n_states.numpy(), max(1, _CHUNK // len(scale)))
-    with ThreadPoolExecutor(max(1, torch.get_num_threads())) as threads:
+    with ThreadPoolExecutor(max(1, kernel_threads())) as threads:
         for task in [threads.submit(work, index, orders) for index, orders in chunks]:
             task.result()
     return torch.from_numpy(result)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bids_brnn.errors import ParameterError
+from bids_brnn.signals.threads import kernel_threads
 from bids_brnn.signals.two_pools.kernel.constants import constants
 from bids_brnn.signals.two_pools.kernel.layout import FREE_POOL, GROUP, PARAMETERS, Options
 from bids_brnn.signals.two_pools.kernel.plan import KernelPlan
@@ -233,7 +234,7 @@ def simulate_compiled(
     solid
         As for :func:`simulate`.
     n_threads
-        Default: ``torch.get_num_threads()``, so that one setting governs both.
+        Default: those of PyTorch, so that one setting governs both.
     """
     if (
         plan is None
@@ -255,7 +256,7 @@ def simulate_compiled(
             else basis.resolve_neg()
         )
     matrix = None if columns is None else columns.numpy()
-    threads = n_threads or torch.get_num_threads()
+    threads = n_threads or kernel_threads()
     found = simulate(plan, values, matrix, derivatives=derivatives, solid=solid, n_threads=threads)
     signal, slopes = (None if part is None else torch.from_numpy(part) for part in found)
     assert signal is not None

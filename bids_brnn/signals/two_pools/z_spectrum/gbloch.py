@@ -18,7 +18,6 @@ from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -27,11 +26,12 @@ from bids_brnn.parameters import Z_SPECTRUM, ParameterSet
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.around import Passing
 from bids_brnn.signals.base import Array, SignalModel
+from bids_brnn.signals.threads import kernel_threads
 from bids_brnn.signals.two_pools.pulses.lineshapes import lineshape as find_lineshape
 from bids_brnn.signals.two_pools.z_spectrum.from_arrays import FromArrays
 from bids_brnn.signals.two_pools.z_spectrum.models import Yarnykh
-from bids_brnn.signals.two_pools.z_spectrum.panels import Tables
 from bids_brnn.signals.two_pools.z_spectrum.pieces import in_pieces
+from bids_brnn.signals.two_pools.z_spectrum.tables import Tables
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +81,7 @@ class GBlochZ(FromArrays):
 
     def arrays(self, theta: Array, *, derivatives: bool) -> tuple[Array, Array]:
         """See :func:`bids_brnn.signals.base.arrays_of`."""
-        threads = torch.get_num_threads()
-        return self.simulate(theta, derivatives=derivatives, n_threads=threads)
+        return self.simulate(theta, derivatives=derivatives, n_threads=kernel_threads())
 
     def normalised(self) -> Self:
         """The model of images that are divided by that without MT pulse."""
@@ -115,8 +114,9 @@ class GBlochZ(FromArrays):
     def _at_fields(self, B1: NDArray[np.float64], w0: NDArray[np.float64]) -> _Fields:
         from bids_brnn.signals.two_pools.z_spectrum.z_kernel import at_fields
 
-        where = self.tables.locate(B1, w0)
-        layout, boxes, data = self.tables.flat()
+        tables = self.tables  # of Python 3.12 on, two threads that ask first get one each
+        where = tables.locate(B1, w0, kernel_threads())
+        layout, boxes, data = tables.flat()
         p = layout[:, 0]
         sizes = (layout[:, 3] + 2 * layout[:, 7]) * (1 + p + p * (p + 1) // 2)
         lines = np.empty((*where.shape, int(sizes.max(initial=0))))
@@ -140,8 +140,9 @@ class GBlochZ(FromArrays):
         from bids_brnn.signals.two_pools.z_spectrum.z_kernel import z_spectra
 
         if at is None:
-            where = self.tables.locate(theta[:, 7], theta[:, 6])
-            layout, boxes, data = self.tables.flat()
+            tables = self.tables
+            where = tables.locate(theta[:, 7], theta[:, 6], n_threads)
+            layout, boxes, data = tables.flat()
             lines, place = np.empty((0, 0, 0)), np.zeros(len(theta), np.int64)
         else:
             where, place = at.fields.where[at.rows], at.rows
@@ -210,7 +211,7 @@ class AtFields(FromArrays, Passing):
 
     def arrays(self, theta: Array, *, derivatives: bool) -> tuple[Array, Array]:
         """As of the model."""
-        threads = torch.get_num_threads()
+        threads = kernel_threads()
         return self.model.simulate(theta, derivatives=derivatives, n_threads=threads, at=self)
 
 

@@ -32,6 +32,7 @@ from bids_brnn.parameters import Z_SPECTRUM, ParameterSet
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.around import Passing
 from bids_brnn.signals.base import Array, SignalModel
+from bids_brnn.signals.threads import kernel_threads
 from bids_brnn.signals.two_pools.z_spectrum.absorption import LINES, NEAR, line_table
 from bids_brnn.signals.two_pools.z_spectrum.free_pool import pulse_saturation
 from bids_brnn.signals.two_pools.z_spectrum.from_arrays import FromArrays
@@ -96,7 +97,7 @@ class ZModel(FromArrays):
             arguments: list[Any] = [self.kind, theta[rows], *self._constants, *parts]
             rate_spectra(*arguments)
 
-        in_pieces(len(theta), torch.get_num_threads(), run)
+        in_pieces(len(theta), kernel_threads(), run)
         return signal, slopes
 
     @cached_property
