@@ -5,13 +5,12 @@ Imports numba; import this module where a compiled function is first needed, not
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+
+from bids_brnn.signals.kept_code import sources
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -51,17 +50,6 @@ def _compiled(function: Function, options: dict[str, Any]) -> Function:
     # Numba looks at the file of the function alone: after a change in one that it calls, it would
     # take the machine code of before.
     file = compiled._cache._cache_file
-    file._source_stamp = (file._source_stamp, _sources())
+    file._source_stamp = (file._source_stamp, sources())
     found: Function = compiled
     return found
-
-
-@cache
-def _sources() -> str:
-    """Hash of all files that compiled functions may come from."""
-    state = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        state.update(path.read_bytes())
-    for path in sorted((Path(__file__).parents[1] / "estimators").rglob("*kernel*.py")):
-        state.update(path.read_bytes())
-    return state.hexdigest()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from bids_brnn.signals.kept_code import kept
 from bids_brnn.signals.two_pools.kernel.layout import GROUP, STEP, Options
 from bids_brnn.signals.two_pools.kernel.steps import StepTracer, Sweep
-from bids_brnn.signals.two_pools.kernel.vectors import Array, Lanes, Operand, Program
+from bids_brnn.signals.two_pools.kernel.vectors import Array, Lanes, Operand, Program, target
 
 ARGUMENTS = (
     "blocks", "trains", "groups", "tiles", "stride",
@@ -27,10 +28,14 @@ def work_vectors(options: Options, tiles: int) -> int:
 
 
 def compile_program(options: Options) -> Program:
-    """Trace and compile the kernel for one kind of train and output."""
-    tracer = _Trains(options)
-    tracer.record()
-    return tracer.code.compile("simulate", len(ARGUMENTS))
+    """The kernel for one kind of train and output, traced and compiled unless it is kept."""
+
+    def make() -> bytes:
+        tracer = _Trains(options)
+        tracer.record()
+        return tracer.code.compile()
+
+    return Program.of(kept(f"{options} {target()}", make), "simulate", len(ARGUMENTS))
 
 
 class _Trains(StepTracer):

@@ -3,8 +3,9 @@
 Compilers seldom vectorise a loop over parameter sets with thousands of state variables inside.
 Here the code is vector code from the start: Python functions compute with :class:`Lanes`, which
 look like numbers and record LLVM instructions on whole vectors; LLVM (through llvmlite, which
-numba brings along) turns them into machine code for the CPU at hand in about a second, in memory,
-with no cache folder and no compiler to install. Without AVX-512 LLVM splits the vectors.
+numba brings along) turns them into machine code for the CPU at hand in about a second, with no
+compiler to install; it is kept (:mod:`bids_brnn.signals.kept_code`). Without AVX-512 LLVM splits
+the vectors.
 """
 
 from __future__ import annotations
@@ -214,28 +215,37 @@ class Code:
         yield
         builder.call(load, [old])
 
-    def compile(self, name: str, n_arguments: int) -> Program:
-        """Machine code of the exported function ``name``."""
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
+    def compile(self) -> bytes:
+        """Machine code of this module, as the content of an object file."""
+        machine = _machine()
         module = llvm.parse_assembly(str(self.module))
         module.verify()
-        machine = llvm.Target.from_default_triple().create_target_machine(
-            cpu=llvm.get_host_cpu_name(),
-            features=llvm.get_host_cpu_features().flatten(),
-            opt=2,
-            jit=True,
-        )
         options = llvm.create_pipeline_tuning_options(speed_level=1)
         # The code is vector code already; these passes would only cost time.
         options.loop_vectorization = options.slp_vectorization = False
         options.loop_unrolling = False
         passes = llvm.create_pass_builder(machine, options)
         passes.getModulePassManager().run(module, passes)
-        engine = llvm.create_mcjit_compiler(module, machine)
-        engine.finalize_object()
-        kind = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * n_arguments)
-        return Program(engine, kind(engine.get_function_address(name)))
+        found: bytes = machine.emit_object(module)
+        return found
+
+
+def _machine() -> Any:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(),
+        features=llvm.get_host_cpu_features().flatten(),
+        opt=2,
+        jit=True,
+    )
+
+
+def target() -> str:
+    """The processor and the compiler that machine code is of."""
+    features = llvm.get_host_cpu_features().flatten()
+    version = ".".join(map(str, llvm.llvm_version_info))
+    return f"{llvm.get_process_triple()} {llvm.get_host_cpu_name()} {features} LLVM {version}"
 
 
 @dataclass(frozen=True)
@@ -244,6 +254,15 @@ class Program:
 
     engine: Any
     function: Callable[..., None]
+
+    @classmethod
+    def of(cls, machine_code: bytes, name: str, n_arguments: int) -> Program:
+        """The exported function ``name`` of :meth:`Code.compile`."""
+        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
+        engine.add_object_file(llvm.ObjectFileRef.from_data(machine_code))
+        engine.finalize_object()
+        kind = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * n_arguments)
+        return cls(engine, kind(engine.get_function_address(name)))
 
     def __call__(self, *arguments: int | np.ndarray[Any, Any]) -> None:
         """Call with integers and C-contiguous arrays; the GIL is released meanwhile."""

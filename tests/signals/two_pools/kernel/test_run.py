@@ -15,7 +15,7 @@ from bids_brnn.errors import ParameterError
 from bids_brnn.information.bounds import covariance
 from bids_brnn.sequences.pulse_sequence import PulseSequence
 from bids_brnn.signals.two_pools.generalized_bloch import GeneralizedBloch
-from bids_brnn.signals.two_pools.kernel import run, vectors
+from bids_brnn.signals.two_pools.kernel import run, trains, vectors
 from bids_brnn.signals.two_pools.kernel.run import simulate
 
 # Required of the fast path: relative L2 of 3e-5 (signals), 3e-4 (derivatives).
@@ -285,8 +285,22 @@ def test_older_cpus(small, monkeypatch):
         assert not np.array_equal(one, other)
 
 
+def test_machine_code_that_was_kept_makes_the_same_signals(small, tmp_path, monkeypatch):
+    model, values = small
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    theta = values[:9].astype(np.float32)
+    run._compiled.cache_clear()
+    made = simulate(model.kernel_plan, theta, derivatives=True)
+    assert list(tmp_path.rglob("*.object"))
+    run._compiled.cache_clear()
+    monkeypatch.setattr(trains._Trains, "record", None)  # nothing is traced again
+    read = simulate(model.kernel_plan, theta, derivatives=True)
+    for one, other in zip(read, made, strict=True):
+        assert np.array_equal(one, other)
+
+
 def test_runs_without_a_home(tmp_path):
-    """No cache folder is needed: programs live in memory."""
+    """No cache folder is needed, though one is used where there is one."""
     program = (
         "import torch; from bids_brnn.sequences.pulse_sequence import PulseSequence\n"
         "from bids_brnn.signals.two_pools.generalized_bloch import GeneralizedBloch\n"
