@@ -84,11 +84,6 @@ def without_rare(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns=empty)
 
 
-def gather_tables(paths: Sequence[Path]) -> pd.DataFrame:
-    """One long table; columns that tell the series come first."""
-    return joined([region_frame(path) for path in paths])
-
-
 def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Tables of series one under the other."""
     import pandas as pd

@@ -13,9 +13,10 @@ from bids_brnn.group.quality import quality_table
 from bids_brnn.group.tables import (
     GROUP_AGREEMENT_WORDS,
     LONG_WORDS,
-    gather_tables,
     group_agreement,
+    joined,
     plain,
+    region_frame,
     wide_table,
     with_outliers,
 )
@@ -24,6 +25,10 @@ from bids_brnn.regions import AGREEMENT_COLUMNS, COLUMNS, agreement_rows, region
 NAMES = {1: "Left-Thalamus", 2: "Left Thalamus", 5: "Gyrus précentral", 9: "(?)"}
 TEXTS = ("participant_id", "session_id", "acq", "run", "name", "param", "units", "region_source")
 R_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+def gather_tables(paths):
+    return joined([region_frame(path) for path in paths])
 
 
 def table(path, parameters, shift=0.0):

@@ -16,6 +16,7 @@ from bids_brnn.estimators import estimator_entry, references
 from bids_brnn.estimators.base import Estimator
 from bids_brnn.evaluation.assess import Effort, assess
 from bids_brnn.evaluation.tissue_sets import lines as set_lines
+from bids_brnn.experiments.describe import prior_table
 from bids_brnn.experiments.experiment import Experiment
 from bids_brnn.experiments.reading import experiment_of, read_experiment
 from bids_brnn.experiments.specialise import judged_fingerprints
@@ -62,6 +63,8 @@ def run(options: argparse.Namespace) -> int:
         experiment = experiment_of(stored.card)
     else:  # with the preset of the training, which may have been given beside the file
         experiment = read_experiment(config, str(stored.card.recipe.get("preset", "")))
+    if options.update_card:
+        _check_prior(stored, experiment)
     _check(card_path(options.model), stored, experiment)
     folder = options.out or Path(f"{stored.card.name}.evaluation")
     make_folder(folder)
@@ -90,6 +93,21 @@ def _check(path: Path, stored: StoredModel, experiment: Experiment) -> None:
         )
     check_options(path, stored.card, experiment.sequence, experiment.model)
     rotation_from(experiment.subspace, stored.sketch, f'the model "{stored.card.name}"')
+
+
+def _check_prior(stored: StoredModel, experiment: Experiment) -> None:
+    """What a card says is of the tissue that the network learnt: the quality rule reads it."""
+    own, judged = stored.card.prior, json.loads(json.dumps(prior_table(experiment.prior)))
+    first, second = (
+        [(tissue["weight"], tissue["parameters"]) for tissue in prior["classes"]]
+        for prior in (own, judged)
+    )
+    if first != second:
+        raise DataError(
+            f'the model "{stored.card.name}" learnt the tissue of the prior "{own["name"]}", the '
+            f'configuration has other ranges ("{judged["name"]}"): leave out --update-card, or '
+            "name the configuration that it was trained with"
+        )
 
 
 def _peers(options: argparse.Namespace, experiment: Experiment) -> dict[str, Estimator]:

@@ -285,6 +285,18 @@ def test_a_model_of_another_train_is_not_evaluated(project, tmp_path, capsys):
     assert "another pulse train" in capsys.readouterr().err
 
 
+def test_a_card_is_not_judged_on_other_tissue_than_its_network_learnt(project, tmp_path, capsys):
+    for name in ("tiny.toml", "rfpulses.tsv"):
+        shutil.copy(project / name, tmp_path)
+    (tmp_path / "prior.toml").write_text(PRIOR.replace("[6, 20]", "[6, 12]"))
+    card = project / "out" / "tiny.json"
+    before = card.read_bytes()
+    arguments = ["evaluate", str(card), "--config", str(tmp_path / "tiny.toml"), "--update-card"]
+    assert main(arguments) == EXIT_BAD_DATA
+    assert "leave out --update-card" in capsys.readouterr().err
+    assert card.read_bytes() == before
+
+
 def test_a_focus_has_fingerprints_of_its_own(tmp_path):
     from bids_brnn.experiments.fingerprints import focus_data, training_data
     from bids_brnn.experiments.reading import build_experiment
