@@ -177,7 +177,8 @@ def row(name: str, preset: str, card: ModelCard, spent: float) -> str:
                     found = (figures[parameter]["slope"], tissue)
                     least[snr] = min(least.get(snr, found), found)
         words = ", ".join(f"{slope:.2f} ({tissue})" for slope, tissue in least.values())
-        slopes.append(f"{parameter} {words}")
+        if words:
+            slopes.append(f"{parameter} {words}")
     verdict = f"refused: {card.shortcoming}" if card.shortcoming else "serves"
     if card.marks:
         verdict += f"; {', '.join(card.marks)} marked"
