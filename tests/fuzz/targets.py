@@ -37,7 +37,7 @@ from bids_brnn.bids.safe import read_json
 from bids_brnn.bids.tables import read_columns, read_table
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.config.toml import read_options
-from bids_brnn.group.tables import gather_tables, wide_table, with_outliers
+from bids_brnn.group.tables import joined, region_frame, wide_table, with_outliers
 from bids_brnn.imaging.fields import declared_scale
 from bids_brnn.parameters import FIELD_MAPS, QMT
 from bids_brnn.signals.registry import model_entry
@@ -159,7 +159,7 @@ def _tables(folder: Path) -> list[Target]:
         read_table(path)
 
     def regional(path: Path) -> None:
-        table = with_outliers(gather_tables([path]))
+        table = with_outliers(joined([region_frame(path)]))
         wide_table({"nlls": table})
 
     return [
