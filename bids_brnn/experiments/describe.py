@@ -152,7 +152,11 @@ def thresholds(
     held_out: TrainingSet,
     config: TrainingConfig,
 ) -> dict[str, float]:
-    """99th percentiles over held-out fingerprints: residual without noise, size of the inputs."""
+    """Of held-out fingerprints: where the rarest percent begins.
+
+    Of the residual without noise and of the size of the inputs the largest, of the norm of the
+    signal the smallest.
+    """
     device = next(network.parameters()).device
     parameters = surrogate.parameters
     columns = parameters.index(network.spec.supplied)
@@ -167,7 +171,10 @@ def thresholds(
     noisy = add_noise(clean, config.snr_range[0], rng=rng)
     inputs = network_inputs(network, noisy, theta, parameters)
     level = network.standardised(inputs).square().mean(-1)
-    return {
-        "residual": float(f"{float(residual.quantile(0.99)):.4g}"),
-        "inputs": float(f"{float(level.quantile(0.99)):.4g}"),
+    signal = clean.abs().square().sum(-1).sqrt()
+    found = {
+        "residual": residual.quantile(0.99),
+        "inputs": level.quantile(0.99),
+        "signal": signal.quantile(0.01),
     }
+    return {name: float(f"{float(value):.4g}") for name, value in found.items()}

@@ -81,7 +81,9 @@ CARD = Table(
                 "further": Whole(0, 10**9),
             },
         ),
-        "thresholds": Table({"residual": _POSITIVE, "inputs": _POSITIVE}, rest=_NUMBER),
+        "thresholds": Table(
+            {"residual": _POSITIVE, "inputs": _POSITIVE}, {"signal": _POSITIVE}, rest=_NUMBER
+        ),
         "weights_sha256": _NAME,
     },
     {

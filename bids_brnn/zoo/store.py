@@ -99,6 +99,7 @@ class StoredModel:
             std_kind="rmse" if self.errors is not None and self.card.is_biased else "std",
             error_names=tuple(self.card.errors.get("outputs", ())),
             lowest_snr=self.card.snr_range[0],
+            least_signal=self.card.thresholds.get("signal", 0.0),
             support={name: (pair[0], pair[1]) for name, pair in self.card.support.items()},
             typical_residual=self.card.thresholds["residual"],
             typical_inputs=self.card.thresholds["inputs"],

@@ -36,7 +36,7 @@ def made(tmp_path_factory):
         )
     assert held_out.theta[:, experiment.parameters.index(("R2f",))[0]].min() >= 2
     assert 800 < len(held_out) < 1000
-    return experiment, load_model(path)
+    return experiment, load_model(path), held_out
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,11 @@ def white(made):
 
 
 def test_the_card_is_of_the_protocol_and_tells_where_the_network_is_from(made):
-    experiment, stored = made
+    experiment, stored, _ = made
     card = stored.card
     assert card.is_derived
+    held_out = made[2].coefficients.abs().square().sum(-1).sqrt()
+    assert (held_out < card.thresholds["signal"]).double().mean() == pytest.approx(0.01, abs=0.01)
     assert card.sequence["digest"] == wand_like().digest
     assert card.field_strength == 1.5
     assert card.training["network"] == "any-spectrum"
@@ -65,7 +67,7 @@ def test_the_card_is_of_the_protocol_and_tells_where_the_network_is_from(made):
 
 def test_a_later_evaluation_is_of_the_same_tissue(made, tmp_path):
     """`brnn evaluate --update-card` would else refuse it for fluid, which it flags."""
-    experiment, stored = made
+    experiment, stored, _ = made
     some = replace(experiment, fingerprints=1, held_out=600)
     column = experiment.parameters.index(("R2f",))[0]
     judged = home.judged_fingerprints(stored.card, some, tmp_path).theta[:, column]
@@ -76,7 +78,7 @@ def test_a_later_evaluation_is_of_the_same_tissue(made, tmp_path):
 
 
 def test_intervals_of_healthy_tissue_hold_the_truth(made, white):
-    experiment, stored = made
+    experiment, stored, _ = made
     theta, data, supplied = white
     # With the parameters of the model, which tell what follows from several of them.
     found = stored.estimator(parameters=experiment.parameters).estimate(data, supplied, sigma=0.01)
@@ -120,7 +122,7 @@ def test_noise_alone_is_flagged(made):
 
 def test_voxels_of_an_R1_beyond_the_steps_are_at_the_edge(made):
     """At 1.5 T the prior goes on to 2.4/s, where steps are those of 2/s and m0s is 12 % off."""
-    experiment, stored = made
+    experiment, stored, _ = made
     model = experiment.model
     assert stored.card.support["R1"][1] == 2.0
     names = model.parameters.select("supplied").names
@@ -134,7 +136,7 @@ def test_voxels_of_an_R1_beyond_the_steps_are_at_the_edge(made):
 
 def test_fluid_is_at_the_edge(made):
     """R2f of fluid is biased by up to 0.5/s where the protocol tells it: no part of a verdict."""
-    experiment, stored = made
+    experiment, stored, _ = made
     model = experiment.model
     names = model.parameters.select("supplied").names
     theta = tissue_set(model.parameters, "oedema", 2, rng=torch.Generator().manual_seed(4))

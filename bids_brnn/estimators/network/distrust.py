@@ -16,7 +16,7 @@ from bids_brnn.estimators.network.findings import Findings
 from bids_brnn.estimators.network.fit_test import fit_statistic
 from bids_brnn.estimators.network.fluid import Fluid
 from bids_brnn.estimators.network.lowest import Task
-from bids_brnn.estimators.network.scaling import turned
+from bids_brnn.estimators.network.scaling import turned, whole_norm
 from bids_brnn.estimators.network.search import HOPELESS, Estimates, Search
 from bids_brnn.estimators.network.usual import Usual
 from bids_brnn.estimators.series_noise import chi_squared_limit
@@ -25,11 +25,10 @@ from bids_brnn.signals.base import SignalModel, free_pool_of, train_duration
 
 _ONE_SIDED = 1.645
 """Standard deviations that one estimate in twenty exceeds to one side."""
-_LOWEST = 2.0
-"""By which M0 of a voxel at the lowest SNR of training may be too small: two standard deviations
-of trains that know it to 25 %. With 1.5, 1.75 and 2 of the oedema of qmt-demo 2.9, 1.0 and .4 %
-are flagged at SNR 10, of voxels of noise 75, 70 and 63 %, of mixtures, fat and
-moved heads as many."""
+_WEAKER = 1.5
+"""By which a signal at the lowest SNR of training may seem too weak. With 1.25, 1.5, 2 and 3 of
+voxels of mere noise in series of tissue (SNR 10 and 40) qmt-demo flags 100, 100, 99.6 and 93 %,
+qmt-invivo all; of tissue at SNR 10 as many as with any."""
 _WHITE = 0.75
 """Share of the degrees of freedom above which residuals of a series are white."""
 _EXACT = 2**17
@@ -48,6 +47,8 @@ class Distrust:
     error_names: tuple[str, ...]
     exact: SignalModel | None
     lowest_snr: float
+    least_signal: float
+    """Norm of the weakest signals of training for M0 of 1; 0 where that is not known."""
     support: Mapping[str, tuple[float, float]]
     typical_residual: float
     typical_inputs: float
@@ -65,7 +66,7 @@ class Distrust:
         those of training. What a network estimates there may lie anywhere, within training too.
         """
         known_noise = found.sigma > 0
-        excused = torch.where(known_noise, found.sigma, found.m0.abs() / self.lowest_snr)
+        excused = torch.where(known_noise, found.sigma, self._most_noise(found))
         distance = torch.maximum(
             self._unexplained(found.rest, excused), self._beyond(found.inputs)
         )
@@ -107,10 +108,8 @@ class Distrust:
 
         And where nuisances that explain the data lie beyond training, ``(v,)``.
         """
-        sigma = found.sigma
-        if self.freedom is not None:
-            # Noise that residuals tell is no excuse for signals that nothing else tells from it.
-            sigma = torch.minimum(sigma, found.m0.abs() * (_LOWEST / self.lowest_snr))
+        # Noise is no excuse for signals that nothing else tells from it.
+        sigma = torch.minimum(found.sigma, self._most_noise(found, _WEAKER))
         limit = self._limit(found, len(found.free))
         tiny = torch.finfo(sigma.dtype).tiny
         statistic = (found.rest / sigma.clamp_min(tiny)).double().square()
@@ -121,6 +120,26 @@ class Distrust:
         nuisances = self.edge(where, None, self._columns(found)[1])
         elsewhere[rows] = nuisances * (statistic[rows] <= limit)
         return (statistic / limit).sqrt().to(found.rest.dtype), elsewhere
+
+    def _most_noise(self, found: Findings, weaker: float = 1.0) -> Tensor:
+        """``(v,)``: noise at the lowest SNR of training, of signals as strong as those found.
+
+        Not by M0: at low SNR it is known to 25 % only, and of mere noise networks say that it is
+        tissue of almost no signal and of a large M0.
+
+        Parameters
+        ----------
+        found
+            Of the voxels.
+        weaker
+            By which the signal may seem too weak.
+        """
+        scale = self.network.spec.scale
+        if self.least_signal <= 0 or scale == "one":
+            return found.m0.abs() * (weaker / self.lowest_snr)
+        whole = whole_norm(found.coefficients, scale)
+        signal = (whole.square() - found.rest.square()).clamp_min(0).sqrt()
+        return signal * (weaker / (self.lowest_snr * self.least_signal))
 
     def degrees(self, found: Findings) -> int:
         """Degrees of freedom of the residual in white noise."""

@@ -78,6 +78,8 @@ class NetworkEstimator:
     lowest_snr: float = 10.0
     """Lowest SNR in training: without ``sigma`` a residual that such noise explains is no reason
     for distrust."""
+    least_signal: float = 0.0
+    """1st percentile of the norm of signals in training, for M0 of 1; 0: not known."""
     support: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Least and largest value of parameters in training."""
     typical_residual: float = 0.0

@@ -377,14 +377,40 @@ def test_another_noise_for_the_test_leaves_everything_else(truth):
     assert (other.quality["distance"] < plain.quality["distance"]).all()
 
 
-def test_noise_that_residuals_told_excuses_no_more_than_noise_of_training(truth):
+def test_noise_excuses_no_more_than_noise_of_training(truth):
     data, supplied = _data(truth, 0.02)
     data[:, 3] += 0.4 * data[:, 0]
     sigma = torch.full((N,), 1.0)
     excused = _tested().estimate(data, supplied, sigma=sigma).quality["distance"]
     assert (excused < 1).all()
-    told = _tested(freedom=3.0, lowest_snr=30.0).estimate(data, supplied, sigma=sigma)
-    assert (told.quality["distance"] > 1).any()
+    for freedom in (None, 3.0):
+        quiet = _tested(freedom=freedom, lowest_snr=30.0)
+        assert (quiet.estimate(data, supplied, sigma=sigma).quality["distance"] > 1).any()
+
+
+class Faint(Polynomial):
+    """A hundredth of its signal, so that M0 is found a hundred times as large."""
+
+    def __call__(self, theta: Tensor, basis: Tensor | None = None) -> Tensor:
+        return super().__call__(theta, basis) / 100
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_mere_noise_is_no_tissue_of_almost_no_signal(truth, known):
+    many = truth.repeat(50, 1)
+    tissue, supplied = _data(many, 1 / 60)
+    noise = _data(0 * many, 1.0)[0] - Polynomial()(0 * many)
+
+    def flagged(data: Tensor, sigma: float, least_signal: float) -> float:
+        estimator = _tested(exact=Faint(), lowest_snr=30.0, least_signal=least_signal)
+        found = replace(estimator, model=Faint()).estimate(
+            data, supplied, sigma=sigma if known else None
+        )
+        return float((found.quality["distance"] > 1).double().mean())
+
+    assert flagged(noise, 1.0, 0.0) < 0.2  # its M0 is as large as that of tissue
+    assert flagged(noise, 1.0, 1.0) > 0.9
+    assert flagged(tissue, 1 / 60, 1.0) < 0.01
 
 
 class Unwanted(Polynomial):
