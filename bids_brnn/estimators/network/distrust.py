@@ -16,10 +16,11 @@ from bids_brnn.estimators.network.findings import Findings
 from bids_brnn.estimators.network.fit_test import fit_statistic
 from bids_brnn.estimators.network.fluid import Fluid
 from bids_brnn.estimators.network.lowest import Task
+from bids_brnn.estimators.network.nuisances import least_squares_scale
 from bids_brnn.estimators.network.scaling import turned
 from bids_brnn.estimators.network.search import HOPELESS, Estimates, Search
 from bids_brnn.estimators.network.usual import Usual
-from bids_brnn.estimators.series_noise import chi_squared_limit
+from bids_brnn.estimators.series_noise import WHITE, chi_squared_limit, chi_squared_quantile
 from bids_brnn.information.noise import degrees_of_freedom
 from bids_brnn.signals.base import SignalModel, free_pool_of, train_duration
 
@@ -30,8 +31,8 @@ _LOWEST = 2.0
 of trains that know it to 25 %. With 1.5, 1.75 and 2 of the oedema of qmt-demo 2.9, 1.0 and .4 %
 are flagged at SNR 10, of voxels of noise 75, 70 and 63 %, of mixtures, fat and
 moved heads as many."""
-_WHITE = 0.75
-"""Share of the degrees of freedom above which residuals of a series are white."""
+_NONE_LEFT = 1.0
+"""Chi-squared that no fluid leaves: least squares go on to the minimum."""
 _EXACT = 2**17
 """Samples of exact signals that are computed together, times their derivatives."""
 _LOCK = Lock()
@@ -110,17 +111,34 @@ class Distrust:
         sigma = found.sigma
         if self.freedom is not None:
             # Noise that residuals tell is no excuse for signals that nothing else tells from it.
-            sigma = torch.minimum(sigma, found.m0.abs() * (_LOWEST / self.lowest_snr))
+            sigma = torch.minimum(sigma, self._most(found.m0))
         limit = self._limit(found, len(found.free))
         tiny = torch.finfo(sigma.dtype).tiny
         statistic = (found.rest / sigma.clamp_min(tiny)).double().square()
         rows = ((statistic > limit) & (found.sigma > 0)).nonzero()[:, 0]
         statistic[rows], where = self.statistic(found, sigma, rows)
+        statistic[rows] *= self._excused(found, sigma, rows, where)
         elsewhere = torch.zeros(len(sigma), dtype=torch.int32, device=sigma.device)
         # Least squares may end on a bound of what the data hardly tell, and be right.
         nuisances = self.edge(where, None, self._columns(found)[1])
         elsewhere[rows] = nuisances * (statistic[rows] <= limit)
         return (statistic / limit).sqrt().to(found.rest.dtype), elsewhere
+
+    def _most(self, m0: Tensor) -> Tensor:
+        """Noise that may excuse voxels of such M0."""
+        return m0.abs() * (_LOWEST / self.lowest_snr)
+
+    def _excused(self, found: Findings, sigma: Tensor, rows: Tensor, where: Tensor) -> Tensor:
+        """Factor ``(r,)`` of chi-squared: the M0 of a network, far from a minimum, is none."""
+        factor = torch.ones_like(sigma[rows])
+        less = (sigma[rows] < found.sigma[rows]).nonzero()[:, 0]
+        if len(less):
+            some = rows[less]
+            signal, data = self._signal(where[less]), found.coefficients[some]
+            m0 = least_squares_scale(signal, data, self.network.spec.scale)[0]
+            most = torch.maximum(sigma[some], self._most(m0).to(sigma))
+            factor[less] = (sigma[some] / torch.minimum(found.sigma[some], most)).square()
+        return factor
 
     def degrees(self, found: Findings) -> int:
         """Degrees of freedom of the residual in white noise."""
@@ -171,12 +189,31 @@ class Distrust:
         def excused(rows: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
             return self._minimum(found, sigma, some[rows], start, limit)
 
-        white = self.freedom is None or self.freedom >= _WHITE * self.degrees(found)
+        white = self.freedom is None or self.freedom >= WHITE * self.degrees(found)
         voxels = Estimates(
             theta, found.rest[some], others, excused, white, partial(self._limit, found)
         )
         least = self._search(task, voxels)
         return least.left, least.best
+
+    def fluid(self, found: Findings) -> Tensor:
+        """Chi-squared ``(v,)`` of fluid at its minimum, as if all parameters had been fitted."""
+        free, bounds = list(found.free), self.model.parameters.bounds(found.theta)
+        task = Task(found.coefficients, found.sigma, free, bounds, _NONE_LEFT, torch.inf)
+        left, fitted = self._search.fluid_alone(task, found.theta)
+        degrees = self.degrees(found)
+        own, all_ = (
+            float(chi_squared_quantile(0.5, degrees + n)) for n in (len(free) - fitted, 0)
+        )
+        return left * (all_ / own)
+
+    @property
+    def looks_for_fluid(self) -> bool:
+        """Whether there are valleys of fluid, and exact signals to find them with."""
+        able = self.exact is not None and self.errors is not None
+        return (
+            able and self.network.spec.scale == "complex" and "w0" in self.model.parameters.names
+        )
 
     @property
     def _search(self) -> Search:
