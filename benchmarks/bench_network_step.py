@@ -28,7 +28,7 @@ from torch import Tensor
 
 from bids_brnn.bids import find_acquisitions
 from bids_brnn.estimators.network.estimator import NetworkEstimator
-from bids_brnn.estimators.series_noise import noise_of_network
+from bids_brnn.estimators.network.series import noise_of_network
 from bids_brnn.information.noise import add_noise
 from bids_brnn.learning.networks import NetworkSpec, build_network
 from bids_brnn.phantom.series import qmt_series

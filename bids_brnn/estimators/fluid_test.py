@@ -7,7 +7,7 @@ from math import sqrt
 from scipy.stats import chi2
 from torch import Tensor
 
-from bids_brnn.estimators.series_noise import LEAST_FREEDOM, MOST_TOLD, series_noise
+from bids_brnn.estimators.series_noise import LEAST_FREEDOM, MOST_TOLD, WHITE, series_noise
 
 TAKEN_BY_CHANCE = 0.005
 """Share of voxels of tissue alone for which two compartments are taken."""
@@ -18,9 +18,6 @@ cannot be negative, so that half of the voxels gain nothing (Self and Liang 1987
 _SERIES = 500
 """Voxels that tell whether residuals are white: their effective degrees of freedom are known to
 a tenth."""
-_WHITE = 0.75
-"""Share of the degrees of freedom above which residuals count as white; what is told of white
-ones is above."""
 
 
 def usual_gain(near: Tensor, gain: Tensor, level: Tensor, degrees: int, limit: float) -> float:
@@ -51,7 +48,7 @@ def usual_gain(near: Tensor, gain: Tensor, level: Tensor, degrees: int, limit: f
     at = near.new_zeros(len(some), 3)
     freedom = series_noise(near[some] * level[some].square(), at, degrees, at).freedom
     usual = gain[usable][near[usable] <= limit]
-    if freedom > _WHITE * degrees or not len(usual):
+    if freedom > WHITE * degrees or not len(usual):
         return 0.0
     return min(float(usual.median()), sqrt(largest_variance(degrees, freedom) - 1))
 
@@ -91,7 +88,7 @@ def share_beside_fluid(
     if not bool((energy > 0).any()):
         return share
     told = series_noise(energy, at[rows][some], degrees - 1, at)
-    if told.freedom <= _WHITE * (degrees - 1):
+    if told.freedom <= WHITE * (degrees - 1):
         return share
     return (told.sigma.to(level) / level).clamp(max=1)
 

@@ -11,9 +11,8 @@ freedom a residual really has.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,10 +22,6 @@ from scipy.special import gammaincinv
 from torch import Tensor
 
 from bids_brnn.errors import DataError
-from bids_brnn.information.noise import degrees_of_freedom
-
-if TYPE_CHECKING:
-    from bids_brnn.estimators.network.estimator import NetworkEstimator
 
 FALSE_ALARMS = 0.005
 """Share of voxels that noise explains and that exceed the limit of a chi-squared test."""
@@ -37,6 +32,11 @@ LEAST_FREEDOM = 4
 """Degrees of freedom per voxel from which on a residual tells the noise."""
 MOST_TOLD = 2000
 """Voxels whose residuals tell the noise of a series: a level is known to 1 %."""
+WHITE = 0.75
+"""Share of the degrees of freedom above which residuals count as white noise."""
+_UNSURE = 2.6
+"""Over the root of the number of voxels: deviation of the logarithm of the degrees of freedom
+that they tell (of 50 to 2000 voxels and 8 or 20 degrees: 2.2 to 2.7)."""
 _DEGREE = 4
 """Of the polynomials at most; a higher one explains no more of a real slice."""
 _PER_TERM = 20
@@ -65,7 +65,7 @@ def chi_squared_limit(freedom: float, effective: float | None = None) -> float:
     """
     freedom = max(freedom, 1)
     real = freedom if effective is None else min(max(effective, 1.0), freedom)
-    return float(_quantile(1 - FALSE_ALARMS, real)) * freedom / real
+    return float(chi_squared_quantile(1 - FALSE_ALARMS, real)) * freedom / real
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ class SeriesNoise:
     sigma: Tensor
     """``(V,)``: standard deviation per channel."""
     freedom: float
-    """Effective degrees of freedom of a residual."""
+    """Effective degrees of freedom of a residual: those of white noise, unless the residuals
+    contradict it by two standard deviations. Few voxels hardly tell them."""
 
     def near(self, declared: float | Tensor) -> Tensor:
         """``(V,)``: the level of each voxel, as far as a declared level allows."""
@@ -115,6 +116,8 @@ def series_noise(energy: Tensor, where: Tensor, freedom: int, at: Tensor) -> Ser
     box = _box(at)
     told = where[torch.as_tensor(usable, device=where.device)]
     weights, effective, degree = _smoothest(logs, told, box, freedom)
+    if effective * np.exp(2 * _UNSURE / len(logs) ** 0.5) >= freedom:
+        effective = float(freedom)
     fitted = _terms(told, box, degree) @ weights
     # The level of the series itself is the median; the polynomials say how places differ.
     middle = float(np.median(fitted))
@@ -123,51 +126,9 @@ def series_noise(energy: Tensor, where: Tensor, freedom: int, at: Tensor) -> Ser
     level = np.clip(
         np.clip(everywhere, fitted.min(), fitted.max()), middle - change, middle + change
     )
-    ratio = _quantile(0.5, effective) / effective * freedom
+    ratio = chi_squared_quantile(0.5, effective) / effective * freedom
     sigma = np.exp(level / 2) / ratio**0.5
     return SeriesNoise(torch.as_tensor(sigma, device=at.device), effective)
-
-
-def noise_of_network(
-    estimator: NetworkEstimator, data: Tensor, supplied: Mapping[str, Tensor], at: Tensor
-) -> SeriesNoise | None:
-    """What the residuals of a network tell of the noise of a series.
-
-    Parameters
-    ----------
-    estimator
-        The network.
-    data
-        ``(V, N)``, all voxels of the series.
-    supplied
-        Known values ``(V,)`` by parameter.
-    at
-        ``(V, 3)``: indices of the voxels.
-
-    Returns
-    -------
-    SeriesNoise or None
-        None where a residual has fewer than :data:`LEAST_FREEDOM` degrees of freedom, or none is
-        above zero.
-    """
-    known = {*supplied} | set(estimator.parameters.select("supplied").names)
-    names = estimator.parameters.select("estimated", "nuisance").names
-    freedom = degrees_of_freedom(
-        estimator.amplitude,
-        estimator.model.n_samples,
-        len([name for name in names if name not in known]),
-    )
-    if freedom < LEAST_FREEDOM:
-        return None
-    rows = torch.arange(0, len(data), max(1, len(data) // MOST_TOLD), device=data.device)
-    some, given = data[rows], {name: values[rows] for name, values in supplied.items()}
-    found = estimator.estimate(some, given or None)
-    first = found.residual * estimator.norms(some) / freedom**0.5
-    level = float(first.nanmedian())
-    if not level > 0:
-        return None
-    energy = estimator.residual_energy(some, given or None, sigma=level)
-    return series_noise(energy, at[rows], freedom, at)
 
 
 def _smoothest(
@@ -187,7 +148,10 @@ def _smoothest(
         weights, effective = _robust(logs, terms, freedom)
         away = logs - terms @ weights
         if first is None:
-            first = np.log(_quantile(1 - FALSE_ALARMS, effective) / _quantile(0.5, effective))
+            first = np.log(
+                chi_squared_quantile(1 - FALSE_ALARMS, effective)
+                / chi_squared_quantile(0.5, effective)
+            )
         # Of a single voxel nothing is left.
         size = max(np.minimum(np.abs(away), first).mean(), _ROUND_OFF)
         cost = 2 * len(logs) * np.log(size) + terms.shape[1] * np.log(len(logs))
@@ -203,7 +167,10 @@ def _robust(logs: Array, terms: Array, freedom: int) -> tuple[Array, float]:
     level = np.full(len(logs), np.median(logs))
     weights = np.zeros(terms.shape[1])
     for _ in range(_ITERATIONS):
-        limit = np.log(_quantile(1 - FALSE_ALARMS, effective) / _quantile(0.5, effective))
+        limit = np.log(
+            chi_squared_quantile(1 - FALSE_ALARMS, effective)
+            / chi_squared_quantile(0.5, effective)
+        )
         away = logs - level
         root = np.sqrt((away < limit) / np.maximum(np.abs(away), _CLOSE))
         weights = np.linalg.lstsq(terms * root[:, None], logs * root, rcond=None)[0]
@@ -219,15 +186,18 @@ def _robust(logs: Array, terms: Array, freedom: int) -> tuple[Array, float]:
     return weights, effective
 
 
-def _quantile(share: float, freedom: Any) -> Any:
-    """Of chi-squared. SciPy's ``stats``, with the same formula, takes half a second to import."""
+def chi_squared_quantile(share: float, freedom: Any) -> Any:
+    """What the sum is below in a ``share`` of white noise.
+
+    SciPy's ``stats``, with the same formula, takes half a second to import.
+    """
     return 2 * gammaincinv(freedom / 2, share)
 
 
 def _freedom(width: float, most: int) -> float:
     """Degrees of freedom whose median over low quantile has the logarithm ``width``."""
     able = np.geomspace(1, most, 100)
-    widths = np.log(_quantile(0.5, able) / _quantile(_LOW, able))
+    widths = np.log(chi_squared_quantile(0.5, able) / chi_squared_quantile(_LOW, able))
     return float(np.interp(-width, -widths, able))
 
 

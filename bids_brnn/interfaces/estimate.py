@@ -255,7 +255,7 @@ class EstimateMaps(Node):
         further: dict[str, Any] = {} if unmixing is None else {"places": at}
         if recipe.estimator != NETWORK:
             return estimator, declared, further
-        from bids_brnn.estimators.series_noise import noise_of_network
+        from bids_brnn.estimators.network.series import noise_of_network
 
         network = cast("NetworkEstimator", estimator if unmixing is None else unmixing.base)
         found = noise_of_network(network, voxels.data, voxels.known, at)

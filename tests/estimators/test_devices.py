@@ -14,8 +14,8 @@ from bids_brnn.estimators.checkpoint import Checkpoint
 from bids_brnn.estimators.csf import CsfEstimator, fluid_mixture
 from bids_brnn.estimators.network import fluid
 from bids_brnn.estimators.network.devices import on_device
+from bids_brnn.estimators.network.series import noise_of_network
 from bids_brnn.estimators.nlls.estimator import NllsEstimator
-from bids_brnn.estimators.series_noise import noise_of_network
 from bids_brnn.files import read_tensors
 from bids_brnn.interfaces import voxels as reading
 from bids_brnn.interfaces.estimate import EstimateMaps

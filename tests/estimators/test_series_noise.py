@@ -60,6 +60,18 @@ def test_residuals_that_voxels_share_have_fewer_degrees_of_freedom(places):
     assert float(as_white.mean()) > 0.02
 
 
+@pytest.mark.parametrize(("freedom", "white"), [(FREEDOM, 1.0), (3, 0.0)])
+@pytest.mark.parametrize("n", [50, 200])
+def test_few_voxels_are_white_unless_they_contradict_it(places, n, freedom, white):
+    few = places[:n]
+    told = [
+        series_noise(_energy(torch.full((n,), 0.3), freedom, seed), few, FREEDOM, few).freedom
+        for seed in range(100)
+    ]
+    # Two standard deviations: 2 of 100 draws of white noise at most, but for chance.
+    assert np.mean(np.array(told) >= 0.75 * FREEDOM) == pytest.approx(white, abs=0.07)
+
+
 def test_the_limit_is_exceeded_at_the_stated_rate():
     assert chi2.sf(chi_squared_limit(20), 20) == pytest.approx(FALSE_ALARMS)
     assert chi2.sf(chi_squared_limit(20, 8) * 8 / 20, 8) == pytest.approx(FALSE_ALARMS)

@@ -19,7 +19,7 @@ from bids_brnn.estimators.network.lowest import Task
 from bids_brnn.estimators.network.scaling import turned, whole_norm
 from bids_brnn.estimators.network.search import HOPELESS, Estimates, Search
 from bids_brnn.estimators.network.usual import Usual
-from bids_brnn.estimators.series_noise import chi_squared_limit
+from bids_brnn.estimators.series_noise import WHITE, chi_squared_limit, chi_squared_quantile
 from bids_brnn.information.noise import degrees_of_freedom
 from bids_brnn.signals.base import SignalModel, free_pool_of, train_duration
 
@@ -29,8 +29,8 @@ _WEAKER = 1.5
 """By which a signal at the lowest SNR of training may seem too weak. With 1.25, 1.5, 2 and 3 of
 voxels of mere noise in series of tissue (SNR 10 and 40) qmt-demo flags 100, 100, 99.6 and 93 %,
 qmt-invivo all; of tissue at SNR 10 as many as with any."""
-_WHITE = 0.75
-"""Share of the degrees of freedom above which residuals of a series are white."""
+_NONE_LEFT = 1.0
+"""Chi-squared that no fluid leaves: least squares go on to the minimum."""
 _EXACT = 2**17
 """Samples of exact signals that are computed together, times their derivatives."""
 _LOCK = Lock()
@@ -66,7 +66,7 @@ class Distrust:
         those of training. What a network estimates there may lie anywhere, within training too.
         """
         known_noise = found.sigma > 0
-        excused = torch.where(known_noise, found.sigma, self._most_noise(found))
+        excused = torch.where(known_noise, found.sigma, self._most_noise(found, found.rest))
         distance = torch.maximum(
             self._unexplained(found.rest, excused), self._beyond(found.inputs)
         )
@@ -109,19 +109,24 @@ class Distrust:
         And where nuisances that explain the data lie beyond training, ``(v,)``.
         """
         # Noise is no excuse for signals that nothing else tells from it.
-        sigma = torch.minimum(found.sigma, self._most_noise(found, _WEAKER))
+        sigma = torch.minimum(found.sigma, self._most_noise(found, found.rest, _WEAKER))
         limit = self._limit(found, len(found.free))
         tiny = torch.finfo(sigma.dtype).tiny
         statistic = (found.rest / sigma.clamp_min(tiny)).double().square()
         rows = ((statistic > limit) & (found.sigma > 0)).nonzero()[:, 0]
         statistic[rows], where = self.statistic(found, sigma, rows)
+        # Far from the minimum the signal that was found was too weak.
+        left = torch.zeros_like(sigma)
+        left[rows] = statistic[rows].sqrt().to(sigma) * sigma[rows]
+        most = torch.minimum(found.sigma, self._most_noise(found, left, _WEAKER))
+        statistic[rows] *= (sigma / torch.maximum(sigma, most))[rows].double().square()
         elsewhere = torch.zeros(len(sigma), dtype=torch.int32, device=sigma.device)
         # Least squares may end on a bound of what the data hardly tell, and be right.
         nuisances = self.edge(where, None, self._columns(found)[1])
         elsewhere[rows] = nuisances * (statistic[rows] <= limit)
         return (statistic / limit).sqrt().to(found.rest.dtype), elsewhere
 
-    def _most_noise(self, found: Findings, weaker: float = 1.0) -> Tensor:
+    def _most_noise(self, found: Findings, rest: Tensor, weaker: float = 1.0) -> Tensor:
         """``(v,)``: noise at the lowest SNR of training, of signals as strong as those found.
 
         Not by M0: at low SNR it is known to 25 % only, and of mere noise networks say that it is
@@ -131,14 +136,16 @@ class Distrust:
         ----------
         found
             Of the voxels.
+        rest
+            ``(v,)``: norm of what the signal leaves of the data.
         weaker
             By which the signal may seem too weak.
         """
         scale = self.network.spec.scale
         if self.least_signal <= 0 or scale == "one":
             return found.m0.abs() * (weaker / self.lowest_snr)
-        whole = whole_norm(found.coefficients, scale)
-        signal = (whole.square() - found.rest.square()).clamp_min(0).sqrt()
+        energy = whole_norm(found.coefficients, scale).square() - rest.square()
+        signal = energy.clamp_min(torch.finfo(energy.dtype).eps).sqrt()
         return signal * (weaker / (self.lowest_snr * self.least_signal))
 
     def degrees(self, found: Findings) -> int:
@@ -190,12 +197,31 @@ class Distrust:
         def excused(rows: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
             return self._minimum(found, sigma, some[rows], start, limit)
 
-        white = self.freedom is None or self.freedom >= _WHITE * self.degrees(found)
+        white = self.freedom is None or self.freedom >= WHITE * self.degrees(found)
         voxels = Estimates(
             theta, found.rest[some], others, excused, white, partial(self._limit, found)
         )
         least = self._search(task, voxels)
         return least.left, least.best
+
+    def fluid(self, found: Findings) -> Tensor:
+        """Chi-squared ``(v,)`` of fluid at its minimum, as if all parameters had been fitted."""
+        free, bounds = list(found.free), self.model.parameters.bounds(found.theta)
+        task = Task(found.coefficients, found.sigma, free, bounds, _NONE_LEFT, torch.inf)
+        left, fitted = self._search.fluid_alone(task, found.theta)
+        degrees = self.degrees(found)
+        own, all_ = (
+            float(chi_squared_quantile(0.5, degrees + n)) for n in (len(free) - fitted, 0)
+        )
+        return left * (all_ / own)
+
+    @property
+    def looks_for_fluid(self) -> bool:
+        """Whether there are valleys of fluid, and exact signals to find them with."""
+        able = self.exact is not None and self.errors is not None
+        return (
+            able and self.network.spec.scale == "complex" and "w0" in self.model.parameters.names
+        )
 
     @property
     def _search(self) -> Search:

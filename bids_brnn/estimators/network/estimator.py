@@ -294,6 +294,11 @@ class NetworkEstimator:
         return size * whole_norm(coefficients, self.amplitude)
 
     @property
+    def looks_for_fluid(self) -> bool:
+        """Whether the minimum of fluid can be looked for among its valleys of off-resonance."""
+        return self._distrust.looks_for_fluid
+
+    @property
     def _tells_covariance(self) -> bool:
         """Whether maps that follow from several parameters are to have a deviation."""
         return self.spread == "learnt" and self.parameters.needs_covariance
@@ -305,11 +310,14 @@ class NetworkEstimator:
         *,
         sigma: float,
         scan: bool = False,
+        fluid: bool = False,
     ) -> Tensor:
         """Squared norm ``(V,)`` of what the exact signal at the estimate leaves of ``data``.
 
         What the errors of the network explain at noise ``sigma`` is taken out, as least squares
-        would; NaN where nothing can be estimated. With ``scan`` from other starts too.
+        would; NaN where nothing can be estimated. With ``scan`` from other starts too. With
+        ``fluid`` it is what fluid leaves at its minimum (``sigma``: the noise, or a little more),
+        times the share that a fit of all parameters would leave of it.
         """
         check_data(data, self.n_values)
         known = known_values(self.parameters, supplied, data)
@@ -319,6 +327,8 @@ class NetworkEstimator:
         def energy_of(block: Tensor) -> Tensor:
             values = {column: take(values, block).float() for column, values in known.items()}
             found, _ = here._found(data[block], values, data.real.new_full(block.shape, sigma))
+            if fluid:
+                return distrust.fluid(found) * sigma**2
             rows = torch.arange(len(block), device=data.device)
             return distrust.statistic(found, found.sigma, rows, scan=scan)[0] * sigma**2
 

@@ -58,9 +58,18 @@ _FAR = 20.0
 """Times the limit: where noise is more than that, fluid in a wrong valley leaves no more."""
 _TOGETHER = 2**14
 """Points of neighbouring valleys that are tried together, at most: bounds the memory."""
+_SLOW = 2.0
+"""1/s: R2 below which an estimate is one of fluid."""
 _ALL = -1
 """In the place of the number of a cell."""
 _LOCK = Lock()
+
+
+def found_fluid(parameters: ParameterSet, theta: Tensor) -> Tensor:
+    """Where estimates ``(v, P)`` of a signal that depends on off-resonance are those of fluid."""
+    names = parameters.names
+    rates = [c for c, name in enumerate(names) if name in ("R2", "R2f") and "w0" in names]
+    return (theta[:, rates] < _SLOW).any(-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +91,7 @@ class Fluid:
     duration: float | None
     """s, of a train that is repeated; None where that is not known."""
 
-    def least(self, task: Task, theta: Tensor) -> tuple[Tensor, Tensor]:
+    def least(self, task: Task, theta: Tensor, *, thorough: bool = True) -> tuple[Tensor, Tensor]:
         """Chi-squared ``(v,)`` of what least squares leaves, and where ``(v, P)``.
 
         Parameters
@@ -91,6 +100,8 @@ class Fluid:
             The voxels; data of unit norm.
         theta
             ``(v, P)``: estimates of a network; values of what is not free.
+        thorough
+            Whether the few that are still above the limit are worth as many steps as all others.
         """
         descent = _Descent(self, task, theta)
         everywhere = torch.arange(len(theta), device=theta.device)
@@ -101,7 +112,7 @@ class Fluid:
             descent.from_starts(self._anywhere(descent, left), left)
             descent.beside(_WIDELY, _HOPS[1])
         left = descent.worth()
-        if len(left):
+        if len(left) and thorough:
             descent.from_valleys(self._near(descent, left, _MANY), left)
             descent.beside(_WIDELY, _HOPS[2])
         return descent.least, self._found(descent, theta)
@@ -113,11 +124,21 @@ class Fluid:
         descent.beside(_POOLS, _HOPS[1])
         return descent.least, self._found(descent, theta)
 
+    def least_here(self, task: Task, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """As :meth:`least`, from ``theta`` alone."""
+        descent = _Descent(self, task, theta)
+        descent.from_here()
+        return descent.least, self._found(descent, theta)
+
     def _found(self, descent: _Descent, theta: Tensor) -> Tensor:
         best = theta.clone()
         best[:, list(self.empty)] = 0.0
         best[:, list(self.columns)] = descent.best.to(best.dtype)
         return best
+
+    def fitted(self, task: Task) -> int:
+        """How many of its parameters are free."""
+        return len(set(self.columns) & set(task.free))
 
     @cached_property
     def turning(self) -> int:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bids_brnn.estimators.network.corrected import Corrected, Minimum
-from bids_brnn.estimators.network.fluid import Fluid
+from bids_brnn.estimators.network.fluid import Fluid, found_fluid
 from bids_brnn.estimators.network.lowest import Along, Task, lowest
 from bids_brnn.estimators.network.nuisances import SPACING, scanned
 from bids_brnn.estimators.network.usual import Usual, least_from_atoms
@@ -29,8 +29,6 @@ _FAR = 4.0
 """Times the limit: least squares from there ends below it in few voxels."""
 _NEAR = 3.0
 """Times the limit: voxels of tissue whose minimum was missed are rarely further above it."""
-_FLUID_R2 = 2.0
-"""1/s: below it an estimate is one of fluid."""
 _WORTH = 2.0
 """Times the limit, beside the error of the surrogate: what it leaves where exact signals are
 asked."""
@@ -41,6 +39,10 @@ _GIVEN_UP = 2.0
 it promises; of 19,000 voxels of a brain five were given up that would have passed."""
 _STEPS = 15
 """Of least squares at most."""
+
+
+Least = Callable[[Task, Tensor], tuple[Tensor, Tensor]]
+"""(task, ``theta`` ``(v, P)``) -> chi-squared ``(v,)`` and where it is left."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ class Search:
             rows = (_rows(found, task, HOPELESS) & ~fluid).nonzero()[:, 0]
             self._other_valleys(task, voxels, found, rows, valleys[0])
         self._exactly(task, found, _rows(found, task, _FAR) & ~found.settled & ~fluid)
+        if self.fluids:
+            self._emptied(task, voxels, found, ~fluid)
         if "w0" in names:
             self._from_usual(task, voxels, found)
         return found
@@ -101,9 +105,16 @@ class Search:
         But nowhere if residuals are no white noise, so that errors of the model decide (of the
         real slice 6 of 188 voxels, for half of the time).
         """
-        names = self.surrogate.parameters.names
-        rates = [c for c, name in enumerate(names) if name in ("R2", "R2f") and "w0" in names]
-        return (voxels.theta[:, rates] < _FLUID_R2).any(-1) & voxels.white
+        return found_fluid(self.surrogate.parameters, voxels.theta) & voxels.white
+
+    def fluid_alone(self, task: Task, theta: Tensor) -> tuple[Tensor, int]:
+        """Chi-squared ``(v,)`` that fluid leaves, and how many parameters it is fitted by."""
+        pool = self._pool(task)
+        return pool.least(task, theta, thorough=False)[0], pool.fitted(task)
+
+    def _pool(self, task: Task) -> Fluid:
+        """The free pool, if nothing is known of the other one."""
+        return next(pool for pool in self.fluids if set(pool.empty) <= set(task.free))
 
     def _of_fluid(self, task: Task, voxels: Estimates, fluid: Tensor) -> Minimum:
         """What is left of fluid; of all other voxels nothing is known yet."""
@@ -113,12 +124,8 @@ class Search:
         rows = fluid.nonzero()[:, 0]
         if not len(rows):
             return found
-        pool = next(f for f in self.fluids if set(f.empty) <= set(task.free))
-        # Four parameters leave more of the noise than eight do: each has a limit of its own.
-        enough = voxels.limit(len(set(pool.columns) & set(task.free)))
-        left, best = pool.least(replace(task.rows(rows), enough=enough), voxels.theta[rows])
-        left *= task.enough / enough
-        found.lower(rows, Minimum(left, best, left <= task.enough, found.error[rows]))
+        pool = self._pool(task)
+        self._alone(task, voxels, found, rows, pool.least)
         self._exactly(task, found, _rows(found, task, _FAR))
         whole = self.fluids[-1]
         rows = rows[~found.settled[rows]]
@@ -127,6 +134,24 @@ class Search:
             left, best = whole.least_beside(task.rows(rows), voxels.theta[rows])
             found.lower(rows, Minimum(left, best, left <= task.enough, found.error[rows]))
         return found
+
+    def _emptied(self, task: Task, voxels: Estimates, found: Minimum, which: Tensor) -> None:
+        """Lower voxels whose other pool is empty, such as fat and aqueous phantoms."""
+        rows = (which & voxels.white & (found.left > task.enough)).nonzero()[:, 0]
+        if len(rows) and self._pool(task).empty:
+            self._alone(task, voxels, found, rows, self._pool(task).least_here)
+
+    def _alone(
+        self, task: Task, voxels: Estimates, found: Minimum, rows: Tensor, least: Least
+    ) -> None:
+        """Lower ``rows`` by a free pool alone.
+
+        Four parameters leave more of the noise than eight do: each has a limit of its own.
+        """
+        enough = voxels.limit(self._pool(task).fitted(task))
+        left, best = least(replace(task.rows(rows), enough=enough), voxels.theta[rows])
+        left *= task.enough / enough
+        found.lower(rows, Minimum(left, best, left <= task.enough, found.error[rows]))
 
     def _other_valleys(
         self, task: Task, voxels: Estimates, found: Minimum, rows: Tensor, column: int

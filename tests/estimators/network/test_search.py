@@ -34,10 +34,10 @@ def nothing(rows, start):
     return torch.full((len(rows),), torch.inf, dtype=torch.float64), start
 
 
-def left_of(theta, task, others, *, white=True, limit=lambda _: LIMIT):
+def left_of(theta, task, others, *, white=True, limit=lambda _: LIMIT, pools=None):
     usual = Usual(decay, PARAMETERS)
     corrected = Corrected(Off(), lambda values: decay(values)[0], half=False)
-    search = Search(Off(), decay, corrected, usual, [fluid_of()], lowest_snr=1e-3)
+    search = Search(Off(), decay, corrected, usual, pools or [fluid_of()], lowest_snr=1e-3)
     rest = torch.ones(len(theta))
     return search(task, Estimates(theta, rest, others, nothing, white, limit))
 
