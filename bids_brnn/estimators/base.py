@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -38,6 +38,12 @@ class Estimate:
     """What ``std`` is, a key of :data:`bids_brnn.maps.SPREADS`."""
 
 
+def heard(estimator: object, names: Iterable[str]) -> tuple[str, ...]:
+    """Those parameters that may be supplied to an estimator, in their order."""
+    takes: Callable[[str], bool] | None = getattr(estimator, "takes", None)
+    return tuple(name for name in names if takes is None or takes(name))
+
+
 @runtime_checkable
 class Estimator(Protocol):
     """Inverts voxels.
@@ -71,11 +77,12 @@ class Estimator(Protocol):
         data
             Coefficients or time frames, whatever the model produces.
         supplied
-            Known values ``(V,)`` by parameter name; any parameter may be supplied. A voxel whose
-            value is NaN or out of bounds is not estimated.
+            Known values ``(V,)`` by parameter name; any parameter may be supplied, but to an
+            estimator with a method ``takes(name)`` only what that says. A voxel whose value is
+            NaN or out of bounds is not estimated.
         sigma
             Noise standard deviation per channel, scalar or ``(V,)``; by default, and where it is
-            0 or NaN in a map, taken from the residual of each voxel.
+            0, NaN or infinite in a map, taken from the residual of each voxel.
         progress
             Called after every block.
         checkpoint

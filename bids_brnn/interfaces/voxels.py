@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,13 +54,17 @@ def voxels_of(inputs: Any, recipe: EstimatorRecipe, mask: Mask) -> Voxels:
     return Voxels(
         mask,
         data,
-        known_maps(inputs.supplied, inputs.supplied_names, mask, data),
-        known_maps(inputs.spread, inputs.spread_names, mask, data),
+        known_maps(inputs.supplied, inputs.supplied_names, recipe.supplied, mask, data),
+        known_maps(inputs.spread, inputs.spread_names, recipe.spreads, mask, data),
     )
 
 
-def known_maps(files: Any, names: Any, mask: NDArray[np.bool_], like: Tensor) -> dict[str, Tensor]:
-    """Values ``(V,)`` inside the mask of maps by parameter name; none where inputs are undefined.
+def known_maps(
+    files: Any, names: Any, wanted: Collection[str], mask: NDArray[np.bool_], like: Tensor
+) -> dict[str, Tensor]:
+    """Values ``(V,)`` inside the mask of the ``wanted`` of some maps, by parameter name.
+
+    None where inputs are undefined.
 
     Raises
     ------
@@ -70,6 +75,8 @@ def known_maps(files: Any, names: Any, mask: NDArray[np.bool_], like: Tensor) ->
         return {}
     values = {}
     for name, path in zip(names, files, strict=True):
+        if name not in wanted:
+            continue
         volume = load(path)
         if volume.shape != mask.shape:
             raise DataError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from bids_brnn.errors import DataError, UsageError
 from bids_brnn.estimators.registry import NETWORK, estimator_entry, estimators, variants
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.signals.registry import model_entry, models
-from bids_brnn.zoo.choice import choose_network
+from bids_brnn.zoo.choice import Choice, choose_network
 from bids_brnn.zoo.recipe import EstimatorRecipe
 
 _DEFAULT_SEED = 1  # of every estimator that draws
@@ -98,8 +98,10 @@ def plan_estimation(
         return Plan({name: recipe(name)})
     recipes = {}
     network = choose_network(config.weights, acquisition, config.networks_dir)
+    notes = network.notes
     if network.path is not None:
         recipes[NETWORK] = by_network(network.path)
+        notes += _of_unheard(acquisition, network, supplied, recipes[NETWORK].supplied)
     reference = choose_reference(config, acquisition, has_network=network.path is not None)
     if reference is not None:
         recipes[reference] = recipe(reference)
@@ -109,7 +111,7 @@ def plan_estimation(
             f"--reference none leaves nothing to estimate for {acquisition.name}. {why} Use "
             "--reference auto, or train a network (docs/training.md)."
         )
-    return Plan(recipes, network.notes, network.warning, network.marks)
+    return Plan(recipes, notes, network.warning, network.marks)
 
 
 def _plan_spectrum(
@@ -131,6 +133,20 @@ def _plan_spectrum(
         others = _by_other_models(main) if several else {}
         recipes = {**recipes, **others, reference: main}
     return Plan(recipes, network.notes, network.warning, network.marks)
+
+
+def _of_unheard(
+    acquisition: Acquisition, network: Choice, supplied: Sequence[str], heard: Sequence[str]
+) -> tuple[str, ...]:
+    """What is to be said where a network has no input for a map of the data set."""
+    unheard = [name for name in supplied if name not in heard]
+    if not unheard or network.card is None:
+        return ()
+    return (
+        f'{acquisition.name}: the network "{network.card.name}" has no input for '
+        f"{' and '.join(unheard)} and finds its own from the data; the map of it is for other "
+        "estimators.",
+    )
 
 
 def _whole(recipe: EstimatorRecipe) -> EstimatorRecipe:

@@ -85,7 +85,8 @@ class EstimatorRecipe:
         sequence, basis
             Of the data.
         supplied, spreads
-            Parameters known from maps, and those with maps of their standard deviation.
+            Parameters known from maps, and those with maps of their standard deviation; what the
+            network has no input for is left out, because its estimates would not follow.
         estimator_options
             Of the network estimator.
 
@@ -104,14 +105,15 @@ class EstimatorRecipe:
                 f'the network "{card.name}" was trained for another pulse train ({trained}) than '
                 f"{sequence.name or 'that of the data'}; train one for it with: brnn train"
             )
+        heard = card.network["supplied"]
         return cls(
             estimator=NETWORK,
             model=card.model,
             sequence=sequence,
             basis=basis,
             estimator_options=dict(estimator_options or {}),
-            supplied=supplied,
-            spreads=spreads,
+            supplied=tuple(name for name in supplied if name in heard),
+            spreads=tuple(name for name in spreads if name in heard),
             weights=str(path),
             weights_sha256=card.weights_sha256,
             loss=dict(card.last_loss),

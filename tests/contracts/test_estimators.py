@@ -347,6 +347,38 @@ def test_a_noise_level_that_no_data_can_have_is_not_taken_as_unknown(case, sigma
         case.estimator.estimate(case.data, case.supplied, sigma=sigma)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"supplied": {"B1": torch.ones(N_VOXELS, dtype=torch.complex64)}}, "give real numbers"),
+        ({"supplied": {"B1": torch.ones(N_VOXELS, dtype=torch.bool)}}, "give real numbers"),
+        ({"supplied": {"B1": torch.ones(N_VOXELS, requires_grad=True)}}, "without a gradient"),
+        ({"supplied": {"B1": torch.ones(N_VOXELS, 1)}}, "B1 has shape"),
+        ({"supplied": torch.ones(N_VOXELS)}, "give maps by name"),
+        ({"sigma": torch.ones(N_VOXELS // 8, 8)}, "or one for each voxel"),
+        ({"sigma": torch.ones(N_VOXELS, dtype=torch.complex64)}, "give a real number"),
+        ({"sigma": "0.1"}, "sigma is a str"),
+    ],
+)
+def test_what_would_be_half_heard_is_refused(case, change, words):
+    arguments = {"supplied": case.supplied, **change}
+    with pytest.raises(BidsBrnnError, match=words):
+        case.estimator.estimate(case.data, **arguments)
+
+
+def test_data_with_a_gradient_are_refused(case):
+    with pytest.raises(BidsBrnnError, match="no estimator passes on"):
+        case.estimator.estimate(case.data.clone().requires_grad_(), case.supplied)
+
+
+def test_the_log_says_why_voxels_cannot_be_estimated(case, caplog):
+    percent = {"B1": 100 * case.supplied["B1"]}
+    found = case.estimator.estimate(case.data, percent)
+    assert found.theta.isnan().all()
+    low, high = (getattr(case.estimator.parameters["B1"], side) for side in ("lower", "upper"))
+    assert f"(B1 beyond {low:g} to {high:g} or missing)" in caplog.text
+
+
 def test_what_is_no_tensor_is_refused_in_words(case):
     with pytest.raises(BidsBrnnError, match="data are a ndarray; give a tensor"):
         case.estimator.estimate(case.data.numpy(), case.supplied)

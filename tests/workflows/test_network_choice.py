@@ -60,9 +60,12 @@ def test_a_network_serves_frames_and_coefficients_of_its_train(
         ("frames", frames, {"representation": "time", "basis": None}),
     ):
         plan = plan_estimation(make_config(), replace(series, **changes), supplied)
-        assert plan.notes == ()
         estimator = plan.recipes["brnn"].build()
-        known = {name: torch.ones(6) for name in supplied}
+        unheard = [name for name in supplied if name not in estimator.network.spec.supplied]
+        assert len(plan.notes) == len(unheard)
+        assert all("has no input for B1" in note for note in plan.notes)
+        known = {name: torch.ones(6) for name in plan.recipes["brnn"].supplied}
+        assert sorted([*known, *unheard]) == sorted(supplied)
         theta = estimator.estimate(torch.as_tensor(data, dtype=torch.complex64), known).theta
         found[name] = theta[:, estimator.parameters.columns("estimated")]
     for theta in found.values():  # float32 round-off of the projection

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from bids_brnn.estimators.dictionary.taylor import TaylorTable
 from bids_brnn.estimators.results import Results
 from bids_brnn.estimators.voxels import (
     check_data,
+    check_points,
     known_values,
     noise_levels,
     take,
@@ -80,17 +81,21 @@ class DictionaryEstimator:
         least = min(self.block_size, self.n_atoms, 1 if self.rank is None else self.rank)
         if least < 1 or (self.refine or 0) < 0:
             raise DataError("block_size, n_atoms and rank must be at least 1, refine at least 0")
-        atoms = self.atoms
-        if atoms is not None and (
-            atoms.ndim != 2 or atoms.shape[0] < 1 or atoms.shape[1] != len(self.parameters)
-        ):
-            raise DataError(
-                f"atoms have shape {tuple(atoms.shape)}; (atoms, {len(self.parameters)}) is needed"
-            )
-        if self.b1_bins is not None and (
-            not len(self.b1_bins) or "B1" not in self.parameters.names
-        ):
+        if self.channels not in (1, 2):
+            raise DataError("channels must be 2, or 1 for magnitudes")
+        if self.atoms is not None:
+            check_points(self.atoms, "atoms", self.parameters, every=True)
+        if self.b1_bins is not None:
+            self._check_bins(self.b1_bins)
+
+    def _check_bins(self, bins: Sequence[float]) -> None:
+        if not len(bins) or "B1" not in self.parameters.names:
             raise DataError("b1_bins need at least one value and a model with the parameter B1")
+        item = self.parameters["B1"]
+        if not all(item.lower <= value <= item.upper for value in bins):
+            raise DataError(
+                f"b1_bins must lie within {item.lower:g} to {item.upper:g}, the bounds of B1"
+            )
 
     def _turns(self, table: TaylorTable | None) -> int:
         """Steps of refinement."""
@@ -116,18 +121,20 @@ class DictionaryEstimator:
     ) -> Estimate:
         """Estimate parameters of ``data`` ``(V, R)`` complex.
 
-        B1, where it is supplied, selects the bin; any other value only enters the refinement. See
+        B1, where it is supplied, selects the bin; any other value enters the refinement, and is
+        refused where there is none. See
         :meth:`Estimator.estimate <bids_brnn.estimators.base.Estimator.estimate>`.
 
         Raises
         ------
         DataError
-            If a shape or dtype does not fit the model.
+            If a shape or dtype does not fit the model, or what is supplied cannot be followed.
         ParameterError
             If a supplied name is no parameter of the model.
         """
         check_data(data, self.model.n_samples)
         known = known_values(self.parameters, supplied, data)
+        self._check_heard(supplied or ())
         noise = noise_levels(sigma, data).to(data.real.dtype)
         voxels = voxels_to_estimate(self.parameters, known, data)
         key = ""
@@ -147,6 +154,14 @@ class DictionaryEstimator:
             part = self._estimate_block(data[block], here, take(noise, block), group, fixed)
             results.put(block, part)
         return results.estimate()
+
+    def _check_heard(self, names: Iterable[str]) -> None:
+        deaf = [name for name in names if name != "B1" and name in self.parameters.names]
+        if deaf and self.refine == 0:
+            raise DataError(
+                f"with refine=0 estimates are those of an atom, which do not follow what is "
+                f"supplied of {', '.join(deaf)}; leave that out, or refine"
+            )
 
     @cached_property
     def _atoms(self) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Literal, get_args
@@ -48,7 +48,8 @@ _QUALITY: Mapping[str, torch.dtype | None] = {"distance": None, "edge": torch.in
 class NetworkEstimator:
     """Estimate parameters with a trained network.
 
-    Parameters that the network does not return and that are not supplied take their start value;
+    What can be supplied are the inputs of the network (:meth:`takes`); one that is not supplied,
+    and a parameter that the network does not return, takes its start value;
     nuisances are then fitted to the signal (:mod:`bids_brnn.estimators.network.nuisances`).
     Estimates are clipped to the bounds of the model's parameters.
 
@@ -102,6 +103,7 @@ class NetworkEstimator:
                 f"the network takes {self.network.spec.n_coefficients} coefficients, the signal "
                 f"model makes {self.model.n_samples}"
             )
+        self._check_heard(self.parameters.select("supplied").names)
         for what, word, known in (
             ("spread", self.spread, get_args(Spread)),
             ("precision", self.precision, get_args(Precision)),
@@ -117,6 +119,24 @@ class NetworkEstimator:
     def parameters(self) -> ParameterSet:
         """Parameters of the signal model."""
         return self.model.parameters
+
+    def takes(self, name: str) -> bool:
+        """Whether a parameter can be supplied: estimates follow what is an input, and no other."""
+        return name in self.network.spec.supplied
+
+    def _check_heard(self, names: Iterable[str]) -> None:
+        deaf = [name for name in names if not self.takes(name)]
+        if deaf:
+            raise DataError(
+                f"the network has no input for {', '.join(deaf)}, so that its estimates would not "
+                "follow what is supplied; leave that out, or use least squares (NllsEstimator)"
+            )
+
+    def _known(self, data: Tensor, supplied: Mapping[str, Tensor] | None) -> dict[int, Tensor]:
+        """What is known of the voxels, by column."""
+        known = known_values(self.parameters, supplied, data)
+        self._check_heard(supplied or ())
+        return known
 
     @property
     def _block(self) -> int:
@@ -148,12 +168,13 @@ class NetworkEstimator:
         Raises
         ------
         DataError
-            If the data have another number of coefficients, or a supplied map another length.
+            If the data have another number of coefficients, a supplied map has another length, or
+            the network has no input for it (:meth:`takes`).
         ParameterError
             If a supplied map belongs to no parameter.
         """
         check_data(data, self.n_values)
-        known = known_values(self.parameters, supplied, data)
+        known = self._known(data, supplied)
         noise = noise_levels(sigma, data)
         tested = noise if test_noise is None else noise_levels(test_noise, data)
         unsure = known_spreads(self.parameters, spread, known, data)
@@ -203,14 +224,14 @@ class NetworkEstimator:
         Raises
         ------
         DataError
-            If the network has not learnt its errors, the data do not fit, or ``sigma`` is not
-            above 0.
+            If the network has not learnt its errors, the data or what is supplied do not fit, or
+            ``sigma`` is not above 0.
         """
         if self.errors is None:
             raise DataError("this network has not learnt its errors; train it with brnn train")
         check_data(data, self.n_values)
         here = self._on(data.device)
-        known = known_values(self.parameters, supplied, data)
+        known = self._known(data, supplied)
         coefficients, size = unit_coefficients(data, self.rotation, self.amplitude)
         wide = {c: v.float().expand(len(data)) for c, v in known.items()}
         features = here._forward(coefficients, wide)[2]
@@ -320,7 +341,7 @@ class NetworkEstimator:
         times the share that a fit of all parameters would leave of it.
         """
         check_data(data, self.n_values)
-        known = known_values(self.parameters, supplied, data)
+        known = self._known(data, supplied)
         here = self._on(data.device)
         energy = torch.full(data.shape[:1], torch.nan, dtype=torch.float64, device=data.device)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bids_brnn.errors import DataError
 from bids_brnn.estimators.ahead import ahead, block_length, threads_for
-from bids_brnn.estimators.base import Estimate, Estimator, Progress
+from bids_brnn.estimators.base import Estimate, Estimator, Progress, heard
 from bids_brnn.estimators.candidates import default_candidates
 from bids_brnn.estimators.checkpoint import Checkpoint, run_key
 from bids_brnn.estimators.network.devices import on_device
@@ -26,6 +26,8 @@ from bids_brnn.estimators.nlls.starts import TOGETHER, Candidates, Starts
 from bids_brnn.estimators.results import Results
 from bids_brnn.estimators.voxels import (
     check_data,
+    check_map,
+    check_points,
     check_real,
     known_spreads,
     known_values,
@@ -101,6 +103,8 @@ class NllsEstimator:
     def __post_init__(self) -> None:
         if self.n_starts < 1 or self._rule.max_iterations < 1 or self._blocks[0] < 1:
             raise DataError("n_starts, max_iterations and block_size must be at least 1")
+        if not (self._rule.tolerance > 0 and self.retry_residual >= 0):
+            raise DataError("tolerance must be above 0, retry_residual at least 0")
         draft, start = self.draft, self.start
         if draft is not None and (
             amplitude_of(self.model) != "complex"
@@ -110,13 +114,8 @@ class NllsEstimator:
             raise DataError(
                 "the draft has other parameters or samples than the model, or M0 is not complex"
             )
-        if isinstance(start, Tensor) and (
-            start.ndim != 2 or start.shape[0] < 1 or start.shape[1] != len(self.parameters)
-        ):
-            raise DataError(
-                f"start candidates have shape {tuple(start.shape)}; "
-                f"(candidates, {len(self.parameters)}) is needed"
-            )
+        if start is not None and not isinstance(start, Estimator):
+            check_points(start, "start candidates", self.parameters, every=False)
 
     @property
     def parameters(self) -> ParameterSet:
@@ -223,11 +222,9 @@ class NllsEstimator:
         check_data(data, self.model.n_samples)
         if amplitude_of(self.model) != "complex":
             check_real(data)
-        if start is not None and start.shape != (len(data), len(self.parameters)):
-            raise DataError(
-                f"start values have shape {tuple(start.shape)}; "
-                f"{(len(data), len(self.parameters))} is needed"
-            )
+        if start is not None:
+            columns = len(self.parameters)
+            check_map(start, "the start of each voxel", len(data), columns)
         noise = noise_levels(sigma, data).to(torch.float64)
         known = known_values(self.parameters, supplied, data)
         start = None if start is None else start.to(data.device)
@@ -257,7 +254,8 @@ class NllsEstimator:
         if inputs.start is not None:
             given = inputs.start[voxels]
         elif isinstance(self.start, Estimator):
-            supplied = {name: values[voxels] for name, values in inputs.supplied.items()}
+            names = heard(self.start, inputs.supplied)
+            supplied = {name: inputs.supplied[name][voxels] for name in names}
             given = self.start.estimate(inputs.data[voxels], supplied).theta
         else:
             return None

@@ -180,7 +180,7 @@ class WriteMaps(Node):
         series = replace(SeriesRecord.from_file(Path(inputs.series)), model=recipe.model)
         mask, like = grid_of(inputs.mask)
         mask = np.ascontiguousarray(mask)  # as maps are looked up by it
-        decisions = inputs.decisions if isdefined(inputs.decisions) else []
+        decisions = decisions_of(series, recipe, inputs.decisions)
         listed = Path(inputs.maps_file)
 
         def write(row: Mapping[str, Any]) -> Path:
@@ -234,15 +234,20 @@ def provenance_of(
     row: Mapping[str, Any],
     series: SeriesRecord,
     recipe: EstimatorRecipe,
-    decisions: list[str],
+    decisions: Mapping[str, str],
     extra: Mapping[str, object],
 ) -> Provenance:
     """What went into the map of a row of ``maps.json``."""
     valid = row.get("valid_range")
     # The T1w image went in only where it told the mask.
     left_out = ("dseg_",) if extra.get("MaskSpace") == "T1w" else ("dseg_", "t1w")
+    unheard = {name for name in FIELD_MAPS if name not in recipe.supplied}
     return Provenance(
-        sources=[uri for role, uri in series.companions.items() if not role.startswith(left_out)],
+        sources=[
+            uri
+            for role, uri in series.companions.items()
+            if not role.startswith(left_out) and role.removesuffix("_std") not in unheard
+        ],
         b1_source=b1_source(recipe, decisions),
         valid_range=None if valid is None else (valid[0], valid[1]),
         weights_name=Path(recipe.weights).stem or "n/a",
@@ -265,10 +270,22 @@ def network_facts(
     return {key: words for key, words in found.items() if words}
 
 
-def b1_source(recipe: EstimatorRecipe, decisions: list[str]) -> str:
+def decisions_of(series: SeriesRecord, recipe: EstimatorRecipe, decisions: Any) -> dict[str, str]:
+    """How the field maps that an estimator uses were read, by parameter.
+
+    ``decisions`` are those of all field maps of the series, in the order of these.
+    """
+    if not isdefined(decisions):
+        return {}
+    names = [name for name in FIELD_MAPS if name in series.companions]
+    read = dict(zip(names, decisions, strict=True))
+    return {name: read[name] for name in recipe.supplied}
+
+
+def b1_source(recipe: EstimatorRecipe, decisions: Mapping[str, str]) -> str:
     """Where the flip angle scale comes from, for the sidecar."""
     if "B1" in recipe.supplied:
-        return decisions[recipe.supplied.index("B1")]
+        return decisions["B1"]
     parameters = model_entry(recipe.model).parameters
     if "B1" not in parameters.names:
         return "n/a"
@@ -304,7 +321,7 @@ def flag_keys(kind: str) -> dict[str, object]:
 
 
 def method_keys(
-    recipe: EstimatorRecipe, mask_source: str, decisions: list[str]
+    recipe: EstimatorRecipe, mask_source: str, decisions: Mapping[str, str]
 ) -> dict[str, object]:
     """Sidecar keys that tell how a map was made."""
     return {
@@ -313,6 +330,6 @@ def method_keys(
         "SequenceDigest": recipe.sequence.digest,
         "RecipeDigest": recipe.digest,
         "MaskSource": mask_source,
-        "FieldMaps": list(decisions),
+        "FieldMaps": list(decisions.values()),
         "SoftwareVersion": bids_brnn.__version__,
     }

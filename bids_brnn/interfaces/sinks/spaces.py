@@ -24,6 +24,7 @@ from bids_brnn.interfaces.series import SeriesRecord
 from bids_brnn.interfaces.sinks.native import (
     SinkOutputSpec,
     WriteMapsInputSpec,
+    decisions_of,
     flag_keys,
     grid_of,
     history_keys,
@@ -82,7 +83,7 @@ class WriteSpace(Node):
                 "transform to it."
             )
         about = self._about()
-        decisions = inputs.decisions if isdefined(inputs.decisions) else []
+        decisions = decisions_of(series, recipe, inputs.decisions)
         source = series.companions.get("mask", inputs.mask_source)
         extra = {**read_record(inputs.record), **about}
         written = [

@@ -476,6 +476,18 @@ def test_refuses_what_does_not_fit(model, atoms):
         DictionaryEstimator(model, atoms[:, :2])
     with pytest.raises(DataError, match="at least 1"):
         DictionaryEstimator(model, atoms, rank=0)
+    with pytest.raises(DataError, match="check their units"):
+        DictionaryEstimator(model, 1e3 * atoms)
+    with pytest.raises(DataError, match="atoms are a ndarray"):
+        DictionaryEstimator(model, atoms.numpy())
+    with pytest.raises(DataError, match="bounds of B1"):
+        DictionaryEstimator(model, atoms, b1_bins=[100.0])
+    with pytest.raises(DataError, match="channels"):
+        DictionaryEstimator(model, atoms, channels=3)
+    with pytest.raises(DataError, match="do not follow what is supplied of R1"):
+        DictionaryEstimator(model, atoms, refine=0).estimate(
+            model(atoms[:2]), {"R1": atoms[:2, 0]}
+        )
     bad = atoms.clone()
     bad[4, 0] = math.nan
     with pytest.raises(DataError, match=r"atom 5 of the dictionary .* is not finite"):

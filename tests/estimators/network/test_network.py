@@ -15,11 +15,13 @@ from bids_brnn.errors import DataError, ParameterError
 from bids_brnn.estimators.base import Estimator
 from bids_brnn.estimators.network.devices import on_device
 from bids_brnn.estimators.network.estimator import NetworkEstimator
+from bids_brnn.estimators.nlls.estimator import NllsEstimator
 from bids_brnn.information.bounds import cramer_rao_bound
 from bids_brnn.learning.networks import NetworkSpec, build_network
 from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork
 from bids_brnn.parameters import MapItem, Parameter, ParameterSet
 from bids_brnn.signals.base import SignalModel, forward_derivatives
+from bids_brnn.signals.supplied import SuppliedModel
 
 N = 40
 
@@ -157,12 +159,26 @@ def test_estimates_stay_within_the_bounds(truth):
     assert theta[:, 0].abs().max() == 2.0
 
 
-def test_a_parameter_that_is_supplied_is_not_estimated(truth):
+def test_what_the_network_has_no_input_for_is_refused(truth):
     data, supplied = _data(truth, 0.01)
-    known = {**supplied, "b": torch.full((N,), 0.25, dtype=torch.float64)}
-    result = _estimator().estimate(data, known)
-    assert (result.theta[:, 1] == 0.25).all()
-    assert (result.std[:, 1:] == 0).all()
+    known = {**supplied, "b": truth[:, 1]}
+    refused = pytest.raises(DataError, match="the network has no input for b,")
+    with refused:
+        _estimator().estimate(data, known)
+    with refused:
+        _estimator().residual_energy(data, known, sigma=0.01)
+    with refused:
+        _tested().covariance(data, known, sigma=0.01)
+    with refused:
+        NetworkEstimator(Ratios(), SuppliedModel(Polynomial(), ("b",)))
+
+
+def test_least_squares_that_begin_at_a_network_may_know_more_than_it(truth):
+    data, supplied = _data(truth)
+    known = {**supplied, "b": truth[:, 1]}
+    found = NllsEstimator(Polynomial(), start=_estimator()).estimate(data, known)
+    torch.testing.assert_close(found.theta, truth, rtol=1e-6, atol=1e-6)
+    assert found.quality["starts"].max() == 1
 
 
 def test_absent_supplied_values_take_their_start_value(truth):
@@ -348,12 +364,19 @@ class Deaf(Told):
         return inputs[..., :2] * torch.tensor([1.0, 0.0])
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_nuisances_beyond_training_are_told_though_the_estimate_is_within(truth, known):
+class Gifted(Deaf):
+    """The same with an input for b, which it leaves aside."""
+
+    spec = Spec(supplied=("gain", "b"))
+
+
+@pytest.mark.parametrize("network", [Gifted(), Deaf()])
+def test_nuisances_beyond_training_are_told_though_the_estimate_is_within(truth, network):
     data, supplied = _data(truth)
-    supplied |= {} if known is False else {"b": truth[:, 1]}
+    known = "b" in network.spec.supplied
+    supplied |= {"b": truth[:, 1]} if known else {}
     estimator = _tested(support={"b": (-2.0, 0.1)}, nuisance_steps=0)
-    found = replace(estimator, network=Deaf()).estimate(data, supplied, sigma=0.001)
+    found = replace(estimator, network=network).estimate(data, supplied, sigma=0.001)
     assert (found.quality["distance"] < 1).all()
     if not known:
         assert (found.theta[:, 1] == 0).all()

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -346,6 +347,14 @@ def test_a_checkpoint_that_cannot_be_written_says_so(tmp_path):
         (lambda: NllsEstimator(MODEL, start=torch.zeros(4, 2)), "candidates"),
         (lambda: NllsEstimator(MODEL).estimate(_voxels(3)[2], start=torch.zeros(2, 3)), "start"),
         (lambda: NllsEstimator(MODEL).estimate(_voxels(3)[2], sigma=torch.ones(2)), "sigma"),
+        (lambda: NllsEstimator(MODEL, start=np.ones((4, 3))), "candidates are a ndarray"),
+        (lambda: NllsEstimator(MODEL, start=1e6 * torch.ones(4, 3)), "check their units"),
+        (lambda: NllsEstimator(MODEL, tolerance=float("nan")), "tolerance"),
+        (lambda: NllsEstimator(MODEL, retry_residual=-1.0), "retry_residual"),
+        (
+            lambda: NllsEstimator(MODEL).estimate(_voxels(3)[2], start=torch.ones(3, 3) + 1j),
+            "give real numbers",
+        ),
         (lambda: NllsEstimator(MODEL).estimate(_voxels(3)[2].real), "complex"),
     ],
 )
