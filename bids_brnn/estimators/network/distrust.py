@@ -16,7 +16,6 @@ from bids_brnn.estimators.network.findings import Findings
 from bids_brnn.estimators.network.fit_test import fit_statistic
 from bids_brnn.estimators.network.fluid import Fluid
 from bids_brnn.estimators.network.lowest import Task
-from bids_brnn.estimators.network.nuisances import least_squares_scale
 from bids_brnn.estimators.network.scaling import turned
 from bids_brnn.estimators.network.search import HOPELESS, Estimates, Search
 from bids_brnn.estimators.network.usual import Usual
@@ -111,34 +110,28 @@ class Distrust:
         sigma = found.sigma
         if self.freedom is not None:
             # Noise that residuals tell is no excuse for signals that nothing else tells from it.
-            sigma = torch.minimum(sigma, self._most(found.m0))
+            sigma = torch.minimum(sigma, self._most(found))
         limit = self._limit(found, len(found.free))
         tiny = torch.finfo(sigma.dtype).tiny
         statistic = (found.rest / sigma.clamp_min(tiny)).double().square()
         rows = ((statistic > limit) & (found.sigma > 0)).nonzero()[:, 0]
         statistic[rows], where = self.statistic(found, sigma, rows)
-        statistic[rows] *= self._excused(found, sigma, rows, where)
         elsewhere = torch.zeros(len(sigma), dtype=torch.int32, device=sigma.device)
         # Least squares may end on a bound of what the data hardly tell, and be right.
         nuisances = self.edge(where, None, self._columns(found)[1])
         elsewhere[rows] = nuisances * (statistic[rows] <= limit)
         return (statistic / limit).sqrt().to(found.rest.dtype), elsewhere
 
-    def _most(self, m0: Tensor) -> Tensor:
-        """Noise that may excuse voxels of such M0."""
-        return m0.abs() * (_LOWEST / self.lowest_snr)
+    def _most(self, found: Findings) -> Tensor:
+        """Noise ``(v,)`` that may excuse a voxel.
 
-    def _excused(self, found: Findings, sigma: Tensor, rows: Tensor, where: Tensor) -> Tensor:
-        """Factor ``(r,)`` of chi-squared: the M0 of a network, far from a minimum, is none."""
-        factor = torch.ones_like(sigma[rows])
-        less = (sigma[rows] < found.sigma[rows]).nonzero()[:, 0]
-        if len(less):
-            some = rows[less]
-            signal, data = self._signal(where[less]), found.coefficients[some]
-            m0 = least_squares_scale(signal, data, self.network.spec.scale)[0]
-            most = torch.maximum(sigma[some], self._most(m0).to(sigma))
-            factor[less] = (sigma[some] / torch.minimum(found.sigma[some], most)).square()
-        return factor
+        A network far from the minimum of fluid knows its M0 badly; the norm of the data tells a
+        signal from noise, too.
+        """
+        m0, share = found.m0.abs(), _LOWEST / self.lowest_snr
+        if self.looks_for_fluid and bool((found.sigma > m0 * share).any()):
+            m0 = m0.clamp_min(1 / self._search.usual.atoms(m0.device)[1])
+        return m0 * share
 
     def degrees(self, found: Findings) -> int:
         """Degrees of freedom of the residual in white noise."""
