@@ -16,7 +16,7 @@ from bids_brnn.estimators.network.findings import Findings
 from bids_brnn.estimators.network.fit_test import fit_statistic
 from bids_brnn.estimators.network.fluid import Fluid
 from bids_brnn.estimators.network.lowest import Task
-from bids_brnn.estimators.network.scaling import turned, whole_norm
+from bids_brnn.estimators.network.scaling import turned
 from bids_brnn.estimators.network.search import HOPELESS, Estimates, Search
 from bids_brnn.estimators.network.usual import Usual
 from bids_brnn.estimators.series_noise import WHITE, chi_squared_limit, chi_squared_quantile
@@ -66,7 +66,9 @@ class Distrust:
         those of training. What a network estimates there may lie anywhere, within training too.
         """
         known_noise = found.sigma > 0
-        excused = torch.where(known_noise, found.sigma, self._most_noise(found, found.rest))
+        excused = torch.where(
+            known_noise, found.sigma, self._most_noise(found, found.rest.square())
+        )
         distance = torch.maximum(
             self._unexplained(found.rest, excused), self._beyond(found.inputs)
         )
@@ -109,25 +111,21 @@ class Distrust:
         And where nuisances that explain the data lie beyond training, ``(v,)``.
         """
         # Noise is no excuse for signals that nothing else tells from it.
-        sigma = torch.minimum(found.sigma, self._most_noise(found, found.rest, _WEAKER))
+        noise = self._channels * found.sigma.square()
+        sigma = torch.minimum(found.sigma, self._most_noise(found, noise, _WEAKER))
         limit = self._limit(found, len(found.free))
         tiny = torch.finfo(sigma.dtype).tiny
         statistic = (found.rest / sigma.clamp_min(tiny)).double().square()
         rows = ((statistic > limit) & (found.sigma > 0)).nonzero()[:, 0]
         statistic[rows], where = self.statistic(found, sigma, rows)
-        # Far from the minimum the signal that was found was too weak.
-        left = torch.zeros_like(sigma)
-        left[rows] = statistic[rows].sqrt().to(sigma) * sigma[rows]
-        most = torch.minimum(found.sigma, self._most_noise(found, left, _WEAKER))
-        statistic[rows] *= (sigma / torch.maximum(sigma, most))[rows].double().square()
         elsewhere = torch.zeros(len(sigma), dtype=torch.int32, device=sigma.device)
         # Least squares may end on a bound of what the data hardly tell, and be right.
         nuisances = self.edge(where, None, self._columns(found)[1])
         elsewhere[rows] = nuisances * (statistic[rows] <= limit)
         return (statistic / limit).sqrt().to(found.rest.dtype), elsewhere
 
-    def _most_noise(self, found: Findings, rest: Tensor, weaker: float = 1.0) -> Tensor:
-        """``(v,)``: noise at the lowest SNR of training, of signals as strong as those found.
+    def _most_noise(self, found: Findings, noise: Tensor, weaker: float = 1.0) -> Tensor:
+        """``(v,)``: noise at the lowest SNR of training, of signals as strong as those of the data.
 
         Not by M0: at low SNR it is known to 25 % only, and of mere noise networks say that it is
         tissue of almost no signal and of a large M0.
@@ -136,17 +134,21 @@ class Distrust:
         ----------
         found
             Of the voxels.
-        rest
-            ``(v,)``: norm of what the signal leaves of the data.
+        noise
+            ``(v,)``: squared norm of what is no signal in the data.
         weaker
             By which the signal may seem too weak.
         """
-        scale = self.network.spec.scale
-        if self.least_signal <= 0 or scale == "one":
+        if self.least_signal <= 0 or self.network.spec.scale == "one":
             return found.m0.abs() * (weaker / self.lowest_snr)
-        energy = whole_norm(found.coefficients, scale).square() - rest.square()
+        energy = found.coefficients.abs().square().sum(-1) - noise
         signal = energy.clamp_min(torch.finfo(energy.dtype).eps).sqrt()
         return signal * (weaker / (self.lowest_snr * self.least_signal))
+
+    @property
+    def _channels(self) -> int:
+        """Real numbers that a voxel is."""
+        return (2 if self.network.spec.scale == "complex" else 1) * self.model.n_samples
 
     def degrees(self, found: Findings) -> int:
         """Degrees of freedom of the residual in white noise."""
@@ -290,7 +292,7 @@ class Distrust:
 
     def _unexplained(self, rest: Tensor, sigma: Tensor) -> Tensor:
         """1 at the 99th percentile of the training data; ``rest`` and ``sigma`` are relative."""
-        channels = (2 if self.network.spec.scale == "complex" else 1) * self.model.n_samples
+        channels = self._channels
         expected = (sigma**2 * channels + self.typical_residual**2).sqrt()
         # A chi distribution with this many channels rarely exceeds its root mean square by more.
         limit = expected * (1 + 1.65 / channels**0.5)

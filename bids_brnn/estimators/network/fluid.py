@@ -58,18 +58,21 @@ _FAR = 20.0
 """Times the limit: where noise is more than that, fluid in a wrong valley leaves no more."""
 _TOGETHER = 2**14
 """Points of neighbouring valleys that are tried together, at most: bounds the memory."""
-_SLOW = 2.0
+SLOW = 2.0
 """1/s: R2 below which an estimate is one of fluid."""
 _ALL = -1
 """In the place of the number of a cell."""
 _LOCK = Lock()
 
 
-def found_fluid(parameters: ParameterSet, theta: Tensor) -> Tensor:
-    """Where estimates ``(v, P)`` of a signal that depends on off-resonance are those of fluid."""
+def found_fluid(parameters: ParameterSet, theta: Tensor, below: float = SLOW) -> Tensor:
+    """Where estimates ``(v, P)`` of a signal that depends on off-resonance are those of fluid.
+
+    ``below`` (1/s): R2 of what counts as such.
+    """
     names = parameters.names
     rates = [c for c, name in enumerate(names) if name in ("R2", "R2f") and "w0" in names]
-    return (theta[:, rates] < _SLOW).any(-1)
+    return (theta[:, rates] < below).any(-1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -90,6 +90,7 @@ def scanned(
     nuisances: Sequence[int],
     *,
     half: bool = False,
+    within: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Parameters ``(v, K, P)`` in the best valleys of ``column``, the best one first.
 
@@ -97,10 +98,11 @@ def scanned(
     value of a network may end in a neighbouring valley. From each of many values between the
     bounds one step of all ``nuisances`` is taken. Also returned are the norms ``(v, K)`` of what
     is left of ``data`` ``(v, R)``, to first order; infinite where there are fewer valleys. With
-    ``half`` derivatives may be those of bfloat16.
+    ``half`` derivatives may be those of bfloat16; with ``within`` values are no further than that
+    from ``theta``.
     """
     parts = [
-        _scanned(model, values, at, column, list(nuisances), half)
+        _scanned(model, values, at, column, list(nuisances), half, within)
         for values, at in zip(data.split(_TOGETHER), theta.split(_TOGETHER), strict=True)
     ]
     points, rest = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -118,16 +120,21 @@ def _scanned(
     column: int,
     chosen: list[int],
     half: bool,
+    within: float | None,
 ) -> tuple[Tensor, Tensor]:
     """Parameters ``(v, _SCAN, P)`` after the step, and norms ``(v, _SCAN)`` of what is left."""
     lower, upper = model.parameters.bounds(theta)
     shares = torch.linspace(0, 1, _SCAN, device=theta.device)
     places = torch.lerp(lower[column], upper[column], shares)
+    if within is not None:
+        near = theta[:, column, None] + within * (2 * shares - 1)
+        places = near.clamp(lower[column], upper[column])
     trial = theta[:, None].repeat(1, _SCAN, 1)
     trial[..., column] = places
     with torch.no_grad():
         # The signal at an off-resonance is the conjugate of that at its opposite.
-        folds = getattr(model, "conjugate", False) and bool(lower[column] == -upper[column])
+        even = within is None and bool(lower[column] == -upper[column])
+        folds = getattr(model, "conjugate", False) and even
         side = trial[:, _SCAN // 2 :] if folds else trial
         signal, slopes = slopes_along(model, side.flatten(0, 1), chosen, half=half)
         signal = signal.unflatten(0, side.shape[:2])

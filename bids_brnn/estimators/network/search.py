@@ -29,6 +29,11 @@ _FAR = 4.0
 """Times the limit: least squares from there ends below it in few voxels."""
 _NEAR = 3.0
 """Times the limit: voxels of tissue whose minimum was missed are rarely further above it."""
+_LONG_R2 = 6.0
+"""1/s: below it a network may be in a valley beside the deepest, as in oedema."""
+_BESIDE = 60.0
+"""rad/s: how far such valleys are looked for, every 3 rad/s; those that were missed in oedema of
+qmt-demo are 17 to 36 away."""
 _WORTH = 2.0
 """Times the limit, beside the error of the surrogate: what it leaves where exact signals are
 asked."""
@@ -93,6 +98,8 @@ class Search:
             rows = (_rows(found, task, HOPELESS) & ~fluid).nonzero()[:, 0]
             self._other_valleys(task, voxels, found, rows, valleys[0])
         self._exactly(task, found, _rows(found, task, _FAR) & ~found.settled & ~fluid)
+        if valleys:
+            self._beside(task, voxels, found, ~fluid, valleys[0])
         if self.fluids:
             self._emptied(task, voxels, found, ~fluid)
         if "w0" in names:
@@ -168,6 +175,20 @@ class Search:
         rows, start = self._tried(task, found, rows, starts, worth)
         unsure = ~found.settled[rows] & (found.left[rows] > task.enough)
         self._excused(task, voxels, found, rows[unsure], start[unsure])
+
+    def _beside(
+        self, task: Task, voxels: Estimates, found: Minimum, which: Tensor, column: int
+    ) -> None:
+        """Lower voxels of long T2 from valleys nearer than those of all off-resonances are."""
+        long = found_fluid(self.surrogate.parameters, voxels.theta, _LONG_R2) & voxels.white
+        rows = (which & long & _rows(found, task, _FAR)).nonzero()[:, 0]
+        if not len(rows):
+            return
+        starts, rest = scanned(
+            self.surrogate, task.data[rows], found.best[rows], column, voxels.others,
+            half=self.corrected.half, within=_BESIDE,
+        )  # fmt: skip
+        self._tried(task, found, rows, starts, rest.isfinite())
 
     def _excused(
         self, task: Task, voxels: Estimates, found: Minimum, rows: Tensor, start: Tensor

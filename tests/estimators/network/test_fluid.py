@@ -24,7 +24,7 @@ TIMES = torch.linspace(0.0, 1.4, 24)
 
 def decay(theta):
     """Signal and derivatives of a free induction decay."""
-    rate, frequency = theta[:, :1], theta[:, 1:]
+    rate, frequency = theta[:, :1], theta[:, 1:2]
     signal = torch.exp((1j * frequency - rate) * TIMES)
     return signal, torch.stack([-TIMES * signal, 1j * TIMES * signal], -1)
 

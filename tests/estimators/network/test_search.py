@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from bids_brnn.estimators.network.corrected import Corrected
+from bids_brnn.estimators.network.fluid import Fluid
 from bids_brnn.estimators.network.lowest import Task
+from bids_brnn.estimators.network.nuisances import scanned
 from bids_brnn.estimators.network.search import HOPELESS, Estimates, Search
 from bids_brnn.estimators.network.usual import Usual
+from bids_brnn.parameters import QMT, Parameter, ParameterSet
 from tests.estimators.network.test_fluid import PARAMETERS, TIMES, decay, fluid_of
 
 LIMIT = 80.0
@@ -34,12 +37,23 @@ def nothing(rows, start):
     return torch.full((len(rows),), torch.inf, dtype=torch.float64), start
 
 
-def left_of(theta, task, others, *, white=True, limit=lambda _: LIMIT, pools=None):
-    usual = Usual(decay, PARAMETERS)
-    corrected = Corrected(Off(), lambda values: decay(values)[0], half=False)
-    search = Search(Off(), decay, corrected, usual, pools or [fluid_of()], lowest_snr=1e-3)
+def left_of(
+    theta,
+    task,
+    others,
+    *,
+    white=True,
+    limit=lambda _: LIMIT,
+    surrogate=None,
+    exact=decay,
+    pool=None,
+):
+    surrogate = surrogate or Off()
+    usual = Usual(exact, surrogate.parameters)
+    corrected = Corrected(surrogate, lambda values: exact(values)[0], half=False)
+    searched = Search(surrogate, exact, corrected, usual, [pool or fluid_of()], lowest_snr=1e-3)
     rest = torch.ones(len(theta))
-    return search(task, Estimates(theta, rest, others, nothing, white, limit))
+    return searched(task, Estimates(theta, rest, others, nothing, white, limit))
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +106,57 @@ def test_fluid_is_compared_with_the_limit_of_its_own_parameters(fluid):
     found = left_of(truth + torch.tensor([0.5, 10.0]), task, [1], limit=limit)
     assert asked == [2]
     assert (found.left < 1).all(), "in units of the limit of all parameters"
+
+
+class Right(Off):
+    """An imitation without an error."""
+
+    def __call__(self, theta):
+        return decay(theta)[0]
+
+    def along(self, theta, columns, *, half):
+        signal, slopes = decay(theta)
+        return signal, slopes[..., columns]
+
+
+def test_valleys_beside_are_scanned_finely(fluid):
+    truth, data, _ = fluid
+    theta = truth + torch.tensor([0.0, 37.0])
+    starts, _ = scanned(Right(), data, theta, 1, [1], within=60.0)
+    assert ((starts[:, 0, 1] - truth[:, 1]).abs() < 1).all(), "valleys are 4.5 rad/s apart"
+    everywhere, _ = scanned(Right(), data, theta, 1, [1])
+    assert ((everywhere[:, 0, 1] - truth[:, 1]).abs() > 1).any()
+
+
+class Both(Off):
+    """Two pools of which the second one has no effect."""
+
+    parameters = ParameterSet(
+        (*PARAMETERS, Parameter(QMT["m0s"].item, 0.0, 0.5, 0.1, "estimated"))
+    )
+
+    def along(self, theta, columns, *, half):
+        signal, slopes = both(theta)
+        return signal + torch.cos(40 * TIMES), slopes[..., columns]
+
+
+def both(theta):
+    """Signal and derivatives."""
+    signal, slopes = decay(theta[:, :2])
+    return signal, torch.nn.functional.pad(slopes, (0, 1))
+
+
+@pytest.mark.parametrize("white", [True, False])
+def test_an_empty_pool_has_the_limit_of_the_other_one(fluid, white):
+    truth, data, sigma = fluid
+    theta = torch.nn.functional.pad(truth, (0, 1), value=0.2)
+    bounds = Both.parameters.bounds(theta)
+    theta[:, 0] = 8.0  # not taken for fluid
+    task = Task(data, sigma, [0, 1, 2], bounds, 1.0, HOPELESS)
+    pool = Fluid(decay, PARAMETERS, (0, 1), (2,), True, 1.4)
+    found = left_of(
+        theta, task, [1], white=white, limit=lambda free: LIMIT if free == 2 else 1.0,
+        surrogate=Both(), exact=both, pool=pool,
+    )  # fmt: skip
+    assert bool((found.left < 1).all()) == white
+    assert bool((found.best[:, 2] == 0).all()) == white
