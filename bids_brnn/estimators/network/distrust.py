@@ -125,7 +125,7 @@ class Distrust:
         return (statistic / limit).sqrt().to(found.rest.dtype), elsewhere
 
     def _most_noise(self, found: Findings, noise: Tensor, weaker: float = 1.0) -> Tensor:
-        """``(v,)``: noise at the lowest SNR of training, of signals as strong as those of the data.
+        """``(v,)``: noise at the lowest SNR of training, of signals as strong as in the data.
 
         Not by M0: at low SNR it is known to 25 % only, and of mere noise networks say that it is
         tissue of almost no signal and of a large M0.
