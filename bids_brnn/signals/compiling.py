@@ -41,6 +41,15 @@ def jit_in_place(function: Function) -> Function:
     return _compiled(function, {**_OPTIONS, "_nrt": False})
 
 
+def jit_inlined(function: Function) -> Function:
+    """As :func:`jit_in_place`, for what only compiled functions call: it becomes a part of them.
+
+    Else the process that compiles may call another copy of it than one that finds machine code
+    kept, optimised on its own, and sums differ in the last bit.
+    """
+    return _compiled(function, {**_OPTIONS, "_nrt": False, "forceinline": True})
+
+
 def _compiled(function: Function, options: dict[str, Any]) -> Function:
     try:
         compiled: Any = numba.njit(cache=True, **options)(function)

@@ -73,9 +73,10 @@ class SearchTree:
         def work(rows: slice) -> None:
             real, imag = (np.ascontiguousarray(parts[rows, :, part]) for part in (0, 1))
             scratch = np.empty((3, max(self.cosine.size, 1)), real.dtype)
+            axes = tuple(np.empty(size, real.dtype) for size in (*2 * (real.shape[1],), 2))
             search(
                 real, imag, self.atoms, self.members, self.centres, self.cosine, self.sine,
-                scratch, index[rows], match[rows],
+                scratch, axes, index[rows], match[rows],
             )  # fmt: skip
 
         with ThreadPoolExecutor(max(1, torch.get_num_threads())) as threads:

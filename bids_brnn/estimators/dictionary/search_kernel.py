@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.signals.compiling import jit
+from bids_brnn.signals.compiling import jit_in_place, jit_inlined
 
 Array = NDArray[Any]
 Arrays = tuple[Array, ...]
@@ -17,10 +16,10 @@ LEAF = 32
 """Atoms of a leaf, one per SIMD lane."""
 
 
-@jit
+@jit_in_place
 def search(
     real: Array, imag: Array, atoms: Arrays, members: Array, centres: Arrays, cosine: Array,
-    sine: Array, scratch: Array, index: Array, match: Array,
+    sine: Array, scratch: Array, axes: Arrays, index: Array, match: Array,
 ) -> None:  # fmt: skip
     """Best atom of each voxel by branch and bound.
 
@@ -45,12 +44,13 @@ def search(
         a margin for round-off.
     scratch
         ``(3, leaves rounded up to LEAF)`` or wider, work space.
+    axes
+        ``(R,)``, ``(R,)`` and ``(2,)``, work space too.
     index, match
         ``(V,)``: results; ``match`` is ``|<d, y>|^2``.
     """
     is_complex = atoms[1].shape[0] > 0
-    a, b = real[0].copy(), imag[0].copy()
-    energy = np.empty(2, real.dtype)
+    a, b, energy = axes
     bound = scratch[0]
     first, second = scratch[1, :LEAF], scratch[2, :LEAF]
     for voxel in range(real.shape[0]):
@@ -86,7 +86,7 @@ def search(
         match[voxel] = best
 
 
-@jit
+@jit_inlined
 def turn_to_axes(x: Array, y: Array, a: Array, b: Array, energy: Array, is_complex: bool) -> None:
     """Write the voxel ``x + iy``, turned to its principal axes for real atoms, to ``a + ib``.
 
@@ -98,8 +98,8 @@ def turn_to_axes(x: Array, y: Array, a: Array, b: Array, energy: Array, is_compl
         xy += x[r] * y[r]
         yy += y[r] * y[r]
     if is_complex:
-        a[:] = x
-        b[:] = y
+        for r in range(x.size):
+            a[r], b[r] = x[r], y[r]
         energy[0], energy[1] = xx + yy, 0
         return
     angle = 0.5 * math.atan2(2 * xy, xx - yy)
@@ -113,7 +113,7 @@ def turn_to_axes(x: Array, y: Array, a: Array, b: Array, energy: Array, is_compl
     energy[0], energy[1] = xx, yy
 
 
-@jit
+@jit_inlined
 def products(
     blocks: Arrays, block: int, a: Array, b: Array, is_complex: bool, first: Array, second: Array
 ) -> None:
@@ -134,7 +134,7 @@ def products(
                 second[lane] += y * p[lane]
 
 
-@jit
+@jit_inlined
 def evaluate(
     atoms: Arrays, members: Array, leaf: int, a: Array, b: Array, is_complex: bool,
     first: Array, second: Array,
@@ -151,7 +151,7 @@ def evaluate(
     return best, members[leaf, 0]
 
 
-@jit
+@jit_inlined
 def within(product: float, energy: float, cosine: float, sine: float) -> float:
     """Largest squared product of anything within an angle of a centre that has ``product``."""
     rest = math.sqrt(abs(energy - product * product))  # where negative, it is not used

@@ -14,10 +14,11 @@ from bids_brnn.estimators.nlls.cost import stack
 from bids_brnn.estimators.voxels import blocks
 from bids_brnn.signals.base import SignalModel
 
-_ATOM_BLOCK = 8192
+_ATOM_BLOCK = 16384
+"""Atoms that are matched at a time: bounds the memory of large dictionaries."""
 TOGETHER = 64
 """Voxels that are matched together: products of matrices of one size err the same, bit for bit."""
-_GROUP = 16
+_GROUP = 8
 """Atoms of which the best one decides whether any is among the most parallel."""
 _NEAR = 0.1
 """Atoms are neighbours when no coordinate differs by more than this share of its bounds."""
@@ -134,6 +135,11 @@ class Candidates:
         return Candidates(self.unit.to(device), self.signal.to(device), slopes)
 
     @cached_property
+    def _turned(self) -> Tensor:
+        """The signals, turned by a quarter."""
+        return 1j * self.signal
+
+    @cached_property
     def _information(self) -> Tensor:
         """``(S, P, P)``: Fisher information at M0 = 1 with M0 unknown."""
         assert self.slopes is not None
@@ -171,19 +177,20 @@ class Candidates:
 
     def _match(self, data: Tensor, known: dict[int, Tensor], n: int) -> tuple[Tensor, Tensor]:
         """The ``n`` atoms most parallel to each voxel: inner products and indices, ``(B, n)``."""
-        narrow = data.to(torch.complex64)
-        rows_of = torch.view_as_real(narrow).flatten(1)
-        best = torch.empty(len(data), 0, device=data.device)
-        index = torch.empty(len(data), 0, dtype=torch.long, device=data.device)
+        rows_of = _flat(data.to(torch.complex64))
+        best, index = rows_of[:, :0], torch.empty(len(data), 0, dtype=torch.long).to(data.device)
         for rows in blocks(len(self.unit), _ATOM_BLOCK):
-            match = _parallel(rows_of, self.signal[rows])
+            match = _parallel(rows_of, self.signal[rows], self._turned[rows])
             for column, values in known.items():
                 away = (self.unit[rows, column] - values[:, None]).abs()
                 # Atoms with another value of what is known come last, the farther the later.
                 match = match - torch.where(away <= _NEAR, 0, 1 + away).to(match.dtype)
-            here = torch.arange(rows.start, rows.stop, device=data.device).expand_as(match)
-            best, order = _largest(torch.cat([best, match], 1), min(n, rows.stop))
-            index = torch.cat([index, here], 1).gather(1, order)
+            some, here = _largest(match, min(n, match.shape[1]))
+            if rows.start == 0:
+                best, index = some, here
+                continue
+            best, order = torch.cat([best, some], 1).topk(min(n, rows.stop), dim=1)
+            index = torch.cat([index, here + rows.start], 1).gather(1, order)
         return best, index
 
     def _step(
@@ -231,13 +238,18 @@ def _without_m0(signal: Tensor, slopes: Tensor) -> Tensor:
     return slopes.mT @ slopes - along.mT @ along
 
 
-def _parallel(data: Tensor, signal: Tensor) -> Tensor:
-    """Absolute inner products ``(B, S)`` of ``(B, 2N)``, parts side by side, and ``(S, N)``.
+def _flat(values: Tensor) -> Tensor:
+    """Parts of complex values ``(B, N)`` one after the other, ``(B, 2N)``."""
+    return torch.view_as_real(values).flatten(1)
+
+
+def _parallel(data: Tensor, signal: Tensor, turned: Tensor) -> Tensor:
+    """Absolute inner products ``(B, S)`` of flat data and ``(S, N)``, which come turned too.
 
     As two real products: absolute values of complex numbers are slow.
     """
-    real, imaginary = (data @ torch.view_as_real(s).flatten(1).mT for s in (signal, 1j * signal))
-    return (real.square_() + imaginary.square_()).sqrt_()
+    real, imaginary = (data @ _flat(atoms).mT for atoms in (signal, turned))
+    return real.square_().add_(imaginary.square_()).sqrt_()
 
 
 def _largest(values: Tensor, n: int) -> tuple[Tensor, Tensor]:
@@ -245,9 +257,8 @@ def _largest(values: Tensor, n: int) -> tuple[Tensor, Tensor]:
     groups = values.shape[1] // _GROUP
     if groups <= 2 * n or values.shape[1] % _GROUP:
         return values.topk(n, dim=1)
-    apart = values.unflatten(1, (groups, _GROUP))
-    chosen = apart.amax(2).topk(n, dim=1).indices
-    some = apart.gather(1, chosen[..., None].expand(-1, -1, _GROUP)).flatten(1)
+    apart = values.unflatten(1, (_GROUP, groups))  # so that maxima are those of whole vectors
+    chosen = apart.amax(1).topk(n, dim=1, sorted=False).indices
+    some = apart.gather(2, chosen[:, None].expand(-1, _GROUP, -1)).flatten(1)
     best, place = some.topk(n, dim=1)
-    group = chosen.gather(1, place // _GROUP)
-    return best, group * _GROUP + place % _GROUP
+    return best, place // n * groups + chosen.gather(1, place % n)

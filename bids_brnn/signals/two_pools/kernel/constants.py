@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_brnn.signals.two_pools.kernel.layout import EXCHANGING, MATRIX
+
 if TYPE_CHECKING:
     from bids_brnn.signals.two_pools.kernel.plan import KernelPlan
 
 Array = NDArray[np.float64]
 
 
-def constants(plan: KernelPlan, theta: Array, features: Array) -> list[Array]:
+def constants(
+    plan: KernelPlan, theta: Array, features: Array, *, solid: bool = True
+) -> list[Array]:
     """All constants of parameter sets ``(V, 8)`` in the order of the layout.
+
+    Without ``solid`` what belongs to the semi-solid pool, which nothing reads, is 0.
 
     Returns
     -------
@@ -40,16 +46,28 @@ def constants(plan: KernelPlan, theta: Array, features: Array) -> list[Array]:
     for time in plan.echo_times:
         times += transverse(time)
     free = plan.free_times
-    along_z = np.stack(_exchange(theta, free[:, None]), axis=1)
-    for time, columns in zip(free, along_z, strict=True):
+    along_z = (_exchange if solid else _relaxation)(theta, free[:, None])
+    for time, columns in zip(free, along_z.swapaxes(0, 1), strict=True):
         times += [*transverse(time), *columns]
     return [np.stack(sets, axis=1), features, np.stack(times, axis=1)]
 
 
-def _exchange(theta: Array, time: Array) -> list[Array]:
+def _relaxation(theta: Array, time: Array) -> Array:
+    """As :func:`_exchange`, where the semi-solid pool is empty."""
+    R1f = theta[:, 1]
+    found = np.zeros((len(MATRIX) * (1 + len(EXCHANGING)), len(time), len(theta)))
+    slope = len(MATRIX) * (1 + EXCHANGING.index("R1f"))
+    zz, z = MATRIX.index("zz"), MATRIX.index("z")
+    decay = np.exp(-R1f * time)
+    found[zz], found[z] = decay, 1 - decay
+    found[slope + zz], found[slope + z] = -time * decay, time * decay
+    return found
+
+
+def _exchange(theta: Array, time: Array) -> Array:
     """``exp(-K t)`` of the two z components, recovery, and derivatives: m0s, R1f, Rx, R1s.
 
-    Columns ``(T, V)`` of times ``(T, 1)``.
+    Columns ``(30, T, V)`` of times ``(T, 1)``.
 
     With the mean ``a`` and the half difference ``d`` of the diagonal of K, ``q = d^2 + k12 k21``:
     ``exp(-K t) = exp(-a t) (cosh(r t) - sinh(r t)/r (K - a))``, ``r = sqrt(q)``, a smooth function
@@ -90,7 +108,7 @@ def _exchange(theta: Array, time: Array) -> list[Array]:
         if index == 0:
             recovery = [recovery[0] - (1 - e[0]) - e[1], recovery[1] + e[2] + (1 - e[3])]
         columns += [*de, *recovery]
-    return columns
+    return np.stack(columns)
 
 
 def _recovery(e: tuple[Array, ...], m0f: Array, m0s: Array) -> list[Array]:

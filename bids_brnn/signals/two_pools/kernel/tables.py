@@ -164,6 +164,9 @@ class Features:
         self._both = np.concatenate([t.series for t in both]).reshape(-1, _NODES[0] * _NODES[1]).T
         self._alone = np.concatenate([t.series[:, 0] for t in alone]).T
         self._order = self._places(tables)
+        columns = np.flatnonzero(self._order >= 3 * self._both.shape[1])
+        self._free = columns, self._order[columns] - 3 * self._both.shape[1]
+        """Columns that are functions of B1 alone, and where these are found."""
 
     def _places(self, tables: tuple[LowRank, ...]) -> NDArray[np.int64]:
         """Where each column of the result is found in: three times K columns, two times L."""
@@ -192,8 +195,9 @@ class Features:
         dy *= (4 * B1 / (high - low))[..., None]
         alone = [y @ self._alone, dy @ self._alone]
         if not solid:
-            nothing = [np.zeros((*T2s.shape, self._both.shape[1]))] * 3
-            return np.concatenate(nothing + alone, axis=-1)[..., self._order]
+            found = np.zeros((*T2s.shape, len(self._order)))
+            found[..., self._free[0]] = np.concatenate(alone, axis=-1)[..., self._free[1]]
+            return found
         x, dx = self._vandermonde(2 * (np.log(T2s) - log_low) / (log_high - log_low) - 1, 0)
         dx *= (2 / (log_high - log_low) / T2s)[..., None]
         pairs = ((x, y), (x, dy), (dx, y)) if slopes else ((x, y),)
