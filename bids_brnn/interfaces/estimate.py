@@ -28,7 +28,7 @@ from bids_brnn.imaging.noise_level import ODD, SOURCES, contradiction, unexplain
 from bids_brnn.interfaces.base import Node
 from bids_brnn.interfaces.sampling import draw_sample, sample_row
 from bids_brnn.interfaces.voxels import Voxels, positions, voxels_of
-from bids_brnn.maps import Beside
+from bids_brnn.maps import Beside, on_bound
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.system.threads import in_threads
 from bids_brnn.zoo.recipe import EstimatorRecipe
@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 
 MAPS_FILE = "maps.json"
 _MOST_UNLIKE = 0.5
-"""Share of voxels outside of training beyond which the log says so: heads have fluid and fat."""
+"""Share of voxels outside of training, or with a parameter on a bound, beyond which the log says
+so: heads have fluid and fat."""
 _LOG = logging.getLogger("bids_brnn.estimate")
 
 
@@ -138,6 +139,8 @@ class EstimateMaps(Node):
         warning = self._contradiction(recipe, estimate, data, estimator.parameters, fitted)
         if not warning:
             self._say_unlike(estimate)
+            self._say_at_bound(estimate, estimator.parameters)
+        self._say_without_spread(recipe, estimator.parameters)
         rows: list[dict[str, Any]] = []
         about = sample_row(
             folder, mask, whole, grid.affine, seed=inputs.seed, by_region=bool(self._strata())
@@ -220,6 +223,39 @@ class EstimateMaps(Node):
                 "the mask holds little tissue, or %s",
                 self.inputs.label, 100 * share, ODD,
             )  # fmt: skip
+
+    def _say_at_bound(self, estimate: Estimate, parameters: ParameterSet) -> None:
+        """Say where a parameter ends on its bounds in most voxels: maps only mark them."""
+        columns = parameters.columns("estimated")
+        shares = on_bound(estimate.theta, parameters)[:, columns].double().mean(0).tolist()
+        worst = {
+            parameters.names[column]: share
+            for column, share in zip(columns, shares, strict=True)
+            if share > _MOST_UNLIKE
+        }
+        if worst:
+            _LOG.warning(
+                "%s: in %.0f %% of the voxels %s on a bound of what is possible; either the "
+                "protocol does not tell it, or %s",
+                self.inputs.label, 100 * max(worst.values()),
+                f"{next(iter(worst))} lies" if len(worst) == 1 else f"{', '.join(worst)} lie",
+                ODD,
+            )  # fmt: skip
+
+    def _say_without_spread(self, recipe: EstimatorRecipe, parameters: ParameterSet) -> None:
+        """Say why there are no standard deviations where the residual is none of noise."""
+        from bids_brnn.information.noise import degrees_of_freedom
+
+        if recipe.estimator == NETWORK or self._noise_std() is not None:
+            return
+        free = len(parameters.columns("estimated", "nuisance"))
+        if degrees_of_freedom(recipe.amplitude, recipe.n_values, free) <= 0:
+            _LOG.warning(
+                "%s: there are as many unknowns as values, so that no residual tells the noise, "
+                "and standard deviations are missing; they follow from NoiseStandardDeviation in "
+                "the sidecar",
+                self.inputs.label,
+            )
 
     def _strata(self) -> list[str]:
         return list(self.inputs.strata) if isdefined(self.inputs.strata) else []
