@@ -21,6 +21,7 @@ from nipype.interfaces.base import (
 )
 
 from bids_brnn.config.choices import ALL
+from bids_brnn.errors import DataError
 from bids_brnn.estimators.registry import NETWORK
 from bids_brnn.estimators.run import run_estimator
 from bids_brnn.imaging.grids import load, save
@@ -135,6 +136,7 @@ class EstimateMaps(Node):
             spread=voxels.spread,
             **further,
         )
+        _check_any(estimate, estimator.parameters)
         fitted = _fitted(recipe, estimator)
         warning = self._contradiction(recipe, estimate, data, estimator.parameters, fitted)
         if not warning:
@@ -334,6 +336,23 @@ class EstimateMaps(Node):
         if words:
             _LOG.warning("%s: %s", self.inputs.label, words)
         return beside
+
+
+def _check_any(estimate: Estimate, parameters: ParameterSet) -> None:
+    """Refuse maps without a single value.
+
+    Raises
+    ------
+    DataError
+        If no voxel has an estimate.
+    """
+    values = estimate.theta[:, parameters.columns("estimated")]
+    if not bool(values.isfinite().all(-1).any()):
+        raise DataError(
+            f"None of the {len(values)} voxels can be estimated: in the mask the images hold "
+            "zeros or no numbers, or the maps beside them what is impossible. Look at images, mask "
+            "and maps of the series."
+        )
 
 
 def _fitted(recipe: EstimatorRecipe, estimator: Estimator) -> int:

@@ -187,6 +187,17 @@ def test_the_log_tells_where_most_voxels_are_like_nothing_that_the_network_knows
     assert ("s: 75 % of the voxels lie outside of what the network" in caplog.text) is is_said
 
 
+def test_maps_without_a_value_are_refused(tmp_path, inputs):
+    files = {k: v if isinstance(v, list) else str(v) for k, v in inputs.items()}
+    image = nibabel.load(files["coefficients"])
+    empty = np.zeros(image.shape, np.complex64)
+    nibabel.save(nibabel.Nifti1Image(empty, image.affine), tmp_path / "empty.nii")
+    files["coefficients"] = str(tmp_path / "empty.nii")
+    (tmp_path / "node").mkdir()
+    with pytest.raises(DataError, match=r"None of the \d+ voxels can be estimated"):
+        EstimateMaps(**files, label="sub-01_acq-a_MRF").run(cwd=str(tmp_path / "node"))
+
+
 @pytest.mark.parametrize(("ends", "words"), [(3, "75 % of the voxels a lies on a bound"), (2, "")])
 def test_the_log_tells_where_most_voxels_end_on_a_bound(caplog, ends, words):
     item = MapItem("a", "1", "", "a")
