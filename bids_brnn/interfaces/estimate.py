@@ -350,8 +350,8 @@ def _check_any(estimate: Estimate, parameters: ParameterSet) -> None:
     if not bool(values.isfinite().all(-1).any()):
         raise DataError(
             f"None of the {len(values)} voxels can be estimated: in the mask the images hold "
-            "zeros or no numbers, or the maps beside them what is impossible. Look at images, mask "
-            "and maps of the series."
+            "zeros or no numbers, or the maps beside them what is impossible. Look at images, "
+            "mask and maps of the series."
         )
 
 
