@@ -123,10 +123,15 @@ def _not_finite(voxels: Voxels) -> Any:
     return ~estimated.isfinite().all(-1)
 
 
+def on_bound(theta: Tensor, parameters: ParameterSet) -> Any:
+    """Which values of ``theta`` ``(V, P)`` lie on a bound of their parameter, ``(V, P)``."""
+    unit = parameters.to_unit(theta)
+    return (unit <= _NEAR_BOUND) | (unit >= 1 - _NEAR_BOUND)
+
+
 def _at_bound(voxels: Voxels) -> Any:
     free = voxels.parameters.columns("estimated", "nuisance")
-    unit = voxels.parameters.to_unit(voxels.theta)[:, free]
-    return ((unit <= _NEAR_BOUND) | (unit >= 1 - _NEAR_BOUND)).any(-1)
+    return on_bound(voxels.theta, voxels.parameters)[:, free].any(-1)
 
 
 def _not_converged(voxels: Voxels) -> Any:

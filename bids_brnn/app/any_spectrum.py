@@ -37,7 +37,8 @@ def make_networks(
 ) -> None:
     """Make a network for every protocol of Z-spectra that has none of its own.
 
-    What cannot be made is said in the log, and the series has its reference.
+    What cannot be made is said in the log, and the series has its reference; so is what would be
+    made where only the methods text is wanted.
 
     Parameters
     ----------
@@ -61,6 +62,14 @@ def make_networks(
         if job.name in done:
             continue
         done.add(job.name)
+        if config.boilerplate_only:
+            if not job.card.is_file():
+                _LOG.warning(
+                    '%s: a network would be made of "%s" for its protocol and judged first, so '
+                    "that the text does not tell of it; run without --boilerplate-only for that",
+                    item.name, card.name,
+                )  # fmt: skip
+            continue
         try:
             _settle(config, job, path, maker or make_in_process)
         except (BidsBrnnError, OSError) as error:

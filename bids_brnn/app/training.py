@@ -22,6 +22,7 @@ from bids_brnn.zoo.cache import Job, holding, job_for, make_unlinked, tell, told
 from bids_brnn.zoo.card import ModelCard
 from bids_brnn.zoo.choice import choose_network
 from bids_brnn.zoo.limits import LONGER
+from bids_brnn.zoo.serving import check_serves
 
 if TYPE_CHECKING:
     from bids_brnn.bids.input.acquisition import Acquisition
@@ -165,8 +166,16 @@ def _wait(job: Job) -> None:
 
 def _refused(item: Acquisition, job: Job) -> BidsBrnnError:
     """The network of a job is there, and does not serve."""
-    card = ModelCard.from_file(job.card)
-    why = card.shortcoming or "it cannot serve the series"
+    try:
+        card = ModelCard.from_file(job.card)
+        if not card.shortcoming:
+            check_serves(job.card, card, item)
+    except BidsBrnnError as error:  # damaged, or changed by hand
+        return type(error)(
+            f"{item.name}: the network that was trained for its protocol cannot serve: "
+            f"{str(error).rstrip('.')}; to train it again, remove {job.card}."
+        )
+    why = card.shortcoming or "another one was expected in its place"
     return DataError(
         f'{item.name}: the network "{card.name}", trained with the preset {job.preset}, is left '
         f"aside: {why}. {_what_may_help(card, job)}; to use it all the same: --weights {job.card}."

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bids_brnn.bids.safe import check_content, unreadable
 from bids_brnn.errors import DataError
 from bids_brnn.files import decoded, write_bytes, write_text
-from bids_brnn.system.kinds import cell_number, is_text, shown
+from bids_brnn.system.kinds import cell_number, is_text, point, shown
 from bids_brnn.system.reading import read_bounded
 
 if TYPE_CHECKING:
@@ -46,12 +46,34 @@ def read_columns(path: Path, *, may_be_empty: bool = False) -> dict[str, list[st
                 f"{path}: row {number} has {len(row)} cells, the header has {len(header)}."
             )
     header = [name.strip() for name in header]
+    if not may_be_empty:  # else it is a table of others, whose reader makes the best of it
+        _check_header(path, header)
     if len(set(header)) < len(header):
         raise DataError(f"{path}: a column name repeats.")
     if not all(map(is_text, header)):
         raise DataError(f"{path}: the header holds control characters or a name of 1024 letters.")
     columns = list(zip(*rows, strict=True)) or [()] * len(header)
     return {name: list(cells) for name, cells in zip(header, columns, strict=True)}
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    """Refuse what is told apart by something else than tabs, as it would be one odd column."""
+    only = header[0]
+    mark = next((mark for mark in (";", ",", " ") if mark in only), "")
+    if len(header) == 1 and mark:
+        told = {";": "semicolons", ",": "commas", " ": "spaces"}[mark]
+        raise DataError(
+            f"{path}: its columns are told apart by {told}, not by tabs; save it as "
+            "tab-separated text."
+        )
+    if "" in header:
+        place = header.index("") + 1
+        raise DataError(
+            f"{path}: column {place} of the header has no name; remove the column, or the tab "
+            "that makes it (at the end of each line, perhaps)."
+        )
+    if any(name[0] in "\"'" for name in header):
+        raise DataError(f"{path}: names stand in quotation marks ({only}); save it without them.")
 
 
 def read_numbers(path: Path) -> NDArray[np.float64]:
@@ -77,7 +99,7 @@ def read_matrix(path: Path) -> tuple[list[str], NDArray[np.float64]]:
             if not math.isfinite(number):
                 raise DataError(
                     f"{path.name}: row {row + 1}, column {name} holds {shown(cell)}, which is not "
-                    "a finite number."
+                    f"a finite number{point(cell)}."
                 )
     if not values.size:
         raise DataError(f"{path} has a header and no rows.")

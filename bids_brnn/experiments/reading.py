@@ -21,6 +21,7 @@ from bids_brnn.experiments.protocols import Protocol, named_file, read_protocol
 from bids_brnn.experiments.rank import made_subspace
 from bids_brnn.experiments.schema import CONFIGURATION
 from bids_brnn.information.averaged import Whitened
+from bids_brnn.information.told import check_told
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.priors import Prior, at_field
@@ -196,6 +197,7 @@ def _model(
     if isinstance(sequence, ZSpectrum):
         model = Whitened(ObservedR1(model))
     check_signal(model, sequence)
+    check_told(model, sequence.name or path.name)  # a rank too small is told by the evaluation
     return model
 
 

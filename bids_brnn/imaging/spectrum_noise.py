@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_brnn.errors import DataError
 from bids_brnn.imaging.noise_level import (
     RESIDUAL,
     SOURCES,
@@ -20,6 +21,11 @@ from bids_brnn.voxels import slabs, to_voxels
 
 LEAST_SNR = 5.0
 """Signal over noise from which on a magnitude is Gaussian; below, its mean is 2 % high or more."""
+_MOST_DIVIDED = 1.5
+"""Median of an image divided by that without MT pulse, which no tissue is brighter than."""
+_EVEN, _MOST, _FEW = 1e-3, 0.9, 8
+"""Relative deviation, share of voxels and number of voxels of an image that was divided by itself:
+where it was dark, programs write 0 into the quotient."""
 _LIKE_AIR = 1.3
 """Factor by which the relative variation of air may be off that of pure noise."""
 
@@ -96,6 +102,54 @@ def _is_air(
     expected = math.sqrt((4 / math.pi - 1) / averages)
     spread = float(np.median(np.sqrt((squares / count - mean**2).clip(0)) / mean))
     return expected / _LIKE_AIR < spread < expected * _LIKE_AIR
+
+
+def check_divided(
+    data: NDArray[Any], mask: NDArray[np.bool_], label: str, *, normalised: bool, threads: int = 1
+) -> None:
+    """Refuse images that are not as they are said to be: divided by that without MT pulse, or not.
+
+    Parameters
+    ----------
+    data
+        ``(X, Y, Z, N)``.
+    mask
+        ``(X, Y, Z)``.
+    label
+        Of the series, for messages.
+    normalised
+        What is said of them.
+
+    Raises
+    ------
+    DataError
+        If they are brighter than such a quotient can be, or one of them is the same everywhere.
+    """
+    inside = np.ascontiguousarray(mask)
+
+    def sizes(image: int) -> tuple[float, bool]:
+        values = np.abs(data[..., image][inside])
+        values = values[np.isfinite(values)]
+        if not len(values):
+            return 0.0, False
+        middle = float(np.median(values))
+        even = float((np.abs(values - middle) <= _EVEN * middle).mean())
+        return middle, len(values) >= _FEW and middle > 0 and even > _MOST
+
+    found = list(in_threads(sizes, range(data.shape[3]), threads))
+    brightest = max(middle for middle, _ in found)
+    if normalised and brightest > _MOST_DIVIDED:
+        raise DataError(
+            f"{label}: Normalised is true, but the median of an image inside the mask is "
+            f"{brightest:.4g}, and one that is divided by that without MT pulse is 1 at most. "
+            "Give quotients (not in percent), or all images as they were and no Normalised."
+        )
+    constant = [place for place, (_, is_even) in enumerate(found, 1) if is_even]
+    if constant and not normalised:
+        raise DataError(
+            f"{label}: image {constant[0]} is the same in the whole mask, as if all were divided "
+            'by it; write "Normalised": true, or give the images as they were.'
+        )
 
 
 def spectrum_snr(

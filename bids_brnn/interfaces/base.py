@@ -48,9 +48,11 @@ class Node(SimpleInterface):
         write_manifest(folder, {name: outputs.get(name) for name in names}, threads)
         return runtime
 
-    @staticmethod
-    def _leave_word(folder: Path, error: BidsBrnnError) -> None:
-        content = {"message": str(error), "exit_code": error.exit_code}
+    def _leave_word(self, folder: Path, error: BidsBrnnError) -> None:
+        text, series = str(error), str(getattr(self.inputs, "label", "")).partition(" ")[0]
+        if series.startswith("sub-") and series.partition("_")[0] not in text:
+            text = f"{series}: {text}"  # of many, the one that has no maps
+        content = {"message": text, "exit_code": error.exit_code}
         # Where even this finds no place, the crash file tells it.
         with suppress(BidsBrnnError):
             write_text(folder / ERROR_FILE, json.dumps(content))

@@ -103,11 +103,8 @@ def tissue_values(
     """
     if tissue not in TISSUES:
         raise ParameterError(f'unknown tissue "{tissue}"; known: {", ".join(TISSUES)}')
-    ratio = 1.0 if tissue == "CSF" else field_strength / FIELD_STRENGTH
-    known = {
-        name: value * ratio ** _WITH_FIELD.get(name, 0.0)
-        for name, value in TISSUES[tissue].items()
-    }
+    field = FIELD_STRENGTH if tissue == "CSF" else field_strength
+    known = {name: value * _moved(name, field) for name, value in TISSUES[tissue].items()}
     told = [item.name for item in parameters if item.name in known and not _is_constant(item)]
     return parameters.theta({name: known[name] for name in told}, like)
 
@@ -117,12 +114,22 @@ def _is_constant(item: Parameter) -> bool:
     return item.role == "supplied" and item.name not in FIELD_MAPS
 
 
-_WITH_FIELD: Mapping[str, float] = {
-    "R1": -0.38, "R1f": -0.38, "R1a": -0.38, "R2": 0.3, "R2f": 0.3,
+_OF_R1, _OF_R2 = (-0.38, 0.2), (0.3, 1.5)
+_WITH_FIELD: Mapping[str, tuple[float, float]] = {
+    "R1": _OF_R1, "R1f": _OF_R1, "R1a": _OF_R1, "R2": _OF_R2, "R2f": _OF_R2,
 }  # fmt: skip
-"""Exponents of ``B0 / 3 T`` by rate: R1 of brain tissue from 0.2 to 7 T (Rooney 2007,
-doi:10.1002/mrm.21122); R2 between the T2 of 1.5, 3 and 7 T (about 80, 75 and 55 ms in white
-matter), rounded. Those of the semi-solid pool (R1s, T2s) change by less than their ranges."""
+"""Exponent of ``B0 / 3 T`` by rate, and the field (T) below which it is not known to hold: R1 of
+brain tissue from 0.2 to 7 T (Rooney 2007, doi:10.1002/mrm.21122); R2 between the T2 of 1.5, 3 and
+7 T (about 80, 75 and 55 ms in white matter), rounded. Below, rates stay: lower R2 would fall under
+R1, while T2 is 80 to 100 ms down to 0.06 T. Those of the semi-solid pool (R1s, T2s) change by less
+than their ranges."""
+
+
+def _moved(name: str, field: float, known: float = FIELD_STRENGTH) -> float:
+    """Factor of a rate from one field (T), at which it is ``known``, to another."""
+    exponent, lowest = _WITH_FIELD.get(name, (0.0, 1.0))
+    ratio: float = (max(field, lowest) / max(known, lowest)) ** exponent
+    return ratio
 
 
 def at_field(prior: Prior, field_strength: float) -> Prior:
@@ -131,13 +138,14 @@ def at_field(prior: Prior, field_strength: float) -> Prior:
     Fluids, whose rates hardly change with the field, stay. Ranges are cut at the bounds of the
     model.
     """
-    ratio = field_strength / (prior.field_strength or FIELD_STRENGTH)
+    known = prior.field_strength or FIELD_STRENGTH
     classes = []
     for tissue in prior.classes:
         moved = dict(tissue.distributions)
-        for name, exponent in _WITH_FIELD.items():
+        for name in _WITH_FIELD:
             if name in moved and tissue.name != "CSF":
-                moved[name] = moved[name].scaled(ratio**exponent, prior.parameters[name])
+                factor = _moved(name, field_strength, known)
+                moved[name] = moved[name].scaled(factor, prior.parameters[name])
         classes.append(replace(tissue, distributions=moved))
     return replace(prior, classes=tuple(classes), field_strength=field_strength)
 

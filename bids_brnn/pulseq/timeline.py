@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+_ROUNDING = 1e-9  # s; rasters are microseconds
 _FLAT = 1e-3
 """Relative spread of amplitude below which a pulse is rectangular; files hold six digits."""
 _SHAPE_POINTS = 65
@@ -153,7 +154,9 @@ class Timeline:
     def is_on(self, begin: float, end: float) -> bool:
         """Whether any gradient is on between two times."""
         for ramp in self.gradients:
-            hit = (ramp.start < end) & (ramp.start + ramp.width > begin)
+            # One that begins where a pulse ends is not on with it, however sums are rounded.
+            ends = ramp.start + ramp.width
+            hit = (ramp.start < end - _ROUNDING) & (ends > begin + _ROUNDING)
             if hit.any() and np.abs([ramp.first[hit], ramp.last[hit]]).max() > 0:
                 return True
         return False

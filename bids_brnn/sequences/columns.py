@@ -59,8 +59,9 @@ REMARKS = ("comment", "comments", "note", "notes")
 _NAMES = {
     "s": ("s", "sec", "second", "seconds"),
     "deg": ("deg", "degree", "degrees", "\N{DEGREE SIGN}"),
+    "Hz": ("hz", "hertz"),
 }
-_WORDS = {"s": "seconds", "deg": "degrees"}
+_WORDS = {"s": "seconds", "deg": "degrees", "Hz": "hertz"}
 _OFF_RESONANCE = ("offset", "frequency", "detuning", "offres", "off_res", "hz", "ppm")
 
 REPETITION = (1e-4, 1.0)
@@ -107,7 +108,9 @@ def check_names(names: Iterable[str]) -> None:
     raise SequenceError(f"{text} (remarks may stand in a column called comment)")
 
 
-def check_units(declared: Mapping[str, object], where: str) -> None:
+def check_units(
+    declared: Mapping[str, object], where: str, units: Mapping[str, str] = UNITS
+) -> None:
     """Refuse units of columns that are not those of the table.
 
     Parameters
@@ -116,13 +119,15 @@ def check_units(declared: Mapping[str, object], where: str) -> None:
         The JSON file beside the table: an object by column, with ``Units`` where it has some.
     where
         Name of the file.
+    units
+        By column: those of the table.
 
     Raises
     ------
     SequenceError
         Naming column and unit.
     """
-    for column, unit in UNITS.items():
+    for column, unit in units.items():
         about = declared.get(column)
         said = about.get("Units") if isinstance(about, Mapping) else None
         if said is None or not unit:
@@ -189,12 +194,13 @@ def _check_intervals(intervals: Array) -> None:
 
 
 def _check_flips(flip: Array, inversion: NDArray[np.bool_]) -> None:
-    peak = float(flip.max())
+    # Whoever writes an inversion as 180 may have computed the other angles in radians.
+    peak = float(flip.max(where=~inversion, initial=0.0))
     small, why = inversion & (flip > 0) & (flip <= _TURN), "an inversion"
     if not small.any() and peak <= _TURN:
         small, why = np.abs(flip - math.pi) < 1e-3, "which is pi"
     if not small.any() and 0 < peak < SMALLEST_PEAK:
-        small, why = flip == peak, "the largest one"
+        small, why = (flip == peak) & ~inversion, "the largest of an excitation"
     if small.any():
         row = int(np.argmax(small))
         raise SequenceError(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bids_brnn.errors import SequenceError
 from bids_brnn.sequences.columns import check_magnitudes
-from bids_brnn.system.kinds import abridged, cell_number
+from bids_brnn.system.kinds import abridged, cell_number, point
 
 _LARGEST = 2**31  # of whole numbers
 _ROOM = 16  # places of the padded arrays for each row of the table
@@ -61,6 +61,7 @@ class Columns:
         if not math.isfinite(value):
             raise SequenceError(
                 f"{column} = {abridged(text)} in row {row + 1}: a finite number is needed"
+                f"{point(text)}"
             )
         return value
 

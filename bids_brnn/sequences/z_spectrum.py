@@ -15,8 +15,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.errors import SequenceError
+from bids_brnn.errors import SequenceError, unknown_names
+from bids_brnn.sequences.columns import REMARKS
 from bids_brnn.sequences.mt_pulse import MTPulse
+from bids_brnn.system.kinds import point
 
 MOST_OFFSET = 1e6
 """Hz."""
@@ -162,12 +164,9 @@ class ZSpectrum:
         SequenceError
             Naming what is unknown, missing or impossible.
         """
-        unknown = sorted(set(table) - {*COLUMNS, *CONSTANTS})
-        if unknown:
-            raise SequenceError(
-                f"{name}: unknown column {', '.join(unknown)}; known are "
-                f"{', '.join([*COLUMNS, *CONSTANTS])}"
-            )
+        known = [*COLUMNS, *CONSTANTS]
+        if unknown := sorted(set(table) - {*known, *REMARKS}):
+            raise SequenceError(unknown_names(name, "column", unknown, known))
         given = {**{key: constants[key] for key in CONSTANTS if key in constants}}
         for key in CONSTANTS.keys() & table.keys():
             values = set(table[key])
@@ -183,20 +182,16 @@ class ZSpectrum:
                 f"{name}: {', '.join(missing)} missing; columns are mt_flip_angle (deg) and "
                 f"offset (Hz), and constants stand in its JSON, for example {{{example}}}"
             )
-        on = [
-            _state(value, name) for value in table.get("mt_state", ["on"] * len(table["offset"]))
-        ]
-        angle = np.array(
-            [
-                _number(text, "mt_flip_angle", name) if is_on else 0.0
-                for text, is_on in zip(table["mt_flip_angle"], on, strict=True)
-            ]
-        )
-        offset = np.array(
-            [
-                _number(text, "offset", name) if is_on else 0.0
-                for text, is_on in zip(table["offset"], on, strict=True)
-            ]
+        states = table.get("mt_state", ["on"] * len(table["offset"]))
+        on = [_state(value, f"{name}, row {row}") for row, value in enumerate(states, 1)]
+        angle, offset = (
+            np.array(
+                [
+                    _number(text, key, f"{name}, row {row}") if is_on else 0.0
+                    for row, (text, is_on) in enumerate(zip(table[key], on, strict=True), 1)
+                ]
+            )
+            for key in ("mt_flip_angle", "offset")
         )
         _check_units(angle, offset, name)
         numbers = {
@@ -204,10 +199,11 @@ class ZSpectrum:
             for key in CONSTANTS.keys() & given.keys() - {"MTPulseShape", "Normalised"}
         }
         _check_constants(numbers, name)
-        normalised = str(given.get("Normalised", False)).lower() in ("true", "1")
+        normalised = _is_true(given.get("Normalised"), "Normalised", name)
         if not normalised and (angle > 0).all():
             raise SequenceError(
-                f"{name}: there is no image without MT pulse (mt_state off); if the images are "
+                f"{name}: there is no image without MT pulse (mt_state off; one whose pulse is so "
+                "far from water that it saturates nothing counts as such); if the images are "
                 'divided by it already, say "Normalised": true'
             )
         return cls(
@@ -266,6 +262,7 @@ CONSTANTS: Mapping[str, tuple[bool, str]] = {
     "Normalised": (False, "false"),
 }
 """What all measurements share: whether it must be given, and an example."""
+_FLAGS = {"true": True, "1": True, "false": False, "0": False, "none": False, "n/a": False}
 _MOST_DEGREES = 1500.0
 _LEAST_DEGREES = 8.0  # of an MT pulse that saturates anything
 _LEAST_OFFSET = 20.0  # Hz; no MT pulse is so long that it would tell this from 0
@@ -302,8 +299,16 @@ def _number(value: object, key: str, name: str) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if isinstance(value, bool) or not math.isfinite(number):
-        raise SequenceError(f"{name}: {key} is {value!r}; a finite number is needed")
+        raise SequenceError(f"{name}: {key} is {value!r}; a finite number is needed{point(value)}")
     return number
+
+
+def _is_true(value: object, key: str, name: str) -> bool:
+    """A constant that is true or false; a column holds it as text. None, and n/a, say nothing."""
+    found = _FLAGS.get(str(value).strip().lower())
+    if found is None:
+        raise SequenceError(f"{name}: {key} is {value!r}; write true or false")
+    return found
 
 
 def _state(value: str, name: str) -> bool:
@@ -316,16 +321,22 @@ def _check_units(angle: NDArray[np.float64], offset: NDArray[np.float64], name: 
     """Refuse values that mean another unit than degrees and Hz."""
     on = angle > 0
     if (angle < 0).any() or (angle > _MOST_DEGREES).any():
+        worst = angle.min() if (angle < 0).any() else angle.max()
         raise SequenceError(
-            f"{name}: mt_flip_angle reaches {angle.max():g}; degrees from 0 to "
-            f"{_MOST_DEGREES:g} are needed"
+            f"{name}: mt_flip_angle is {worst:g} once; degrees from 0 to {_MOST_DEGREES:g} are "
+            "needed"
+        )
+    if (on & (offset == 0)).any():
+        raise SequenceError(
+            f"{name}: offset is 0 in row {int(np.argmax(on & (offset == 0))) + 1}, where there is "
+            "an MT pulse; write how far it is from water in Hz, or mt_state off if there was none"
         )
     # One value in another unit among others is as wrong as all of them.
     if on.any() and (angle[on].max() < 4 * math.pi or angle[on].min() < _LEAST_DEGREES):
         every = angle[on].max() < 4 * math.pi
         words = f"{angle[on].max():.4g} at most" if every else f"{angle[on].min():.4g} once"
         raise SequenceError(f"{name}: mt_flip_angle is {words}; write it in degrees, not radians")
-    size = np.abs(offset[on & (offset != 0)])
+    size = np.abs(offset[on])
     if size.size and (size.max() < 200 or size.min() < _LEAST_OFFSET):
         worst = size.max() if size.max() < 200 else size.min()
         where = "at most" if size.max() < 200 else "once"

@@ -26,6 +26,8 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "Normalised": ("", "true: the images are divided by that without MT pulse"),
 }
 """Unit (empty where there is none) and meaning, by column and constant."""
+UNITS: Mapping[str, str] = {name: MEANINGS[name][0] for name in COLUMNS}
+"""Of the columns."""
 
 
 def described() -> dict[str, dict[str, str]]:

@@ -71,6 +71,18 @@ def cell_number(text: str) -> float:
         return math.nan
 
 
+def point(text: object) -> str:
+    """What is to be said of a text that is no number where it has a decimal comma; else nothing.
+
+    >>> point("0,5"), point("half")
+    (' (decimals are written with a point)', '')
+    """
+    is_number = isinstance(text, str) and math.isfinite(
+        cell_number(text.strip().replace(",", "."))
+    )
+    return " (decimals are written with a point)" if is_number and "," in str(text) else ""
+
+
 @dataclass(frozen=True)
 class Number:
     """A finite number of a range."""

@@ -281,19 +281,23 @@ class EstimatorRecipe:
         Raises
         ------
         DataError
-            If the estimator does not exist, a network does not fit pulse train and basis, or the
-            estimator needs complex data and these are magnitudes.
+            If the estimator does not exist, a network does not fit pulse train and basis, the
+            estimator needs complex data and these are magnitudes, or the data cannot tell a
+            parameter.
         ReadError
             If the weights of a network are not those of the recipe.
         """
         entry = estimator_entry(self.estimator)
         if entry.trained:
             return self._build_network(block_size)
+        from bids_brnn.information.told import check_told
+
         options = dict(self.estimator_options)
         unmixes = options.pop("csf_fraction", False)
         if block_size is not None:
             options["block_size"] = block_size
         model = self.build_model(check=True)
+        check_told(model, self.sequence.name or "the pulse train")
         if isinstance(self.sequence, ZSpectrum):
             return entry.build_real(model, **options)
         built = entry.build(model, cache_dir=cache_dir, magnitude=self.magnitude, **options)

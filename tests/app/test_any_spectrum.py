@@ -89,6 +89,20 @@ def test_who_wants_none_or_another_one_gets_none(series, make_config, weights):
     assert not maker.calls
 
 
+@pytest.mark.parametrize("weights", ["auto", "any-spectrum"])
+def test_the_methods_text_alone_makes_none_and_says_so(series, make_config, caplog, weights):
+    maker = Fake()
+    config = make_config(boilerplate_only=True, weights=weights)
+    make_networks(config, [series, series], maker)
+    assert not maker.calls
+    assert caplog.text.count("the text does not tell of it") == 1
+    assert not config.networks_dir.exists()
+    make_networks(make_config(), [series], maker)
+    caplog.clear()
+    make_networks(config, [series], maker)  # it is there: the text tells of it
+    assert "does not tell" not in caplog.text
+
+
 def test_a_protocol_with_a_network_of_its_own_needs_none(series, make_config):
     from bids_brnn.sequences.z_designs import demo_protocol
 

@@ -108,6 +108,31 @@ def in_this_process(job, lock):
     train(job.configuration, job.work, job.folder, threads=1, device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        ("weights cut", "other SHA-256"),
+        ("weights gone", "No such file"),
+        ("card cut", "cannot read the model card"),
+    ],
+)
+def test_a_network_that_is_damaged_is_told_with_what_to_remove(make_config, series, harm, words):
+    config, trainer = make_config(), fake(judged(tissue_snr="40"))
+    train_missing(config, series, trainer)
+    (card,) = config.networks_dir.glob("*.json")
+    weights = card.with_suffix(".safetensors")
+    if harm == "card cut":
+        card.write_text(card.read_text()[:500])
+    elif harm == "weights cut":
+        weights.write_bytes(weights.read_bytes()[:1000])
+    else:
+        weights.unlink()
+    (problem,) = train_missing(config, series, trainer).problems
+    assert words in str(problem)
+    assert str(problem).endswith(f"to train it again, remove {card}.")
+    assert "--weights" not in str(problem)
+
+
 def test_series_of_one_protocol_share_a_training(make_config, series, tmp_path):
     config, count = make_config(), tmp_path / "count"
     good = judged(tissue_snr="40")

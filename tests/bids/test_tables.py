@@ -29,6 +29,11 @@ def test_numbers_keep_single_precision(tmp_path):
         ("", "empty table"),
         ("a\tb\n1\n", "row 1 has 1 cells, the header has 2"),
         ("a\ta\n1\t2\n", "a column name repeats"),
+        ("a,b\n1,2\n", "told apart by commas, not by tabs"),
+        ("a;b\n1;2\n", "told apart by semicolons, not by tabs"),
+        ("a  b\n1  2\n", "told apart by spaces, not by tabs"),
+        ("a\tb\t\n1\t2\t\n", "column 3 of the header has no name"),
+        ('"a"\t"b"\n"1"\t"2"\n', "quotation marks"),
     ],
 )
 def test_tables_that_are_none(tmp_path, content, reason):
@@ -36,6 +41,13 @@ def test_tables_that_are_none(tmp_path, content, reason):
     path.write_text(content)
     with pytest.raises(DataError, match=reason):
         read_columns(path)
+
+
+def test_a_decimal_comma_is_told(tmp_path):
+    path = tmp_path / "x.tsv"
+    path.write_text("a\tb\n0.5\t0,25\n")
+    with pytest.raises(DataError, match=r"holds '0,25', .* \(decimals are written with a point\)"):
+        read_numbers(path)
 
 
 @pytest.mark.parametrize("content", ["a\tb\n1\tx\n", "a\tb\n1\tn/a\n", "a\n1\n2\t3\n", ""])

@@ -24,7 +24,7 @@ from bids_brnn.experiments.rank import (
 )
 from bids_brnn.experiments.reading import build_experiment
 from bids_brnn.information.bounds import bound_by_rank, covariance
-from bids_brnn.priors import at_field, tissue_set
+from bids_brnn.priors import at_field, tissue_set, tissue_values
 from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.signals.one_pool.fisp import EpgFisp
 from bids_brnn.signals.registry import model_entry
@@ -114,6 +114,22 @@ def test_tissue_at_another_field_relaxes_as_there_and_fluids_stay(kind, field):
     assert ratio == pytest.approx((field / 3) ** -0.38, rel=0.2)
     assert median(moved, "CSF") == median(prior, "CSF")
     assert moved.field_strength == field
+
+
+@pytest.mark.parametrize("field", [0.064, 0.55])
+@pytest.mark.parametrize("kind", ["gbloch", "fisp"])
+def test_tissue_at_low_field_has_a_T2_below_its_T1(kind, field):
+    entry = model_entry(kind)
+    names = entry.parameters.names
+    slow, fast = (names.index(name) for name in entry.parameters.names[:3] if name[:2] in "R1R2")
+    moved = at_field(entry.make_prior(entry.parameters), field)
+    theta = moved.part("parenchyma", {}).sample(500, rng=torch.Generator().manual_seed(0))
+    assert (theta[:, fast] >= theta[:, slow]).all()
+    like = torch.zeros(1, dtype=torch.float64)
+    for tissue in ("WM", "GM"):
+        value = tissue_values(entry.parameters, tissue, like, field)
+        assert 7 < float(value[fast]) < 13
+        assert float(value[fast]) > 1.5 * float(value[slow])
 
 
 def test_progress_only_rises_and_tells_the_time_that_is_left(tmp_path):

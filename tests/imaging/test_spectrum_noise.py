@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bids_brnn.errors import DataError
-from bids_brnn.imaging.spectrum_noise import spectrum_noise, spectrum_snr
+from bids_brnn.imaging.spectrum_noise import check_divided, spectrum_noise, spectrum_snr
 from bids_brnn.interfaces.preparation.noise import spectrum_words
 
 SHAPE = (24, 24, 8)
@@ -81,3 +81,20 @@ def test_dark_measurements_are_told_and_dark_series_refused():
     dark, _ = magnitudes(3.0, (8, 6), (1, 1))
     with pytest.raises(DataError, match="even the brightest images have a signal of"):
         spectrum_words(dark, mask, 3.0, "x")
+
+
+def test_images_are_divided_or_not_as_they_are_said_to_be():
+    data, mask = magnitudes(1.0, (100, 60, 40), (1, 1, 1))
+    with np.errstate(all="ignore"):
+        quotient = np.where(mask[..., None], data / data[..., :1], 0)
+    check_divided(data, mask, "s", normalised=False)
+    check_divided(quotient, mask, "s", normalised=True)
+    check_divided(quotient[..., 1:], mask, "s", normalised=True)
+    for wrong, median in ((data, 100), (100 * quotient, 100)):
+        with pytest.raises(
+            DataError, match=rf"s: Normalised is true, but the median.* is {median}"
+        ):
+            check_divided(wrong, mask, "s", normalised=True)
+    quotient[8, 8, 2] = 0  # where the image was dark
+    with pytest.raises(DataError, match="image 1 is the same in the whole mask"):
+        check_divided(1000 * quotient, mask, "s", normalised=False)

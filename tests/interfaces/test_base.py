@@ -20,8 +20,9 @@ from nipype.interfaces.base import (
 )
 from nipype.pipeline.engine import Node, Workflow, nodes
 
-from bids_brnn.errors import BidsBrnnError
+from bids_brnn.errors import BidsBrnnError, DataError
 from bids_brnn.interfaces import base, manifest
+from bids_brnn.interfaces.estimate import EstimateMaps
 from bids_brnn.interfaces.manifest import (
     MANIFEST_FILE,
     discard_broken,
@@ -200,6 +201,29 @@ def test_what_the_system_refuses_is_said_in_words(tmp_path, problem, code, word)
     (error,) = base.user_errors(tmp_path)
     assert word in str(error)
     assert error.exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("the pulses overlap", "sub-01_acq-a_MRF: the pulses overlap"),
+        ("sub-01_R1map.nii.gz is empty", "sub-01_R1map.nii.gz is empty"),
+    ],
+)
+def test_a_series_without_maps_is_named(tmp_path, text, said):
+    class Failing(EstimateMaps):
+        def work(self, folder):
+            raise DataError(text)
+
+    for name in ("z.nii", "m.nii", "r.json"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(DataError):
+        Failing(
+            coefficients=tmp_path / "z.nii", mask=tmp_path / "m.nii", recipe=tmp_path / "r.json",
+            suffix="MRFmap", label="sub-01_acq-a_MRF dict",
+        ).run(cwd=str(tmp_path))  # fmt: skip
+    (error,) = base.user_errors(tmp_path)
+    assert (str(error), error.exit_code) == (said, 65)
 
 
 def test_a_half_written_word_is_no_obstacle(tmp_path):

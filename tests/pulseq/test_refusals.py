@@ -228,3 +228,16 @@ def test_only_regular_files_are_read(tmp_path):
     for name in ("pipe.seq", "absent.seq", "."):
         with pytest.raises(ReadError):
             read_timeline(tmp_path / name)
+
+
+def test_a_gradient_that_begins_where_a_pulse_ends_selects_no_slice(maker):
+    before = pypulseq.make_trapezoid("x", area=-200, duration=1e-3, system=maker.system)
+    read = pypulseq.make_trapezoid("x", area=400, duration=1e-3, system=maker.system)
+    for flip in FLIPS:
+        maker.add(maker.pulse(flip))
+        maker.add(before)
+        maker.add(read, maker.adc(delay=1e-4, n=40, dwell=2e-5))
+        maker.add(before)
+        maker.add(maker.spoiler)
+        maker.wait(3e-3)
+    assert not [note for note in translated(maker).notes if "slice" in note]

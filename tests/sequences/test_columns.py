@@ -70,6 +70,24 @@ def test_durations_and_phases_too(column, factor, words):
         read(changed(QMT, column, lambda value: value * factor))
 
 
+@pytest.mark.parametrize("factor", [1.0, math.pi / 180])
+def test_angles_in_radians_beside_an_inversion_of_180_degrees(factor):
+    angles = ["180", *(f"{factor * (5 + 3 * k):.6g}" for k in range(19))]
+    table = flat(
+        flip_angle=angles,
+        pulse_type=["inversion", *["excitation"] * 19],
+        gradient=["spoiler", *["dephasing"] * 19],
+        readout=["0", *["1"] * 19],
+    )
+    if factor == 1.0:
+        assert read(table).n_samples == 19
+        return
+    with pytest.raises(
+        SequenceError, match=r"in row 20, the largest of an excitation\? .* degrees"
+    ):
+        read(table)
+
+
 @pytest.mark.parametrize("peak", [math.pi, math.pi / 2, 1.2])
 def test_flip_angles_in_radians_without_an_inversion(peak):
     angles = [peak if k == 3 else peak / 2 for k in range(20)]

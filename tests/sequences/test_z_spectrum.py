@@ -36,19 +36,42 @@ def test_a_table_and_its_constants():
         ({}, {"MTPulseShape": None}, "MTPulseShape missing"),
         ({}, {"MTPulseShape": "BOX"}, 'MTPulseShape is "BOX"; use one of HARD, GAUSSIAN'),
         ({}, {"MTPulseDuration": 0.06}, "longer than the repetition time"),
-        ({"mt_state": ["on"] * 3, "mt_flip_angle": ["10", "332", "628"]}, {}, "no image without"),
+        (
+            {
+                "mt_state": ["on"] * 3,
+                "mt_flip_angle": ["10", "332", "628"],
+                "offset": ["1000"] * 3,
+            },
+            {},
+            "no image without",
+        ),
         ({"mt_state": ["off", "yes", "on"]}, {}, "it is on or off"),
         ({"mt_flip_angle": ["0", "332", "1628"]}, {}, "degrees from 0 to 1500"),
         ({"mt_flip_angle": ["0", "5.8", "11"]}, {}, "in degrees, not radians"),
         ({"offset": ["0", "1", "47.18"]}, {}, "in Hz, not in kHz or ppm"),
         ({"offset": ["0", "x", "1000"]}, {}, "offset is 'x'; a finite number is needed"),
         ({"FlipAngle": ["5", "5", "6"]}, {}, "must be the same in every row"),
+        ({"offset": ["0", "0", "1000"]}, {}, "offset is 0 in row 2, where there is an MT pulse"),
+        ({"offset": ["0", "1,5", "1000"]}, {}, r"row 2: offset is '1,5'.* with a point"),
+        ({"mt_flip_angle": ["0", "-332", "628"]}, {}, "mt_flip_angle is -332 once"),
+        ({"Offset": ["1"] * 3}, {}, 'did you mean "offset"'),
+        ({}, {"Normalised": "yes"}, "Normalised is 'yes'; write true or false"),
+        ({}, {"Normalised": 1.5}, "Normalised is 1.5; write true or false"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(table, constants, words):
     given = {key: value for key, value in {**CONSTANTS, **constants}.items() if value is not None}
     with pytest.raises(SequenceError, match=words):
         ZSpectrum.from_table({**TABLE, **table}, given, "z.tsv")
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [(True, True), ("TRUE", True), ("1", True), (False, False), (None, False), ("n/a", False)],
+)
+def test_what_is_divided_is_told_as_json_and_tables_do(said, meant):
+    given = CONSTANTS | {"Normalised": said}
+    assert ZSpectrum.from_table({**TABLE, "comment": ["x"] * 3}, given).normalised is meant
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,11 @@ def read_train(
             )
         except SequenceError as error:
             raise SequenceError(f"{path.name}: {str(error).rstrip('.')}.") from error
+        if "phase" not in table and _is_balanced(shared.sequences[key]):
+            notes.append(
+                f"{path.name} has no column phase: every RF pulse is taken to have the same one; "
+                "most balanced trains alternate between 0 and 180 degrees."
+            )
     sequence = shared.sequences[key]
     _check_repetition(sequence, repetition, path, said)
     if said.looked_in:
@@ -266,6 +271,11 @@ def _default_gradient(usual: ModelEntry, said: Said) -> tuple[Gradient, bool]:
     if moment is None and said.metadata.get("SpoilingState") is False:
         return "balanced", True
     return usual.gradient, said.model_chosen or moment is not None
+
+
+def _is_balanced(sequence: PulseSequence) -> bool:
+    """Whether transverse magnetization meets the next pulse, whose phase then matters."""
+    return bool((sequence.gradient[~sequence.padding] == "balanced").any())
 
 
 def _check_repetition(

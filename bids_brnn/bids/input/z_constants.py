@@ -10,8 +10,17 @@ from typing import Any
 
 from bids_brnn.bids.safe import read_json
 from bids_brnn.bids.tables import read_columns
-from bids_brnn.errors import DataError, ReadError, UsageError, nearest
+from bids_brnn.errors import (
+    DataError,
+    ReadError,
+    SequenceError,
+    UsageError,
+    nearest,
+    unknown_names,
+)
+from bids_brnn.sequences.columns import REMARKS, check_units
 from bids_brnn.sequences.z_spectrum import COLUMNS, CONSTANTS
+from bids_brnn.sequences.z_words import UNITS
 
 Table = Mapping[str, list[str]]
 LABELS = ("flip", "mt")
@@ -157,6 +166,10 @@ def read_table_file(path: Path) -> ProtocolFile:
     """A ``zspectrum.tsv`` and the JSON beside it."""
     beside = path.with_suffix(".json")
     constants = _known(read_json(beside), beside) if beside.is_file() else {}
+    try:
+        check_units(constants, beside.name, UNITS)
+    except SequenceError as error:
+        raise DataError(f"{error}.") from error
     return ProtocolFile(path, constants, read_columns(path))
 
 
@@ -181,12 +194,10 @@ def constant_columns(table: Table, said: Statements, source: str) -> None:
     DataError
         If a column is unknown, or a constant differs between rows.
     """
-    unknown = sorted(set(table) - {*COLUMNS, *CONSTANTS, *LABELS})
-    if unknown:
-        raise DataError(
-            f"{source}: unknown column {', '.join(unknown)}; known are "
-            f"{', '.join([*COLUMNS, *CONSTANTS, *LABELS])}."
-        )
+    known = [*COLUMNS, *CONSTANTS, *LABELS]
+    if unknown := sorted(set(table) - {*known, *REMARKS}):
+        text = unknown_names(source, "column", unknown, known)
+        raise DataError(f"{text} (remarks may stand in a column called comment).")
     for key in CONSTANTS.keys() & table.keys():
         for value in table[key]:
             said.add(key, value, source)

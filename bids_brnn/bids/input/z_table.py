@@ -10,7 +10,7 @@ from bids_brnn.bids.input.z_constants import LABELS, Table
 from bids_brnn.bids.input.z_rows import ANGLES, OFFSETS, Row, state_of
 from bids_brnn.bids.input.z_series import Measurement
 from bids_brnn.errors import DataError
-from bids_brnn.system.kinds import shown
+from bids_brnn.system.kinds import point, shown
 
 HOLDS = frozenset((*ANGLES, *OFFSETS))
 """Keys of a sidecar that tell a measurement."""
@@ -110,7 +110,9 @@ def _number(cell: object, column: str, row: int, where: str) -> float | None:
         value = math.nan
     if not math.isfinite(value):
         place = f" in row {row}" if row else ""
-        raise DataError(f"{where}: {column} is {cell!r}{place}; a finite number is needed.")
+        raise DataError(
+            f"{where}: {column} is {cell!r}{place}; a finite number is needed{point(cell)}."
+        )
     return value
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from bids_brnn.cli.options import count
 from bids_brnn.errors import BidsBrnnError, DataError, ReadError
 from bids_brnn.files import write_text
 from bids_brnn.priors import Prior, qmt_prior, relaxation_prior
@@ -38,7 +39,7 @@ def add_basis_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="W",
         help="0: most energy (SVD), 1: lowest bounds only (default: 0.5)",
     )
-    parser.add_argument("--seed", type=int, default=1, help="of the draws from the prior")
+    parser.add_argument("--seed", type=count, default=1, help="of the draws from the prior")
 
 
 def read_prior(path: Path | None, model: SignalModel) -> Prior:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,8 +61,13 @@ def run(options: argparse.Namespace) -> int:
     """Compute the bounds, print the main table, write tables and plots."""
     if options.model is None:
         raise UsageError(f"--model is missing; use one of {', '.join(models())}")
-    if not options.snr > 0:
-        raise UsageError(f"--snr = {options.snr:g} must be above 0")
+    if not (options.snr > 0 and math.isfinite(options.snr)):
+        raise UsageError(f"--snr {options.snr:g}: a finite number above 0 is needed")
+    if options.protocol is not None and (options.pulses or options.basis or options.design_basis):
+        raise UsageError(
+            f"{options.model} describes Z-spectra: give --protocol zspectrum.tsv without a pulse "
+            "train or a basis"
+        )
     sequence = _sequence(options)
     model: SignalModel = build_model(entry_of(options).name, sequence)
     if isinstance(sequence, ZSpectrum):

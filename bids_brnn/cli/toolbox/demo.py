@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from bids_brnn.cli.options import count
 from bids_brnn.errors import EXIT_OK, UsageError
 from bids_brnn.phantom import Agreement, compare_with_truth, make_dataset
 from bids_brnn.phantom.dataset import KINDS
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--snr", type=float, default=60.0, help="|M0|/sigma of water, per channel (default: 60)"
     )
-    parser.add_argument("--seed", type=int, default=2024)
+    parser.add_argument("--seed", type=count, default=2024)
     parser.add_argument(
         "--data-only", action="store_true", help="make the data set, do not run bids_brnn"
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from bids_brnn.cli.options import positive
 from bids_brnn.errors import EXIT_OK, DataError
 from bids_brnn.estimators import estimator_entry, references
 from bids_brnn.estimators.base import Estimator
@@ -41,8 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=expanded, metavar="DIR",
         help="folder for tables and figures (default: MODEL.evaluation here)",
     )  # fmt: skip
-    parser.add_argument("--fingerprints", type=int, default=4096, metavar="N")
-    parser.add_argument("--draws", type=int, default=1000, metavar="N", help="per fingerprint")
+    parser.add_argument("--fingerprints", type=positive, default=4096, metavar="N")
+    parser.add_argument(
+        "--draws", type=positive, default=1000, metavar="N", help="per fingerprint"
+    )
     parser.add_argument(
         "--peer", choices=("none", *references()), default="none",
         help="also judge this estimator on the tissues (200 draws per SNR)",
@@ -50,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--update-card", action="store_true", help="write the numbers into the model card"
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all)")
+    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: all)")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import sys
 from typing import get_args
 
 from bids_brnn.bids.input.protocol import named
+from bids_brnn.cli.options import positive
 from bids_brnn.cli.toolbox.new_sequence import add_label, check_label, say
 from bids_brnn.errors import EXIT_OK, BidsBrnnError, UsageError
 from bids_brnn.experiments.templates import write_train
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "for qMT what repetitions in the file tell)",
     )  # fmt: skip
     parser.add_argument(
-        "--trains", type=int, default=1, metavar="N",
+        "--trains", type=positive, default=1, metavar="N",
         help="number of different trains of equal length in the file (default: 1)",
     )  # fmt: skip
     parser.add_argument(

@@ -14,6 +14,7 @@ from typing import Any
 
 from bids_brnn.bids.input.discovery import find_acquisitions
 from bids_brnn.bids.input.z_protocol import read_z_protocol
+from bids_brnn.cli.options import count
 from bids_brnn.cli.toolbox.demo import (
     MADE,
     application_commands,
@@ -26,6 +27,7 @@ from bids_brnn.errors import EXIT_OK, DataError, UsageError
 from bids_brnn.experiments.inputs import read_subspace
 from bids_brnn.experiments.sidecars import read_sidecar
 from bids_brnn.files import expanded
+from bids_brnn.information.told import check_told
 from bids_brnn.phantom import compare_with_truth, make_dataset
 from bids_brnn.phantom.own import design, pulses_series, spectrum_series
 from bids_brnn.phantom.series import Series
@@ -78,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="|M0|/sigma of water, per channel (default: 60); of images divided by that without "
         "MT pulse, 1/sigma",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=2024)
+    parser.add_argument("--seed", type=count, default=2024)
     parser.add_argument(
         "--run", action="store_true", help="run bids_brnn on it and compare with the truth"
     )
@@ -124,6 +126,8 @@ def own_series(options: argparse.Namespace) -> list[Series]:
     ------
     UsageError
         If they describe none, or two of one name.
+    DataError
+        If a file cannot be read, or data of its protocol could tell no parameters.
     """
     made: list[Series] = []
     for sidecar in options.sidecar:
@@ -145,6 +149,8 @@ def own_series(options: argparse.Namespace) -> list[Series]:
                 f"two series would be called acq-{label}, and so would their maps; give their "
                 "files other acq- labels, or --label"
             )
+    for one in made:
+        check_told(one.model, one.sequence.name or f"acq-{one.acquisition}")
     return made
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from bids_brnn.cli.options import count
+from bids_brnn.cli.options import count, positive
 from bids_brnn.config.choices import PRESETS
 from bids_brnn.errors import EXIT_OK, UsageError
 from bids_brnn.evaluation.assess import assess_quickly
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "2 CPUs), standard (half an hour), thorough (hours); without a rank in it, one is chosen",
     )  # fmt: skip
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all)")
+    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: all)")
     parser.add_argument(
         "--seed", type=count, metavar="N",
         help="seed of weights, draws and noise in place of that in [training]: another network",

@@ -19,7 +19,12 @@ from nipype.interfaces.base import (
 from bids_brnn.errors import DataError
 from bids_brnn.imaging.grids import load
 from bids_brnn.imaging.noise_level import find_noise_level
-from bids_brnn.imaging.spectrum_noise import LEAST_SNR, spectrum_noise, spectrum_snr
+from bids_brnn.imaging.spectrum_noise import (
+    LEAST_SNR,
+    check_divided,
+    spectrum_noise,
+    spectrum_snr,
+)
 from bids_brnn.interfaces.base import Node
 
 if TYPE_CHECKING:
@@ -92,6 +97,13 @@ class EstimateNoise(Node):
                 threads=inputs.num_threads,
             )
         else:
+            check_divided(
+                data,
+                mask,
+                inputs.label,
+                normalised=inputs.normalised,
+                threads=inputs.num_threads,
+            )
             found = spectrum_noise(
                 data,
                 mask,

@@ -35,6 +35,17 @@ def test_units_that_the_json_of_the_table_declares_must_be_those_of_the_columns(
     refused(raw, 'Units of echo_time in acq-a_rfpulses.json is "ms"; echo_time must be in seconds')
 
 
+def test_a_balanced_train_without_phases_is_told(raw):
+    raw.qmt()
+    assert not [note for note in find_acquisitions(raw.root).notes if "no column phase" in note]
+    path = raw.root / "acq-a_rfpulses.tsv"
+    rows = [line.split("\t") for line in path.read_text().splitlines()]
+    place = rows[0].index("phase")
+    path.write_text("".join("\t".join(r[:place] + r[place + 1 :]) + "\n" for r in rows))
+    (note,) = [note for note in find_acquisitions(raw.root).notes if "no column phase" in note]
+    assert "alternate between 0 and 180 degrees" in note
+
+
 def test_a_column_of_the_basis_that_is_no_coefficient_is_named(raw):
     raw.qmt()
     rewrite(

@@ -87,7 +87,7 @@ ONE = "flip-1_mt-2_part-mag"
         (change(ONE, FlipAngle=None), r"missing MTFlipAngle \(deg.* of .*flip-1_mt-2"),
         (change(ONE, FlipAngle=5), r"missing MTFlipAngle"),
         (change(ONE, MTOffsetFrequency=None), "missing MTOffsetFrequency"),
-        (change(ONE, FlipAngle=1628), "mt_flip_angle reaches 1628; degrees from 0 to 1500"),
+        (change(ONE, FlipAngle=1628), "mt_flip_angle is 1628 once; degrees from 0 to 1500"),
         (changed_all("FlipAngle", np.pi / 180), "in degrees, not radians"),
         (change(ONE, FlipAngle=5.79), "in degrees, not radians"),
         (changed_all("MTOffsetFrequency", 1e-3), "in Hz, not in kHz or ppm"),
@@ -265,6 +265,8 @@ def test_slices_one_after_the_other_are_fine_where_each_image_says_its_repetitio
         ({"SliceTiming": [0, 0.01]}, "SliceTiming has 2 times within one repetition"),
         ({"MTPulseDuratoin": 0.01}, 'did you mean "MTPulseDuration"'),
         ({"FlipAngle": [7, 12]}, "FlipAngle is 7 in .* but 12 in value 2 of it in"),
+        ({"offset": {"Units": "kHz"}}, 'Units of offset in acq-z_zspectrum.json is "kHz"'),
+        ({"mt_flip_angle": {"Units": "rad"}}, "mt_flip_angle must be in degrees"),
     ],
 )
 def test_a_protocol_for_the_toolbox_is_read_as_that_of_a_data_set(spectra, said, words):

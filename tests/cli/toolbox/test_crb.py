@@ -144,7 +144,13 @@ def test_qmt_without_pulses_takes_our_own_train(capsys):
     [
         ([], EXIT_USAGE, "--model is missing"),
         (["--model", "bssfp"], EXIT_USAGE, "--pulses is missing"),
-        (["--model", "fisp", "--snr", "0"], EXIT_USAGE, "--snr = 0"),
+        (["--model", "fisp", "--snr", "0"], EXIT_USAGE, "--snr 0: a finite number above 0"),
+        (["--model", "fisp", "--snr", "inf"], EXIT_USAGE, "--snr inf: a finite number above 0"),
+        (
+            ["--model", "ramani", "--protocol", "z.tsv", "--pulses", "x.tsv"],
+            EXIT_USAGE,
+            "without a pulse train",
+        ),
         (["--model", "fisp", "--ranks", "3"], EXIT_USAGE, "need --basis or --design-basis"),
         (["--model", "fisp", "--basis", "a", "--design-basis", "3"], EXIT_USAGE, "one of them"),
         (

@@ -128,3 +128,32 @@ def test_what_makes_no_sense_is_a_usage_error(words, tmp_path, monkeypatch, caps
     assert main(["simulate-dataset", "ds", *words]) == EXIT_USAGE
     assert "brnn simulate-dataset: " in capsys.readouterr().err
     assert not (tmp_path / "ds").exists()
+
+
+def test_a_protocol_that_tells_nothing_makes_no_data_set(tmp_path, capsys):
+    table = tmp_path / "acq-z_zspectrum.tsv"
+    table.write_text("mt_flip_angle\toffset\n0\t0\n500\t2000\n")
+    table.with_suffix(".json").write_text(
+        '{"MTPulseShape": "HARD", "MTPulseDuration": 0.01, "FlipAngle": 6, '
+        '"RepetitionTimeExcitation": 0.03}'
+    )
+    words = ["--model", "ramani", "--protocol", str(table)]
+    assert main(["simulate-dataset", str(tmp_path / "out"), *words]) == 65
+    assert "the data cannot tell m0s, R2f, Rx, T2s" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "mrf-jiang", "--draws", "0"],
+        ["evaluate", "mrf-jiang", "--fingerprints", "-1"],
+        ["evaluate", "mrf-jiang", "--threads", "0"],
+        ["simulate-dataset", "out", "--seed", "-1"],
+        ["import-pulseq", "a.seq", "out", "--model", "fisp", "--trains", "0"],
+    ],
+)
+def test_numbers_that_cannot_be_are_usage_errors(words):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
