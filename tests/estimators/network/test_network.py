@@ -6,7 +6,6 @@ The network here is a linear map with known Jacobian, so that every number can b
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +14,6 @@ from torch import Tensor
 from bids_brnn.errors import DataError, ParameterError
 from bids_brnn.estimators.base import Estimator
 from bids_brnn.estimators.network.devices import on_device
-from bids_brnn.estimators.network.distrust import Distrust
 from bids_brnn.estimators.network.estimator import NetworkEstimator
 from bids_brnn.estimators.nlls.estimator import NllsEstimator
 from bids_brnn.information.bounds import cramer_rao_bound
@@ -436,20 +434,6 @@ def test_mere_noise_is_no_tissue_of_almost_no_signal(truth, known):
     assert flagged(noise, 1.0, 0.0) < 0.2  # its M0 is as large as that of tissue
     assert flagged(noise, 1.0, 1.0) > 0.9
     assert flagged(tissue, 1 / 60, 1.0) < 0.01
-
-
-@pytest.mark.parametrize(("looks", "most"), [(True, 0.08), (False, 0.02)])
-def test_noise_excuses_a_voxel_whose_data_stand_out_of_it_whatever_its_m0(looks, most):
-    """M0 of fluid in a wrong valley is known badly; usual tissue has signals of norm 2.5."""
-    usual = SimpleNamespace(atoms=lambda device: (None, 2.5))
-    distrust = SimpleNamespace(
-        looks_for_fluid=looks, lowest_snr=10.0, _search=SimpleNamespace(usual=usual)
-    )
-    found = SimpleNamespace(
-        m0=torch.tensor([0.1 + 0j, 0.6 + 0j]), sigma=torch.tensor([0.05, 0.05])
-    )
-    excused = Distrust._most(distrust, found)
-    torch.testing.assert_close(excused, torch.tensor([most, 0.12]))
 
 
 class Unwanted(Polynomial):
