@@ -32,7 +32,7 @@ from bids_brnn.system.reading import open_regular, read_toml
 from bids_brnn.zoo.any_card import AnyCard
 from bids_brnn.zoo.recipe import EstimatorRecipe
 
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 """Of how the program trains by itself; with another one, networks are trained anew."""
 _MOST_STATE = 200  # bytes
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
