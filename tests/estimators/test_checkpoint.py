@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from bids_brnn.estimators.base import heard
 from bids_brnn.estimators.candidates import spread_candidates
 from bids_brnn.estimators.checkpoint import Checkpoint, content_key, describe
 from bids_brnn.estimators.dictionary.estimator import DictionaryEstimator
@@ -59,7 +60,8 @@ def _variants(estimator):
         if isinstance(value, bool):
             yield field.name, replace(estimator, **{field.name: not value})
         elif isinstance(value, int | float):
-            yield field.name, replace(estimator, **{field.name: value + 1})
+            step = -1 if field.name == "channels" else 1  # there are one or two of them
+            yield field.name, replace(estimator, **{field.name: value + step})
     model = EpgFisp(jiang_like_train(40), inversion_efficiency=0.9)
     yield "model", replace(estimator, model=model)
     if isinstance(estimator, NllsEstimator):
@@ -93,6 +95,9 @@ def test_partial_results_of_another_run_are_not_used(name, tmp_path):
         {"supplied": {"B1": B1.flip(0)}},
         {"supplied": {"R1": torch.ones(12), "B1": B1}},
     ):
+        names = tuple(changes.get("supplied", ()))
+        if heard(estimator, names) != names:
+            continue
         assert _first_call(estimator, Checkpoint(path), **changes) == 4, changes
     assert _first_call(estimator, Checkpoint(path)) == 8  # nothing but the key was in the way
 

@@ -41,6 +41,8 @@ _TOGETHER = 4096
 _BLOCK, _LEAST = 8 * _TOGETHER, 1024
 """Most and least voxels of a block on each thread. Those of a block that need exact signals are
 tested together: an evaluation of few takes as long as of many."""
+_ROUND_OFF = 1e-6
+"""Relative: of values that went through single precision."""
 _QUALITY: Mapping[str, torch.dtype | None] = {"distance": None, "edge": torch.int32}
 
 
@@ -103,7 +105,8 @@ class NetworkEstimator:
                 f"the network takes {self.network.spec.n_coefficients} coefficients, the signal "
                 f"model makes {self.model.n_samples}"
             )
-        self._check_heard(self.parameters.select("supplied").names)
+        told = self.network.spec.outputs
+        self._refuse([n for n in self.parameters.select("supplied").names if n in told])
         for what, word, known in (
             ("spread", self.spread, get_args(Spread)),
             ("precision", self.precision, get_args(Precision)),
@@ -124,7 +127,7 @@ class NetworkEstimator:
         """Whether a parameter can be supplied: estimates follow what is an input, and no other."""
         return name in self.network.spec.supplied
 
-    def _check_heard(self, names: Iterable[str]) -> None:
+    def _refuse(self, names: Iterable[str]) -> None:
         deaf = [name for name in names if not self.takes(name)]
         if deaf:
             raise DataError(
@@ -133,10 +136,17 @@ class NetworkEstimator:
             )
 
     def _known(self, data: Tensor, supplied: Mapping[str, Tensor] | None) -> dict[int, Tensor]:
-        """What is known of the voxels, by column."""
+        """What is known of the voxels, by column; refuses what estimates would not follow."""
         known = known_values(self.parameters, supplied, data)
-        self._check_heard(supplied or ())
+        self._refuse(name for name in supplied or () if not self._assumes(name, known))
         return known
+
+    def _assumes(self, name: str, known: Mapping[int, Tensor]) -> bool:
+        """Whether what is known is what the network takes for granted."""
+        item = self.parameters[name]
+        values = known[self.parameters.index((name,))[0]]
+        is_start = (values - item.start).abs() <= _ROUND_OFF * abs(item.start)
+        return item.role == "supplied" and bool(is_start.all())
 
     @property
     def _block(self) -> int:

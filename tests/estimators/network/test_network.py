@@ -173,6 +173,25 @@ def test_what_the_network_has_no_input_for_is_refused(truth):
         NetworkEstimator(Ratios(), SuppliedModel(Polynomial(), ("b",)))
 
 
+class Fixed(Ratios):
+    """Without an input for the gain, which it takes for its start value."""
+
+    spec = Spec(supplied=())
+
+    def prepare(self, coefficients: Tensor, supplied) -> Tensor:
+        return (coefficients[..., 1:3] / coefficients[..., :1]).real
+
+
+def test_a_constant_that_the_network_takes_for_granted_may_be_supplied(truth):
+    data, _ = _data(truth)
+    estimator = NetworkEstimator(Fixed(), Polynomial(), nuisance_steps=0)
+    same, start = torch.ones(N), Polynomial().parameters["gain"].start
+    found = estimator.estimate(data, {"gain": same * start})
+    torch.testing.assert_close(found.theta, estimator.estimate(data).theta)
+    with pytest.raises(DataError, match="the network has no input for gain,"):
+        estimator.estimate(data, {"gain": same * start * 1.01})
+
+
 def test_least_squares_that_begin_at_a_network_may_know_more_than_it(truth):
     data, supplied = _data(truth)
     known = {**supplied, "b": truth[:, 1]}
