@@ -21,15 +21,20 @@ from nipype.interfaces.base import (
 )
 
 from bids_brnn.config.choices import ALL
-from bids_brnn.errors import DataError
 from bids_brnn.estimators.registry import NETWORK
 from bids_brnn.estimators.run import run_estimator
 from bids_brnn.imaging.grids import load, save
 from bids_brnn.imaging.noise_level import ODD, SOURCES, contradiction, unexplained
 from bids_brnn.interfaces.base import Node
+from bids_brnn.interfaces.remarks import (
+    check_any,
+    say_on_bound,
+    say_unlike,
+    say_without_spread,
+)
 from bids_brnn.interfaces.sampling import draw_sample, sample_row
 from bids_brnn.interfaces.voxels import Voxels, positions, voxels_of
-from bids_brnn.maps import Beside, on_bound
+from bids_brnn.maps import Beside
 from bids_brnn.sequences.z_spectrum import ZSpectrum
 from bids_brnn.system.threads import in_threads
 from bids_brnn.zoo.recipe import EstimatorRecipe
@@ -44,9 +49,6 @@ if TYPE_CHECKING:
     from bids_brnn.parameters import ParameterSet
 
 MAPS_FILE = "maps.json"
-_MOST_UNLIKE = 0.5
-"""Share of voxels outside of training, or with a parameter on a bound, beyond which the log says
-so: heads have fluid and fat."""
 _LOG = logging.getLogger("bids_brnn.estimate")
 
 
@@ -136,13 +138,13 @@ class EstimateMaps(Node):
             spread=voxels.spread,
             **further,
         )
-        _check_any(estimate, estimator.parameters)
+        check_any(estimate, estimator.parameters)
         fitted = _fitted(recipe, estimator)
         warning = self._contradiction(recipe, estimate, data, estimator.parameters, fitted)
         if not warning:
-            self._say_unlike(estimate)
-            self._say_at_bound(estimate, estimator.parameters)
-        self._say_without_spread(recipe, estimator.parameters)
+            say_unlike(inputs.label, estimate)
+            say_on_bound(inputs.label, estimate, estimator.parameters)
+        say_without_spread(inputs.label, recipe, estimator.parameters, self._noise_std())
         rows: list[dict[str, Any]] = []
         about = sample_row(
             folder, mask, whole, grid.affine, seed=inputs.seed, by_region=bool(self._strata())
@@ -214,50 +216,6 @@ class EstimateMaps(Node):
         if warning:
             _LOG.warning("%s: %s", inputs.label, warning)
         return warning
-
-    def _say_unlike(self, estimate: Estimate) -> None:
-        """Say where most voxels are like nothing that a network knows: maps only mark them."""
-        distance = estimate.quality.get("distance")
-        share = 0.0 if distance is None else float((distance > 1).double().mean())
-        if share > _MOST_UNLIKE:
-            _LOG.warning(
-                "%s: %.0f %% of the voxels lie outside of what the network was trained on; either "
-                "the mask holds little tissue, or %s",
-                self.inputs.label, 100 * share, ODD,
-            )  # fmt: skip
-
-    def _say_at_bound(self, estimate: Estimate, parameters: ParameterSet) -> None:
-        """Say where a parameter ends on its bounds in most voxels: maps only mark them."""
-        columns = parameters.columns("estimated")
-        shares = on_bound(estimate.theta, parameters)[:, columns].double().mean(0).tolist()
-        worst = {
-            parameters.names[column]: share
-            for column, share in zip(columns, shares, strict=True)
-            if share > _MOST_UNLIKE
-        }
-        if worst:
-            _LOG.warning(
-                "%s: in %.0f %% of the voxels %s on a bound of what is possible; either the "
-                "protocol does not tell it, or %s",
-                self.inputs.label, 100 * max(worst.values()),
-                f"{next(iter(worst))} lies" if len(worst) == 1 else f"{', '.join(worst)} lie",
-                ODD,
-            )  # fmt: skip
-
-    def _say_without_spread(self, recipe: EstimatorRecipe, parameters: ParameterSet) -> None:
-        """Say why there are no standard deviations where the residual is none of noise."""
-        from bids_brnn.information.noise import degrees_of_freedom
-
-        if recipe.estimator == NETWORK or self._noise_std() is not None:
-            return
-        free = len(parameters.columns("estimated", "nuisance"))
-        if degrees_of_freedom(recipe.amplitude, recipe.n_values, free) <= 0:
-            _LOG.warning(
-                "%s: there are as many unknowns as values, so that no residual tells the noise, "
-                "and standard deviations are missing; they follow from NoiseStandardDeviation in "
-                "the sidecar",
-                self.inputs.label,
-            )
 
     def _strata(self) -> list[str]:
         return list(self.inputs.strata) if isdefined(self.inputs.strata) else []
@@ -336,23 +294,6 @@ class EstimateMaps(Node):
         if words:
             _LOG.warning("%s: %s", self.inputs.label, words)
         return beside
-
-
-def _check_any(estimate: Estimate, parameters: ParameterSet) -> None:
-    """Refuse maps without a single value.
-
-    Raises
-    ------
-    DataError
-        If no voxel has an estimate.
-    """
-    values = estimate.theta[:, parameters.columns("estimated")]
-    if not bool(values.isfinite().all(-1).any()):
-        raise DataError(
-            f"None of the {len(values)} voxels can be estimated: in the mask the images hold "
-            "zeros or no numbers, or the maps beside them what is impossible. Look at images, "
-            "mask and maps of the series."
-        )
 
 
 def _fitted(recipe: EstimatorRecipe, estimator: Estimator) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -17,7 +16,7 @@ from bids_brnn.estimators.nlls.results import CONVERGED, INVALID, ITERATION_LIMI
 from bids_brnn.imaging.noise_level import SOURCES
 from bids_brnn.interfaces.estimate import EstimateMaps
 from bids_brnn.maps import flag_values, flags
-from bids_brnn.parameters import QMT, RELAXATION, MapItem, Parameter, ParameterSet
+from bids_brnn.parameters import QMT, RELAXATION
 from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.sequences.z_spectrum import usual_protocol
 from bids_brnn.zoo.recipe import EstimatorRecipe
@@ -175,18 +174,6 @@ def test_noise_of_air_is_not_compared_with_a_residual_inside_the_head(tmp_path, 
     assert "noise_warning" not in (tmp_path / "node" / "maps.json").read_text()
 
 
-@pytest.mark.parametrize(("unlike", "is_said"), [(3, True), (2, False)])
-def test_the_log_tells_where_most_voxels_are_like_nothing_that_the_network_knows(
-    caplog, unlike, is_said
-):
-    nothing = torch.zeros(4)
-    distance = torch.where(torch.arange(4) < unlike, 2.0, 0.5)
-    estimate = Estimate(nothing[:, None], nothing, nothing, quality={"distance": distance})
-    with caplog.at_level("WARNING", "bids_brnn"):
-        EstimateMaps(label="s")._say_unlike(estimate)
-    assert ("s: 75 % of the voxels lie outside of what the network" in caplog.text) is is_said
-
-
 def test_maps_without_a_value_are_refused(tmp_path, inputs):
     files = {k: v if isinstance(v, list) else str(v) for k, v in inputs.items()}
     image = nibabel.load(files["coefficients"])
@@ -196,32 +183,6 @@ def test_maps_without_a_value_are_refused(tmp_path, inputs):
     (tmp_path / "node").mkdir()
     with pytest.raises(DataError, match=r"None of the \d+ voxels can be estimated"):
         EstimateMaps(**files, label="sub-01_acq-a_MRF").run(cwd=str(tmp_path / "node"))
-
-
-@pytest.mark.parametrize(("ends", "words"), [(3, "75 % of the voxels a lies on a bound"), (2, "")])
-def test_the_log_tells_where_most_voxels_end_on_a_bound(caplog, ends, words):
-    item = MapItem("a", "1", "", "a")
-    parameters = ParameterSet((Parameter(item, 0.0, 2.0, 1.0, "estimated"),))
-    theta = torch.where(torch.arange(4) < ends, 2.0, 0.5)[:, None]
-    estimate = Estimate(theta, torch.zeros(4), torch.zeros(4))
-    with caplog.at_level("WARNING", "bids_brnn"):
-        EstimateMaps(label="s")._say_at_bound(estimate, parameters)
-    assert words in caplog.text
-    assert bool(caplog.text) is bool(words)
-
-
-@pytest.mark.parametrize(
-    ("images", "noise", "is_said"), [(5, 0.0, True), (5, 2.0, False), (6, 0.0, False)]
-)
-def test_the_log_tells_why_there_are_no_standard_deviations(caplog, images, noise, is_said):
-    usual = usual_protocol()
-    rows = [0, 1, 3, 8, 12, 5][:images]
-    few = replace(usual, mt_flip_angle=usual.mt_flip_angle[rows], offset=usual.offset[rows])
-    recipe = EstimatorRecipe("nlls", "ramani", few, supplied=("R1", "B1", "w0"), magnitude=True)
-    node = EstimateMaps(label="s", noise_std=noise)
-    with caplog.at_level("WARNING", "bids_brnn"):
-        node._say_without_spread(recipe, recipe.build_model().parameters)
-    assert ("standard deviations are missing" in caplog.text) is is_said
 
 
 class TestZSpectra:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Literal, get_args
@@ -19,13 +19,13 @@ from bids_brnn.estimators.network.devices import on_device
 from bids_brnn.estimators.network.distrust import Distrust
 from bids_brnn.estimators.network.findings import Findings, find, joined
 from bids_brnn.estimators.network.forward import Forward, Precision
+from bids_brnn.estimators.network.heard import heard_values, refuse_unheard
 from bids_brnn.estimators.network.scaling import unit_coefficients, whole_norm, with_known
 from bids_brnn.estimators.network.spread import bounded, moved_by, with_causes, with_spread
 from bids_brnn.estimators.results import Results
 from bids_brnn.estimators.voxels import (
     check_data,
     known_spreads,
-    known_values,
     noise_levels,
     take,
     voxels_to_estimate,
@@ -41,8 +41,6 @@ _TOGETHER = 4096
 _BLOCK, _LEAST = 8 * _TOGETHER, 1024
 """Most and least voxels of a block on each thread. Those of a block that need exact signals are
 tested together: an evaluation of few takes as long as of many."""
-_ROUND_OFF = 1e-6
-"""Relative: of values that went through single precision."""
 _QUALITY: Mapping[str, torch.dtype | None] = {"distance": None, "edge": torch.int32}
 
 
@@ -106,7 +104,8 @@ class NetworkEstimator:
                 f"model makes {self.model.n_samples}"
             )
         told = self.network.spec.outputs
-        self._refuse([n for n in self.parameters.select("supplied").names if n in told])
+        known_only = self.parameters.select("supplied").names
+        refuse_unheard(self.network.spec, [name for name in known_only if name in told])
         for what, word, known in (
             ("spread", self.spread, get_args(Spread)),
             ("precision", self.precision, get_args(Precision)),
@@ -127,26 +126,8 @@ class NetworkEstimator:
         """Whether a parameter can be supplied: estimates follow what is an input, and no other."""
         return name in self.network.spec.supplied
 
-    def _refuse(self, names: Iterable[str]) -> None:
-        deaf = [name for name in names if not self.takes(name)]
-        if deaf:
-            raise DataError(
-                f"the network has no input for {', '.join(deaf)}, so that its estimates would not "
-                "follow what is supplied; leave that out, or use least squares (NllsEstimator)"
-            )
-
     def _known(self, data: Tensor, supplied: Mapping[str, Tensor] | None) -> dict[int, Tensor]:
-        """What is known of the voxels, by column; refuses what estimates would not follow."""
-        known = known_values(self.parameters, supplied, data)
-        self._refuse(name for name in supplied or () if not self._assumes(name, known))
-        return known
-
-    def _assumes(self, name: str, known: Mapping[int, Tensor]) -> bool:
-        """Whether what is known is what the network takes for granted."""
-        item = self.parameters[name]
-        values = known[self.parameters.index((name,))[0]]
-        is_start = (values - item.start).abs() <= _ROUND_OFF * abs(item.start)
-        return item.role == "supplied" and bool(is_start.all())
+        return heard_values(self.network.spec, self.parameters, supplied, data)
 
     @property
     def _block(self) -> int:
