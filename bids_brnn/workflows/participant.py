@@ -245,13 +245,13 @@ def _say_nominal(acquisition: Acquisition, supplied: Collection[str]) -> None:
     spectrum = acquisition.representation == "zspectrum"
     if "B1" in expected and "B1" not in supplied:
         _LOG.warning(
-            "%s: there is no B1 map; flip angles are taken as nominal, which biases %s",
+            "%s: there is no B1 map for it; flip angles are taken as nominal, which biases %s",
             acquisition.name,
             "m0s" if spectrum else "T2",
         )
     if spectrum and "w0" not in supplied:
         _LOG.warning(
-            "%s: there is no B0 map; the offsets of the MT pulses are taken as nominal, which "
+            "%s: there is no B0 map for it; the offsets of the MT pulses are taken as nominal, which "
             "biases T2s",
             acquisition.name,
         )

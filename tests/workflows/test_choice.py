@@ -186,7 +186,7 @@ def test_a_missing_b1_map_is_said_for_fingerprinting(make_config, acquisitions, 
 
     series = replace(acquisitions["mrf"], companions=Companions())
     init_series_wf(make_config(), series, base_dir=tmp_path)
-    assert "there is no B1 map; flip angles are taken as nominal" in caplog.text
+    assert "there is no B1 map for it; flip angles are taken as nominal" in caplog.text
     caplog.clear()
     init_series_wf(make_config(), acquisitions["mrf"], base_dir=tmp_path)
     assert "no B1 map" not in caplog.text

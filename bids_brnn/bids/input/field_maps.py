@@ -195,7 +195,10 @@ def _relative(text: str, image: Image, links: Mapping[str, Path]) -> PurePosixPa
 
 
 def _note_unmatched(image: Image, value: Any, series: Series, around: Surroundings) -> None:
-    """Say where ``IntendedFor`` names nothing that exists: the map would be lost silently."""
+    """Say where ``IntendedFor`` names no file of the participant: the map would be lost silently.
+
+    A sidecar that was copied, or that all participants inherit, names what somebody else has.
+    """
     entries = texts({"IntendedFor": value}, "IntendedFor")
     items = value if isinstance(value, list) else [value]
     if any(_exists(text, image, around) for text in entries):
@@ -204,8 +207,8 @@ def _note_unmatched(image: Image, value: Any, series: Series, around: Surroundin
     path = series.files[0].relative_to(series.dataset.root).as_posix()
     name = "" if series.dataset.is_raw == image.dataset.is_raw else series.dataset.name
     around.notes.append(
-        f"{image.path.name} is not used: its IntendedFor names {shown(first)}, and no such file "
-        f'is there. For {series.name} write "bids:{name}:{path}" or '
+        f"{image.path.name} is not used: its IntendedFor names {shown(first)}, and this "
+        f'participant has no such file. For {series.name} write "bids:{name}:{path}" or '
         f'"{path.partition("/")[2]}".'
     )
 
@@ -215,6 +218,8 @@ def _exists(text: str, image: Image, around: Surroundings) -> bool:
     if relative is None or ".." in relative.parts:
         return False
     subject = f"sub-{image.name.entities['sub']}"
+    if any(part.startswith("sub-") and part != subject for part in relative.parts[:-1]):
+        return False
     inner = [relative.parts.index(subject)] if subject in relative.parts[:-1] else []
     tails = [PurePosixPath(*relative.parts[start:]) for start in [0, *inner]]
     folders = [folder for item in around.datasets for folder in (item.root, item.root / subject)]

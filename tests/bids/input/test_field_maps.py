@@ -126,11 +126,25 @@ def test_a_map_for_nothing_that_exists_is_named(raw, target):
     found = find_acquisitions(raw.root)
     first = target[0] if isinstance(target, list) else target
     assert (
-        f"sub-01_TB1map.nii.gz is not used: its IntendedFor names {first!r}, and no such file is "
-        'there. For sub-01_acq-a_QMT write "bids::sub-01/anat/sub-01_acq-a_part-imag_QMT.nii.gz" '
+        f"sub-01_TB1map.nii.gz is not used: its IntendedFor names {first!r}, and this participant "
+        'has no such file. For sub-01_acq-a_QMT write "bids::sub-01/anat/sub-01_acq-a_part-imag_QMT.nii.gz" '
         'or "anat/sub-01_acq-a_part-imag_QMT.nii.gz".'
     ) in found.notes
     assert found.acquisitions[0].supplied == {}
+
+
+def test_a_copied_sidecar_that_names_another_participant_is_named(raw):
+    raw.qmt()
+    raw.qmt("02")
+    target = "bids::sub-01/anat/sub-01_acq-a_part-real_QMT.nii.gz"
+    for subject in ("01", "02"):
+        raw.image(f"sub-{subject}/fmap/sub-{subject}_TB1map.nii.gz", ONES)
+        raw.json(f"sub-{subject}/fmap/sub-{subject}_TB1map.json", {"IntendedFor": target})
+    found = find_acquisitions(raw.root)
+    assert [sorted(item.supplied) for item in found.acquisitions] == [["B1"], []]
+    notes = [note for note in found.notes if "TB1map" in note]
+    assert len(notes) == 1
+    assert f"sub-02_TB1map.nii.gz is not used: its IntendedFor names {target!r}" in notes[0]
 
 
 def test_a_map_for_something_else_that_exists_is_not_worth_a_note(raw):
