@@ -88,14 +88,43 @@ def _note(path: Path) -> None:
         written.add(path)
 
 
+_unsynced: list[set[Path]] = []
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def folders_synced_once() -> Iterator[None]:
+    """Ask the disk once, at the end, to keep the folders that the block writes files into.
+
+    Many files of one folder otherwise wait for a busy disk twice each. A power cut meanwhile may
+    leave some of them absent, but none of them half-written.
+    """
+    folders: set[Path] = set()
+    _unsynced.append(folders)
+    try:
+        yield
+    finally:
+        _unsynced.pop()
+        for folder in folders:
+            with suppress(OSError):  # it may be gone again
+                _sync(folder)
+
+
+@contextmanager
+def replacing(path: Path, *, lasting: bool = True) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it becomes ``path`` in one step.
 
     Readers see the old file or the new one. When anything goes wrong the temporary file is
     removed and ``path`` is as it was. The temporary name keeps the suffix (image writers choose
     the format by it), starts with a dot and is new for every call, so parallel writers of one
     path cannot disturb each other: the last one wins.
+
+    Parameters
+    ----------
+    path
+        What is written.
+    lasting
+        Whether it is on the disk, and not only in the memory of the system, when this returns.
+        What is checked when it is read, and made again where it is damaged, need not be.
 
     Raises
     ------
@@ -109,10 +138,12 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        _sync(temporary)
+        if lasting:
+            _sync(temporary)
         temporary.replace(path)
         _note(path)
-        _sync(path.parent)
+        if lasting:
+            _sync_folder(path.parent)
     except OSError as error:
         raise OutputError(
             f"Cannot write {path}: {error.strerror or error}. "
@@ -140,8 +171,10 @@ def remove_leftovers(folders: Iterable[Path], writer: str, *, deep: bool = True)
                 temporary.unlink()
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, *, lasting: bool = True) -> None:
     """Write ``content`` in one step, unless the file already holds exactly that.
+
+    ``lasting`` as in :func:`replacing`.
 
     Raises
     ------
@@ -155,13 +188,13 @@ def write_bytes(path: Path, content: bytes) -> None:
         if same_size and path.read_bytes() == content:
             _note(path)
             return
-    with replacing(path) as temporary:
+    with replacing(path, lasting=lasting) as temporary:
         temporary.write_bytes(content)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, lasting: bool = True) -> None:
     """Write UTF-8 ``text`` in one step; see :func:`write_bytes`."""
-    write_bytes(path, text.encode("utf-8"))
+    write_bytes(path, text.encode("utf-8"), lasting=lasting)
 
 
 def decoded(content: bytes) -> str:
@@ -188,6 +221,13 @@ def _sync(path: Path) -> None:
             os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    if _unsynced:
+        _unsynced[-1].add(folder)
+    else:
+        _sync(folder)
 
 
 _KINDS = {

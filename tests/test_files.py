@@ -1,13 +1,16 @@
 import os
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
 import torch
 
+from bids_brnn import files
 from bids_brnn.errors import EXIT_NOT_WRITABLE, OutputError, ReadError
 from bids_brnn.files import (
     file_state,
+    folders_synced_once,
     make_folder,
     read_metadata,
     read_tensors,
@@ -61,6 +64,51 @@ def test_full_disk_is_an_output_error_and_leaves_nothing(tmp_path):
         temporary.write_text("x")
         raise OSError(28, "No space left on device")
     assert names(tmp_path) == []
+
+
+@pytest.fixture
+def synced(monkeypatch):
+    """Names of what the disk was asked to keep, in order."""
+    names = []
+    monkeypatch.setattr(files.os, "fsync", lambda handle: names.append(_name_of(handle)))
+    return names
+
+
+def _name_of(handle):
+    name = Path(f"/proc/self/fd/{handle}").readlink().name
+    return "file" if name.startswith(".tmp-") else name
+
+
+def test_the_disk_is_asked_for_each_file_and_its_folder_but_once_for_the_folder_of_a_step(
+    tmp_path, synced
+):
+    (folder := tmp_path / "anat").mkdir()
+    write_text(folder / "a", "1")
+    assert synced == ["file", "anat"]
+    synced.clear()
+    with folders_synced_once():
+        write_text(folder / "b", "1")
+        write_text(folder / "c", "1")
+    assert synced == ["file", "file", "anat"]
+    synced.clear()
+    write_text(folder / "d", "1")
+    assert synced == ["file", "anat"]
+
+
+def test_folders_are_synced_when_a_step_fails_and_may_be_gone(tmp_path, synced):
+    (folder := tmp_path / "anat").mkdir()
+    with pytest.raises(KeyError), folders_synced_once():
+        write_text(folder / "a", "1")
+        write_text(tmp_path / "gone" / "a", "1")
+        shutil.rmtree(tmp_path / "gone")
+        raise KeyError
+    assert sorted(synced) == ["anat", "file", "file"]
+
+
+def test_what_is_made_again_when_it_is_damaged_waits_for_no_disk(tmp_path, synced):
+    write_text(tmp_path / "a", "1", lasting=False)
+    assert (tmp_path / "a").read_text() == "1"
+    assert synced == []
 
 
 def test_readers_never_see_a_mixture(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -46,7 +47,8 @@ def run_participants(config: RunConfig) -> int:
     base = run_folders.base_folder(config)
     run_folders.make_private(base)
     run = run_folders.run_id()
-    with run_folders.inside(base), ExitStack() as beginning:
+    with run_folders.inside(base), ExitStack() as whole, ExitStack() as beginning:
+        whole.callback(gc.unfreeze)  # a program around this one has its garbage collected again
         beginning.enter_context(uncollected())
         # Imported here: Nipype looks for settings in the current folder when it is imported.
         from bids_brnn.workflows.plugins import choose_plugin

@@ -63,7 +63,7 @@ def settle_series(
         gone = []
         for step, files in written_files(series_folder(item, base)).items():
             outputs = {path: sha for path, sha in files.items() if path.is_relative_to(output_dir)}
-            if any(step.is_relative_to(known) for known in steps):
+            if not steps.isdisjoint((step, *step.parents)):
                 current |= outputs
             elif outputs:
                 gone.append(step)

@@ -27,6 +27,7 @@ from bids_brnn.voxels import slabs, times
 
 _CHUNK = 16 * 2**20
 _SLACK = 2**20  # bytes after the image that are read for the checksum; more is an attack
+_FITS = 2**24  # bytes that are there wherever this program is loaded
 _DEFLATE_RATIO = 1100  # zlib cannot compress better than 1032:1
 _BAD_FILE = (
     ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, zlib.error, ValueError,
@@ -108,7 +109,7 @@ def read_grid(path: Path, *, max_bytes: int | None = None) -> Grid:
     if dtype.kind not in "iufc":
         raise DataError(f"{path.name}: voxels of type {dtype} are not numbers.")
     offset = int(stored.offset)
-    limit = memory_limit() if max_bytes is None else (max_bytes, "those allowed")
+    limit = None if max_bytes is None else (max_bytes, "those allowed")
     _check_size(path, shape, dtype, offset, limit)
     if affine is None or not _is_invertible(affine):
         raise DataError(f"{path.name}: the affine (qform, sform) is not finite and invertible.")
@@ -148,11 +149,14 @@ def _check_size(
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
     offset: int,
-    limit: tuple[int, str],
+    limit: tuple[int, str] | None,
 ) -> None:
     # What is read, what it is scaled to, and for a series the complex values that are made of it.
     each = dtype.itemsize + max(dtype.itemsize, 4) + (8 if math.prod(shape[3:]) > 1 else 0)
     needed = math.prod(shape) * each
+    if limit is None:
+        # The system is asked for images only that may not fit: each time are many small files.
+        limit = (_FITS, "") if needed <= _FITS else memory_limit()
     if needed > limit[0]:
         raise DataError(
             f"{path.name}: {times(shape)} needs {needed / 1e9:.1f} GB of memory, more than the "

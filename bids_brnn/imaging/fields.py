@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from bids_brnn.bids.images import Grid, same_grid
 from bids_brnn.bids.volumes import read_volume
@@ -233,6 +231,8 @@ def measured(field: FieldMap, values: NDArray[np.floating[Any]]) -> NDArray[np.b
     zero = values == 0
     if not zero.any() or not (finite & ~zero).any():
         return finite
+    from scipy import ndimage
+
     pieces, n = ndimage.label(zero)
     # A field that passes through 0 does so in a layer of one voxel.
     thick = ndimage.binary_erosion(zero, border_value=1)
@@ -278,6 +278,8 @@ def continued(
     centres = np.argwhere(valid)
     if not len(centres):
         return found
+    from scipy.spatial import cKDTree
+
     tree = cKDTree(centres)
     _, nearest = tree.query(points)
     beyond = np.maximum(np.abs(points - centres[nearest]) - 0.5, 0) * size

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from bids_brnn.regions.labels import apparent_rate
 
@@ -38,6 +37,8 @@ def threshold_mask(reference: NDArray[Any]) -> NDArray[np.bool_]:
     reference
         ``(X, Y, Z)``, magnitudes; what is not finite counts as 0.
     """
+    from scipy import ndimage
+
     finite = np.where(np.isfinite(reference), reference, 0)
     if finite.min() == finite.max():
         return np.zeros(finite.shape, dtype=bool)
@@ -56,6 +57,8 @@ def threshold_mask(reference: NDArray[Any]) -> NDArray[np.bool_]:
 
 def _air_limit(values: NDArray[Any], thin: int) -> float:
     """Value above which voxels are object; ``thin`` is the axis across slices."""
+    from scipy import ndimage
+
     size = [3] * values.ndim
     size[thin] = 1
     # Two kinds of voxels are told apart without noise: tissue is coherent, noise is not.

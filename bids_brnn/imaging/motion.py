@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.spatial.transform import Rotation
 
 Array = NDArray[Any]
 
@@ -67,6 +65,8 @@ def move(values: Array, position: Array, spacing: Array, centre: Array, *, order
     """Images ``(X, Y, Z, K)`` acquired at ``position``, brought back; 0 where nothing was."""
     if not position.any():
         return values
+    from scipy import ndimage
+
     matrix, offset = _voxel_transform(position, spacing, centre)
     if 1 in values.shape[:3]:
         # Round-off must not move a slice out of an image of one slice: there it would be empty.
@@ -80,6 +80,8 @@ def move(values: Array, position: Array, spacing: Array, centre: Array, *, order
 
 def rotation_of(position: Array) -> Array:
     """Matrix ``(3, 3)`` of the last three parameters, a rotation vector."""
+    from scipy.spatial.transform import Rotation
+
     return np.asarray(Rotation.from_rotvec(position[3:]).as_matrix())
 
 

@@ -17,8 +17,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.spatial.transform import Rotation
 
 from bids_brnn.imaging.motion import HEAD_RADIUS, Array, Motion, move, rotation_of
 
@@ -121,6 +119,8 @@ def _around(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
 
 
 def _smooth(values: Array, widths: list[float]) -> Array:
+    from scipy import ndimage
+
     widths = [w if n > 1 else 0.0 for w, n in zip(widths, values.shape, strict=False)]
     return np.stack(
         [ndimage.gaussian_filter(values[..., k], widths) for k in range(values.shape[-1])], -1
@@ -203,6 +203,8 @@ def _slopes(values: Array, spacing: Array, centre: Array, free: list[int]) -> Ar
 
 def _composed(parameters: Array, step: Array) -> NDArray[np.float64]:
     """First the step, then the position so far."""
+    from scipy.spatial.transform import Rotation
+
     result = np.empty_like(parameters)
     for index, (position, further) in enumerate(zip(parameters, step, strict=True)):
         rotation = rotation_of(position)
@@ -217,6 +219,8 @@ def _from_most(parameters: Array) -> NDArray[np.float64]:
 
     Most frames are then moved little, and nothing is moved where nothing moved.
     """
+    from scipy.spatial.transform import Rotation
+
     scaled = parameters * np.repeat([1.0, HEAD_RADIUS], 3)
     distance = np.abs(scaled[:, None] - scaled[None]).sum((1, 2))
     reference = parameters[int(distance.argmin())]

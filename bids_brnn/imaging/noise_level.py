@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from bids_brnn.errors import DataError
 from bids_brnn.system.threads import in_threads
@@ -200,6 +199,8 @@ def air_level(data: Array, mask: NDArray[np.bool_], threads: int = 1) -> float |
         as those of white noise (artefacts, smoothing), or one coefficient or frame has more than
         its share (tissue that fills the image).
     """
+    from scipy import ndimage
+
     # Dilation walks along the last axis, what follows along the first one, as images lie.
     outside = ~ndimage.binary_dilation(np.ascontiguousarray(mask), iterations=_MARGIN)
     in_place = np.full(mask.shape, np.nan, order="F")

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from bids_brnn.imaging.resampling import register_rigid, resample, rigid_affine, thin_axis, to_itk
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 Image = NDArray[np.floating[Any]]
 Method = Literal["rigid", "header"]
@@ -80,6 +82,8 @@ def by_header(
     reason: str, *, before: float = math.nan, after: float = math.nan, failed: bool = False
 ) -> Alignment:
     """Series and T1-weighted image taken to share scanner coordinates."""
+    import SimpleITK as sitk
+
     return Alignment(
         sitk.AffineTransform(3), "header", reason, before=before, after=after, failed=failed
     )
@@ -107,6 +111,8 @@ def align(
         mutual information, keeps the head inside, and stands out from displaced positions by
         :data:`MIN_PEAK`; otherwise ``header``.
     """
+    import SimpleITK as sitk
+
     for words, image, affine in (("series", series, series_affine), ("T1w", t1w, t1w_affine)):
         if (thin := thin_axis(image.shape, affine)) is not None:
             return by_header(f"the {words} is too thin to be registered ({thin})")
@@ -198,6 +204,8 @@ class _Measure:
 
     def peak(self, transform: sitk.AffineTransform, value: float) -> float:
         """``value`` over the mean of displaced positions."""
+        import SimpleITK as sitk
+
         length, angle = _DISPLACED
         others = []
         for axis in np.eye(3):
@@ -212,6 +220,8 @@ class _Measure:
 
 
 def _smoothed(image: Image, affine: NDArray[np.floating[Any]]) -> Image:
+    import SimpleITK as sitk
+
     values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0.0, neginf=0.0)
     return sitk.GetArrayFromImage(
         sitk.SmoothingRecursiveGaussian(to_itk(values, affine), _COARSE / 2)

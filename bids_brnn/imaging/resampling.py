@@ -2,6 +2,7 @@
 
 Coefficients and time frames are never interpolated here: their noise and phase would change.
 What moves are masks, labels, B1 and B0 maps (to the series) and finished maps (to other spaces).
+SimpleITK is loaded by what uses it: a run that finds everything done needs none of it.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from bids_brnn.bids.safe import unreadable
 from bids_brnn.errors import DataError
 from bids_brnn.files import check_regular, replacing
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 Interpolation = Literal["linear", "nearest", "label"]
 MIN_VOXELS = 8
@@ -35,6 +38,8 @@ def to_itk(data: NDArray[Any], affine: NDArray[np.floating[Any]]) -> sitk.Image:
     DataError
         If the affine is singular or sheared: ITK knows rotation, flips and spacing only.
     """
+    import SimpleITK as sitk
+
     image = sitk.GetImageFromArray(np.ascontiguousarray(np.asarray(data).T))
     lps = _LPS @ affine
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
@@ -84,6 +89,8 @@ def register_rigid(
     RuntimeError
         If the images hardly overlap.
     """
+    import SimpleITK as sitk
+
     fixed_image = sitk.Cast(to_itk(_finite(fixed), fixed_affine), sitk.sitkFloat32)
     moving_image = sitk.Cast(to_itk(_finite(moving), moving_affine), sitk.sitkFloat32)
     centred = sitk.CenteredTransformInitializer(
@@ -116,6 +123,8 @@ def _optimise(
     levels: Sequence[tuple[int, float]],
 ) -> sitk.Transform:
     """Maximise mutual information from ``start``; levels are shrink factor and blur (mm)."""
+    import SimpleITK as sitk
+
     method = sitk.ImageRegistrationMethod()
     method.SetNumberOfThreads(1)  # several add up the metric in another order each time
     method.SetMetricAsMattesMutualInformation(numberOfHistogramBins=32)
@@ -146,6 +155,8 @@ def rigid_affine(transform: sitk.Transform) -> sitk.AffineTransform:
     DataError
         If it is not a rotation with a translation.
     """
+    import SimpleITK as sitk
+
     points = _LPS @ affine_of(transform) @ _LPS
     matrix, zero = points[:3, :3], points[:3, 3]
     if not np.allclose(matrix.T @ matrix, np.eye(3), atol=1e-6):
@@ -203,6 +214,8 @@ def resample(
     outside
         Value where the image does not reach.
     """
+    import SimpleITK as sitk
+
     source = to_itk(data.astype(np.float64 if interpolation == "linear" else data.dtype), affine)
     grid = to_itk(np.zeros(shape, dtype=np.uint8), target_affine)
     kinds = {
@@ -233,6 +246,8 @@ def inverse(transform: sitk.Transform) -> sitk.Transform:
 
 def chained(first: sitk.Transform, then: sitk.Transform) -> sitk.Transform:
     """The transform that maps a point by ``first`` and the result by ``then``."""
+    import SimpleITK as sitk
+
     return sitk.CompositeTransform([then, first])  # ITK applies the last one first
 
 
@@ -244,6 +259,8 @@ def warp_grid(
     Of a composite transform the field that is applied first counts: its grid is that of the space
     the transform starts from.
     """
+    import SimpleITK as sitk
+
     if transform.GetName() == "CompositeTransform":
         composite = sitk.CompositeTransform(transform)
         parts = [composite.GetNthTransform(n) for n in range(composite.GetNumberOfTransforms())]
@@ -260,6 +277,8 @@ def warp_grid(
 
 def write_transform(transform: sitk.Transform, path: Path) -> None:
     """Write an ITK text transform in one step, as ANTs and fMRIPrep read it."""
+    import SimpleITK as sitk
+
     with replacing(path) as temporary:
         sitk.WriteTransform(transform, str(temporary))
 
@@ -274,6 +293,8 @@ def read_transform(path: Path) -> sitk.Transform:
     ReadError
         If it is absent, or no regular file.
     """
+    import SimpleITK as sitk
+
     try:
         check_regular(path)
         return sitk.ReadTransform(str(path))

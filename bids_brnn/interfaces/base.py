@@ -14,7 +14,7 @@ from nipype.interfaces.base import SimpleInterface
 
 from bids_brnn import errors
 from bids_brnn.errors import DEBUGGER_VARIABLE, BidsBrnnError, curable
-from bids_brnn.files import write_text
+from bids_brnn.files import folders_synced_once, write_text
 from bids_brnn.interfaces.manifest import write_manifest
 
 ERROR_FILE = "error.json"
@@ -30,7 +30,8 @@ class Node(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         folder = Path(runtime.cwd)
         try:
-            outputs = self.work(folder)
+            with folders_synced_once():
+                outputs = self.work(folder)
         except Exception as error:
             told = curable(error)
             if told is not None:

@@ -78,7 +78,8 @@ def write_manifest(folder: Path, outputs: Mapping[str, Any], threads: int = 1) -
     found = in_threads(known_digest, files, threads)
     rows = {str(path): [path.stat().st_size, sha] for path, sha in zip(files, found, strict=True)}
     content = {"files": rows, "outputs": dict(outputs)}
-    write_text(folder / MANIFEST_FILE, json.dumps(content, default=_plain))
+    # What a power cut leaves of it does not fit the files, and the step is done again.
+    write_text(folder / MANIFEST_FILE, json.dumps(content, default=_plain), lasting=False)
 
 
 def _plain(value: Any) -> Any:

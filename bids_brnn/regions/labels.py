@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from bids_brnn.errors import DataError
 
@@ -54,6 +53,8 @@ def erode(labels: NDArray[np.integer], layers: int) -> NDArray[np.integer]:
     ndarray
         ``(X, Y, Z)``, 0 where voxels were taken off.
     """
+    from scipy import ndimage
+
     faces = ndimage.generate_binary_structure(labels.ndim, 1)
     for _ in range(layers):
         # "nearest" repeats the edge of the image, which is what the absent neighbours count as.
@@ -71,6 +72,8 @@ def spread_out(labels: NDArray[np.integer], known: NDArray[np.bool_]) -> NDArray
     """
     if not known.any():
         return labels
+    from scipy import ndimage
+
     nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
     found: NDArray[np.integer] = labels[tuple(nearest)]
     return found

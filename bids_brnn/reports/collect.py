@@ -29,11 +29,11 @@ from bids_brnn.reports.images import (
     Images,
     canonical,
     files_of,
-    is_map,
-    is_shown,
     items_of,
     json_of,
+    maps_among,
     read_images,
+    shown_among,
     supplied_files,
 )
 from bids_brnn.reports.preparation import (
@@ -73,7 +73,7 @@ def _series_view(output_dir: Path, mask_path: Path, threads: int) -> SeriesView:
     files = list(files_of(mask_path.parent, head))
     check_alike(mask_path, [path for path, _ in files])
     known = supplied_files(mask_path.parent.parent, head)
-    paths = [*(path for path, name in files if is_shown(name)), *known]
+    paths = [*shown_among(files), *known]
     images = read_images(paths, threads)
     labels, names = _tissues(files, images)
     kind = _kind_of({name.suffix for _, name in files})
@@ -145,9 +145,7 @@ def _estimators(
     by_desc: dict[str, list[MapView]] = {}
     sidecars: dict[str, dict[str, Any]] = {}
     order_of = {name: rank for rank, name in enumerate(items_of())}
-    for path, name in files:
-        if not is_map(name):
-            continue
+    for path, name in maps_among(files):
         sidecar = read_json(json_of(path))
         desc = name.entities["desc"]
         quantity = name.entities.get("param", name.suffix.removesuffix("map"))

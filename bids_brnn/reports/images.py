@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +49,21 @@ def canonical(path: Path) -> NDArray[Any]:
     return np.asarray(nib.apply_orientation(values, orientation))
 
 
-def is_map(name: FileName) -> bool:
-    """Whether a file is a map of an estimator."""
-    return name.suffix in _map_suffixes() and name.entities.get("desc") != SUPPLIED
+def maps_among(files: Iterable[tuple[Path, FileName]]) -> list[tuple[Path, FileName]]:
+    """Those files that are maps of an estimator."""
+    suffixes = _map_suffixes()
+    return [
+        (path, name)
+        for path, name in files
+        if name.suffix in suffixes and name.entities.get("desc") != SUPPLIED
+    ]
 
 
-def is_shown(name: FileName) -> bool:
-    """Whether the page shows an image that lies with the maps."""
-    references = {kind.reference_suffix for kind in series_kinds().values()}
-    return name.suffix in {"T1w", "dseg", *references} or is_map(name)
+def shown_among(files: Sequence[tuple[Path, FileName]]) -> list[Path]:
+    """Those images that lie with the maps and are on the page, in their order."""
+    others = {"T1w", "dseg", *(kind.reference_suffix for kind in series_kinds().values())}
+    maps = {path for path, _ in maps_among(files)}
+    return [path for path, name in files if name.suffix in others or path in maps]
 
 
 def items_of(label: str = "") -> dict[str, MapItem]:

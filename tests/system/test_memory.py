@@ -93,3 +93,17 @@ def test_garbage_is_collected_again_as_before_whatever_happens(before):
         assert gc.isenabled() == before
     finally:
         (gc.enable if was else gc.disable)()
+
+
+def test_what_was_built_meanwhile_is_not_looked_through_later():
+    was = gc.isenabled()
+    gc.enable()
+    try:
+        with uncollected():
+            built = [[]]
+        assert not any(item is built for item in gc.get_objects())
+        gc.unfreeze()
+        assert any(item is built for item in gc.get_objects())
+    finally:
+        gc.unfreeze()
+        (gc.enable if was else gc.disable)()

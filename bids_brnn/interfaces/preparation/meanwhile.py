@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from importlib import import_module
 from typing import Any, TypeVar
 
 from nipype.interfaces.base import isdefined, traits
+
+from bids_brnn.system.memory import uncollected
 
 Result = TypeVar("Result")
 
@@ -27,7 +30,10 @@ def read_meanwhile(read: Callable[[], Result], modules: Any) -> Result:
     """
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(read)
-        for name in modules if isdefined(modules) else []:
-            with suppress(Exception):  # said by the step that needs it
-                import_module(name)
+        wanted = modules if isdefined(modules) else []
+        new = [name for name in wanted if name not in sys.modules]
+        with uncollected() if new else nullcontext():
+            for name in new:
+                with suppress(Exception):  # said by the step that needs it
+                    import_module(name)
         return reading.result()
