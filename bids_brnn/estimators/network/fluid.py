@@ -11,16 +11,16 @@ hundredths of a millisecond, so that nothing else needs to be asked of fluid fir
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
 
 import torch
 from torch import Tensor
 
+from bids_brnn.estimators.network.descent import Descent
 from bids_brnn.estimators.network.fluid_points import fluid_points, joined, mirrored
-from bids_brnn.estimators.network.lowest import Along, Task, lowest, promised
+from bids_brnn.estimators.network.lowest import Rounds, Task
 from bids_brnn.estimators.network.usual import Linearize, atoms_at
 from bids_brnn.estimators.nlls.starts import Candidates, Starts
 from bids_brnn.parameters import ParameterSet
@@ -31,33 +31,27 @@ its own cell and the next ones: of the fluids of qmt-demo nine in ten lie there 
 _ATOMS, _FEW = 3072, 1024
 """Of a cell that is looked into, and of each where all are. 1000 take .02 to .06 s of CPU, once;
 more of them leave fewer voxels, but what is left is cheaper to search again."""
-_NEAR, _ANYWHERE = 16, 32
-"""Atoms from which one step tells what least squares may leave."""
-_TRIES = 2
-"""Starts of each voxel among them; more find few more."""
+_NEAR, _ANYWHERE, _ALL_OVER = 16, 256, 2048
+"""Atoms from which one step tells what least squares may leave: near what the network tells,
+of all off-resonances, and of these for the few that are left."""
+_APART, _MORE_APART = 16, 32
+"""Of these, starts that are apart in off-resonance or B1."""
 _SPACING = 1.25
 """Times 2 pi over the duration of the train: where the next valley is; pulses hold precession
 back. Minima of qmt-demo are 1.23 to 1.27 apart; 1.15 is half a valley off at the fifth."""
 _BESIDE = ((-1, 0.0), (1, 0.0))
-_WIDELY = tuple((k, 0.0) for k in range(-7, 8) if k) + tuple(
-    (k, B1) for k in range(-2, 3) for B1 in (-0.045, -0.022, 0.022, 0.045)
+_WIDELY, _FARTHER = (
+    tuple((k, B1) for k in range(-most, most + 1) for B1 in (-0.045, -0.022, 0.0, 0.022, 0.045))
+    for most in (7, 12)
 )
 """Valleys beside that where least squares end: how many of them away, and differences of B1."""
-_HOPS = (2, 4, 8)
-"""The best of these points that are worth a try; the last for the few that are left."""
-_MANY, _APART, _VALLEYS = 256, 0.4, 8
-"""Atoms near the off-resonance of the network from which what is left starts again, how far apart
-starts are in valleys, and how many: the most parallel atoms lie in few valleys."""
-_POOLS = tuple((k, 0.0) for k in range(-3, 4) if k)
-"""Valleys beside the estimate of the network, for fluid with another pool."""
-_STEPS = 10
-_REST = 0.35
-"""Of the signal: fluid in a wrong valley rarely leaves more (one in ten of those missed).
-Signals know no noise: at SNR 80 that is 400 times the limit."""
-_FAR = 20.0
-"""Times the limit: where noise is more than that, fluid in a wrong valley leaves no more."""
-_TOGETHER = 2**14
-"""Points of neighbouring valleys that are tried together, at most: bounds the memory."""
+_BRIEFLY: Rounds = ((0, 2), (10, 1))
+_FIRST: Rounds = ((0, 4), (3, 2), (10, 1))
+_LAST: Rounds = ((2, 8), (3, 4), (8, 1))
+_HOPS: Rounds = ((0, 16), (3, 4), (8, 1))
+"""Of races between such points, the longer the fewer voxels are left. With twice as many
+points in the last two a tenth more minima are found, for half as much time again of voxels that
+are no fluid."""
 SLOW = 2.0
 """1/s: R2 below which an estimate is one of fluid."""
 _ALL = -1
@@ -106,34 +100,35 @@ class Fluid:
         thorough
             Whether the few that are still above the limit are worth as many steps as all others.
         """
-        descent = _Descent(self, task, theta)
+        descent = Descent(self, task, theta)
         everywhere = torch.arange(len(theta), device=theta.device)
-        descent.from_starts(self._near(descent, everywhere, _NEAR), everywhere)
-        descent.beside(_BESIDE, _HOPS[0])
+        descent.from_starts(self._near(descent, everywhere), everywhere)
+        descent.beside(_BESIDE, _BRIEFLY)
         left = descent.above()
         if len(left):
-            descent.from_starts(self._anywhere(descent, left), left)
-            descent.beside(_WIDELY, _HOPS[1])
+            descent.from_apart(self._anywhere(descent, left, _ANYWHERE), left, _APART, _FIRST)
+            descent.beside(_WIDELY, _FIRST)
         left = descent.worth()
         if len(left) and thorough:
-            descent.from_valleys(self._near(descent, left, _MANY), left)
-            descent.beside(_WIDELY, _HOPS[2])
+            starts = self._anywhere(descent, left, _ALL_OVER)
+            descent.from_apart(starts, left, _MORE_APART, _LAST)
+            descent.beside(_FARTHER, _HOPS)
         return descent.least, self._found(descent, theta)
 
     def least_beside(self, task: Task, theta: Tensor) -> tuple[Tensor, Tensor]:
         """As :meth:`least`, from ``theta`` and the valleys beside it alone."""
-        descent = _Descent(self, task, theta)
+        descent = Descent(self, task, theta)
         descent.from_here()
-        descent.beside(_POOLS, _HOPS[1])
+        descent.beside(_FARTHER, _HOPS)
         return descent.least, self._found(descent, theta)
 
     def least_here(self, task: Task, theta: Tensor) -> tuple[Tensor, Tensor]:
         """As :meth:`least`, from ``theta`` alone."""
-        descent = _Descent(self, task, theta)
+        descent = Descent(self, task, theta)
         descent.from_here()
         return descent.least, self._found(descent, theta)
 
-    def _found(self, descent: _Descent, theta: Tensor) -> Tensor:
+    def _found(self, descent: Descent, theta: Tensor) -> Tensor:
         best = theta.clone()
         best[:, list(self.empty)] = 0.0
         best[:, list(self.columns)] = descent.best.to(best.dtype)
@@ -205,137 +200,29 @@ class Fluid:
                 self._known[_ALL, device] = joined(parts)
             return self._known[_ALL, device]
 
-    def _near(self, descent: _Descent, rows: Tensor, n: int) -> Starts:
-        """``n`` starts of ``rows`` around the off-resonance that the network tells."""
+    def _near(self, descent: Descent, rows: Tensor) -> Starts:
+        """Starts of ``rows`` around the off-resonance that the network tells."""
         low, high, number = self._range
         data, turn = descent.task.data[rows], descent.told[rows]
         back = (turn < 0) if self.folds else torch.zeros_like(turn, dtype=torch.bool)
         data = torch.where(back[:, None], data.conj().resolve_conj(), data)
         value = turn.abs() if self.folds else turn
         cells = ((value - low) / (high - low) * number).long().clamp(0, number - 1)
-        unit = descent.unit.new_zeros((len(data), n, len(self.columns)))
-        cost = descent.least.new_full((len(data), n), torch.inf)
+        unit = descent.unit.new_zeros((len(data), _NEAR, len(self.columns)))
+        cost = descent.least.new_full((len(data), _NEAR), torch.inf)
         for cell in cells.unique().tolist():
             here = (cells == cell).nonzero()[:, 0]
             known = descent.known(rows[here])
             if self.turning in known:
                 opposite = 1 - known[self.turning]
                 known[self.turning] = torch.where(back[here], opposite, known[self.turning])
-            starts = self.around(cell, data.device).starts(data[here], known, n)
+            starts = self.around(cell, data.device).starts(data[here], known, _NEAR)
             some = starts.cost.shape[1]
             unit[here, :some], cost[here, :some] = starts.unit, starts.cost
         unit[back, :, self.turning] = 1 - unit[back, :, self.turning]
         return Starts(unit, cost)
 
-    def _anywhere(self, descent: _Descent, rows: Tensor) -> Starts:
+    def _anywhere(self, descent: Descent, rows: Tensor, n: int) -> Starts:
+        """``n`` starts of ``rows``, of all off-resonances."""
         data = descent.task.data[rows]
-        return self._all(data.device).starts(data, descent.known(rows), _ANYWHERE)
-
-
-class _Descent:
-    """What least squares have found of the voxels of a task so far."""
-
-    def __init__(self, fluid: Fluid, task: Task, theta: Tensor) -> None:
-        columns = list(fluid.columns)
-        inner = [place for place, column in enumerate(columns) if column in task.free]
-        bounds = fluid.parameters.bounds(theta)
-        self.fluid = fluid
-        self.task = replace(task, free=inner, bounds=bounds, hopeless=torch.inf)
-        self.best = theta[:, columns].clamp(*bounds)
-        self.told = self.best[:, fluid.turning].clone()
-        self.least = torch.full_like(task.sigma, torch.inf, dtype=torch.float64)
-        self.unit = fluid.parameters.to_unit(self.best.double()).clamp(0, 1)
-        weight = task.sigma.double() ** -2
-        self.scale, self.far = weight, (_REST**2 * weight).clamp_min(_FAR * task.enough)
-
-    def known(self, rows: Tensor) -> dict[int, Tensor]:
-        """Unit coordinates of what is not free."""
-        columns = range(len(self.fluid.columns))
-        return {c: self.unit[rows, c] for c in columns if c not in self.task.free}
-
-    def above(self) -> Tensor:
-        """Rows above the limit."""
-        return (self.least > self.task.enough).nonzero()[:, 0]
-
-    def worth(self) -> Tensor:
-        """Rows above the limit whose minimum may have been missed."""
-        return ((self.least > self.task.enough) & (self.least < self.far)).nonzero()[:, 0]
-
-    def from_here(self) -> None:
-        """Least squares from where all voxels are."""
-        self._descend(torch.arange(len(self.least), device=self.least.device), self.best)
-
-    def from_starts(self, starts: Starts, rows: Tensor) -> None:
-        """Least squares of ``rows`` from the most promising starts."""
-        for _ in range(_TRIES):
-            self._try(*starts.take_best(), rows)
-
-    def from_valleys(self, starts: Starts, rows: Tensor) -> None:
-        """The same from starts that are apart in off-resonance."""
-        if self.fluid.valley is None:
-            return
-        turning, item = self.fluid.turning, self.fluid.parameters["w0"]
-        apart = _APART * self.fluid.valley / (item.upper - item.lower)
-        for _ in range(_VALLEYS):
-            point, promise = starts.take_best()
-            self._try(point, promise, rows)
-            starts.discard((starts.unit[..., turning] - point[:, None, turning]).abs() < apart)
-
-    def _try(self, point: Tensor, promise: Tensor, rows: Tensor) -> None:
-        """Least squares from ``point`` (unit coordinates), where it is worth it."""
-        near = promise * self.scale[rows] < self.far[rows]
-        tried = near & (self.least[rows] > self.task.enough)
-        start = self.fluid.parameters.from_unit(point[tried]).to(self.best.dtype)
-        self._descend(rows[tried], start)
-
-    def beside(self, hops: Sequence[tuple[int, float]], tries: int) -> None:
-        """Least squares from neighbouring valleys, the ``tries`` most promising first.
-
-        Parameters
-        ----------
-        hops
-            How many valleys of off-resonance to go, and how far in B1.
-        tries
-            How many are worth a try.
-        """
-        if self.fluid.valley is None or self.fluid.turning not in self.task.free:
-            return
-        for some in self.worth().split(max(1, _TOGETHER // len(hops))):
-            self._beside(some, hops, tries)
-
-    def _beside(self, rows: Tensor, hops: Sequence[tuple[int, float]], tries: int) -> None:
-        if not len(rows):
-            return
-        valley, turning = self.fluid.valley, self.fluid.turning
-        assert valley is not None
-        wide = self.best[rows, None].repeat(1, len(hops), 1)
-        shifts = wide.new_tensor(hops)
-        wide[..., turning] += shifts[:, 0] * valley
-        for column, name in enumerate(self.fluid.parameters.names):
-            if name == "B1" and column in self.task.free:
-                wide[..., column] += shifts[:, 1]
-        some = self.task.rows(rows.repeat_interleave(len(hops)))
-        left, points = promised(self._along, some, wide.flatten(0, 1).clamp(*some.bounds))
-        order = left.unflatten(0, (-1, len(hops))).argsort(1)[:, :tries]
-        points = points.unflatten(0, (-1, len(hops)))
-        for place in order.unbind(1):
-            above = self.least[rows] > self.task.enough
-            start = points[torch.arange(len(rows), device=rows.device), place]
-            self._descend(rows[above], start[above])
-
-    def _descend(self, rows: Tensor, start: Tensor) -> None:
-        if not len(rows):
-            return
-        left, point = lowest(self._along, self.task.rows(rows), start, _STEPS)
-        better = left < self.least[rows]
-        self.best[rows[better]], self.least[rows[better]] = point[better], left[better]
-
-    @property
-    def _along(self) -> Along:
-        free = list(self.task.free)
-
-        def along(theta: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
-            signal, slopes = self.fluid.linearize(theta)
-            return signal, slopes[..., free]
-
-        return along
+        return self._all(data.device).starts(data, descent.known(rows), n)

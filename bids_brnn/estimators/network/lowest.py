@@ -26,6 +26,9 @@ Along = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(``theta`` ``(v, P)``, rows of the task) -> signal ``(v, R)`` and derivatives ``(v, R, F)`` by
 the columns that are free."""
 
+Rounds = Sequence[tuple[int, int]]
+"""Of a race: evaluations of each start (0: of one the promise), and how many are kept."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -112,6 +115,36 @@ def promised(along: Along, task: Task, theta: Tensor) -> tuple[Tensor, Tensor]:
     end = theta.clone()
     end[:, free] = (lower + (here + step).clamp(0, 1) * span).to(theta.dtype)
     return cost - gain, end.clamp(*task.bounds)
+
+
+def raced(along: Along, task: Task, starts: Tensor, rounds: Rounds) -> tuple[Tensor, Tensor]:
+    """As :func:`lowest`, from the best of many starts: after each round only few go on.
+
+    Together, because a few points cost as much as one.
+
+    Parameters
+    ----------
+    along, task
+        As for :func:`lowest`.
+    starts
+        ``(v, K, P)``.
+    rounds
+        The last one keeps one.
+    """
+    least = torch.full(starts.shape[:2], torch.inf, dtype=torch.float64, device=starts.device)
+    voxels = torch.arange(len(starts), device=starts.device)
+    for steps, kept in rounds:
+        owner = voxels.repeat_interleave(starts.shape[1])
+
+        def here(theta: Tensor, rows: Tensor, owner: Tensor = owner) -> tuple[Tensor, Tensor]:
+            return along(theta, owner[rows])
+
+        some, points = task.rows(owner), starts.flatten(0, 1)
+        left, ends = lowest(here, some, points, steps) if steps else promised(here, some, points)
+        least, order = left.unflatten(0, starts.shape[:2]).sort(1)
+        least, order = least[:, :kept], order[:, :kept]
+        starts = ends.unflatten(0, starts.shape[:2])[voxels[:, None], order]
+    return least[:, 0], starts[:, 0]
 
 
 def _quadratic(

@@ -114,10 +114,19 @@ class Search:
         """
         return found_fluid(self.surrogate.parameters, voxels.theta) & voxels.white
 
-    def fluid_alone(self, task: Task, theta: Tensor) -> tuple[Tensor, int]:
-        """Chi-squared ``(v,)`` that fluid leaves, and how many parameters it is fitted by."""
+    def fluid_alone(
+        self, task: Task, theta: Tensor, usual: Callable[[int], float]
+    ) -> tuple[Tensor, int]:
+        """Chi-squared ``(v,)`` that fluid leaves, and how many parameters it is fitted by.
+
+        ``usual`` tells from that number how much is no reason to look for another minimum: the
+        lowest of all that there are explains noise too, and would tell too little of it.
+        """
         pool = self._pool(task)
-        return pool.least(task, theta, thorough=False)[0], pool.fitted(task)
+        fitted = pool.fitted(task)
+        searched = replace(task, enough=usual(fitted))
+        best = pool.least(searched, theta, thorough=False)[1]
+        return pool.least_here(task, best)[0], fitted
 
     def _pool(self, task: Task) -> Fluid:
         """The free pool, if nothing is known of the other one."""

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 _ENOUGH = 0.25
 """Share of the voxels that may tell the noise of all."""
-_SEARCHED = 256
-"""Voxels of fluid whose minimum is looked for: a level is known to 1.2 %."""
+_SEARCHED = 512
+"""Voxels of fluid whose minimum is looked for: a level is known to .9 %."""
 _LOW = 0.05
 """Quantile of the residuals of fluid that are nearly at their minimum."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bids_brnn.estimators.network import fluid
+from bids_brnn.estimators.network import descent, fluid
+from bids_brnn.estimators.network.descent import Descent
 from bids_brnn.estimators.network.fluid import Fluid
 from bids_brnn.estimators.network.fluid_points import FLUID, fluid_points
 from bids_brnn.estimators.network.lowest import Task
@@ -124,23 +125,22 @@ def test_what_is_supplied_is_kept(columns):
     torch.testing.assert_close(best[:, kept], truth[:, kept], rtol=1e-6, atol=1e-4)
 
 
-def test_how_many_neighbours_are_tried_together_changes_nothing(monkeypatch):
+def test_how_many_points_race_together_changes_nothing(monkeypatch):
     task, truth = fluid_task([0, 1])
-    theta = truth + torch.tensor([0.5, 10.0])
-    monkeypatch.setattr(fluid, "_NEAR", 1)  # starts that leave some to the valleys beside
-    monkeypatch.setattr(fluid, "_TRIES", 1)
-    expected = fluid_of().least(task, theta)
-    rows = []
-    beside = fluid._Descent._beside
-    monkeypatch.setattr(
-        fluid._Descent,
-        "_beside",
-        lambda self, some, *a: (rows.append(len(some)), beside(self, some, *a)),
-    )
-    monkeypatch.setattr(fluid, "_TOGETHER", 6)
-    found = fluid_of().least(task, theta)
-    assert rows
-    assert max(rows) <= 3
+    theta = truth + torch.tensor([0.2, 11.2])
+    expected = fluid_of().least_beside(task, theta)
+    points = []
+    raced = descent.raced
+
+    def counted(along, task, starts, rounds):
+        points.append(starts.shape[0] * starts.shape[1])
+        return raced(along, task, starts, rounds)
+
+    monkeypatch.setattr(descent, "raced", counted)
+    monkeypatch.setattr(descent, "_TOGETHER", 60)
+    found = fluid_of().least_beside(task, theta)
+    assert len(points) > 5
+    assert max(points) <= 60
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
 
@@ -155,25 +155,43 @@ def test_atoms_around_a_cell_are_not_kept_beside_those_of_the_cells():
 
 def test_starts_in_one_valley_do_not_keep_out_those_in_others():
     task, truth = fluid_task([0, 1])
-    descent = fluid._Descent(fluid_of(), task, truth + torch.tensor([0.2, 11.2]))
-    descent.from_here()
-    rows = descent.worth()
+    found = Descent(fluid_of(), task, truth + torch.tensor([0.2, 11.2]))
+    found.from_here()
+    rows = found.worth()
     assert len(rows)
     away = torch.tensor([11.2, 11.2, 11.3, 0.0])  # the last is promised least
     points = truth[rows, None].repeat(1, 4, 1).double()
     points[..., 1] += away
     unit = PARAMETERS.to_unit(points).clamp(0, 1)
     cost = torch.linspace(0, 1e-3, 4, dtype=torch.float64).repeat(len(rows), 1)
-    descent.from_starts(Starts(unit.clone(), cost.clone()), rows)
-    assert set(rows.tolist()) <= set(descent.above().tolist())
-    descent.from_valleys(Starts(unit, cost), rows)
-    assert not set(rows.tolist()) & set(descent.above().tolist())
+    found.from_starts(Starts(unit.clone(), cost.clone()), rows)
+    assert set(rows.tolist()) <= set(found.above().tolist())
+    found.from_apart(Starts(unit, cost), rows, 2, ((3, 2), (10, 1)))
+    assert not set(rows.tolist()) & set(found.above().tolist())
 
 
-def test_valleys_beside_a_start_are_looked_into(monkeypatch):
+def test_valleys_beside_are_looked_into():
     task, truth = fluid_task([0, 1])
-    start = truth + torch.tensor([0.2, 11.2])
-    left, _ = fluid_of().least_beside(task, start)
-    monkeypatch.setattr(fluid, "_HOPS", (0, 0, 0))
-    without, _ = fluid_of().least_beside(task, start)
-    assert (left < 80).sum() > (without < 80).sum()
+    pool = fluid_of()
+    found = Descent(pool, task, truth + torch.tensor([0.0, 2 * pool.valley]))
+    found.least[:] = 100.0
+    found.beside(((-1, 0.0), (2, 0.0)), ((1, 1),))
+    assert (found.least == 100).all()
+    found.beside(((2, 0.0), (-2, 0.0)), ((1, 1),))
+    assert (found.least < 80).all()
+    torch.testing.assert_close(found.best, truth, rtol=1e-6, atol=1e-3)
+
+
+def test_differences_of_a_known_field_are_not_tried(monkeypatch):
+    task, truth = fluid_task([0, 1])
+    sizes = []
+
+    def counted(along, task, starts, rounds):
+        sizes.append(starts.shape[1])
+        return starts.new_full((len(starts),), 1e9).double(), starts[:, 0]
+
+    monkeypatch.setattr(descent, "raced", counted)
+    found = Descent(fluid_of(), task, truth + torch.tensor([0.2, 11.2]))
+    found.from_here()
+    found.beside(((1, 0.0), (1, 0.02), (2, 0.0)), ((10, 1),))
+    assert sizes == [2]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.optimize import least_squares
 
-from bids_brnn.estimators.network.lowest import Task, lowest
+from bids_brnn.estimators.network.lowest import Task, lowest, raced
 from bids_brnn.signals.base import forward_derivatives
 
 TIMES = torch.linspace(0, 1, 12).double()
@@ -77,3 +77,25 @@ def test_no_voxel_is_simulated_after_it_is_decided(noisy):
     counts.zero_()
     lowest(counted, _task(noisy, 1e9), start, 30)
     assert (counts == 1).all()
+
+
+def test_a_race_ends_where_its_best_start_does_and_asks_less_of_the_others(noisy):
+    rng = torch.Generator().manual_seed(8)
+    starts = LOW + torch.rand(VOXELS, 12, 3, generator=rng).double() * (HIGH - LOW)
+    counts = torch.zeros(VOXELS, dtype=torch.long)
+
+    def counted(theta, rows):
+        counts.index_add_(0, rows, torch.ones_like(rows))
+        return forward_derivatives(signal, theta)
+
+    task = _task(noisy, 1e-3)
+    left, best = raced(counted, task, starts, ((0, 6), (3, 2), (30, 1)))
+    each, _ = lowest(
+        lambda theta, _: forward_derivatives(signal, theta),
+        task.rows(torch.arange(VOXELS).repeat_interleave(12)), starts.flatten(0, 1), 30,
+    )  # fmt: skip
+    least = each.view(VOXELS, 12).min(1).values
+    assert (left < least * (1 + 1e-3)).double().mean() > 0.9
+    assert counts.max() <= 12 + 6 * 3 + 2 * 30 < 12 * 30
+    rest = lowest(lambda at, _: forward_derivatives(signal, at), task, best, 1)[0]
+    torch.testing.assert_close(rest, left)

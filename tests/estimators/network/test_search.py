@@ -108,6 +108,31 @@ def test_fluid_is_compared_with_the_limit_of_its_own_parameters(fluid):
     assert (found.left < 1).all(), "in units of the limit of all parameters"
 
 
+def test_fluid_tells_noise_at_a_minimum_though_not_every_valley_is_looked_into(fluid):
+    truth, data, sigma = fluid
+    points = []
+
+    def counted(theta):
+        points.append(len(theta))
+        return decay(theta)
+
+    pool, surrogate = fluid_of(simulate=counted), Off()
+    corrected = Corrected(surrogate, lambda values: decay(values)[0], half=False)
+    search = Search(surrogate, decay, corrected, Usual(decay, PARAMETERS), [pool], 1e-3)
+    task = Task(data, sigma, [0, 1], PARAMETERS.bounds(truth), 1.0, torch.inf)
+    expected = pool.least_here(task, truth)[0]
+    spent = []
+    for usual in (1.0, LIMIT, 1.0, LIMIT):  # the first ones simulate atoms
+        points.clear()
+        left, fitted = search.fluid_alone(
+            task, truth + torch.tensor([0.5, 10.0]), lambda _, usual=usual: usual
+        )
+        spent.append(sum(points))
+        assert fitted == 2
+        torch.testing.assert_close(left, expected, rtol=1e-3, atol=1e-3)
+    assert spent[3] < spent[2] / 2
+
+
 class Right(Off):
     """An imitation without an error."""
 

@@ -54,7 +54,7 @@ def told_by(network):
 
 @pytest.mark.parametrize(
     ("n", "share", "searched"),
-    [(4000, 0.5, 0), (4000, 0.15, 0), (2000, 1.0, 250), (2000, 0.9, 225), (200, 1.0, 200)],
+    [(4000, 0.5, 0), (4000, 0.15, 0), (2000, 1.0, 500), (2000, 0.9, 450), (200, 1.0, 200)],
 )
 def test_fluid_tells_no_noise_before_its_minimum_is_looked_for(n, share, searched):
     network = Found(torch.arange(n) % 20 < 20 * share)
