@@ -251,8 +251,8 @@ def _say_nominal(acquisition: Acquisition, supplied: Collection[str]) -> None:
         )
     if spectrum and "w0" not in supplied:
         _LOG.warning(
-            "%s: there is no B0 map for it; the offsets of the MT pulses are taken as nominal, which "
-            "biases T2s",
+            "%s: there is no B0 map for it; the offsets of the MT pulses are taken as nominal, "
+            "which biases T2s",
             acquisition.name,
         )
 

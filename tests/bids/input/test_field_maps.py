@@ -127,8 +127,9 @@ def test_a_map_for_nothing_that_exists_is_named(raw, target):
     first = target[0] if isinstance(target, list) else target
     assert (
         f"sub-01_TB1map.nii.gz is not used: its IntendedFor names {first!r}, and this participant "
-        'has no such file. For sub-01_acq-a_QMT write "bids::sub-01/anat/sub-01_acq-a_part-imag_QMT.nii.gz" '
-        'or "anat/sub-01_acq-a_part-imag_QMT.nii.gz".'
+        "has no such file. For sub-01_acq-a_QMT write "
+        '"bids::sub-01/anat/sub-01_acq-a_part-imag_QMT.nii.gz" or '
+        '"anat/sub-01_acq-a_part-imag_QMT.nii.gz".'
     ) in found.notes
     assert found.acquisitions[0].supplied == {}
 
