@@ -107,3 +107,17 @@ def test_what_was_built_meanwhile_is_not_looked_through_later():
     finally:
         gc.unfreeze()
         (gc.enable if was else gc.disable)()
+
+
+def test_voxels_that_are_read_meanwhile_are_not_kept():
+    was = gc.isenabled()
+    gc.enable()
+    before = gc.get_freeze_count()
+    try:
+        with uncollected(frozen=False):
+            assert not gc.isenabled()
+        assert gc.isenabled()
+        assert gc.get_freeze_count() == before
+    finally:
+        gc.unfreeze()
+        (gc.enable if was else gc.disable)()

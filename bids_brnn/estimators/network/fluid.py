@@ -36,6 +36,8 @@ _NEAR, _ANYWHERE, _ALL_OVER = 16, 256, 2048
 of all off-resonances, and of these for the few that are left."""
 _APART, _MORE_APART = 16, 32
 """Of these, starts that are apart in off-resonance or B1."""
+_POINTS = 2**18
+"""Starts that are compared together, at most: bounds the memory of a mask of nothing else."""
 _SPACING = 1.25
 """Times 2 pi over the duration of the train: where the next valley is; pulses hold precession
 back. Minima of qmt-demo are 1.23 to 1.27 apart; 1.15 is half a valley off at the fifth."""
@@ -104,14 +106,10 @@ class Fluid:
         everywhere = torch.arange(len(theta), device=theta.device)
         descent.from_starts(self._near(descent, everywhere), everywhere)
         descent.beside(_BESIDE, _BRIEFLY)
-        left = descent.above()
-        if len(left):
-            descent.from_apart(self._anywhere(descent, left, _ANYWHERE), left, _APART, _FIRST)
-            descent.beside(_WIDELY, _FIRST)
-        left = descent.worth()
-        if len(left) and thorough:
-            starts = self._anywhere(descent, left, _ALL_OVER)
-            descent.from_apart(starts, left, _MORE_APART, _LAST)
+        self._race_anywhere(descent, descent.above(), _ANYWHERE, _APART, _FIRST)
+        descent.beside(_WIDELY, _FIRST)
+        if thorough:
+            self._race_anywhere(descent, descent.worth(), _ALL_OVER, _MORE_APART, _LAST)
             descent.beside(_FARTHER, _HOPS)
         return descent.least, self._found(descent, theta)
 
@@ -222,7 +220,11 @@ class Fluid:
         unit[back, :, self.turning] = 1 - unit[back, :, self.turning]
         return Starts(unit, cost)
 
-    def _anywhere(self, descent: Descent, rows: Tensor, n: int) -> Starts:
-        """``n`` starts of ``rows``, of all off-resonances."""
-        data = descent.task.data[rows]
-        return self._all(data.device).starts(data, descent.known(rows), n)
+    def _race_anywhere(
+        self, descent: Descent, rows: Tensor, n: int, kept: int, rounds: Rounds
+    ) -> None:
+        """Least squares of ``rows`` from ``kept`` of their ``n`` best starts anywhere."""
+        for part in rows.split(max(1, _POINTS // n)) if len(rows) else ():
+            data = descent.task.data[part]
+            starts = self._all(data.device).starts(data, descent.known(part), n)
+            descent.from_apart(starts, part, kept, rounds)

@@ -19,6 +19,8 @@ _ATOM_BLOCK = 4608
 where two threads share it, and take a fifth longer."""
 TOGETHER = 64
 """Voxels that are matched together: products of matrices of one size err the same, bit for bit."""
+_POINTS = 2**13
+"""Steps that are made together, at most: each holds the derivatives of its atom."""
 _GROUP = 8
 """Atoms of which the best one decides whether any is among the most parallel."""
 _NEAR = 0.1
@@ -161,7 +163,7 @@ class Candidates:
         n = min(n, len(self.unit))
         unit = self.unit.new_empty((len(data), n, self.unit.shape[1]))
         cost = self.unit.new_empty((len(data), n))
-        for rows in blocks(len(data), TOGETHER):
+        for rows in blocks(len(data), min(TOGETHER, max(1, _POINTS // n))):
             part = {column: values[rows] for column, values in known.items()}
             unit[rows], cost[rows] = self._promises(data[rows], part, n)
         return Starts(unit, cost)
