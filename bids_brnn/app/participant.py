@@ -49,7 +49,7 @@ def run_participants(config: RunConfig) -> int:
     run = run_folders.run_id()
     with run_folders.inside(base), ExitStack() as whole, ExitStack() as beginning:
         whole.callback(gc.unfreeze)  # a program around this one has its garbage collected again
-        beginning.enter_context(uncollected())
+        beginning.enter_context(uncollected(frozen=True))
         # Imported here: Nipype looks for settings in the current folder when it is imported.
         from bids_brnn.workflows.plugins import choose_plugin
         from bids_brnn.workflows.steps import check_tools
@@ -133,7 +133,7 @@ def _work(config: RunConfig, discovery: Discovery, base: Path, run: str) -> Fail
         known = known_outputs(config.output_dir, base, discovery.acquisitions)
         clear_work(config, folders.values())
         before = {name: finished_steps(folder) for name, folder in folders.items()}
-        with uncollected():
+        with uncollected(frozen=True):
             workflow = init_participant_wf(
                 config, discovery.acquisitions, base_dir=base, crash_dirs=records
             )

@@ -33,18 +33,18 @@ def granted_memory(root: Path = Path("/")) -> int:
 
 
 @contextmanager
-def uncollected(*, frozen: bool = True) -> Iterator[None]:
+def uncollected(*, frozen: bool = False) -> Iterator[None]:
     """Have Python look for no garbage in cycles meanwhile.
 
     Of what is imported and built hardly anything is garbage, and looking through it again and
-    again took a seventh of the time of a run that finds everything done. Nor is what is there at
-    the end looked through later, which took a tenth, until ``gc.unfreeze`` is called.
+    again took a seventh of the time of a run that finds everything done.
 
     Parameters
     ----------
     frozen
-        Whether that is so. It must not be where voxels are read: what lies in a cycle then would
-        stay in memory.
+        Have what is there at the end not looked through later either, which took a tenth, until
+        ``gc.unfreeze`` is called. Not where voxels are read: what lies in a cycle would stay in
+        memory.
     """
     before = gc.isenabled()
     gc.disable()

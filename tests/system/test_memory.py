@@ -99,7 +99,7 @@ def test_what_was_built_meanwhile_is_not_looked_through_later():
     was = gc.isenabled()
     gc.enable()
     try:
-        with uncollected():
+        with uncollected(frozen=True):
             built = [[]]
         assert not any(item is built for item in gc.get_objects())
         gc.unfreeze()
@@ -114,7 +114,7 @@ def test_voxels_that_are_read_meanwhile_are_not_kept():
     gc.enable()
     before = gc.get_freeze_count()
     try:
-        with uncollected(frozen=False):
+        with uncollected():
             assert not gc.isenabled()
         assert gc.isenabled()
         assert gc.get_freeze_count() == before

@@ -32,7 +32,7 @@ def read_meanwhile(read: Callable[[], Result], modules: Any) -> Result:
         reading = pool.submit(read)
         wanted = modules if isdefined(modules) else []
         new = [name for name in wanted if name not in sys.modules]
-        with uncollected(frozen=False) if new else nullcontext():
+        with uncollected() if new else nullcontext():
             for name in new:
                 with suppress(Exception):  # said by the step that needs it
                     import_module(name)
