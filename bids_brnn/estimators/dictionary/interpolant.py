@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bids_brnn.estimators.ahead import one_thread
 from bids_brnn.estimators.voxels import blocks
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import SignalModel
@@ -152,12 +153,12 @@ def interpolate(
     signals = [model(points.to(device)).cpu() for points in lines]
     if not signals or not all(bool(torch.isfinite(part).all()) for part in signals):
         return None
+    phase = _common_phase(torch.cat(signals))
     basis = None
     if model.n_samples > _WIDEST:
         some = model(_random_points(axes, _SPAN_POINTS, rng).to(device)).cpu()
-        basis = _span(torch.cat([*signals, some]))
-        signals = [part @ basis.conj() for part in signals]
-    phase = _common_phase(torch.cat(signals))
+        basis = _span(_turned(torch.cat([*signals, some]), phase))
+        signals = [_project(part, basis) for part in signals]
     degrees = iter([_degree(part) for part in signals])
     shape = [1 if axis.fixed else next(degrees) for axis in axes]
     if max(shape) >= _PROBE_NODES:
@@ -165,9 +166,7 @@ def interpolate(
     shape = [min(n, _LARGEST_DEGREE) for n in shape]
     if math.prod(shape) > _LARGEST_GRID:
         return None
-    values = _at_nodes(model, axes, shape, basis, device)
-    if phase is not None:
-        values = (values / phase).real.contiguous()
+    values = _at_nodes(model, axes, shape, basis, phase, device)
     for column, n in enumerate(shape):
         values = torch.movedim(
             torch.tensordot(_transform(n).to(values.dtype), values, ([1], [column])), 0, column
@@ -230,14 +229,25 @@ def _common_phase(signals: Tensor) -> complex | None:
     return complex(phase) if real else None
 
 
+def _turned(signals: Tensor, phase: complex | None) -> Tensor:
+    """Real where they have a common phase: half the numbers, a quarter of the products."""
+    return signals if phase is None else (signals / phase).real.contiguous()
+
+
+def _project(signals: Tensor, basis: Tensor) -> Tensor:
+    """Coefficients ``(n, K)`` of time frames ``(n, N)``."""
+    return signals @ basis.conj().to(signals.dtype)
+
+
 def _at_nodes(
     model: SignalModel,
     axes: tuple[Axis, ...],
     shape: list[int],
     basis: Tensor | None,
+    phase: complex | None,
     device: torch.device,
 ) -> Tensor:
-    """Coefficients at the product of the nodes, ``(*shape, K)`` complex128."""
+    """Coefficients at the product of the nodes over ``phase``, ``(*shape, K)``."""
     nodes = [
         axis.value(torch.tensor([axis.low], dtype=torch.float64) if axis.fixed else axis.nodes(n))
         for axis, n in zip(axes, shape, strict=True)
@@ -245,8 +255,13 @@ def _at_nodes(
     points = torch.cartesian_prod(*nodes).reshape(-1, len(axes)).to(device)
     into = None if basis is None else basis.to(device)
     size = max(1, _BLOCK_NUMBERS // (2 * model.n_samples))
-    values = torch.cat([model(points[rows], into).cpu() for rows in blocks(len(points), size)])
-    return values.reshape(*shape, -1)
+    parts = []
+    for rows in blocks(len(points), size):
+        # A product of matrices: a model that projects as it goes is made for a few coefficients.
+        part = _turned(model(points[rows]), phase)
+        with one_thread():
+            parts.append((part if into is None else _project(part, into)).cpu())
+    return torch.cat(parts).reshape(*shape, -1)
 
 
 def _error(
