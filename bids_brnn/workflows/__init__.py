@@ -1,5 +1,10 @@
 """Nipype workflows, one screen each."""
 
+from bids_brnn.system.imports import postponed
+
+with postponed("scipy.io"):  # for files of MATLAB alone; an eighth of what a finished run takes
+    import nipype  # noqa: F401
+
 from bids_brnn.workflows.estimation import init_estimation_wf
 from bids_brnn.workflows.outputs import init_outputs_wf
 from bids_brnn.workflows.participant import init_participant_wf, init_series_wf
