@@ -2,7 +2,7 @@
 
 from bids_brnn.system.imports import postponed
 
-with postponed("scipy.io"):  # for files of MATLAB alone; an eighth of what a finished run takes
+with postponed("scipy.io"):  # for files of MATLAB alone; a twentieth of what a finished run takes
     import nipype  # noqa: F401
 
 from bids_brnn.workflows.estimation import init_estimation_wf
