@@ -42,6 +42,8 @@ _BLOCK_NUMBERS = 2**21
 _WIDEST = 64
 """Samples above which the subspace that signals span is found first."""
 _SPAN_POINTS = 400
+_TOGETHER = 128
+"""Points at which the finished interpolant is evaluated together: 2**23 products (64 MB)."""
 _SPAN_LOST = 1e-13
 """Energy outside the subspace in which time frames are kept."""
 
@@ -109,15 +111,19 @@ class Interpolant:
 
     def __call__(self, theta: Tensor) -> Tensor:
         """Coefficients ``(V, K)`` complex128 of ``theta`` ``(V, P)`` inside the box."""
-        values = self.series[None]
-        for column, axis in enumerate(self.axes):
-            terms = axis.polynomials(
-                axis.coordinate(theta[:, column]), self.series.shape[column], 0
-            ).to(values.dtype)
-            flat = values.reshape(len(values), terms.shape[1], -1)
-            product = terms[:, None] @ flat if len(flat) > 1 else (terms @ flat[0])[:, None]
-            values = product[:, 0].reshape(len(theta), *values.shape[2:])
+        flat = self.series.reshape(-1, self.series.shape[-1])
+        values = torch.cat(
+            [self._terms(part).to(flat.dtype) @ flat for part in theta.split(_TOGETHER)]
+        )
         return values * self.phase
+
+    def _terms(self, theta: Tensor) -> Tensor:
+        """Products of the polynomials of all axes, ``(V, n_1 ... n_P)``."""
+        terms = torch.ones(len(theta), 1, dtype=torch.float64)
+        for column, axis in enumerate(self.axes):
+            own = axis.polynomials(axis.coordinate(theta[:, column]), self.series.shape[column], 0)
+            terms = (terms[:, :, None] * own[:, None]).flatten(1)
+        return terms
 
 
 def axes_of(parameters: ParameterSet, fixed: Mapping[int, float]) -> tuple[Axis, ...]:
