@@ -113,11 +113,11 @@ def made(folder: Path, kind: str, n: int) -> Path:
 
 def make_phantom(folder: Path, kind: str) -> None:
     """A small phantom of one series; fingerprints as coefficients of the network's basis."""
-    from bids_brnn.files import read_tensors
     from bids_brnn.phantom import make_dataset
     from bids_brnn.phantom.series import mrf_series
     from bids_brnn.sequences.designs import jiang_like_train
     from bids_brnn.signals.subspace import CompressedSignal, Subspace
+    from bids_brnn.tensor_files import read_tensors
     from bids_brnn.zoo.places import SHIPPED
 
     if kind != "mrf":

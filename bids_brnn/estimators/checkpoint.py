@@ -19,8 +19,8 @@ from torch import Tensor, nn
 import bids_brnn
 from bids_brnn.errors import ReadError
 from bids_brnn.estimators.voxels import blocks
-from bids_brnn.files import read_metadata, read_tensors, write_tensors
 from bids_brnn.signals.base import SignalModel
+from bids_brnn.tensor_files import read_metadata, read_tensors, write_tensors
 
 _log = logging.getLogger(__name__)
 _HASH_BLOCK = 65536

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bids_brnn.errors import DataError
 from bids_brnn.experiments.schema import ANY_SPECTRUM
-from bids_brnn.files import make_folder, read_metadata, read_tensors, write_tensors
+from bids_brnn.files import make_folder
 from bids_brnn.information.averaged import Whitened
 from bids_brnn.learning.any_spectrum import Course, Lesson, Log, learn_any_errors
 from bids_brnn.learning.config import Stage, TrainingConfig
@@ -33,6 +33,7 @@ from bids_brnn.signals import build_model, models
 from bids_brnn.signals.base import SignalModel
 from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
 from bids_brnn.system.kinds import problem
+from bids_brnn.tensor_files import read_metadata, read_tensors, write_tensors
 from bids_brnn.zoo.any_card import AnyCard
 from bids_brnn.zoo.any_store import save_any
 

@@ -21,7 +21,7 @@ from bids_brnn.experiments.fingerprints import (
     focus_key,
     training_data,
 )
-from bids_brnn.files import make_folder, write_tensors
+from bids_brnn.files import make_folder
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.learning.error_network import ErrorNetwork, train_error_network
 from bids_brnn.learning.networks import Network, build_network
@@ -31,6 +31,7 @@ from bids_brnn.learning.surrogate_training import train_surrogate
 from bids_brnn.learning.trainer import TrainingResult, train
 from bids_brnn.learning.training_set import Progress as SimulationProgress
 from bids_brnn.learning.training_set import TrainingSet, cached_tensors, description_key
+from bids_brnn.tensor_files import write_tensors
 from bids_brnn.zoo.store import save_model
 
 _N = TypeVar("_N", bound=nn.Module)

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from bids_brnn.errors import DataError, ReadError
-from bids_brnn.files import read_metadata, read_tensors, write_tensors
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.system.kinds import Kind, ListOf, Number, Real, Table, Text, Whole, problem
 from bids_brnn.system.reading import parse_json
+from bids_brnn.tensor_files import read_metadata, read_tensors, write_tensors
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:

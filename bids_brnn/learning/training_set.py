@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from bids_brnn.errors import DataError, ReadError
-from bids_brnn.files import read_metadata, read_tensors, write_tensors
 from bids_brnn.information.bounds import efficient_gain
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.signals.base import SignalModel, amplitude_of
+from bids_brnn.tensor_files import read_metadata, read_tensors, write_tensors
 
 Progress = Callable[[int, int], None]
 """Called with (fingerprints done, fingerprints in all)."""

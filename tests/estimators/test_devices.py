@@ -16,7 +16,6 @@ from bids_brnn.estimators.network import fluid
 from bids_brnn.estimators.network.devices import on_device
 from bids_brnn.estimators.network.series import noise_of_network
 from bids_brnn.estimators.nlls.estimator import NllsEstimator
-from bids_brnn.files import read_tensors
 from bids_brnn.interfaces import voxels as reading
 from bids_brnn.interfaces.estimate import EstimateMaps
 from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork
@@ -26,6 +25,7 @@ from bids_brnn.sequences.z_designs import demo_protocol
 from bids_brnn.signals import build_model
 from bids_brnn.signals.subspace import CompressedSignal, Subspace
 from bids_brnn.signals.two_pools.z_spectrum.observed import ObservedR1
+from bids_brnn.tensor_files import read_tensors
 from bids_brnn.zoo.match import load_network
 from bids_brnn.zoo.places import SHIPPED
 from bids_brnn.zoo.recipe import EstimatorRecipe

@@ -24,7 +24,6 @@ from bids_brnn.estimators.dictionary.atoms import Dictionary
 from bids_brnn.estimators.results import Results
 from bids_brnn.experiments.make import cached_network
 from bids_brnn.experiments.reading import read_experiment
-from bids_brnn.files import write_tensors
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.learning.networks import build_network
 from bids_brnn.learning.run import TrainingRun
@@ -34,6 +33,7 @@ from bids_brnn.learning.training_set import TrainingSet, load_training_set, save
 from bids_brnn.parameters import RELAXATION
 from bids_brnn.sequences.designs import jiang_like_train
 from bids_brnn.sequences.z_designs import demo_protocol
+from bids_brnn.tensor_files import write_tensors
 from bids_brnn.zoo.recipe import EstimatorRecipe
 from bids_brnn.zoo.recipe_file import digest_of
 

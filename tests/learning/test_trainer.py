@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from bids_brnn.errors import DataError, ReadError
-from bids_brnn.files import read_metadata, read_tensors, write_tensors
 from bids_brnn.information.noise import add_noise
 from bids_brnn.learning.config import Stage, TrainingConfig
 from bids_brnn.learning.draws import network_inputs
@@ -17,6 +16,7 @@ from bids_brnn.learning.losses import Loss
 from bids_brnn.learning.networks import NetworkSpec, build_network
 from bids_brnn.learning.trainer import train
 from bids_brnn.learning.training_set import simulate_fingerprints
+from bids_brnn.tensor_files import read_metadata, read_tensors, write_tensors
 
 
 def _network(**changes):

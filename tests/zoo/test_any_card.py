@@ -14,10 +14,10 @@ import torch
 from bids_brnn.cli.toolbox.main import main
 from bids_brnn.errors import DataError, ReadError
 from bids_brnn.experiments.any_spectrum import describe_any, read_plan
-from bids_brnn.files import read_tensors, write_tensors
 from bids_brnn.learning.error_network import ErrorNetwork
 from bids_brnn.learning.scoring_network import ScoringNetwork, scoring_spec
 from bids_brnn.sequences.z_designs import demo_protocol, wand_like
+from bids_brnn.tensor_files import read_tensors, write_tensors
 from bids_brnn.zoo.any_card import AnyCard, any_cards, any_problems, named_any_card
 from bids_brnn.zoo.any_store import load_any, save_any
 from bids_brnn.zoo.card import ModelCard

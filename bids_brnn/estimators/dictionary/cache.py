@@ -15,8 +15,8 @@ from bids_brnn.errors import OutputError, ReadError
 from bids_brnn.estimators.checkpoint import content_key, model_key
 from bids_brnn.estimators.dictionary.atoms import Dictionary
 from bids_brnn.estimators.dictionary.interpolant import Axis, Interpolant
-from bids_brnn.files import read_tensors, write_tensors
 from bids_brnn.signals.base import SignalModel
+from bids_brnn.tensor_files import read_tensors, write_tensors
 
 _log = logging.getLogger(__name__)
 _FORMAT = 1
