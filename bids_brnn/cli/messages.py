@@ -15,7 +15,8 @@ from bids_brnn import errors
 READ = (
     "bids", "config", "app", "cli", "imaging", "interfaces", "workflows", "regions", "group",
     "sequences", "signals", "phantom", "pulseq", "estimators", "experiments", "zoo", "priors",
-    "importing", "information/told.py", "reports/stored.py", "files.py", "voxels.py",
+    "importing", "information/told.py", "reports/stored.py", "files.py", "tensor_files.py",
+    "voxels.py",
 )  # fmt: skip
 """Folders and files in which a message may arise from what a user gives."""
 _NOTES = ("notes", "_LOG")
