@@ -67,8 +67,12 @@ def run_estimator(
     import torch
 
     from bids_brnn.estimators.checkpoint import Checkpoint
+    from bids_brnn.estimators.voxels import known_values, left_out
 
     _LOG.info("%s: %d voxels on %s", label, len(data), data.device.type)
+    known = known_values(estimator.parameters, supplied, data)
+    if said := left_out(estimator.parameters, known, data):
+        _LOG.warning("%s: %s", label, said)
     if spread and "spread" in inspect.signature(estimator.estimate).parameters:
         further["spread"] = spread
     elif spread:
