@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,12 +68,8 @@ def run_estimator(
     import torch
 
     from bids_brnn.estimators.checkpoint import Checkpoint
-    from bids_brnn.estimators.voxels import known_values, left_out
 
     _LOG.info("%s: %d voxels on %s", label, len(data), data.device.type)
-    known = known_values(estimator.parameters, supplied, data)
-    if said := left_out(estimator.parameters, known, data):
-        _LOG.warning("%s: %s", label, said)
     if spread and "spread" in inspect.signature(estimator.estimate).parameters:
         further["spread"] = spread
     elif spread:
@@ -97,6 +94,29 @@ def run_estimator(
     seconds = time.monotonic() - started
     _LOG.info("%s: done in %.1f s (%.0f voxels/s)", label, seconds, len(data) / max(seconds, 1e-9))
     return estimate
+
+
+@contextmanager
+def naming(label: str) -> Iterator[None]:
+    """Have warnings of voxels, which estimators say themselves, name their series, and come once.
+
+    Noise and maps ask an estimator one after the other, and several series are in one log.
+    """
+    said: set[str] = set()
+
+    def once(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        record.msg, record.args = "%s: %s", (label, text)
+        is_new = text not in said
+        said.add(text)
+        return is_new
+
+    logger = logging.getLogger("bids_brnn.estimators.voxels")
+    logger.addFilter(once)
+    try:
+        yield
+    finally:
+        logger.removeFilter(once)
 
 
 def progress_logger(label: str) -> Callable[[int, int], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from bids_brnn.errors import DataError
 from bids_brnn.parameters import ParameterSet
+
+_log = logging.getLogger(__name__)
 
 _ROUND_OFF = 1e-5
 """Of a range: points at a bound may have gone through single precision."""
@@ -249,21 +252,6 @@ def voxels_to_estimate(
     parameters: ParameterSet, known: Mapping[int, Tensor], data: Tensor
 ) -> Tensor:
     """Indices of voxels with usable ``data`` ``(V, R)`` and possible values of what is known."""
-    return torch.nonzero(_usable(parameters, known, data)[0])[:, 0]
-
-
-def left_out(parameters: ParameterSet, known: Mapping[int, Tensor], data: Tensor) -> str:
-    """How many voxels cannot be estimated, and why; empty if all can."""
-    usable, reasons = _usable(parameters, known, data)
-    lost = len(usable) - int(usable.sum())
-    why = "; ".join(reasons)
-    return f"{lost} of {len(usable)} voxels cannot be estimated ({why})" if lost else ""
-
-
-def _usable(
-    parameters: ParameterSet, known: Mapping[int, Tensor], data: Tensor
-) -> tuple[Tensor, list[str]]:
-    """Whether each voxel can be estimated, and why others cannot."""
     usable = usable_voxels(data)
     reasons = ["of data that are zero or not finite"] if not usable.all() else []
     for column, values in known.items():
@@ -271,8 +259,14 @@ def _usable(
         if not inside.all():
             item = parameters.items[column]
             reasons.append(f"{item.name} beyond {item.lower:g} to {item.upper:g} or missing")
-        usable = usable & inside
-    return usable, reasons
+        usable &= inside
+    voxels = torch.nonzero(usable)[:, 0]
+    if len(voxels) < len(data):
+        _log.warning(
+            "%d of %d voxels cannot be estimated (%s)",
+            len(data) - len(voxels), len(data), "; ".join(reasons),
+        )  # fmt: skip
+    return voxels
 
 
 def noise_levels(sigma: float | Tensor | None, data: Tensor) -> Tensor:

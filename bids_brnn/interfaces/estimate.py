@@ -22,7 +22,7 @@ from nipype.interfaces.base import (
 
 from bids_brnn.config.choices import ALL
 from bids_brnn.estimators.registry import NETWORK
-from bids_brnn.estimators.run import run_estimator
+from bids_brnn.estimators.run import naming, run_estimator
 from bids_brnn.imaging.grids import load, save
 from bids_brnn.imaging.noise_level import ODD, SOURCES, contradiction, unexplained
 from bids_brnn.interfaces.base import Node
@@ -127,17 +127,19 @@ class EstimateMaps(Node):
         mask = self._sample(recipe, estimator, whole)
         voxels = voxels_of(inputs, recipe, mask)
         data = voxels.data
-        estimator, sigma, further = self._noise_of(recipe, estimator, voxels)
-        estimate = run_estimator(
-            estimator,
-            data,
-            voxels.known,
-            sigma,
-            folder / "checkpoint.safetensors",
-            inputs.label or estimator.name,
-            spread=voxels.spread,
-            **further,
-        )
+        label = inputs.label or estimator.name
+        with naming(label):
+            estimator, sigma, further = self._noise_of(recipe, estimator, voxels)
+            estimate = run_estimator(
+                estimator,
+                data,
+                voxels.known,
+                sigma,
+                folder / "checkpoint.safetensors",
+                label,
+                spread=voxels.spread,
+                **further,
+            )
         check_any(estimate, estimator.parameters)
         fitted = _fitted(recipe, estimator)
         warning = self._contradiction(recipe, estimate, data, estimator.parameters, fitted)

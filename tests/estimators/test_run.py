@@ -13,7 +13,14 @@ from bids_brnn.errors import TemporaryError, UsageError
 from bids_brnn.estimators import run
 from bids_brnn.estimators.base import Estimate
 from bids_brnn.estimators.checkpoint import Checkpoint
-from bids_brnn.estimators.run import duration, progress_logger, run_estimator, to_device
+from bids_brnn.estimators.run import (
+    duration,
+    naming,
+    progress_logger,
+    run_estimator,
+    to_device,
+)
+from bids_brnn.estimators.voxels import voxels_to_estimate
 from bids_brnn.parameters import RELAXATION
 
 
@@ -104,17 +111,20 @@ def test_progress_is_told_and_partial_results_have_a_place(tmp_path, caplog):
     assert len(lines) == 2
 
 
-def test_voxels_that_cannot_be_estimated_are_counted_once_for_their_series(tmp_path, caplog):
+def test_voxels_that_cannot_be_estimated_are_told_once_and_of_their_series(caplog):
     data = torch.ones(5, 2, dtype=torch.complex64)
     data[0] = 0
-    b1 = torch.tensor([1.0, 0.9, 70.0, torch.nan, 1.1])
-    run_estimator(Fake(), data, {"B1": b1}, None, tmp_path / "c", "sub-01")
-    warnings = [item.getMessage() for item in caplog.records if item.levelname == "WARNING"]
+    known = {RELAXATION.index(("B1",))[0]: torch.tensor([1.0, 0.9, 70.0, torch.nan, 1.1])}
+    with naming("sub-01 dict"):
+        for _ in range(2):
+            voxels_to_estimate(RELAXATION, known, data)
+    voxels_to_estimate(RELAXATION, known, data)
     low, high = RELAXATION["B1"].lower, RELAXATION["B1"].upper
-    assert warnings == [
-        "sub-01: 3 of 5 voxels cannot be estimated (of data that are zero or not finite; "
+    told = (
+        "3 of 5 voxels cannot be estimated (of data that are zero or not finite; "
         f"B1 beyond {low:g} to {high:g} or missing)"
-    ]
+    )
+    assert [item.getMessage() for item in caplog.records] == [f"sub-01 dict: {told}", told]
 
 
 def test_a_full_device_is_worth_another_try(tmp_path):
@@ -129,22 +139,21 @@ def test_spreads_go_to_estimators_that_take_them_and_others_are_named(tmp_path, 
 
     class Taking:
         name = "taking"
-        parameters = RELAXATION
 
         def estimate(self, data, supplied=None, *, spread=None, **options):
             taken["spread"] = spread
 
     class Other:
         name = "other"
-        parameters = RELAXATION
 
         def estimate(self, data, supplied=None, **options):
             assert "spread" not in options
 
     spread = {"R1": torch.ones(2)}
     for estimator in (Taking(), Other()):
-        data = torch.ones(2, 3, dtype=torch.complex64)
-        run_estimator(estimator, data, {}, None, tmp_path / "c", estimator.name, spread=spread)
+        run_estimator(
+            estimator, torch.zeros(2, 3), {}, None, tmp_path / "c", estimator.name, spread=spread
+        )
     assert taken["spread"] is spread
     warnings = [item.getMessage() for item in caplog.records if item.levelname == "WARNING"]
     assert warnings == [
