@@ -6,6 +6,7 @@ Everything stands in the model cards beside the weights; nothing is said twice.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from bids_brnn.zoo.any_card import any_cards
 from bids_brnn.zoo.card import ModelCard
@@ -122,19 +123,24 @@ def goal_rows() -> list[tuple[str, ...]]:
             continue
         low, high = card.snr_range
         for level in (item for item in GOAL_LEVELS if low <= float(item) <= high):
-            told = {
-                (name, tissue): row
-                for tissue in GOAL_TISSUES
-                for name, row in sets[tissue].get(level, {}).items()
-            }
-            if told:
-                rows.append((f"`{card.name}`", level, *_goal_cells(told, level)))
+            if cells := goal_cells(sets, level):
+                rows.append((f"`{card.name}`", level, *cells))
     return rows
 
 
-def _goal_cells(
-    told: Mapping[tuple[str, str], Mapping[str, float]], level: str
-) -> tuple[str, ...]:
+def goal_cells(sets: Mapping[str, Any], level: str) -> tuple[str, ...]:
+    """The worst figures at one SNR of what ``evaluation.tissue_sets`` returns; none if not judged.
+
+    In healthy tissue and lesions; each with parameter and tissue, bold where it misses its goal.
+    """
+    told: dict[tuple[str, str], Mapping[str, float]] = {
+        (name, tissue): row
+        for tissue in GOAL_TISSUES
+        for name, row in sets[tissue].get(level, {}).items()
+    }
+    if not told:
+        return ()
+
     def worst(key: str, goal: float, digits: int, *, least: bool, of: str = "") -> str:
         values = {who: row[key] for who, row in told.items() if not of or (who[1] in of.split())}
         who = (min if least else max)(values, key=values.__getitem__)
