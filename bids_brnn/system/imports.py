@@ -18,8 +18,6 @@ class _Postponed(ModuleType):
     """
 
     def __getattr__(self, name: str) -> Any:
-        if name == "__spec__" or name == "__path__":
-            raise AttributeError(name)
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
         return getattr(import_module(self.__name__), name)
