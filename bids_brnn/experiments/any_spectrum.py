@@ -26,6 +26,7 @@ from bids_brnn.learning.error_network import ErrorNetwork
 from bids_brnn.learning.losses import Loss
 from bids_brnn.learning.scoring import NAMES, ScoringSteps
 from bids_brnn.learning.scoring_network import ScoringNetwork, scoring_spec
+from bids_brnn.learning.seeds import seeded
 from bids_brnn.priors import at_field, qmt_prior
 from bids_brnn.sequences.z_random import figures, random_protocol
 from bids_brnn.sequences.z_spectrum import ZSpectrum
@@ -178,8 +179,7 @@ def learn(
     """Simulate and train; a second call goes on where an interrupted one stopped."""
     lessons = make_lessons(plan, folder / "lessons", simulation)
     spec = scoring_spec(1, is_divided=False, width=plan.width, blocks=plan.blocks)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(plan.training.seed)
+    with seeded(plan.training.seed):
         network = ScoringNetwork(spec)
     course = Course(network, lessons, plan.training)
     course.run(folder / f"{plan.name}.checkpoint.safetensors", plan_key(plan), log)

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from threading import Event
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
-from bids_brnn.errors import ReadError
+from bids_brnn.errors import DataError, ReadError
 from bids_brnn.experiments.describe import describe
 from bids_brnn.experiments.experiment import Experiment
 from bids_brnn.experiments.fingerprints import (
@@ -22,9 +24,10 @@ from bids_brnn.experiments.fingerprints import (
     training_data,
 )
 from bids_brnn.files import make_folder
+from bids_brnn.learning.beside import beside
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.learning.error_network import ErrorNetwork, train_error_network
-from bids_brnn.learning.networks import Network, build_network
+from bids_brnn.learning.networks import CoefficientNetwork, Network, build_network
 from bids_brnn.learning.run import Row
 from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork
 from bids_brnn.learning.surrogate_training import train_surrogate
@@ -75,25 +78,11 @@ def make_models(
     progress = progress or Progress()
     data, held_out = training_data(experiment, folder, progress.simulation)
     data = data.to(device)
-    focus = focus_data(experiment, folder, progress.simulation)
     network = build_network(experiment.spec, seed=experiment.training.seed).to(device)
-    trained: list[tuple[str, TrainingConfig, TrainingResult]] = []
-    for name, config in _parts(experiment):
-        log = _logger(progress, name)
-        result = train(
-            network,
-            data,
-            experiment.parameters,
-            config,
-            held_out=held_out,
-            focus=focus,
-            checkpoint=folder / f"{name}.checkpoint.safetensors",
-            data_key=data_key(experiment),
-            focus_key=focus_key(experiment),
-            log=log,
-        )
-        trained.append((name, config, replace(result, network=copy.deepcopy(result.network))))
-    surrogate = _surrogate(experiment, data, folder, progress)
+    with beside(torch.device(device), share=0) as (start, left):
+        imitated = start(lambda: _surrogate(experiment, data, folder, progress, left))
+        trained = _trained(experiment, network, data, held_out, folder, progress)
+        surrogate = imitated()
     surrogate.network.to("cpu")
     cards, before = [], 0
     for name, config, result in trained:
@@ -109,6 +98,34 @@ def make_models(
             save_model(folder, card, result.network, surrogate, experiment.subspace, errors)
         )
     return cards[::-1]
+
+
+def _trained(
+    experiment: Experiment,
+    network: CoefficientNetwork,
+    data: TrainingSet,
+    held_out: TrainingSet,
+    folder: Path,
+    progress: Progress,
+) -> list[tuple[str, TrainingConfig, TrainingResult]]:
+    """Networks after each part of the training, the comparison network first."""
+    focus = focus_data(experiment, folder, progress.simulation)
+    trained = []
+    for name, config in _parts(experiment):
+        result = train(
+            network,
+            data,
+            experiment.parameters,
+            config,
+            held_out=held_out,
+            focus=focus,
+            checkpoint=folder / f"{name}.checkpoint.safetensors",
+            data_key=data_key(experiment),
+            focus_key=focus_key(experiment),
+            log=_logger(progress, name),
+        )
+        trained.append((name, config, replace(result, network=copy.deepcopy(result.network))))
+    return trained
 
 
 def _parts(experiment: Experiment) -> list[tuple[str, TrainingConfig]]:
@@ -130,8 +147,9 @@ def _logger(progress: Progress, name: str) -> Callable[[Row], None] | None:
 
 
 def _surrogate(
-    experiment: Experiment, data: TrainingSet, folder: Path, progress: Progress
+    experiment: Experiment, data: TrainingSet, folder: Path, progress: Progress, left: Event
 ) -> SurrogateModel:
+    """The surrogate of the signal, cached; ``left`` is set when nobody waits for it any more."""
     options = {**SURROGATE, **experiment.surrogate}
     path = folder / "surrogate.safetensors"
     key = description_key({"data": data_key(experiment), "anywhere": _ANYWHERE, **options})
@@ -150,13 +168,20 @@ def _surrogate(
         return SurrogateModel(saved, experiment.parameters, experiment.training.conjugate)
     elsewhere = anywhere(experiment, min(len(data), _ANYWHERE))
     device = data.theta.device
+
+    def log(step: int, error: float) -> None:
+        if left.is_set():
+            raise DataError("the training of the surrogate signal was stopped")
+        if progress.surrogate is not None:
+            progress.surrogate(step, error)
+
     model = train_surrogate(
         data,
         experiment.parameters,
         (elsewhere[0].to(device), elsewhere[1].to(device)),
         conjugate=experiment.training.conjugate,
         seed=experiment.training.seed,
-        log=progress.surrogate,
+        log=log,
         **options,
     )
     write_tensors(path, model.network.state_dict(), {"key": key})

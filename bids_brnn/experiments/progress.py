@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -61,6 +62,8 @@ class Meter:
     _first: float | None = field(init=False, default=None)
     _phase: str = field(init=False, default="")
     _told: float = field(init=False, default=0.0)
+    _done: dict[str, float] = field(init=False, default_factory=dict)
+    _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self._began = self.clock()
@@ -100,28 +103,33 @@ class Meter:
         for stage, cost in zip(self.experiment.training.stages, self._per_step, strict=True):
             done += min(stage.steps, left) * cost
             left = max(0, left - stage.steps)
-        self._tell("training", _SIMULATED + self._share["training"] * done / self._total)
+        self._tell("training", self._share["training"] * done / self._total)
 
     def _imitated(self, step: int, _error: float) -> None:
-        before = _SIMULATED + self._share["training"]
         part = min(1.0, step / self._steps["surrogate"])
-        self._tell("surrogate of the signal", before + self._share["surrogate"] * part)
+        self._tell("surrogate of the signal", self._share["surrogate"] * part)
 
     def _learnt(self, step: int, _loss: float) -> None:
-        before = 1 - self._share["errors"]
+        before = 1 - self._share["errors"]  # also where parts of it were kept, and said nothing
         part = min(1.0, step / self._steps["errors"])
-        self._tell("errors of the network", before + self._share["errors"] * part)
+        self._tell("errors of the network", self._share["errors"] * part, before)
 
-    def _tell(self, phase: str, fraction: float) -> None:
-        now = self.clock()
-        fraction = self._told = max(self._told, fraction)  # two parts meet but for rounding
-        # A training that is resumed does not begin at 0; what the simulation took tells nothing
-        # of the rest.
-        if self._first is None or (self._phase == _FIRST and phase != _FIRST):
-            self._first, self._began = fraction, now
-        self._phase = phase
-        gone = fraction - self._first
-        left = None
-        if gone > _SOONEST and now > self._began and phase != _FIRST:
-            left = (now - self._began) * (1 - fraction) / gone
-        self.report(State(phase, fraction, left))
+    def _tell(self, phase: str, done: float, before: float = 0.0) -> None:
+        """``done`` of the whole is by this phase; surrogates are fitted while networks train."""
+        with self._lock:
+            now = self.clock()
+            self._done[phase] = done
+            if phase != _FIRST:
+                self._done[_FIRST] = _SIMULATED
+            fraction = max(self._told, before + done, sum(self._done.values()))
+            self._told = fraction = min(1.0, fraction)
+            # A training that is resumed does not begin at 0; what the simulation took tells
+            # nothing of the rest.
+            if self._first is None or (self._phase == _FIRST and phase != _FIRST):
+                self._first, self._began = fraction, now
+            self._phase = phase
+            gone = fraction - self._first
+            left = None
+            if gone > _SOONEST and now > self._began and phase != _FIRST:
+                left = (now - self._began) * (1 - fraction) / gone
+            self.report(State(phase, fraction, left))

@@ -24,6 +24,7 @@ from bids_brnn.learning.losses import efficient_regression
 from bids_brnn.learning.optimisers import build_optimisers
 from bids_brnn.learning.scoring import NAMES, WIDTHS, ScoringSteps, supplied_of
 from bids_brnn.learning.scoring_network import ScoringNetwork
+from bids_brnn.learning.seeds import seeded
 from bids_brnn.learning.training_set import simulate_fingerprints
 from bids_brnn.signals.base import SignalModel
 
@@ -235,7 +236,7 @@ class Course:
             path,
             modules={"network": self.network, "average": average},
             optimisers=self.optimisers,
-            rng=self.rng,
+            rng=self.rng.get_state(),
             note={"data": key, "config": self.config.to_dict(), "step": self.step,
                   "seconds": self.seconds},
         )  # fmt: skip
@@ -289,8 +290,7 @@ def learn_any_errors(
     log: Callable[[int, float], None] | None = None,
 ) -> ErrorNetwork:
     """The network that knows the errors of a trained one, over the same protocols."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(course.config.seed)
+    with seeded(course.config.seed):
         found = ErrorNetwork(course.network.n_features, len(NAMES), width, blocks)
     rng = torch.Generator().manual_seed(course.config.seed + 2)
     return learn_errors(found, lambda n: course.draw_errors(n, rng), stage, log)

@@ -171,11 +171,11 @@ def save(
     *,
     modules: Mapping[str, nn.Module],
     optimisers: Sequence[torch.optim.Optimizer],
-    rng: torch.Generator,
+    rng: Tensor,
     note: Mapping[str, Any],
 ) -> None:
-    """Write weights, optimiser states, random state and ``note`` whole or not at all."""
-    tensors: dict[str, Tensor] = {"rng": rng.get_state()}
+    """Write weights, optimiser states, state of chance and ``note`` whole or not at all."""
+    tensors: dict[str, Tensor] = {"rng": rng}
     for name, module in modules.items():
         for key, value in module.state_dict().items():
             tensors[f"{name}.{key}"] = value

@@ -18,12 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from bids_brnn.errors import DataError
+from bids_brnn.learning.beside import one_ahead
 from bids_brnn.learning.bodies import ResidualBody
 from bids_brnn.learning.config import Stage, TrainingConfig
 from bids_brnn.learning.draws import draw_noisy, network_inputs
 from bids_brnn.learning.losses import Loss
 from bids_brnn.learning.networks import Network
 from bids_brnn.learning.optimisers import build_optimisers
+from bids_brnn.learning.seeds import seeded
 from bids_brnn.learning.training_set import TrainingSet
 from bids_brnn.parameters import ParameterSet
 
@@ -159,8 +161,7 @@ def train_error_network(
     DataError
         If the training diverges.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with seeded(config.seed):
         found = ErrorNetwork(network.n_features, len(names), width, blocks)
     device = next(network.parameters()).device
     found.to(device)
@@ -197,21 +198,22 @@ def learn_errors(
     _standardise(found, *draw(_FIRST)[1:])
     optimisers = build_optimisers(found, stage)
     loss, total = torch.zeros(()), 0.0
-    for step in range(stage.steps):
-        features, noise, errors = draw(stage.batch)
-        std, rows = found(features, noise)
-        loss = likelihood(std, rows, errors).clamp_max(_MOST).mean()
-        found.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(found.parameters(), 1.0)
-        for optimiser in optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = stage.rate(step)
-            optimiser.step()
-        total += float(loss.detach())
-        if log is not None and (step + 1) % 200 == 0:
-            log(step + 1, total / 200)
-            total = 0.0
+    draws = (draw(stage.batch) for _ in range(stage.steps))
+    with one_ahead(draws, found.noise.device) as drawn:
+        for step, (features, noise, errors) in enumerate(drawn):
+            std, rows = found(features, noise)
+            loss = likelihood(std, rows, errors).clamp_max(_MOST).mean()
+            found.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(found.parameters(), 1.0)
+            for optimiser in optimisers:
+                for group in optimiser.param_groups:
+                    group["lr"] = stage.rate(step)
+                optimiser.step()
+            total += float(loss.detach())
+            if log is not None and (step + 1) % 200 == 0:
+                log(step + 1, total / 200)
+                total = 0.0
     if not bool(torch.isfinite(loss)):
         raise DataError("the training of the error network diverged; lower its learning_rate")
     found.eval().requires_grad_(False)
@@ -242,7 +244,7 @@ class _Errors:
         """Features, relative noise and errors of ``n`` draws."""
         rows = torch.randint(len(data), (n,), generator=rng, device=rng.device)
         floor = torch.zeros(len(self.columns), device=rng.device)
-        some = TrainingSet(*(part[rows] for part in (data.coefficients, data.theta, data.bound)))
+        some = TrainingSet(data.coefficients, data.theta, data.bound)[rows]
         drawn = draw_noisy(
             some, 1, self.config, self.parameters, self.columns,
             rng=rng, mirrored=False, floor=floor,

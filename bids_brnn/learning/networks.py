@@ -17,6 +17,7 @@ from bids_brnn.errors import DataError
 from bids_brnn.learning.bodies import ResidualBody, nested_body
 from bids_brnn.learning.normalisation import normalise, real_inputs
 from bids_brnn.learning.scoring_network import ScoringNetwork
+from bids_brnn.learning.seeds import seeded
 from bids_brnn.learning.spec import NetworkSpec
 
 _LOG_LIMIT = 20.0
@@ -167,8 +168,7 @@ def build_network(spec: NetworkSpec, *, seed: int = 0) -> CoefficientNetwork:
     """
     if spec.layout == "scoring":
         raise DataError('layout = "scoring" is for many protocols; use residual or nested')
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return CoefficientNetwork(spec)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from bids_brnn.learning.critic import VarianceCritic
 from bids_brnn.learning.draws import Draw, draw_batch, draw_noisy, network_inputs
 from bids_brnn.learning.networks import CoefficientNetwork
 from bids_brnn.learning.optimisers import build_optimisers
+from bids_brnn.learning.seeds import seeded
 from bids_brnn.learning.statistics import squared_bias, variance
 from bids_brnn.learning.training_set import TrainingSet
 from bids_brnn.parameters import ParameterSet
@@ -26,6 +28,17 @@ Row = Mapping[str, Any]
 """One report of the live curves."""
 _MONITORED = 1024
 _MONITOR_DRAWS = 16
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What one step learns from."""
+
+    draw: Draw
+    inputs: Tensor
+    """``(K, B, inputs)`` of the network."""
+    rng: Tensor
+    """State of chance after it: a training goes on from there."""
 
 
 class TrainingRun:
@@ -58,13 +71,14 @@ class TrainingRun:
         self.weights, self.floor = self._output_weights()
         spread = self.data.theta[:, self.columns].double().std(0)
         self.spread = torch.where(spread > 0, spread, torch.ones_like(spread)).float()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
+        with seeded(config.seed):
             self.critic = VarianceCritic(len(parameters), len(self.columns)).to(self.device)
         self.critic_optimiser = torch.optim.AdamW(
             self.critic.parameters(), lr=3e-3, betas=(0.9, 0.98), foreach=True
         )
         self.rng = torch.Generator(self.device).manual_seed(config.seed)
+        self.chance = self.rng.get_state()
+        self.drawn: Iterator[Drawn] | None = None
         self.total = sum(stage.steps for stage in config.stages)
         self.step = 0
         self.draws = 0
@@ -108,9 +122,18 @@ class TrainingRun:
             floor=self.floor,
         )
 
-    def stage(self) -> tuple[int, Stage, int]:
-        """Number of the present stage, the stage, and the step within it."""
-        step = self.step
+    def upcoming(self) -> Iterator[Drawn]:
+        """Of each step from the present one to the last; they do not depend on the weights."""
+        for step in range(self.step, self.total):
+            stage = self.stage(step)[1]
+            batch = draw_batch(self.data, self.focus, stage.batch, stage.focus, rng=self.rng)
+            draw = self._noisy(batch, stage.realisations, self.rng, mirrored=stage.loss.mirrored)
+            inputs = network_inputs(self.network, draw.coefficients, draw.theta, self.parameters)
+            yield Drawn(draw, inputs, self.rng.get_state())
+
+    def stage(self, step: int | None = None) -> tuple[int, Stage, int]:
+        """Number of the stage of a step (the present one), the stage, and the step within it."""
+        step = self.step if step is None else step
         for number, stage in enumerate(self.config.stages):
             if step < stage.steps:
                 return number, stage, step
@@ -126,11 +149,12 @@ class TrainingRun:
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = stage.rate(step)
-        batch = draw_batch(self.data, self.focus, stage.batch, stage.focus, rng=self.rng)
-        draw = self._noisy(batch, stage.realisations, self.rng, mirrored=stage.loss.mirrored)
-        inputs = network_inputs(self.network, draw.coefficients, draw.theta, self.parameters)
+        if self.drawn is None:
+            self.drawn = self.upcoming()
+        drawn = next(self.drawn)
+        draw, self.chance = drawn.draw, drawn.rng
         self.network.train()
-        scaled = self._scaled(self._apply(self.forward, inputs), draw.truth, draw.bound)
+        scaled = self._scaled(self._apply(self.forward, drawn.inputs), draw.truth, draw.bound)
         target = None
         if stage.loss.needs_gain and draw.efficient is not None:
             target = draw.efficient / self.spread
@@ -236,7 +260,7 @@ class TrainingRun:
             path,
             modules={"network": self.network, "average": self.average, "critic": self.critic},
             optimisers=[self.critic_optimiser, *self.optimisers],
-            rng=self.rng,
+            rng=self.chance,
             note={
                 "config": self.config.to_dict(),
                 "data": self.data_key,
@@ -259,6 +283,7 @@ class TrainingRun:
         saved.fill("average", self.average)
         saved.fill("critic", self.critic)
         saved.set_rng(self.rng)
+        self.chance, self.drawn = self.rng.get_state(), None
         self.step, self.draws = note["step"], note["draws"]
         self.seconds, self.history = note["seconds"], list(note["history"])
         self.loss = torch.tensor(saved.losses(len(self.columns)), device=self.device)

@@ -16,6 +16,7 @@ from bids_brnn.errors import DataError
 from bids_brnn.learning.config import Stage
 from bids_brnn.learning.losses import Loss
 from bids_brnn.learning.optimisers import build_optimisers
+from bids_brnn.learning.seeds import seeded
 from bids_brnn.learning.surrogate import SurrogateModel, SurrogateNetwork
 from bids_brnn.learning.training_set import TrainingSet
 from bids_brnn.parameters import ParameterSet
@@ -63,8 +64,7 @@ def train_surrogate(
     DataError
         If the loss becomes NaN.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         rank = data.coefficients.shape[-1]
         network = SurrogateNetwork.of(parameters, rank, width, blocks, harmonics=harmonics)
     network.to(data.theta.device)

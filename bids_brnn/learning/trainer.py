@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bids_brnn.learning.beside import one_ahead
 from bids_brnn.learning.config import TrainingConfig
 from bids_brnn.learning.networks import CoefficientNetwork, Network
 from bids_brnn.learning.run import Row, TrainingRun
@@ -80,11 +81,12 @@ def train(
     else:
         run.standardise()
     stop = run.total if max_steps is None else min(run.total, run.step + max_steps)
-    while run.step < stop:
-        row = run.advance()
-        if row is not None and log is not None:
-            log(row)
-        due = run.step % config.checkpoint_every == 0 or run.step == stop
-        if checkpoint is not None and due:
-            run.save(checkpoint)
+    with one_ahead(run.upcoming(), run.device) as run.drawn:
+        while run.step < stop:
+            row = run.advance()
+            if row is not None and log is not None:
+                log(row)
+            due = run.step % config.checkpoint_every == 0 or run.step == stop
+            if checkpoint is not None and due:
+                run.save(checkpoint)
     return TrainingResult(run.finish(), tuple(run.history), run.seconds, run.draws)

@@ -47,8 +47,13 @@ class TrainingSet:
         return int(self.theta.shape[0])
 
     def __getitem__(self, rows: Tensor | slice) -> TrainingSet:
-        gain = None if self.gain is None else self.gain[rows]
-        return TrainingSet(self.coefficients[rows], self.theta[rows], self.bound[rows], gain)
+        def some(values: Tensor) -> Tensor:
+            if isinstance(rows, slice) or rows.dtype == torch.bool:
+                return values[rows]
+            return values.index_select(0, rows)  # half the time of indexing
+
+        gain = None if self.gain is None else some(self.gain)
+        return TrainingSet(some(self.coefficients), some(self.theta), some(self.bound), gain)
 
     def to(self, device: str | torch.device) -> TrainingSet:
         """The same set on another device."""
@@ -82,14 +87,15 @@ class TrainingSet:
         at ``w0``, and the bounds are the same: twice the fingerprints for free.
         """
         column = parameters.index(("w0",))[0]
-        theta = self.theta.clone()
-        theta[rows, column] *= -1
-        flipped = torch.where(rows[:, None], self.coefficients.conj(), self.coefficients)
-        gain = self.gain
+        sign = torch.where(rows, -1.0, 1.0)
+        theta, coefficients, gain = self.theta.clone(), self.coefficients.clone(), self.gain
+        theta[:, column] *= sign
+        coefficients.imag *= sign[:, None]
         if gain is not None:
-            gain = torch.where(rows[:, None, None], gain.conj(), gain).resolve_conj()
-            gain[rows, column] *= -1
-        return replace(self, coefficients=flipped.resolve_conj(), theta=theta, gain=gain)
+            gain = gain.clone()
+            gain.imag *= sign[:, None, None]
+            gain[:, column] *= sign[:, None]
+        return replace(self, coefficients=coefficients, theta=theta, gain=gain)
 
 
 def simulate_fingerprints(
