@@ -91,18 +91,20 @@ class Pulse:
 
     def build(self, box: Box, depth: int) -> Panel | int:
         """The panel of a box, or 0 or 1: along B1 or w0 it is too wide."""
-        none = np.empty((len(times()), 0))
-        for basis in (none, None):  # without moments first: that is quick
-            found = self._basis(box) if basis is None else None
-            values = none if found is None else found.values
-            free, solid = self._free(values), self._solid(values)
+        memory = cache(self.solid_pool.memory)
+        found, values = None, np.empty((len(times()), 0))
+        for axes in (2, 3):  # along B1 and w0 without moments first: that is quick
+            if axes == 3:
+                found = self._basis(box)
+                values = found.values
+            free, solid = self._free(values), self._solid(values, memory)
             low, high = self.ranges.log_T2s
             middle = (low + high) / 2
             bounds = [
                 (*box, *self.ranges.R2), (*box, low, middle), (*box, middle, high),
             ]  # fmt: skip
             functions = (free, solid, solid)
-            degrees = [_degrees(f, b) for f, b in zip(functions, bounds, strict=True)]
+            degrees = [_degrees(f, b, axes) for f, b in zip(functions, bounds, strict=True)]
             largest = [max(degree[axis] for degree in degrees) for axis in range(2)]
             if max(largest) > _ALLOWED and depth < _DEEPEST:
                 return int(np.argmax(largest))
@@ -120,10 +122,10 @@ class Pulse:
 
         return line
 
-    def _solid(self, basis: Array) -> Line:
+    def _solid(self, basis: Array, memory: Callable[[float, float], Array]) -> Line:
         def line(B1s: Array, w0: float, log_T2s: float) -> Array:
-            memory = self.solid_pool.memory(self.detuning(w0), math.exp(log_T2s))
-            return pack([self.solid_pool.response(self.angle * B1, memory, basis) for B1 in B1s])
+            kernel = memory(self.detuning(w0), math.exp(log_T2s))
+            return pack([self.solid_pool.response(self.angle * B1, kernel, basis) for B1 in B1s])
 
         return line
 
@@ -163,10 +165,10 @@ def _coefficients(values: Array, axis: int) -> Array:
     return np.moveaxis(np.tensordot(inverse, values, axes=(1, axis)), 0, axis)
 
 
-def _degrees(line: Line, bounds: tuple[float, ...]) -> list[int]:
-    """Numbers of coefficients that are needed along three lines through the panel."""
+def _degrees(line: Line, bounds: tuple[float, ...], axes: int) -> list[int]:
+    """Numbers of coefficients needed along three lines through the panel, or the first two."""
     result = []
-    for axis in range(3):
+    for axis in range(axes):
         n = _THIRD if axis == 2 else _PROBE
         at = [(bounds[2 * k] + 3 * bounds[2 * k + 1]) / 4 for k in range(3)]
         nodes = _nodes(bounds[2 * axis], bounds[2 * axis + 1], n)

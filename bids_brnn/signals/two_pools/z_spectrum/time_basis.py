@@ -52,12 +52,11 @@ def time_basis(solid: SolidPool, angles: Array, detunings: Array, T2s: Array) ->
     free = FreePool(solid.pulse, np.zeros((len(t), 1)))
     found = []
     for detuning in detunings:
+        memories = [solid.memory(detuning, value) for value in T2s]
         for angle in angles:
             paths = [free.path(angle, detuning, R2f) for R2f in _R2F]
             sources = np.stack([np.ones_like(t), *paths], axis=1)
-            for value in T2s:
-                memory = solid.memory(detuning, value)
-                found.append(solid.paths(angle, memory, sources)[:-1])
+            found += [solid.paths(angle, memory, sources)[:-1] for memory in memories]
     shapes = np.concatenate(found, axis=1)
     tilted = [
         shapes * np.exp(sign * loss * solid.pulse.duration * t)[:, None]
