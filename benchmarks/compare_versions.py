@@ -4,7 +4,9 @@
 model does not describe or training did not hold, and of tissue with fluid. ``estimate CARD DATA
 OUT`` lets the program that is imported estimate them; with ``PYTHONPATH`` it is another version:
 what that step imports has stood where it is since the first one. Now the flags need
-``--experiment TOML`` (exact signals). ``table DATA BEFORE NOW`` prints. The noise level is told.
+``--experiment TOML`` (exact signals). ``table DATA BEFORE NOW`` prints; ``residual TOML DATA``
+tells in how many mixtures chi-squared of exact least squares is above the limit. The noise level
+is told.
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ from bids_brnn.zoo.store import load_model
 
 with suppress(ImportError):  # versions that only estimate lack some of them
     from bids_brnn.estimators.csf import CsfEstimator, fluid_mixture
+    from bids_brnn.estimators.nlls.estimator import NllsEstimator
+    from bids_brnn.estimators.series_noise import chi_squared_limit
     from bids_brnn.experiments.reading import read_experiment
-    from bids_brnn.information.noise import add_noise
+    from bids_brnn.information.noise import add_noise, degrees_of_freedom
     from bids_brnn.priors import qmt_prior, tissue_set, tissue_values
 
 LEVELS = (20.0, 40.0, 80.0)
@@ -169,8 +173,21 @@ def table(options: argparse.Namespace) -> None:
         print(f"| {name}, {snr:g} | {' | '.join(cells)} |")
 
 
+def residual(options: argparse.Namespace) -> None:
+    """What a test of the residual alone can tell from noise."""
+    model = read_experiment(options.experiment).compressed
+    free = len(model.parameters.columns("estimated", "nuisance"))
+    limit = float(chi_squared_limit(degrees_of_freedom("complex", model.n_samples, free)))
+    for (snr, name), data in torch.load(options.data)["noisy"].items():
+        if name in MIXED:
+            some = data[: options.voxels]
+            left = NllsEstimator(model).estimate(some, sigma=1 / snr).residual
+            chi = (left * some.abs().square().sum(-1).sqrt() * snr).square()
+            print(f"{name}, {snr:g}: {float((chi > limit).double().mean()):.3f}", flush=True)
+
+
 def main() -> None:
-    """One of three steps."""
+    """One of four steps."""
     parser = argparse.ArgumentParser(description=__doc__)
     steps = parser.add_subparsers(required=True)
     first = steps.add_parser("make")
@@ -186,7 +203,11 @@ def main() -> None:
     third = steps.add_parser("table")
     for name in ("data", "before", "now"):
         third.add_argument(name, type=Path)
-    for step, work in ((first, make), (second, estimate), (third, table)):
+    fourth = steps.add_parser("residual")
+    fourth.add_argument("experiment", type=Path)
+    fourth.add_argument("data", type=Path)
+    fourth.add_argument("--voxels", type=int, default=400)
+    for step, work in ((first, make), (second, estimate), (third, table), (fourth, residual)):
         step.set_defaults(work=work)
     options = parser.parse_args()
     torch.set_num_threads(1)
