@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from bids_brnn.errors import DataError, ReadError
+from bids_brnn.errors import ReadError
 from bids_brnn.experiments.describe import describe
 from bids_brnn.experiments.experiment import Experiment
 from bids_brnn.experiments.fingerprints import (
@@ -171,7 +172,7 @@ def _surrogate(
 
     def log(step: int, error: float) -> None:
         if left.is_set():
-            raise DataError("the training of the surrogate signal was stopped")
+            raise CancelledError
         if progress.surrogate is not None:
             progress.surrogate(step, error)
 

@@ -9,7 +9,7 @@ a third variable: ``R2f`` less the loss of the free pool, or ``log(T2s)``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -118,14 +118,14 @@ class Pulse:
 
         def line(B1s: Array, w0: float, R2: float) -> Array:
             detuning = self.detuning(w0)
-            return pack([pool.response(self.angle * B1, detuning, R2) for B1 in B1s])
+            return pack(np.stack([pool.response(self.angle * B1, detuning, R2) for B1 in B1s]))
 
         return line
 
     def _solid(self, basis: Array, memory: Callable[[float, float], Array]) -> Line:
         def line(B1s: Array, w0: float, log_T2s: float) -> Array:
             kernel = memory(self.detuning(w0), math.exp(log_T2s))
-            return pack([self.solid_pool.response(self.angle * B1, kernel, basis) for B1 in B1s])
+            return pack(self.solid_pool.responses(self.angle * B1s, kernel, basis))
 
         return line
 
@@ -137,9 +137,8 @@ class Pulse:
         return time_basis(self.solid_pool, self.angle * B1, 2 * math.pi * self.offset - w0, T2s)
 
 
-def pack(responses: Sequence[Array]) -> Array:
+def pack(whole: Array) -> Array:
     """Independent values of responses: end, moments of the start, moments of arrivals."""
-    whole = np.stack(responses)
     p = whole.shape[-1] - 1
     rows, columns = _upper(p)
     return np.concatenate(

@@ -129,7 +129,7 @@ def lag_integrals(
 
 @jit
 def solid_response(
-    w1: Array, memory: Array, h: float, integral: Array, sources: Array, out: Array
+    w1: Array, memory: Array, h: float, integral: Array, points: Array, sources: Array, out: Array
 ) -> None:  # fmt: skip
     """The Volterra equation by collocation on equal elements.
 
@@ -143,10 +143,12 @@ def solid_response(
         s: length of an element.
     integral
         ``(q, q)``: ``int_0^node`` by values at the nodes.
+    points
+        ``(q, 1 + q)``: values at other points of an element by those at its start and nodes.
     sources
         ``(E, q, p)``: what arrives, per duration of the pulse.
     out
-        ``(E, q, 1 + p)``: ``Mz`` at the nodes.
+        ``(E q + 1, 1 + p)``: ``Mz`` at these points, and at the end.
     """
     E, q = w1.shape
     p = sources.shape[2]
@@ -154,9 +156,9 @@ def solid_response(
     left = np.zeros(1 + p)
     left[0] = 1.0
     push = np.empty((q, driven.shape[2]))
+    found = np.empty((q, 1 + p))
     system = np.empty((q, q))
     for e in range(E):
-        found = out[e]
         push[:] = 0.0
         for d in range(1, e + 1):
             _remember(memory[d], driven[e - d], push)
@@ -179,10 +181,17 @@ def solid_response(
             system[i, i] += 1.0
         _solve(system, found)
         for i in range(q):
+            at = out[e * q + i]
             for k in range(1 + p):
                 driven[e, i, k] = w1[e, i] * found[i, k]
+                at[k] = points[i, 0] * left[k]
+            for j in range(q):
+                for k in range(1 + p):
+                    at[k] += points[i, 1 + j] * found[j, k]
         for k in range(1 + p):
             left[k] = found[q - 1, k]
+    for k in range(1 + p):
+        out[E * q, k] = left[k]
 
 
 @jit_inlined

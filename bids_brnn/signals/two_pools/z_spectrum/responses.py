@@ -151,29 +151,25 @@ class SolidPool:
         memory[1:] += np.einsum("ijm,dm->dij", before, table[:-1])
         return memory
 
-    def paths(self, angle: float, memory: Array, sources: Array) -> Array:
-        """``Mz`` at :func:`times` and at the end, ``(E q + 1, 1 + p)``.
+    def paths(self, angles: Array, memory: Array, sources: Array) -> Array:
+        """``Mz`` at :func:`times` and at the end by flip angle (rad), ``(n, E q + 1, 1 + p)``.
 
         From ``Mz = 1`` at the start, and of arrivals ``(E q, p)``.
         """
         _, integral = radau(RADAU)
         to_radau, to_points = _between()
-        p = 1 + sources.shape[1]
-        out = np.empty((ELEMENTS, RADAU, p))
         shaped = to_radau @ sources.reshape(ELEMENTS, RADAU, -1)
-        solid_response(angle * self.w1, memory, self.h, integral, shaped, out)
-        # The collocation polynomial starts where the element before ended.
-        whole = np.empty((ELEMENTS, RADAU + 1, p))
-        whole[:, 1:] = out
-        whole[1:, 0] = out[:-1, -1]
-        whole[0, 0] = np.eye(1, p)[0]
-        found = to_points @ whole
-        return np.concatenate([found.reshape(ELEMENTS * RADAU, p), out[-1, -1:]])
+        # The collocation polynomial of an element starts where the one before ended.
+        paths = np.empty((len(angles), ELEMENTS * RADAU + 1, 1 + sources.shape[1]))
+        for angle, path in zip(angles.tolist(), paths, strict=True):
+            solid_response(angle * self.w1, memory, self.h, integral, to_points, shaped, path)
+        return paths
 
-    def response(self, angle: float, memory: Array, basis: Array) -> Array:
-        """As that of the free pool, ``(1 + p, 1 + p)``."""
-        paths = self.paths(angle, memory, basis)
-        return np.concatenate([paths[-1:], (basis * weights()[:, None]).T @ paths[:-1]])
+    def responses(self, angles: Array, memory: Array, basis: Array) -> Array:
+        """As those of the free pool, by flip angle (rad), ``(n, 1 + p, 1 + p)``."""
+        paths = self.paths(angles, memory, basis)
+        moments = (basis * weights()[:, None]).T @ paths[:, :-1]
+        return np.concatenate([paths[:, -1:], moments], axis=1)
 
 
 def _refined(marks: Array, detuning: float, T2s: float) -> tuple[Array, NDArray[np.int64]]:

@@ -139,7 +139,7 @@ class Tables:
 
         def line(B1s: Array, w0: float, log_T2s: float) -> Array:
             memory = pool.memory(-w0, math.exp(log_T2s))
-            return pack([pool.response(flip * B1, memory, nothing) for B1 in B1s])
+            return pack(pool.responses(flip * B1s, memory, nothing))
 
         bounds = (*self.box, *self.ranges.log_T2s)
         return chebyshev(line, bounds, [6, 7, 10])

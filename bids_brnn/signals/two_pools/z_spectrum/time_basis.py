@@ -56,7 +56,8 @@ def time_basis(solid: SolidPool, angles: Array, detunings: Array, T2s: Array) ->
         for angle in angles:
             paths = [free.path(angle, detuning, R2f) for R2f in _R2F]
             sources = np.stack([np.ones_like(t), *paths], axis=1)
-            found += [solid.paths(angle, memory, sources)[:-1] for memory in memories]
+            at = np.array([angle])
+            found += [solid.paths(at, memory, sources)[0, :-1] for memory in memories]
     shapes = np.concatenate(found, axis=1)
     tilted = [
         shapes * np.exp(sign * loss * solid.pulse.duration * t)[:, None]

@@ -96,7 +96,8 @@ class TestIsolatedPools:
         nothing = np.empty((len(times()), 0))
         free = FreePool(pulse, nothing).response(B1_angle, detuning, alone.R2f)[0, 0]
         pool = SolidPool(pulse, lineshape(name))
-        solid = pool.response(B1_angle, pool.memory(detuning, alone.T2s), nothing)[0, 0]
+        memory = pool.memory(detuning, alone.T2s)
+        solid = pool.responses(np.array([B1_angle]), memory, nothing)[0, 0, 0]
         # Bloch's equations in steps are of the fourth order, the other of the seventh.
         assert free == pytest.approx(exact[0, 0], abs=1e-6)
         assert solid == pytest.approx(exact[1, 1], abs=1e-6)
