@@ -69,7 +69,7 @@ def sensitivity(
     *,
     draws: int,
     rng: torch.Generator,
-    batch: int = 65536,
+    batch: int = 8192,
 ) -> Sensitivity:
     """Central differences of the mean estimate, with the same noise on both sides.
 
@@ -90,7 +90,7 @@ def sensitivity(
     rng
         Source of noise.
     batch
-        Estimates at once.
+        Estimates at once. Arrays beyond 32 MB are asked of the system anew each time.
 
     Returns
     -------
