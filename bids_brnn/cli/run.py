@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from bids_brnn.errors import DEBUGGER_VARIABLE, BidsBrnnError, NothingSelectedError, curable
+from bids_brnn.cli.outcome import exit_code
+from bids_brnn.errors import DEBUGGER_VARIABLE, NothingSelectedError
 from bids_brnn.files import WRITER_VARIABLE
 from bids_brnn.system.memory import MEMORY_VARIABLE
 from bids_brnn.system.threads import let_threads_sleep
@@ -36,20 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return supervised(lambda: main(sys.argv[1:]))
     from bids_brnn.cli.parser import parse
 
-    try:
-        return run(parse(arguments))
-    except BidsBrnnError as error:
-        print(f"bids_brnn: {error}", file=sys.stderr)
-        return error.exit_code
-    except (OSError, MemoryError, RuntimeError) as error:
-        told = curable(error)
-        if told is None:
-            raise
-        print(f"bids_brnn: {told}", file=sys.stderr)
-        return told.exit_code
-    except KeyboardInterrupt:
-        print("bids_brnn: interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
+    return exit_code("bids_brnn", lambda: run(parse(arguments)))
 
 
 def run(config: RunConfig) -> int:

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, cast
 
 from bids_brnn import __version__
-from bids_brnn.errors import EXIT_OK, EXIT_USAGE, BidsBrnnError
+from bids_brnn.cli.outcome import exit_code
+from bids_brnn.errors import EXIT_OK, EXIT_USAGE
 from bids_brnn.system.threads import let_threads_sleep
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -111,14 +112,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     let_threads_sleep()
     command, parser = command_of(name)
     options = parser.parse_args(words[1:])
-    try:
-        return command.run(options)
-    except BidsBrnnError as error:
-        sys.stderr.write(f"brnn {name}: {error}\n")
-        return error.exit_code
-    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
-        sys.stderr.close()
-        return EXIT_OK
+
+    def work() -> int:
+        try:
+            return command.run(options)
+        except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+            sys.stderr.close()
+            return EXIT_OK
+
+    return exit_code(f"brnn {name}", work)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 
@@ -66,13 +68,39 @@ def test_version(capsys):
     assert __version__ in capsys.readouterr().out
 
 
-def test_curable_errors_are_one_line_and_their_code(monkeypatch, capsys):
+WORDS = ["simulate", "--model", "fisp", "--pulses", "a", "--parameters", "b", "--out", "c"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (DataError("the basis is odd; get another", exit_code=74), 74, "the basis is odd"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/out/map.nii"), 73, "Free space"),
+        (MemoryError(), 75, "The memory does not suffice"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_curable_errors_are_one_line_and_their_code(monkeypatch, capsys, error, code, words):
     from bids_brnn.cli.toolbox import simulate
 
     def broken(_options):
-        raise DataError("the basis is odd; get another", exit_code=74)
+        raise error
 
     monkeypatch.setattr(simulate, "run", broken)
-    words = ["--model", "fisp", "--pulses", "a", "--parameters", "b", "--out", "c"]
-    assert toolbox.main(["simulate", *words]) == 74
-    assert capsys.readouterr().err == "brnn simulate: the basis is odd; get another\n"
+    assert toolbox.main(WORDS) == code
+    said = capsys.readouterr().err
+    assert said.startswith("brnn simulate: ")
+    assert words in said
+    assert said.count("\n") == 1
+
+
+def test_what_nobody_can_cure_keeps_its_traceback(monkeypatch):
+    from bids_brnn.cli.toolbox import simulate
+
+    def broken(_options):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(simulate, "run", broken)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        toolbox.main(WORDS)
