@@ -33,6 +33,7 @@ with suppress(ImportError):  # versions that only estimate lack some of them
 LEVELS = (20.0, 40.0, 80.0)
 """``|M0| / sigma``."""
 USUAL = ("white matter", "grey matter", "lesion", "fluid")
+MOVED = "head moved, last sixth"
 MIXED = {"WM 80/20": 0.2, "WM 60/40": 0.4, "GM 80/20": 0.2, "GM 60/40": 0.4}
 _NEAR_BOUND = 1e-6
 
@@ -80,7 +81,7 @@ def cases(experiment: Any, n: int, seed: int) -> tuple[dict[str, Tensor], dict[s
             name: (1 - share) * (wm if name.startswith("WM") else gm) + share * water
             for name, share in MIXED.items()
         },
-        "head moved, last sixth": moved,
+        MOVED: moved,
         "phase jump of 0.5 rad": jump,
         "B1 of 0.4": signal(white_but(B1=0.5), weaker),
         "B1 of 0.5": signal(white_but(B1=0.5)),
@@ -179,7 +180,7 @@ def residual(options: argparse.Namespace) -> None:
     free = len(model.parameters.columns("estimated", "nuisance"))
     limit = float(chi_squared_limit(degrees_of_freedom("complex", model.n_samples, free)))
     for (snr, name), data in torch.load(options.data)["noisy"].items():
-        if name in MIXED:
+        if name in MIXED or name == MOVED:
             some = data[: options.voxels]
             left = NllsEstimator(model).estimate(some, sigma=1 / snr).residual
             chi = (left * some.abs().square().sum(-1).sqrt() * snr).square()

@@ -14,13 +14,13 @@ from typing import TypeVar
 
 import torch
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @contextmanager
 def beside(
     device: torch.device, *, share: int = 1
-) -> Iterator[tuple[Callable[[Callable[[], T]], Callable[[], T]], threading.Event]]:
+) -> Iterator[tuple[Callable[[Callable[[], _T]], Callable[[], _T]], threading.Event]]:
     """A function that starts work on a thread of its own, and returns one that waits for it.
 
     Where there is one thread, or another device, work is done when it is waited for.
@@ -54,12 +54,12 @@ def beside(
 
 
 @contextmanager
-def one_ahead(items: Iterator[T], device: torch.device) -> Iterator[Iterator[T]]:
+def one_ahead(items: Iterator[_T], device: torch.device) -> Iterator[Iterator[_T]]:
     """The same items; each is made by another thread while the one before is being used."""
 
     def following(
-        start: Callable[[Callable[[], T | None]], Callable[[], T | None]],
-    ) -> Iterator[T]:
+        start: Callable[[Callable[[], _T | None]], Callable[[], _T | None]],
+    ) -> Iterator[_T]:
         coming = start(lambda: next(items, None))
         while (item := coming()) is not None:
             coming = start(lambda: next(items, None))

@@ -77,6 +77,7 @@ class TrainingRun:
             self.critic.parameters(), lr=3e-3, betas=(0.9, 0.98), foreach=True
         )
         self.rng = torch.Generator(self.device).manual_seed(config.seed)
+        # After the last step that was learnt from; the generator itself may be a step ahead.
         self.chance = self.rng.get_state()
         self.drawn: Iterator[Drawn] | None = None
         self.total = sum(stage.steps for stage in config.stages)
