@@ -6,7 +6,7 @@ printed is per parameter and over the fingerprints of a set: means, medians and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,7 @@ def judge_tissue_sets(
     effort: SetEffort | None = None,
     spread: Tensor | None = None,
     seed: int,
+    tissues: Iterable[str] = TISSUE_SETS,
 ) -> dict[str, Any]:
     """Figures by tissue, SNR (as text) and parameter.
 
@@ -68,6 +69,8 @@ def judge_tissue_sets(
         ``(O,)``: standard deviation of each parameter over what was trained for.
     seed
         Of fingerprints and noise.
+    tissues
+        Names of the sets.
 
     Returns
     -------
@@ -84,7 +87,7 @@ def judge_tissue_sets(
     effort = effort or SetEffort()
     names = [model.parameters.names[column] for column in columns]
     result: dict[str, Any] = {}
-    for tissue in TISSUE_SETS:
+    for tissue in tissues:
         rng = torch.Generator().manual_seed(seed)
         theta = tissue_set(model.parameters, tissue, effort.fingerprints, rng=rng)
         least = _second_order(model, theta, columns, effort)

@@ -33,6 +33,12 @@ _FOLLOWED = 0.5
 """Share of that slope which a network follows where the protocol does not tell a parameter."""
 
 
+Place = tuple[str, str]
+"""Tissue set and SNR of figures, as in the keys of a card."""
+HELD_OUT: Place = ("", "")
+"""The figures of held-out fingerprints."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What a card says of a network."""
@@ -43,9 +49,14 @@ class Verdict:
     """What to beware of in the map of a parameter, by name; only the worst of each limit."""
     cure: str = ""
     """What may help against a refusal; empty where only an evaluation is wanting, or nothing."""
-    by_chance: bool = False
-    """Whether more draws may decide otherwise: a figure that refuses lies within its error of the
+    in_doubt: frozenset[Place] = frozenset()
+    """Where more draws may decide otherwise: a figure that refuses lies within its error of the
     limit, on either side, or its error is too large to tell."""
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether more draws may decide otherwise."""
+        return bool(self.in_doubt)
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,7 @@ class _Finding:
     name: str
     value: float
     refuses: bool
-    where: str
+    place: Place
     misses: bool = True
     """Whether a limit is missed; else it is only near."""
     excuse: str = ""
@@ -72,6 +83,12 @@ class _Finding:
             return self.doubt / self.limit.doubt
         limit = self.limit.refused if self.refuses else self.limit.marked
         return (limit - self.value if self.limit.least else self.value - limit) / limit
+
+    @property
+    def where(self) -> str:
+        """The place in words."""
+        tissue, level = self.place
+        return f"in {tissue} at SNR {level}" if self.place != HELD_OUT else "on held-out fingerprints"
 
     def words(self) -> str:
         """What is found, with the limit that it misses."""
@@ -119,11 +136,15 @@ def judge(evaluation: Mapping[str, Any], snr_range: Sequence[float]) -> Verdict:
     if refusing:
         # What is told surely comes before what more draws may clear.
         first = max(refusing, key=lambda item: (not item.doubt, item.badness))
-        cure, by_chance = "" if first.doubt else LONGER, all(item.by_chance for item in refusing)
-        return Verdict(f"its {first.words()}", marks, cure, by_chance)
+        cure, sure = "" if first.doubt else LONGER, not all(item.by_chance for item in refusing)
+        return Verdict(f"its {first.words()}", marks, cure, in_doubt=_in_doubt(findings, sure))
     refusal, cure = _flags(evaluation)
-    by_chance = not refusal and any(item.by_chance for item in findings)
-    return Verdict(refusal, marks, cure, by_chance)
+    return Verdict(refusal, marks, cure, in_doubt=_in_doubt(findings, bool(refusal)))
+
+
+def _in_doubt(findings: Iterable[_Finding], is_sure: bool) -> frozenset[Place]:
+    """Where chance may have decided; nowhere if something else did, surely."""
+    return frozenset(() if is_sure else (item.place for item in findings if item.by_chance))
 
 
 def _unjudged(evaluation: Mapping[str, Any]) -> str:
@@ -165,7 +186,7 @@ def _held_out(evaluation: Mapping[str, Any]) -> Iterator[_Finding]:
     for limit in LIMITS:
         if limit.table == "held_out":
             for name, row in evaluation["held_out"].items():
-                yield from _findings(limit, name, row, "on held-out fingerprints")
+                yield from _findings(limit, name, row, HELD_OUT)
 
 
 def _tissue_sets(evaluation: Mapping[str, Any], snr_range: Sequence[float]) -> Iterator[_Finding]:
@@ -176,19 +197,19 @@ def _tissue_sets(evaluation: Mapping[str, Any], snr_range: Sequence[float]) -> I
             for limit in (item for item in LIMITS if item.table == "tissue_sets"):
                 may_refuse = not limit.healthy or (is_best and tissue in HEALTHY)
                 for name, row in levels[level].items():
-                    where = f"in {tissue} at SNR {level}"
-                    yield from _findings(limit, name, row, where, may_refuse=may_refuse)
+                    place = (tissue, level)
+                    yield from _findings(limit, name, row, place, may_refuse=may_refuse)
 
 
 def _findings(
-    limit: Limit, name: str, row: Mapping[str, Any], where: str, *, may_refuse: bool = True
+    limit: Limit, name: str, row: Mapping[str, Any], place: Place, *, may_refuse: bool = True
 ) -> Iterator[_Finding]:
     value = number(row.get(limit.key))
     error = _uncertainty(limit, value, row)
     excuse = _excuse(limit, value, error, row)
     may_refuse = may_refuse and not excuse
     near = may_refuse and limit.breaks(value, limit.refused, -error)
-    found = _Finding(limit, name, value, may_refuse, where, excuse=excuse, by_chance=near)
+    found = _Finding(limit, name, value, may_refuse, place, excuse=excuse, by_chance=near)
     if may_refuse and limit.breaks(value, limit.refused, error):
         # What is surely beyond the limit stays so with more draws.
         yield replace(found, by_chance=False)
