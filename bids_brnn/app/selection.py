@@ -20,6 +20,17 @@ _LOG = logging.getLogger("bids_brnn.run")
 
 def find(config: RunConfig) -> Discovery:
     """Series of the data set; what was decided on the way is logged."""
+    if config.skip_bids_validation:
+        return _found(config)
+    from bids_brnn.app.validation import validation
+
+    with validation(config.bids_dir) as judge:
+        discovery = _found(config)
+        judge(discovery)
+    return discovery
+
+
+def _found(config: RunConfig) -> Discovery:
     from bids_brnn.bids import find_acquisitions
 
     discovery = find_acquisitions(
@@ -38,10 +49,6 @@ def find(config: RunConfig) -> Discovery:
     for note in discovery.notes:
         _LOG.info("%s", note)
     check_names(discovery)
-    if not config.skip_bids_validation:
-        from bids_brnn.app.validation import validate
-
-        validate(config.bids_dir, discovery)
     return discovery
 
 

@@ -6,7 +6,6 @@ and finds maps of earlier runs too.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from bids_brnn.bids.images import check_alike, read_grid
 from bids_brnn.bids.input.lookup import read_lookup
 from bids_brnn.bids.output.naming import SUPPLIED
 from bids_brnn.bids.safe import read_json
-from bids_brnn.bids.tables import read_columns, read_table
+from bids_brnn.bids.tables import read_columns, read_records
 from bids_brnn.estimators.registry import estimators, title_of
 from bids_brnn.maps import SPREADS, quality_maps, spread_of, with_spread
 from bids_brnn.reports.content import EstimatorView, MapView, SeriesView
@@ -219,7 +218,7 @@ def _lookup(path: Path) -> dict[int, str]:
 
 
 def _statistics(files: Sequence[tuple[Path, FileName]], desc: str) -> list[dict[str, object]]:
-    """Rows of every region table of one estimator; missing numbers are left out."""
+    """Rows of every region table of one estimator; missing cells are left out."""
     if not files:
         return []
     folder, head = files[0][0].parent, _head(files[0][1])
@@ -227,19 +226,7 @@ def _statistics(files: Sequence[tuple[Path, FileName]], desc: str) -> list[dict[
     return [
         row | {"segmentation": parse_name(path).entities["seg"]}
         for path in paths
-        for row in _rows(path)
-    ]
-
-
-def _rows(path: Path) -> list[dict[str, object]]:
-    """Rows of a table without the cells that hold no number."""
-    return [
-        {
-            str(key): value
-            for key, value in record.items()
-            if not (isinstance(value, float) and math.isnan(value))
-        }
-        for record in read_table(path).to_dict("records")
+        for row in read_records(path)
     ]
 
 
@@ -251,7 +238,7 @@ def _agreement(folder: Path, head: str) -> list[tuple[str, list[dict[str, object
         first, _, second = entities["desc"].partition("Vs")
         names = [title_of(first), title_of(second[:1].lower() + second[1:])]
         title = f"Agreement: {' against '.join(names)}, {entities['seg']}"
-        found.append((title, _rows(path), path.name))
+        found.append((title, read_records(path), path.name))
     return found
 
 

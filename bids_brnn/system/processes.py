@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from types import FrameType
 from typing import Any, NoReturn
@@ -84,14 +84,7 @@ def run_tool(
 ) -> subprocess.CompletedProcess[str]:
     """Run another program to its end; it ends with this process, however that ends.
 
-    Parameters
-    ----------
-    words
-        Program and arguments; no shell sees them.
-    seconds
-        After which it is killed.
-    variables
-        Of its environment, beside those of this process.
+    Parameters are those of :func:`tool_beside`.
 
     Raises
     ------
@@ -100,17 +93,55 @@ def run_tool(
     subprocess.TimeoutExpired
         If it takes longer.
     """
+    with tool_beside(words, seconds=seconds, variables=variables) as finished:
+        return finished()
+
+
+@contextmanager
+def tool_beside(
+    words: Sequence[str], *, seconds: float, variables: Mapping[str, str] | None = None
+) -> Iterator[Callable[[], subprocess.CompletedProcess[str]]]:
+    """Another program that runs meanwhile, and is killed where the block is left before its end.
+
+    Parameters
+    ----------
+    words
+        Program and arguments; no shell sees them.
+    seconds
+        After which it is killed, counted from where it is waited for.
+    variables
+        Of its environment, beside those of this process.
+
+    Yields
+    ------
+    callable
+        Waits for its end; raises ``subprocess.TimeoutExpired`` if that takes longer.
+
+    Raises
+    ------
+    OSError
+        If it cannot be started.
+    """
     _library()  # loaded before the fork: nothing may be loaded between that and the program
-    return subprocess.run(
+    process = subprocess.Popen(
         words,
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
         stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         env={**os.environ, **(variables or {})},
         preexec_fn=die_with_parent,
     )
+
+    def finished() -> subprocess.CompletedProcess[str]:
+        output, problems = process.communicate(timeout=seconds)
+        return subprocess.CompletedProcess(words, process.returncode, output, problems)
+
+    with process:
+        try:
+            yield finished
+        finally:
+            process.kill()  # nothing where it has ended
 
 
 def at_end(callback: Callable[[], object]) -> None:

@@ -19,8 +19,8 @@ _KEYS = {"plugin", "plugin_args"}
 _SUFFIX = "Plugin"
 _POOL, _IN_ORDER = "MultiProc", "Linear"
 _WITHOUT_SCRIPTS = {_POOL, _IN_ORDER, "LegacyMultiProc", "Debug"}
-_LATER = ("bids_brnn.zoo.match", "pandas")
-"""What estimation and region tables load: PyTorch, networks; more than a second of one core."""
+_LATER = ("bids_brnn.zoo.match",)
+"""What estimation loads: PyTorch, networks; more than a second of one core."""
 _PAGES = "bids_brnn.reports.assemble"
 _POLL = 2.0  # s between two questions to a batch system, each of which starts a program
 _LATE = 120.0

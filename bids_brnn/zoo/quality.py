@@ -88,7 +88,9 @@ class _Finding:
     def where(self) -> str:
         """The place in words."""
         tissue, level = self.place
-        return f"in {tissue} at SNR {level}" if self.place != HELD_OUT else "on held-out fingerprints"
+        return (
+            f"in {tissue} at SNR {level}" if self.place != HELD_OUT else "on held-out fingerprints"
+        )
 
     def words(self) -> str:
         """What is found, with the limit that it misses."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from bids_brnn.app import folders as run_folders
 from bids_brnn.app import validation
-from bids_brnn.app.validation import validate
 from bids_brnn.config.run_config import RunConfig
 from bids_brnn.errors import InvalidBidsError, OutputError, TemporaryError
 from bids_brnn.files import WRITER_VARIABLE
@@ -164,8 +165,18 @@ class Found:
 def issues(monkeypatch):
     listed = []
     monkeypatch.setattr(validation, "find_program", lambda: "validator")
-    monkeypatch.setattr(validation, "run_validator", lambda program, folder: listed)
+
+    @contextmanager
+    def validator(program, folder):
+        yield lambda: listed
+
+    monkeypatch.setattr(validation, "validator", validator)
     return listed
+
+
+def validate(folder, found):
+    with validation.validation(folder) as judge:
+        judge(found)
 
 
 def test_an_error_in_a_file_that_is_used_stops(tmp_path, issues):
@@ -207,6 +218,29 @@ def test_the_validator_runs_without_a_home(tmp_path, monkeypatch, caplog):
     picky.write_text("#!/bin/sh\necho 'error: no rights' >&2\nexit 1\n")
     validation.run_validator(str(picky), tmp_path)
     assert "could not run (error: no rights)" in caplog.text
+
+
+def test_the_validator_works_meanwhile_and_ends_with_a_search_that_fails(tmp_path, monkeypatch):
+    slow = tmp_path / "validator"
+    slow.write_text(
+        f"#!/bin/sh\necho $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid\nexec sleep 600\n"
+    )
+    slow.chmod(0o755)
+    monkeypatch.setattr(validation, "find_program", lambda: str(slow))
+    end = time.monotonic() + 60
+    with pytest.raises(KeyError), validation.validation(tmp_path):
+        while not (tmp_path / "pid").exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        raise KeyError
+    pid = int((tmp_path / "pid").read_text())
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_validator_that_cannot_start_is_no_obstacle(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(validation, "find_program", lambda: str(tmp_path))  # a folder
+    validate(tmp_path, Found(tmp_path))
+    assert "could not run" in caplog.text
 
 
 def test_an_absent_validator_is_said(tmp_path, monkeypatch, caplog):

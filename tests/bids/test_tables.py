@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from bids_brnn.bids.tables import read_columns, read_numbers, read_table, write_table
+from bids_brnn.bids.tables import (
+    read_columns,
+    read_numbers,
+    read_records,
+    read_table,
+    write_records,
+    write_table,
+)
 from bids_brnn.errors import DataError, ReadError
 
 
@@ -97,3 +106,44 @@ def test_names_that_differ_in_blanks_only_repeat(tmp_path):
     path.write_text("a\t a\n1\t2\n")
     with pytest.raises(DataError, match="a column name repeats"):
         read_columns(path)
+
+
+RECORDS = [
+    {"index": 1, "name": 'left "A"', "mean": 0.123456789, "n": 12, "none": math.nan},
+    {"index": 2, "name": "1_0", "mean": math.nan, "n": 1234567, "none": math.nan},
+    {"index": 3, "name": "n\ta", "mean": 1e-12, "n": 0, "none": math.nan},
+]
+
+
+def test_records_are_the_same_bytes_as_by_pandas(tmp_path):
+    path = write_records(tmp_path / "a.tsv", RECORDS, RECORDS[0])
+    pd.DataFrame(RECORDS).to_csv(
+        tmp_path / "b.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g",
+        lineterminator="\n",
+    )  # fmt: skip
+    assert path.read_bytes() == (tmp_path / "b.tsv").read_bytes()
+
+
+def test_records_come_back_without_what_is_missing(tmp_path):
+    path = write_records(tmp_path / "a.tsv", RECORDS, RECORDS[0])
+    assert read_records(path) == [
+        {"index": 1, "name": 'left "A"', "mean": 0.123457, "n": 12},
+        {"index": 2, "name": "1_0", "n": 1234567},
+        {"index": 3, "name": "n\ta", "mean": 1e-12, "n": 0},
+    ]
+
+
+def test_a_column_of_numbers_and_texts_is_text(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text("name\tvalue\tother\n1\t1\tnan\nGM\t2.5\t1\n\n", encoding="utf-8")
+    first, second = read_records(path)
+    assert first == {"name": "1", "value": 1.0, "other": "nan"}
+    assert second == {"name": "GM", "value": 2.5, "other": "1"}
+
+
+@pytest.mark.parametrize("text", ["", "a\tb\n1\n", "a\tb\n1\t2\n1\t2\t3\n", 'a\n"1\n'])
+def test_broken_records_are_told(tmp_path, text):
+    path = tmp_path / "a.tsv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="is not a tab-separated table"):
+        read_records(path)

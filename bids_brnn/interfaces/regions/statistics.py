@@ -19,7 +19,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from bids_brnn.bids.tables import write_table
+from bids_brnn.bids.tables import write_records
 from bids_brnn.imaging.grids import load, save
 from bids_brnn.interfaces.base import Node
 from bids_brnn.interfaces.regions.labels import (
@@ -93,7 +93,7 @@ class SummariseRegions(Node):
         )
         inside = np.where(mask, labels, 0).astype(np.int32)
         return {
-            "table": str(_save_table(folder / "scalarstats.tsv", rows, COLUMNS)),
+            "table": str(write_records(folder / "scalarstats.tsv", rows, COLUMNS)),
             "labels": str(save(folder / "labels.nii", inside, image.affine, image.header)),
         }
 
@@ -163,7 +163,7 @@ class CompareEstimators(Node):
 
         common = [name for name in test.ranged if name in reference.ranged]
         rows = list(chain.from_iterable(in_threads(rows_of, common, inputs.num_threads)))
-        return {"table": str(_save_table(folder / "agreement.tsv", rows, AGREEMENT_COLUMNS))}
+        return {"table": str(write_records(folder / "agreement.tsv", rows, AGREEMENT_COLUMNS))}
 
 
 @dataclass(frozen=True)
@@ -239,9 +239,3 @@ def _either(
 ) -> NDArray[np.bool_] | None:
     known = [flags for flags in (first, second) if flags is not None]
     return None if not known else np.any(known, axis=0)
-
-
-def _save_table(path: Path, rows: list[Row], columns: Mapping[str, str]) -> Path:
-    import pandas as pd
-
-    return write_table(path, pd.DataFrame(rows, columns=list(columns)), float_format="%.6g")

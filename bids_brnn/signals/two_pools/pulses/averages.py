@@ -22,15 +22,19 @@ from bids_brnn.signals.two_pools.pulses.quadrature import chebyshev_points, gaus
 from bids_brnn.signals.two_pools.pulses.saturation import (
     RATE_LIMIT,
     TAU_RANGE,
+    SaturationTable,
     bloch_z,
     fit_series,
     saturation_table,
 )
+from bids_brnn.signals.two_pools.pulses.stored import stored_series
 
 Array = NDArray[np.float64]
 
 ODD = frozenset({"hx", "hy", "hxx", "kxz", "gyz", "gxz", "qxz", "ax", "ay"})
 """Averages that are odd in beta; the others are even."""
+SOLID = "solid"
+"""What these series are called in the file of what was solved once."""
 _TAU_TERMS, _BETA_TERMS = 64, 32
 _STEP = 0.05  # of phi, for the coefficients of the series
 
@@ -179,10 +183,16 @@ def _second_order(beta: Array) -> Array:
 
 @cache
 def _solid_series(lineshape: Lineshape) -> dict[str, Array]:
+    kept = stored_series(SOLID, lineshape)
+    return kept or solid_series(saturation_table(lineshape))
+
+
+def solid_series(table: SaturationTable) -> dict[str, Array]:
+    """Chebyshev series in ``log tau`` and ``beta^2`` of what :func:`averages` tells but S."""
     beta = _beta_nodes()
     low, high = np.log(TAU_RANGE)
     tau = np.exp(low + (high - low) * (chebyshev_points(_TAU_TERMS) + 1) / 2)
-    rho = saturation_table(lineshape).rho(tau, beta)
+    rho = table.rho(tau, beta)
 
     def remaining(part: Array) -> Array:
         """Semi-solid fraction after a part of the pulse, ``(tau, beta, *part)``."""

@@ -31,6 +31,7 @@ from bids_brnn.errors import ParameterError
 from bids_brnn.signals.two_pools.pulses.isolated_pool import isolated_pool_z
 from bids_brnn.signals.two_pools.pulses.lineshapes import SUPER_LORENTZIAN, Lineshape
 from bids_brnn.signals.two_pools.pulses.quadrature import chebyshev_angles, chebyshev_points
+from bids_brnn.signals.two_pools.pulses.stored import stored_series
 
 Array = NDArray[np.float64]
 Saturation = Literal["gbloch", "graham", "sled"]
@@ -42,6 +43,8 @@ FLIP_LIMIT = 9.0
 RATE_LIMIT = 1.38 * math.pi
 """Largest actual flip angle, rad, with an effective rate: above about 1.45 pi two roots merge."""
 
+SATURATION = "saturation"
+"""What :func:`saturation_table` is called in the file of what was solved once."""
 _CUTOFF = 2 * math.pi * 1500.0  # rad/s
 
 
@@ -129,8 +132,9 @@ class SaturationTable:
 
 @cache
 def saturation_table(lineshape: Lineshape = SUPER_LORENTZIAN) -> SaturationTable:
-    """The table of a line shape, computed at first use (about one second)."""
-    return SaturationTable.build(lineshape)
+    """The table of a line shape, kept or computed at first use (about half a second)."""
+    kept = stored_series(SATURATION, lineshape)
+    return SaturationTable(kept["z"], kept["rho"]) if kept else SaturationTable.build(lineshape)
 
 
 def effective_rate(
