@@ -49,23 +49,28 @@ class OrderTable:
         """Find small numbers of orders with an error below :data:`TOLERANCE` of ``dtype``."""
         tolerance = _MARGIN * TOLERANCE[dtype]
         exact = max(train.n_orders for train in trains)
-        largest = max(slice_factors)
-        theta = _test_rows(largest).to(dtype)
-        truth = _signals(trains, theta, exact, inversion_efficiency)
+        theta = _test_rows(max(slice_factors)).to(dtype)
+        of_edge = len(theta) // len(_EDGES)
+
+        def signals(theta: Tensor, orders: Tensor) -> Tensor:
+            return _signals(trains, theta, orders, inversion_efficiency)
+
+        truth = signals(theta, torch.full((len(theta),), exact))
         norm = truth.norm(dim=-1).clamp_min(1e-30)
-        needed = torch.full((len(_EDGES),), exact)
-        open_edges = torch.ones(len(_EDGES), dtype=torch.bool)
-        candidate = 4
-        while candidate < exact and bool(open_edges.any()):
-            rows = open_edges.repeat_interleave(len(theta) // len(_EDGES))
-            signals = _signals(trains, theta[rows], candidate, inversion_efficiency)
-            error = (signals - truth[rows]).norm(dim=-1) / norm[rows]
-            worst = error.reshape(int(open_edges.sum()), -1).amax(1)
-            reached = torch.nonzero(open_edges)[:, 0][worst < tolerance]
-            needed[reached] = candidate
-            open_edges[reached] = False
-            candidate = max(candidate + 2, int(candidate * _GROWTH))
-        orders = torch.cummax(needed, dim=0).values.tolist()
+        candidates = torch.tensor(_candidates(exact))
+        # The error falls with the orders: the first candidate that suffices is bisected for.
+        low = torch.zeros(len(_EDGES), dtype=torch.int64)
+        high = torch.full_like(low, len(candidates) - 1)
+        while bool((is_open := low < high).any()):
+            middle = (low + high) // 2
+            rows = is_open.repeat_interleave(of_edge)
+            found = signals(theta[rows], candidates[middle].repeat_interleave(of_edge)[rows])
+            error = (found - truth[rows]).norm(dim=-1) / norm[rows]
+            suffices = torch.zeros_like(is_open)
+            suffices[is_open] = error.reshape(-1, of_edge).amax(1) < tolerance
+            high = torch.where(is_open & suffices, middle, high)
+            low = torch.where(is_open & ~suffices, middle + 1, low)
+        orders = torch.cummax(candidates[high], dim=0).values.tolist()
         return cls(_EDGES, (*orders, exact))
 
     def lookup(self, r2: Tensor) -> Tensor:
@@ -86,16 +91,30 @@ def _test_rows(largest_factor: float) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64)
 
 
+def _candidates(exact: int) -> list[int]:
+    """Numbers of orders that are tried, the largest exact."""
+    found = [4]
+    while found[-1] < exact:
+        found.append(max(found[-1] + 2, int(found[-1] * _GROWTH)))
+    return [*(orders for orders in found if orders < exact), exact]
+
+
 def _signals(
-    trains: Sequence[PulseTrain], theta: Tensor, n_states: int, inversion_efficiency: float
+    trains: Sequence[PulseTrain], theta: Tensor, orders: Tensor, inversion_efficiency: float
 ) -> Tensor:
-    """``(rows, N)``."""
+    """``(rows, N)``; ``orders`` ``(rows,)``."""
     options: dict[str, Any] = {
         "inversion_efficiency": inversion_efficiency,
         "basis": None,
         "derivatives": False,
     }
     if compiled.usable(trains, theta):
-        orders = torch.full((len(theta),), n_states)
         return compiled.simulate(trains, theta, orders, (1.0,), **options)[0]
-    return recursion.simulate(trains, theta, n_states, **options)[0]
+    parts = {
+        n_states: recursion.simulate(trains, theta[orders == n_states], n_states, **options)[0]
+        for n_states in orders.unique().tolist()
+    }
+    result = torch.empty_like(next(iter(parts.values()))[:1].expand(len(theta), -1)).contiguous()
+    for n_states, part in parts.items():
+        result[orders == n_states] = part
+    return result
