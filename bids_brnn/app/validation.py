@@ -23,7 +23,6 @@ PROGRAM = "bids-validator-deno"
 _LOG = logging.getLogger("bids_brnn.run")
 _CACHES = ("DENO_DIR", "XDG_CACHE_HOME", "HOME")
 """Where Deno, which runs the validator, looks for a place; it ends where there is none."""
-_UNABLE = "the BIDS validator could not run (%s); go on without it"
 _LONGEST = 600  # s; a data set too large for this is better validated once, not in every job
 
 
@@ -90,7 +89,7 @@ def validator(program: str, folder: Path) -> Iterator[Callable[[], list[dict[str
         try:
             finished = stack.enter_context(tool_beside(words, seconds=_LONGEST, variables=nowhere))
         except OSError as error:
-            _LOG.warning(_UNABLE, error)
+            _warn(error)
             yield list
             return
         yield lambda: _errors(finished)
@@ -105,6 +104,10 @@ def _errors(
             raise ValueError(" ".join(done.stderr.split())[-200:] or f"exit {done.returncode}")
         issues = json.loads(done.stdout)["issues"]["issues"]
     except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError) as error:
-        _LOG.warning(_UNABLE, error)
+        _warn(error)
         return []
     return [issue for issue in issues if issue.get("severity") == "error"]
+
+
+def _warn(error: Exception) -> None:
+    _LOG.warning("the BIDS validator could not run (%s); go on without it", error)
