@@ -1,4 +1,7 @@
-"""The file of series holds what is solved; it is read for its own line alone."""
+"""The file of series holds what is solved; it is read for its own line alone.
+
+After a change of what is solved: ``python -m bids_brnn.signals.two_pools.pulses``.
+"""
 
 from __future__ import annotations
 
