@@ -53,11 +53,6 @@ class Verdict:
     """Where more draws may decide otherwise: a figure that refuses lies within its error of the
     limit, on either side, or its error is too large to tell."""
 
-    @property
-    def by_chance(self) -> bool:
-        """Whether more draws may decide otherwise."""
-        return bool(self.in_doubt)
-
 
 @dataclass(frozen=True)
 class _Finding:

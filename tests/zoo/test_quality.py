@@ -93,23 +93,25 @@ def test_chance_neither_refuses_nor_passes_a_network(key):
     sure, unsure = {f"{key}_error": 0.001}, {f"{key}_error": 0.45 * limit.doubt}
     beyond, within = {key: limit.refused + away}, {key: limit.refused - away}
     assert limit.words in verdict(**beyond, **sure).refusal
-    assert not verdict(**beyond, **sure).by_chance, "more draws change nothing"
+    assert not verdict(**beyond, **sure).in_doubt, "more draws change nothing"
     for near in (beyond, within):
         found = verdict(**near, **unsure)
         assert found.refusal == ""
-        assert found.by_chance
-    assert not verdict(**within, **sure).by_chance
+        assert found.in_doubt
+    assert not verdict(**within, **sure).in_doubt
     hardly = verdict(**within, **{f"{key}_error": 0.55 * limit.doubt})
     assert f"is known to {1.1 * limit.doubt:.2g} only (R1" in hardly.refusal
-    assert hardly.by_chance
+    assert hardly.in_doubt
     assert not hardly.cure, "draws, not a training"
 
 
 def test_what_is_surely_good_needs_no_more_draws():
     found = verdict(std_over_slope=0.7, std_over_slope_error=0.25)
-    assert (found.refusal, found.marks, found.by_chance) == ("", {}, False)
-    assert verdict(slope=0.1, std_over_slope=1.42, std_over_slope_error=0.1).by_chance is False
-    assert not judge({}, RANGE).by_chance
+    assert (found.refusal, found.marks, found.in_doubt) == ("", {}, frozenset())
+    assert (
+        verdict(slope=0.1, std_over_slope=1.42, std_over_slope_error=0.1).in_doubt == frozenset()
+    )
+    assert not judge({}, RANGE).in_doubt
 
 
 def test_the_variance_of_held_out_fingerprints_has_an_error_too():
@@ -118,7 +120,7 @@ def test_the_variance_of_held_out_fingerprints_has_an_error_too():
     evaluation["held_out"]["R1"]["variance_over_crb_error"] = 0.1
     found = judge(evaluation, RANGE)
     assert found.refusal == ""
-    assert found.by_chance
+    assert found.in_doubt
     assert "variance on held-out" in found.marks["R1"]
 
 

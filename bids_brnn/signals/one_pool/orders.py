@@ -110,11 +110,8 @@ def _signals(
     }
     if compiled.usable(trains, theta):
         return compiled.simulate(trains, theta, orders, (1.0,), **options)[0]
-    parts = {
-        n_states: recursion.simulate(trains, theta[orders == n_states], n_states, **options)[0]
+    parts = [
+        recursion.simulate(trains, theta[orders == n_states], n_states, **options)[0]
         for n_states in orders.unique().tolist()
-    }
-    result = torch.empty_like(next(iter(parts.values()))[:1].expand(len(theta), -1)).contiguous()
-    for n_states, part in parts.items():
-        result[orders == n_states] = part
-    return result
+    ]
+    return torch.cat(parts)[orders.argsort(stable=True).argsort()]
