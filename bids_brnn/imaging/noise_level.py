@@ -255,7 +255,8 @@ def frame_level(data: Array, mask: NDArray[np.bool_], threads: int = 1) -> float
     del threads  # few voxels are enough
     values = to_voxels(data, mask)
     values = values[np.isfinite(values).all(-1)]
-    values = values[:: max(1, len(values) // _MOST_VOXELS)]
+    if len(values) > _MOST_VOXELS:
+        values = values[np.linspace(0, len(values) - 1, _MOST_VOXELS).round().astype(int)]
     smaller = min(values.shape)
     if smaller < _LEAST_FRAMES:
         return None

@@ -220,10 +220,10 @@ def _transform(n: int) -> Tensor:
 
 def _span(signals: Tensor) -> Tensor:
     """Orthonormal basis ``(N, K)`` of time frames ``(n, N)``."""
-    _, values, rows = torch.linalg.svd(signals, full_matrices=False)
-    lost = 1 - torch.cumsum(values**2, 0) / (values**2).sum()
+    energy, vectors = torch.linalg.eigh(signals.mT @ signals.conj())
+    lost = 1 - torch.cumsum(energy.flip(0), 0) / energy.sum()
     rank = int((lost > _SPAN_LOST).sum()) + 1
-    basis: Tensor = rows[:rank].mT.contiguous()
+    basis: Tensor = vectors.flip(1)[:, :rank].contiguous()
     return basis
 
 

@@ -180,20 +180,28 @@ class _Plan:
         return np.moveaxis(flat, 0, 1)
 
     def _tables(self, rows: Array) -> tuple[Array, ...]:
-        """``(pulses or samples, LANES)``, flat; unused lanes repeat the last row."""
+        """``(pulses or samples, LANES)``, flat; unused lanes repeat the last row.
+
+        Lanes that share a rate or B1, as atoms on a grid do, share its column.
+        """
         rates = rows[np.minimum(np.arange(LANES), len(rows) - 1)].T
-        r1, r2, b1 = (np.ascontiguousarray(rate) for rate in rates)
-        flip, duration, echo = (step[:, None] for step in self.steps)
-        if np.all(b1 == b1[0]):
-            angle = flip * b1[0]
-            sine, cosine, less = np.sin(angle), np.cos(angle), np.sin(angle / 2) ** 2
-            shape = (len(flip), LANES)
-            trigonometric = tuple(np.broadcast_to(x, shape) for x in (sine, cosine, less))
-        else:
-            angle = flip * b1
-            trigonometric = (np.sin(angle), np.cos(angle), np.sin(angle / 2) ** 2)
-        losses = (-np.expm1(-duration * r1), -np.expm1(-duration * r2), np.exp(-echo * r2))
-        return tuple(np.ascontiguousarray(x).reshape(-1) for x in (*trigonometric, *losses))
+        (r1, lanes1), (r2, lanes2), (b1, lanes_b1) = (_distinct(rate) for rate in rates)
+        flip, duration, echo = (torch.from_numpy(step)[:, None] for step in self.steps)
+        angle = flip * b1
+        tables = (
+            (angle.sin(), lanes_b1),
+            (angle.cos(), lanes_b1),
+            ((angle / 2).sin().square(), lanes_b1),
+            (torch.expm1(-duration * r1).neg(), lanes1),
+            (torch.expm1(-duration * r2).neg(), lanes2),
+            (torch.exp(-echo * r2), lanes2),
+        )
+        return tuple(table.numpy().take(lanes, 1).reshape(-1) for table, lanes in tables)
+
+
+def _distinct(rate: Array) -> tuple[Tensor, Array]:
+    values, lanes = np.unique(rate, return_inverse=True)
+    return torch.from_numpy(values), lanes
 
 
 @cache
