@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
 import nibabel as nib
+from isal import igzip
+from isal.isal_zlib import error as isal_error
 
 from bids_brnn.errors import DataError
 from bids_brnn.system.reading import open_regular
@@ -19,6 +21,7 @@ _LONGEST = 540
 _MAX_OFFSET = 2**26  # header extensions of 64 MB: none in practice
 _LEAST_EXTENSION = 16  # bytes
 _MOST_EXTENSIONS = 1000
+_UNPACKING: type[Exception] = isal_error  # type: ignore[assignment]  # no class in its types
 _REPAIR = "correct the header (fslhd shows it), or convert the image again"
 
 
@@ -112,8 +115,11 @@ def open_image(path: Path) -> Iterator[BinaryIO]:
         if not path.name.endswith(".gz"):
             yield stream
             return
-        with gzip.open(stream) as inner:
-            yield cast("BinaryIO", inner)
+        try:
+            with igzip.open(stream) as inner:
+                yield cast("BinaryIO", inner)
+        except _UNPACKING as error:  # neither an OSError nor that of zlib
+            raise gzip.BadGzipFile(str(error)) from error
 
 
 def has_position(header: Any) -> bool:

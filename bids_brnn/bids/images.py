@@ -6,6 +6,7 @@ import math
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from gzip import BadGzipFile
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from bids_brnn.voxels import slabs, times
 _CHUNK = 16 * 2**20
 _SLACK = 2**20  # bytes after the image that are read for the checksum; more is an attack
 _FITS = 2**24  # bytes that are there wherever this program is loaded
+_GZIP = b"\x1f\x8b"
 _DEFLATE_RATIO = 1100  # zlib cannot compress better than 1032:1
 _BAD_FILE = (
     ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, zlib.error, ValueError,
@@ -178,7 +180,13 @@ def _no_image(path: Path, error: BaseException) -> ReadError:
         start = stream.read(64)
     if b"annex/objects" in start or start.startswith(b"version https://git-lfs"):
         hint = "a pointer to a file that is not here; not downloaded? Get it first"
+    elif start.startswith(_GZIP) and isinstance(error, EOFError | BadGzipFile):
+        return _damaged(path, error)
     return ReadError(f"{path} is not a NIfTI image: {hint}.")
+
+
+def _damaged(path: Path, error: BaseException) -> ReadError:
+    return ReadError(f"{path} is damaged or incomplete: {error}; copy it again.")
 
 
 def read_array(grid: Grid) -> NDArray[Any]:
@@ -200,9 +208,7 @@ def read_array(grid: Grid) -> NDArray[Any]:
             filled = _fill(stream, buffer)
             rest = _drain(stream)
     except (OSError, EOFError, zlib.error) as error:
-        raise ReadError(
-            f"{grid.path} is damaged or incomplete: {error}; copy it again."
-        ) from error
+        raise _damaged(grid.path, error) from error
     if filled < len(buffer):
         raise ReadError(f"{grid.path} ends after {filled} of {len(buffer)} bytes; copy it again.")
     if rest > _SLACK:
