@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 import bids_brnn
 from bids_brnn import errors
@@ -20,6 +22,11 @@ READ = (
 )  # fmt: skip
 """Folders and files in which a message may arise from what a user gives."""
 _NOTES = ("notes", "_LOG")
+_FIELD = re.compile(r"%[-+#0-9.]*([a-z%])")
+_BRACES = re.compile(r"{(\w+)[^}]*}")
+_PUT_IN = re.compile(r"<[^>]*>")
+_SENTENCE = 6
+"""Words that a returned text has at least, if it is more than a name or a number with its unit."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,7 @@ class Message:
     """A sentence of the program; what changes stands in angle brackets."""
 
     code: str
-    """Exit code, or ``note`` where the run goes on."""
+    """Exit code; ``note`` where the run goes on, ``part`` of what becomes either elsewhere."""
     text: str
 
 
@@ -89,23 +96,55 @@ def _why(remedy: Remedy | None) -> list[str]:
 
 
 def _messages(tree: ast.Module) -> Iterator[Message]:
+    """What is raised, handed on as an error, or noted; and sentences that functions return."""
+    constants = {
+        node.targets[0].id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+    constants = {name: value for name, value in constants.items() if _is_text(value)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-            kind = getattr(errors, _name(node.exc.func), None)
-            if isinstance(kind, type) and node.exc.args and _is_text(node.exc.args[0]):
-                yield Message(_code(node.exc, kind), template(node.exc.args[0]))
-        elif _is_note(node):
-            assert isinstance(node, ast.Call)
-            yield Message("note", template(node.args[0]))
+        if isinstance(node, ast.Call) and node.args:
+            kind = getattr(errors, _name(node.func), None)
+            if isinstance(kind, type) and _is_text(node.args[0]):
+                if _says(text := template(node.args[0], constants)):
+                    yield Message(_code(node, kind), text)
+            elif _is_note(node) and _says(text := _noted(node, constants)):
+                yield Message("note", text)
+        elif isinstance(node, ast.FunctionDef) and node.returns is not None:
+            yield from _returned(node, constants)
 
 
-def _is_note(node: ast.AST) -> bool:
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+def _returned(function: ast.FunctionDef, constants: Mapping[str, ast.AST]) -> Iterator[Message]:
+    """Sentences that become a message, or a part of one, elsewhere."""
+    if "str" not in ast.unparse(function.returns or function).split(" | "):
+        return
+    for node in ast.walk(function):
+        if isinstance(node, ast.Return) and node.value is not None and _is_text(node.value):
+            text = template(node.value, constants)
+            if len(_PUT_IN.sub("", text).split()) >= _SENTENCE:
+                yield Message("part", text)
+
+
+def _is_note(call: ast.Call) -> bool:
+    if not isinstance(call.func, ast.Attribute) or _name(call.func.value) not in _NOTES:
         return False
-    said = node.func.attr == "warning" or (
-        node.func.attr == "append" and _name(node.func.value) == "notes"
+    appended = call.func.attr == "append" and _name(call.func.value) == "notes"
+    return (call.func.attr == "warning" or appended) and _is_text(call.args[0])
+
+
+def _noted(call: ast.Call, constants: Mapping[str, ast.AST]) -> str:
+    """The text of a note, its ``%s`` replaced by what they stand for."""
+    values = iter([template(value, constants) for value in call.args[1:]])
+    return _FIELD.sub(
+        lambda field: "%" if field[1] == "%" else next(values, field[0]),
+        template(call.args[0], constants),
     )
-    return said and _name(node.func.value) in _NOTES and bool(node.args) and _is_text(node.args[0])
+
+
+def _says(text: str) -> bool:
+    """Whether there are words beside what is put in."""
+    return any(letter.isalpha() for letter in _PUT_IN.sub("", text))
 
 
 def _code(call: ast.Call, kind: type[errors.BidsBrnnError]) -> str:
@@ -115,8 +154,8 @@ def _code(call: ast.Call, kind: type[errors.BidsBrnnError]) -> str:
     return str(kind.exit_code)
 
 
-def template(node: ast.AST) -> str:
-    """Text of a literal, with ``<name>`` for what is put in.
+def template(node: ast.AST, constants: Mapping[str, ast.AST] = MappingProxyType({})) -> str:
+    """Text of a literal, with ``<name>`` for what is put in; ``constants`` are written out.
 
     >>> template(ast.parse('f"{path.name} has {n} rows"', mode="eval").body)
     '<name> has <n> rows'
@@ -124,11 +163,21 @@ def template(node: ast.AST) -> str:
     if isinstance(node, ast.Constant):
         return str(node.value)
     if isinstance(node, ast.JoinedStr):
-        return "".join(map(template, node.values))
+        return "".join(template(value, constants) for value in node.values)
     if isinstance(node, ast.FormattedValue):
-        return f"<{_name(node.value) or '...'}>"
+        known = isinstance(node.value, ast.Name)
+        return template(node.value, constants) if known else _put_in(node.value)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        return template(node.left) + template(node.right)
+        return template(node.left, constants) + template(node.right, constants)
+    if isinstance(node, ast.Name) and node.id in constants:
+        return template(constants[node.id])
+    if isinstance(node, ast.Call) and _name(node.func) == "format":  # of a constant
+        assert isinstance(node.func, ast.Attribute)
+        return _BRACES.sub(r"<\1>", template(node.func.value, constants))
+    return _put_in(node)
+
+
+def _put_in(node: ast.AST) -> str:
     return f"<{_name(node) or '...'}>"
 
 

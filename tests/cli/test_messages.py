@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from bids_brnn.cli.messages import message_tables, remedies, remedy_of, spoken, template
+from bids_brnn.cli.messages import _messages, message_tables, remedies, remedy_of, spoken, template
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,31 @@ def test_errors_come_with_their_exit_codes_and_notes_are_told_apart():
     assert "| 74 | `<path> ends after <filled> of <buffer> bytes; copy it again.` |" in tables
     assert '| note | `<name>: no BoundaryCondition, "<start>" is assumed.` |' in tables
     assert "### NIfTI files to arrays" in tables
+
+
+def test_messages_are_found_however_they_are_said():
+    source = '''
+_REPAIR = "mend {what} by hand"
+def check(path, n):
+    """Never a message, of however many words it may be."""
+    if n: raise DataError(f"{path.name} has {n + 1} rows; {_REPAIR}.")
+    _LOG.warning("%s: %.0f %% are lost; %s", path, n, _REPAIR.format(what="it"))
+    _LOG.warning("%s: %s", path, words(n))
+    problems.append(ReadError("the disk is gone", exit_code=EXIT_NOT_WRITABLE))
+    return ReadError(f"{path} is damaged")
+def words(n) -> str:
+    return f"there are {n} of them in the end"
+def short(n) -> str:
+    return f"{n} of them"
+'''
+    found = [(message.code, message.text) for message in _messages(ast.parse(source))]
+    assert sorted(found) == [
+        ("65", "<name> has <...> rows; mend {what} by hand."),
+        ("73", "the disk is gone"),
+        ("74", "<path> is damaged"),
+        ("note", "<path>: <n> % are lost; mend <what> by hand"),
+        ("part", "there are <n> of them in the end"),
+    ]
 
 
 def test_every_message_has_a_cause_and_a_cure():
