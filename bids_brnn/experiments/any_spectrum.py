@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from bids_brnn.errors import DataError
+from bids_brnn.experiments.presets import precision_of
 from bids_brnn.experiments.schema import ANY_SPECTRUM
 from bids_brnn.files import make_folder
 from bids_brnn.information.averaged import Whitened
@@ -84,7 +85,8 @@ def read_plan(content: Mapping[str, Any], path: Path) -> Plan:
     able = [name for name, entry in models().items() if entry.protocol == "zspectrum"]
     if not numbers or not set(numbers) <= set(able):
         raise DataError(f"{path.name}: [protocols] needs numbers by model: {', '.join(able)}")
-    config = TrainingConfig.from_dict(content["training"])
+    training = content["training"]
+    config = TrainingConfig.from_dict({**training, "precision": precision_of(training)})
     if any(item.loss.name != "efficient" or item.loss.excess or item.focus
            for item in config.stages):  # fmt: skip
         raise DataError(

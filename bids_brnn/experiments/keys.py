@@ -123,9 +123,9 @@ KEYS = (
     ),
     Keys(
         ("training",),
-        "`snr_range`, `snr_spacing` (linear, log), `precision` (bf16, float32), `averaging`, "
-        "`conjugate`, `nuisance_weight`, `nuisance_floor`, `report_every`, `checkpoint_every`, "
-        "`compile`, `seed`",
+        "`snr_range`, `snr_spacing` (linear, log), `precision` (bf16, float32; auto, the default: "
+        "what the processor has arithmetic for), `averaging`, `conjugate`, `nuisance_weight`, "
+        "`nuisance_floor`, `report_every`, `checkpoint_every`, `compile`, `seed`",
         "see `learning.config`",
         "[{}]",
     ),

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import platform
 import tomllib
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from bids_brnn.config.choices import PRESETS
 from bids_brnn.errors import DataError
 from bids_brnn.signals.registry import ModelEntry
+from bids_brnn.system.processor import has_bf16
 
 FEW = 3
 """Estimated parameters up to which the preset for few of them serves."""
 SPECTRUM = "quick"
 """Preset of Z-spectra where none is named: their networks are small."""
-_CPU = Path("/proc/cpuinfo")
-_BF16 = ("amx_bf16", "avx512_bf16")
 
 
 @cache
@@ -52,8 +49,7 @@ def preset(name: str, entry: ModelEntry) -> dict[str, Any]:
     known = [item for item in network.get("logarithmic", []) if item in estimated]
     network |= {"logarithmic": known} if "logarithmic" in network else {}
     training = dict(found["training"])
-    if training["precision"] == "auto":
-        training["precision"] = fastest_precision()
+    training["precision"] = precision_of(training)
     found |= {"network": network, "training": training}
     if wide := found.pop("wide", 0):
         found["extra"] = [_wide(wide, entry)]
@@ -92,12 +88,13 @@ def with_preset(content: Mapping[str, Any], entry: ModelEntry) -> dict[str, Any]
 
 def fastest_precision() -> str:
     """``bf16`` where the processor has arithmetic for it, else ``float32``."""
-    try:
-        text = _CPU.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return "float32"
-    is_known = platform.machine() in ("x86_64", "AMD64")
-    return "bf16" if is_known and any(word in text for word in _BF16) else "float32"
+    return "bf16" if has_bf16() else "float32"
+
+
+def precision_of(training: Mapping[str, Any]) -> Any:
+    """What a table ``[training]`` says; the fastest of this processor where it says nothing."""
+    said = training.get("precision", "auto")
+    return fastest_precision() if said == "auto" else said
 
 
 DEFAULT_TRAINING: Mapping[str, Any] = {

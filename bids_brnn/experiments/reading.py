@@ -16,7 +16,7 @@ from bids_brnn.errors import DataError, ReadError, unknown_names
 from bids_brnn.experiments.experiment import Experiment, Portion
 from bids_brnn.experiments.inputs import read_subspace
 from bids_brnn.experiments.keys import DEFAULTS, NAMES
-from bids_brnn.experiments.presets import DEFAULT_TRAINING, with_preset
+from bids_brnn.experiments.presets import DEFAULT_TRAINING, precision_of, with_preset
 from bids_brnn.experiments.protocols import Protocol, named_file, read_protocol
 from bids_brnn.experiments.rank import made_subspace
 from bids_brnn.experiments.schema import CONFIGURATION
@@ -110,6 +110,7 @@ def build_experiment(content: Mapping[str, Any], path: Path) -> Experiment:
     prior = _prior(path, content, model_entry(kind), model.parameters)
     subspace = _subspace(content, model, prior, protocol)
     training = {**DEFAULT_TRAINING, **content.get("training", {})}
+    training["precision"] = precision_of(training)
     if "conjugate" not in training:
         conjugate = model_entry(kind).conjugate
         training["conjugate"] = conjugate and not subspace.basis.is_complex()

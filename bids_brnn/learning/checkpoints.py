@@ -29,15 +29,17 @@ def check_origin(
 ) -> None:
     """Refuse a checkpoint that a training by ``config`` cannot go on from.
 
-    It may have been written with fewer stages, and with another focus as long as none of its
-    steps had one. Options that are younger than the checkpoint had their default in it.
+    It may have been written with fewer stages, with another focus as long as none of its
+    steps had one, and in the arithmetic of another processor. Options that are younger than the
+    checkpoint had their default in it.
 
     Raises
     ------
     DataError
         If the configuration or the fingerprints were others.
     """
-    old, new = TrainingConfig.from_dict(note["config"]).to_dict(), config.to_dict()
+    old = {**TrainingConfig.from_dict(note["config"]).to_dict(), "precision": config.precision}
+    new = config.to_dict()
     begun = new["stages"][: len(old["stages"])]
     if begun != old["stages"] or {**old, "stages": []} != {**new, "stages": []}:
         raise DataError(

@@ -12,8 +12,8 @@ import torch
 
 from bids_brnn.estimators.checkpoint import Checkpoint
 from bids_brnn.estimators.csf import CsfEstimator, fluid_mixture
-from bids_brnn.estimators.network import fluid
-from bids_brnn.estimators.network.devices import on_device
+from bids_brnn.estimators.network import devices, fluid
+from bids_brnn.estimators.network.devices import on_device, precision_on
 from bids_brnn.estimators.network.series import noise_of_network
 from bids_brnn.estimators.nlls.estimator import NllsEstimator
 from bids_brnn.interfaces import voxels as reading
@@ -244,3 +244,22 @@ def test_fits_with_help_are_those_of_the_cpu(moved, kind):
     # Fits end within 1 % of the noise of the minimum.
     close = torch.isclose(found.theta.cpu(), here.theta, rtol=1e-2, atol=0, equal_nan=True)
     assert close.all(-1).double().mean() > 0.9
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_bf16_is_used_where_there_is_arithmetic_for_it(monkeypatch, fast):
+    monkeypatch.setattr(devices, "has_bf16", lambda: fast)
+    network, data, known, sigma = _series(_fingerprints, 64)
+    network = replace(network, precision="bf16", exact=None)
+    wide = replace(network, precision="float32")
+    found, expected = (
+        one.estimate(data, known, sigma=sigma).theta.nan_to_num() for one in (network, wide)
+    )
+    assert torch.equal(found, expected) is not fast
+    assert precision_on(torch.device("cpu"), "float32") == "float32"
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((7, 5), "float32"), ((8, 0), "bf16")])
+def test_devices_before_ampere_have_none(monkeypatch, capability, expected):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert precision_on(torch.device("cuda"), "bf16") == expected

@@ -12,7 +12,8 @@ import torch
 
 from bids_brnn.config.choices import PRESETS
 from bids_brnn.errors import DataError
-from bids_brnn.experiments.presets import preset, recipe_of, with_preset
+from bids_brnn.experiments import presets
+from bids_brnn.experiments.presets import precision_of, preset, recipe_of, with_preset
 from bids_brnn.experiments.progress import Meter, State, duration
 from bids_brnn.experiments.protocols import OWN_TRAINS, read_protocol
 from bids_brnn.experiments.rank import (
@@ -70,13 +71,21 @@ def test_what_a_configuration_says_wins_over_its_preset():
 
 
 def test_the_key_of_a_preset_does_not_depend_on_the_processor(monkeypatch):
-    from bids_brnn.experiments import presets
-
     keys = []
     for precision in ("bf16", "float32"):
         monkeypatch.setattr(presets, "fastest_precision", lambda word=precision: word)
         keys.append(recipe_of("standard", model_entry("fisp")))
     assert keys[0] == keys[1]
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_configuration_that_names_no_precision_has_that_of_the_processor(monkeypatch, fast):
+    monkeypatch.setattr(presets, "has_bf16", lambda: fast)
+    expected = "bf16" if fast else "float32"
+    assert precision_of({}) == precision_of({"precision": "auto"}) == expected
+    assert precision_of({"precision": "bf16"}) == "bf16"
+    plan = {"model": "fisp", "train": "jiang", "rank": 3, "fingerprints": 100}
+    assert build_experiment(plan, Path("x.toml")).training.precision == expected
 
 
 def test_the_designed_rank_is_the_least_that_keeps_the_bounds():

@@ -158,6 +158,14 @@ def test_a_stage_may_be_added_to_a_finished_training(line, tmp_path):
         train(_network(), line.data, line.model.parameters, _config(*stages[:2]), checkpoint=path)
 
 
+def test_a_training_goes_on_in_the_arithmetic_of_another_processor(line, tmp_path):
+    path, parts = tmp_path / "state.safetensors", (line.data, line.model.parameters)
+    short, long = (_config(*[replace(START, steps=2)] * n) for n in (1, 2))
+    train(_network(), *parts, replace(short, precision="bf16"), checkpoint=path)
+    gone_on = train(_network(), *parts, replace(long, precision="float32"), checkpoint=path)
+    assert gone_on.draws == 2 * train(_network(), *parts, short).draws
+
+
 def test_a_checkpoint_of_another_configuration_is_refused(line, tmp_path):
     path = tmp_path / "state.safetensors"
     config = _config(replace(START, steps=2))

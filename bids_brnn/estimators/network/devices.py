@@ -1,4 +1,4 @@
-"""Networks where the data are."""
+"""Networks where the data are, and in arithmetic that is fast there."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import nn
 
+from bids_brnn.estimators.network.forward import Precision
+from bids_brnn.system.processor import has_bf16
+
+_AMPERE = (8, 0)
+"""Compute capability of the first NVIDIA devices with bfloat16."""
 T = TypeVar("T")
 
 
@@ -33,3 +38,12 @@ def on_device(part: T, device: torch.device) -> T:
     }
     changed = {name: value for name, value in moved.items() if value is not values[name]}
     return cast("T", replace(held, **changed)) if changed else part
+
+
+def precision_on(device: torch.device, allowed: Precision) -> Precision:
+    """``bf16`` where it is allowed and the device has arithmetic for it, else ``float32``."""
+    if device.type == "cuda":
+        fast = torch.cuda.get_device_capability(device) >= _AMPERE
+    else:
+        fast = has_bf16()
+    return allowed if fast else "float32"

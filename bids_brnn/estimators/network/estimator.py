@@ -15,7 +15,7 @@ from bids_brnn.estimators.ahead import ahead, cut, threads_for
 from bids_brnn.estimators.base import Estimate, Progress
 from bids_brnn.estimators.checkpoint import Checkpoint, run_key
 from bids_brnn.estimators.network.base import ErrorModel, TrainedNetwork
-from bids_brnn.estimators.network.devices import on_device
+from bids_brnn.estimators.network.devices import on_device, precision_on
 from bids_brnn.estimators.network.distrust import Distrust
 from bids_brnn.estimators.network.findings import Findings, find, joined
 from bids_brnn.estimators.network.forward import Forward, Precision
@@ -64,7 +64,8 @@ class NetworkEstimator:
     rotation: Tensor | None = None
     """``(R', R)``: turns coefficients of another basis of the same span into those of training."""
     precision: Precision = "float32"
-    """Of the hidden blocks; see the card of a model for the error of ``bf16``."""
+    """Of the hidden blocks; see the card of a model for the error of ``bf16``, which is used on
+    devices that have arithmetic for it."""
     spread: Spread = "jacobian"
     """``std``: what the network of ``errors`` says (nothing of nuisances), noise propagated by the
     Jacobian of the network (of its outputs only), the bound at the estimate, or none."""
@@ -239,11 +240,12 @@ class NetworkEstimator:
         return {}
 
     def _on(self, device: torch.device) -> NetworkEstimator:
-        """The same estimator with its weights on ``device``."""
+        """The same estimator with its weights on ``device``, and in arithmetic that it has."""
         if device not in self._copies:
             names = ("network", "model", "errors", "exact")
             moved = {name: on_device(getattr(self, name), device) for name in names}
-            self._copies[device] = replace(self, **moved)
+            precision = precision_on(device, self.precision)
+            self._copies[device] = replace(self, precision=precision, **moved)
         return self._copies[device]
 
     def _found(
