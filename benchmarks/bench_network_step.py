@@ -6,10 +6,10 @@
 
 Every row is voxels per CPU second and its ratio to the peer (2.19 M weights, float32, eager), the
 best of several turns in which all rows are measured one after the other, so that what else runs on
-the machine meets all of them. ``bf16`` is what the card of the network allows; the row above it is
-the same in float32. The brain is 45 % white and 40 % grey matter, 8 % fluid and 7 % lesions at an
-SNR of 40; of the real slice three voxels in ten are not explained by the estimate, which is what
-exact signals are asked for.
+the machine meets all of them. ``bf16`` is what the card of the network allows, where the processor
+has arithmetic for it; the row above it is the same in float32. The brain is 45 % white and 40 %
+grey matter, 8 % fluid and 7 % lesions at an SNR of 40; of the real slice three voxels in ten are
+not explained by the estimate, which is what exact signals are asked for.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from bids_brnn.bids import find_acquisitions
+from bids_brnn.estimators.network.devices import precision_on
 from bids_brnn.estimators.network.estimator import NetworkEstimator
 from bids_brnn.estimators.network.series import noise_of_network
 from bids_brnn.information.noise import add_noise
@@ -115,11 +116,12 @@ def variants(
         "published layout, bare forward, float32": bare(peer, inputs, False),
         "our network alone, float32": bare(estimator.network, own, False),
     }
-    if estimator.precision == "bf16":
+    precision = precision_on(data.device, estimator.precision)
+    if precision == "bf16":
         found["our network alone, bf16"] = bare(estimator.network, own, True)
         wide = replace(quiet, precision="float32")
         found["with M0 and residual, float32"] = lambda: wide.estimate(data)
-    found[f"with M0 and residual, {estimator.precision}"] = lambda: quiet.estimate(data)
+    found[f"with M0 and residual, {precision}"] = lambda: quiet.estimate(data)
     with_std = replace(estimator, exact=None)
     found[f"with std ({estimator.spread})"] = lambda: with_std.estimate(data, sigma=sigma)
     tested = replace(estimator, freedom=freedom)

@@ -33,6 +33,7 @@ from bids_brnn.learning.training_set import TrainingSet
 from bids_brnn.parameters import ParameterSet
 from bids_brnn.priors import TISSUE_SETS, TISSUES, tissue_values
 from bids_brnn.signals.base import SignalModel, amplitude_of
+from bids_brnn.system.processor import has_bf16
 from bids_brnn.zoo.quality import HELD_OUT
 from bids_brnn.zoo.store import StoredModel
 
@@ -326,10 +327,11 @@ class _Judge:
         data = held_out.coefficients[rows]
         rates: dict[str, float] = {}
         choices: dict[str, tuple[Precision, Spread]] = {
-            "bf16": ("bf16", "none"),
             "float32": ("float32", "none"),
             "float32_with_std": ("float32", "jacobian"),
         }
+        if has_bf16():  # else it is not used
+            choices = {"bf16": ("bf16", "none"), **choices}
         for label, (precision, spread) in choices.items():
             estimator = self.stored.estimator_in_training_basis(precision=precision, spread=spread)
             estimator.estimate(data[:4096])
