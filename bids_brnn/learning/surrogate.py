@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from bids_brnn.learning.bodies import ResidualBody
 from bids_brnn.parameters import ParameterSet
 
-_ROWS = {torch.float32: 128, torch.bfloat16: 512}
+_ROWS = {torch.float32: 256, torch.bfloat16: 512}
 """Sets of parameters linearised together: what is between two layers stays in the cache."""
 _MULTIPLE = 64
 """Sets linearised in bfloat16 are padded to multiples of this, so that the arithmetic of one does
