@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.regions.labels import Source
+from bids_brnn.regions.labels import Source, labels_in
 from bids_brnn.regions.statistics import Row, share
 
 AGREEMENT_COLUMNS: Mapping[str, str] = {
@@ -80,7 +80,7 @@ def agreement_rows(
     list of dict
         The row of the mask, then one row per label that occurs or has a name.
     """
-    found = sorted(({int(index) for index in np.unique(labels)} | set(names)) - {0})
+    found = sorted({*labels_in(labels), *names} - {0})
     both = np.isfinite(test) & np.isfinite(reference)
     rows = []
     for index in (0, *found):

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_brnn.regions.labels import labels_in
+
 LEAST_OF_REGION = 100
 """Voxels of each region, or all of a smaller one, however small its share."""
 
@@ -40,7 +42,7 @@ def stratified_sample(
     order = np.random.default_rng(seed).permutation(available)
     chosen = np.zeros(available, dtype=bool)
     shuffled = [values[order] for values in labels]
-    regions = [(values, index) for values in shuffled for index in np.unique(values) if index]
+    regions = [(values, index) for values in shuffled for index in labels_in(values)]
     least = min(LEAST_OF_REGION, n // (2 * len(regions))) if regions else 0
     for values, index in regions:
         chosen[order[np.flatnonzero(values == index)[:least]]] = True

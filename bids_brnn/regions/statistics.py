@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_brnn.regions.labels import Source
+from bids_brnn.regions.labels import Source, labels_in
 
 COLUMNS: Mapping[str, str] = {
     "index": "Value of the region in the label image",
@@ -79,11 +79,8 @@ def region_rows(
         One row per label that occurs or has a name, in the order of labels; NaN where a
         statistic does not exist.
     """
-    found = sorted({int(index) for index in np.unique(labels)} | set(names))
     rows: list[Row] = []
-    for index in found:
-        if index == 0:
-            continue
+    for index in sorted({*labels_in(labels), *names} - {0}):
         inside = labels == index
         chosen = values[inside].astype(np.float64)
         valid = np.isfinite(chosen)

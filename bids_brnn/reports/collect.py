@@ -22,6 +22,7 @@ from bids_brnn.bids.safe import read_json
 from bids_brnn.bids.tables import read_columns, read_records
 from bids_brnn.estimators.registry import estimators, title_of
 from bids_brnn.maps import SPREADS, quality_maps, spread_of, with_spread
+from bids_brnn.regions.labels import labels_in
 from bids_brnn.reports.content import EstimatorView, MapView, SeriesView
 from bids_brnn.reports.facts import estimator_facts
 from bids_brnn.reports.images import (
@@ -204,7 +205,7 @@ def _tissues(
     best: tuple[NDArray[np.int_], dict[int, str]] | None = None
     for path in candidates:
         values = np.rint(images[path]).astype(np.int_)
-        found = [int(value) for value in np.unique(values) if value != 0]
+        found = labels_in(values)
         if found and len(found) <= _MAX_NAMED and (best is None or len(found) < len(best[1])):
             named = _lookup(path.with_name(path.name.replace(".nii.gz", ".tsv")))
             best = (values, {index: named.get(index, str(index)) for index in found})

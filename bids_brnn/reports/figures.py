@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_brnn.regions.labels import labels_in
 from bids_brnn.reports.canvas import (
     BAR,
     canvas,
@@ -50,12 +51,12 @@ def display_range(view: MapView, mask: Mask, *, from_zero: bool = False) -> tupl
     """
     if view.display is not None:
         return view.display
-    inside = view.values[mask]
+    # Colours need no more; percentiles of a whole brain would take longer than drawing it.
+    places = np.flatnonzero(mask)
+    inside = view.values.take(places[:: max(1, places.size // _ENOUGH)])
     inside = inside[np.isfinite(inside)]
     if inside.size == 0:
         return 0.0, 1.0
-    # Colours need no more; percentiles of a whole brain would take longer than drawing it.
-    inside = inside[:: max(1, inside.size // _ENOUGH)]
     low, high = (float(value) for value in np.percentile(inside, [2, 98]))
     if from_zero:
         # A few undetermined voxels (fluid) would leave all others black.
@@ -156,11 +157,9 @@ def mask_outline(image: Array, mask: Mask, count: int = MAX_SLICES) -> Drawing:
 def histograms(
     views: Sequence[MapView],
     mask: Mask,
-    labels: NDArray[np.int_] | None,
-    names: Mapping[int, str],
+    groups: Mapping[str, Mask],
 ) -> Drawing:
-    """Distribution of every map, by tissue where labels exist, with literature values as lines."""
-    groups = tissue_groups(mask, labels, names)
+    """Distribution of every map, by tissue (:func:`tissue_groups`), literature values as lines."""
     colours = dict(zip(groups, TISSUE_COLOURS, strict=False))
     sizes = {name: int(inside.sum()) for name, inside in groups.items()}
     columns = min(3, len(views))
@@ -204,11 +203,9 @@ def tissue_groups(
     if labels is None:
         return {"mask": mask}
     groups: dict[str, Mask] = {}
-    for index in np.unique(labels[mask]):
-        if index == 0:
-            continue
+    for index in labels_in(labels[mask]):
         # Both hemispheres together: colours are for tissues.
-        name = names.get(int(index), str(index)).removeprefix("Left-").removeprefix("Right-")
+        name = names.get(index, str(index)).removeprefix("Left-").removeprefix("Right-")
         groups[name] = groups.get(name, False) | (mask & (labels == index))
     return groups if 0 < len(groups) <= len(TISSUE_COLOURS) else {"mask": mask}
 

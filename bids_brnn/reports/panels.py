@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +78,7 @@ def _preparation(series: SeriesView, fineness: Fineness) -> Iterator[Panel]:
 
 
 def _maps(series: SeriesView, fineness: Fineness) -> Iterator[Panel]:
+    groups = figures.tissue_groups(series.mask, series.labels, series.label_names)
     for item in series.estimators:
         medians = _medians(item.estimates, series, fineness)
         for suffix, title, views, colours in (
@@ -101,13 +102,11 @@ def _maps(series: SeriesView, fineness: Fineness) -> Iterator[Panel]:
                     figure_uri(figure, fineness),
                 )  # fmt: skip
         if item.estimates:
-            figure = figures.histograms(
-                item.estimates, series.mask, series.labels, series.label_names
-            )
+            figure = figures.histograms(item.estimates, series.mask, groups)
             yield Panel(
                 f"{item.key}Hist", f"{item.title}: distributions",
                 "Values inside the mask, by tissue; dotted: literature values at 3 T.",
-                _tissue_words(item, series, medians), figure_uri(figure, fineness),
+                _tissue_words(item, groups, medians), figure_uri(figure, fineness),
             )  # fmt: skip
 
 
@@ -140,8 +139,7 @@ def _medians(views: Sequence[MapView], series: SeriesView, fineness: Fineness) -
     return f"Slices of {len(views)} maps; medians in these slices: {', '.join(parts)}"
 
 
-def _tissue_words(item: EstimatorView, series: SeriesView, medians: str) -> str:
-    groups = figures.tissue_groups(series.mask, series.labels, series.label_names)
+def _tissue_words(item: EstimatorView, groups: Mapping[str, figures.Mask], medians: str) -> str:
     sizes = ", ".join(f"{name} ({int(inside.sum())} voxels)" for name, inside in groups.items())
     said = medians.partition("; ")[2].replace("these slices", "the slices above")
     return f"Histograms of {item.title} in {sizes}; {said}"

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from bids_brnn.errors import DataError
-from bids_brnn.regions import apparent_t1, erode, probability_labels, tissue_classes
+from bids_brnn.regions import apparent_t1, erode, labels_in, probability_labels, tissue_classes
 
 
 def test_erosion_is_binary_erosion_of_each_label():
@@ -65,3 +65,13 @@ def test_t1_is_that_of_the_mean_rate():
     assert np.isnan(apparent_t1({"R1": np.array([2.0, 0.0])})[1])
     with pytest.raises(DataError, match="no T1"):
         apparent_t1({"T2s": np.array([1e-5])})
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int32, np.int64])
+@pytest.mark.parametrize("highest", [100, 2**20])
+def test_labels_that_occur_are_found_however_large(kind, highest):
+    labels = np.asfortranarray(np.zeros((4, 5, 6), kind))
+    labels[1, 2:4], labels[3, 0, 5] = 7, min(highest, np.iinfo(kind).max)
+    assert labels_in(labels) == [int(label) for label in np.unique(labels) if label]
+    assert labels_in(-labels.astype(np.int64)) == [-int(labels.max()), -7]
+    assert labels_in(labels[:0]) == []

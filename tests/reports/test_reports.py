@@ -211,7 +211,7 @@ def test_empty_mask_and_all_nan_maps_still_draw():
     mask = np.zeros(shape, dtype=bool)
     empty = view("R1f", np.full(shape, np.nan))
     for drawn in (
-        figures.mosaic([empty], mask), figures.histograms([empty], mask, None, {}),
+        figures.mosaic([empty], mask), figures.histograms([empty], mask, {"mask": mask}),
         figures.agreement(empty, empty, mask, ("a", "b")).figure,
     ):  # fmt: skip
         text = drawn.svg(lambda image: "data:,")
@@ -249,7 +249,8 @@ def test_group_page_links_subjects(tmp_path):
 def test_hemispheres_are_drawn_as_one_tissue():
     series = make_series()
     names = {1: "Left-Cerebral-White-Matter", 2: "Right-Cerebral-White-Matter"}
-    figure = figures.histograms(series.estimators[0].estimates, series.mask, series.labels, names)
+    groups = figures.tissue_groups(series.mask, series.labels, names)
+    figure = figures.histograms(series.estimators[0].estimates, series.mask, groups)
     legend = [words.text for words in of(figure, Words) if "Matter" in words.text]
     assert legend == [f"Cerebral-White-Matter (n={int(series.mask.sum())})"]
 

@@ -33,6 +33,7 @@ from bids_brnn.regions import (
     Source,
     apparent_t1,
     erode,
+    labels_in,
     probability_labels,
     spread_out,
     tissue_classes,
@@ -99,7 +100,7 @@ class PrepareLabels(Node):
         inside = self._eroded(labels, mask, source).astype(np.int32)
         given = isdefined(self.inputs.lookup)
         lookup = read_lookup(Path(self.inputs.lookup)) if given else Lookup(names)
-        present = [int(index) for index in np.unique(labels[mask]) if index]
+        present = labels_in(labels[mask])
         write_text(folder / "labels.tsv", lookup.text(present))
         return {
             "labels": str(save(folder / "labels.nii", inside, image.affine, image.header)),
@@ -236,7 +237,7 @@ def label_values(path: Path) -> list[int]:
     DataError
         If it holds values that are no labels.
     """
-    return [int(label) for label in np.unique(_whole(read_array(read_grid(path)), path)) if label]
+    return labels_in(_whole(read_array(read_grid(path)), path))
 
 
 def _whole(values: NDArray[Any], path: Path) -> NDArray[np.int32]:
