@@ -26,7 +26,7 @@ from bids_brnn.system.reading import open_regular
 from bids_brnn.system.threads import in_threads
 from bids_brnn.voxels import slabs, times
 
-_CHUNK = 2**20  # stays in the cache on its way
+_CHUNK = 16 * 2**20
 _SLACK = 2**20  # bytes after the image that are read for the checksum; more is an attack
 _FITS = 2**24  # bytes that are there wherever this program is loaded
 _GZIP = b"\x1f\x8b"
