@@ -24,6 +24,7 @@ from bids_brnn.reports.drawing import DASHED, DOTTED, Box, Drawing, Raster
 from bids_brnn.reports.plots import Frame, Plot, areas, legend, legend_height, legend_rows
 
 Mask = NDArray[np.bool_]
+Places = tuple[NDArray[np.intp], ...]
 MAX_SLICES = 7
 PAGE_WIDTH = 11.5
 """Inches; what the column of the page shows at full size."""
@@ -44,16 +45,23 @@ def pick_slices(mask: Mask, count: int = MAX_SLICES) -> list[int]:
     return [int(touched[pick]) for pick in picks]
 
 
-def display_range(view: MapView, mask: Mask, *, from_zero: bool = False) -> tuple[float, float]:
-    """Colour range of a map: its own, else robust percentiles inside the mask.
+def some_voxels(mask: Mask) -> Places:
+    """Voxels of a mask, evenly: ranges of colours need no more, and a whole brain takes longer."""
+    inside = np.flatnonzero(mask)
+    some: Places = np.unravel_index(inside[:: max(1, inside.size // _ENOUGH)], mask.shape)
+    return some
+
+
+def display_range(
+    view: MapView, places: Places, *, from_zero: bool = False
+) -> tuple[float, float]:
+    """Colour range of a map: its own, else robust percentiles in :func:`some_voxels`.
 
     ``from_zero`` is for standard deviations: from 0 to at most four times the median.
     """
     if view.display is not None:
         return view.display
-    # Colours need no more; percentiles of a whole brain would take longer than drawing it.
-    places = np.flatnonzero(mask)
-    inside = view.values.take(places[:: max(1, places.size // _ENOUGH)])
+    inside = view.values[places]
     inside = inside[np.isfinite(inside)]
     if inside.size == 0:
         return 0.0, 1.0
@@ -101,8 +109,9 @@ def mosaic(
     columns = min(len(views), 3 if single else max(1, int(PAGE_WIDTH // cell[0])))
     rows = -(-len(views) // columns)
     figure = canvas(cell[0] * columns, cell[1] * rows + 0.1)
+    places = some_voxels(mask)
     for position, view in enumerate(views):
-        limits = display_range(view, mask, from_zero=from_zero)
+        limits = display_range(view, places, from_zero=from_zero)
         left, top = position % columns * cell[0] + side, position // columns * cell[1] + head
         boxes = [Box(left + k * (width + GAP), top, width, height) for k in range(len(slices))]
         for box, index in zip(boxes, slices, strict=True):
@@ -168,8 +177,9 @@ def histograms(
     rows = legend_rows(keys, columns * frame.width - 2 * frame.left)
     figure, boxes = areas(len(views), columns, frame, legend_height(rows) + 0.05)
     legend(figure, frame.left, 0.03, rows)
+    places = some_voxels(mask)
     for box, view in zip(boxes, views, strict=True):
-        low, high = display_range(view, mask)
+        low, high = display_range(view, places)
         edges = np.linspace(low, high, _BARS + 1)
         shares = {name: _shares(view.values[inside], edges) for name, inside in groups.items()}
         most = max(float(share.max()) for share in shares.values())
@@ -226,7 +236,7 @@ def agreement(first: MapView, second: MapView, mask: Mask, names: tuple[str, str
     spread = 1.96 * float(difference.std()) if difference.size else 0.0
     bias = float(difference.mean()) if difference.size else 0.0
     limit = max(3 * spread / 1.96, 1e-12)
-    ends = display_range(second, mask)
+    ends = display_range(second, some_voxels(mask))
     figure, (left_box, right_box) = areas(2, 2, Frame(2.9, 2.5, left=0.72, bottom=0.5, top=0.2))
     left = Plot(figure, left_box, ends, ends)
     right = Plot(figure, right_box, ends, (bias - limit, bias + limit))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from bids_brnn.maps import flag_words
 from bids_brnn.reports.content import LITERATURE, Array, MapView, SeriesView, Spectra
-from bids_brnn.reports.figures import crop, display_range
+from bids_brnn.reports.figures import crop, display_range, some_voxels
 from bids_brnn.system.threads import in_threads
 
 Mask = NDArray[np.bool_]
@@ -147,8 +147,10 @@ def _pack(series: SeriesView, sampling: Sampling, threads: int) -> dict[str, Any
 
     def packed(item: tuple[MapView, int, dict[str, str]]) -> dict[str, Any]:
         view, bits, about = item
-        return _map(view, series.mask, cut, bits) | about
+        limits = display_range(view, places)
+        return _map(view, limits, _inside(view.values, series.mask, cut), bits) | about
 
+    places = some_voxels(series.mask)
     maps = list(in_threads(packed, shown, threads))
     return {
         "name": series.name,
@@ -185,15 +187,13 @@ def _sampling_matrix(cut: Sequence[slice]) -> Array:
     return matrix
 
 
-def _map(view: MapView, mask: Mask, cut: tuple[slice, ...], bits: int) -> dict[str, Any]:
-    values = _inside(view.values, mask, cut)
-    low, high = display_range(view, mask)
+def _map(view: MapView, limits: tuple[float, float], values: Array, bits: int) -> dict[str, Any]:
     return {
         "name": view.name,
         "unit": view.unit,
         "words": view.description,
         "file": view.file,
-        "range": [low, high],
+        "range": list(limits),
         "literature": [f"{tissue} {value:.4g} ({source})" for tissue, value, source in
                        LITERATURE.get(view.name, ())],
         "data": _floats(values, bits),
