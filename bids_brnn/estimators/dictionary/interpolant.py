@@ -220,7 +220,8 @@ def _transform(n: int) -> Tensor:
 
 def _span(signals: Tensor) -> Tensor:
     """Orthonormal basis ``(N, K)`` of time frames ``(n, N)``."""
-    energy, vectors = torch.linalg.eigh(signals.mT @ signals.conj())
+    with one_thread():
+        energy, vectors = torch.linalg.eigh(signals.mT @ signals.conj())
     lost = 1 - torch.cumsum(energy.flip(0), 0) / energy.sum()
     rank = int((lost > _SPAN_LOST).sum()) + 1
     basis: Tensor = vectors.flip(1)[:, :rank].contiguous()

@@ -170,3 +170,19 @@ def test_doubt_sends_fluid_to_the_exact_model_only_without_noise(model, monkeypa
     estimator.estimate(signal, known, sigma=3 / 20)
     assert sum(seen) < exact / 2
     assert exact < 0.6 * len(truth)
+
+
+def test_it_has_the_same_bytes_with_any_number_of_threads():
+    model = EpgFisp(jiang_like_train(600))  # frames, whose subspace is found first
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(interpolate(model, axes_of(model.parameters, {2: 1.0}), CPU))
+    finally:
+        torch.set_num_threads(before)
+    assert found[0].basis is not None
+    for other in found[1:]:
+        assert torch.equal(other.series, found[0].series)
+        assert torch.equal(other.basis, found[0].basis)
