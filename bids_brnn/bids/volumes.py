@@ -61,6 +61,10 @@ def read_map(path: Path, like: Grid | Volume) -> NDArray[np.float64]:
     DataError
         If it lies on another grid or has several volumes.
     """
+    return np.asarray(_on_grid(path, like), dtype=np.float64)
+
+
+def _on_grid(path: Path, like: Grid | Volume) -> NDArray[Any]:
     grid = read_grid(path)
     check_volume(grid)
     target = grid_like(path, like)
@@ -69,7 +73,7 @@ def read_map(path: Path, like: Grid | Volume) -> NDArray[np.float64]:
             f"{path.name} ({times(grid.space)}) does not lie on the grid of the series "
             f"({times(target.space)}); resample it to the series first."
         )
-    return np.asarray(read_volume(grid), dtype=np.float64)
+    return read_volume(grid)
 
 
 def grid_like(path: Path, like: Grid | Volume) -> Grid:
@@ -87,7 +91,7 @@ def read_mask(path: Path, like: Grid | Volume) -> NDArray[np.bool_]:
     DataError
         If it lies on another grid, selects nothing, or holds other values than a mask.
     """
-    mask = as_mask(read_map(path, like), path.name)
+    mask = as_mask(_on_grid(path, like), path.name)
     if not mask.any():
         raise DataError(f"{path.name} selects no voxel.")
     return mask
@@ -111,7 +115,7 @@ def as_mask(values: NDArray[Any], name: str) -> NDArray[np.bool_]:
     DataError
         If the values are neither.
     """
-    finite = np.where(np.isfinite(values), values, 0)
+    finite = values if values.dtype.kind in "biu" else np.where(np.isfinite(values), values, 0)
     low, high = finite.min(initial=0), finite.max(initial=0)
     if low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT:
         return np.asarray(finite >= 0.5, dtype=bool)
