@@ -40,8 +40,11 @@ _COUNTED = 2**16
 
 def labels_in(labels: NDArray[np.integer]) -> list[int]:
     """Labels that occur in an image or in voxels, rising, without the background."""
-    small = labels.size > 0 and labels.min() >= 0 and labels.max() < _COUNTED
-    found = np.flatnonzero(np.bincount(labels.ravel("K"))) if small else np.unique(labels)
+    whole = labels.dtype.kind in "biu" and labels.size > 0
+    if whole and labels.min() >= 0 and labels.max() < _COUNTED:
+        found = np.flatnonzero(np.bincount(labels.ravel("K").astype(np.intp)))
+    else:
+        found = np.unique(labels)
     return [int(label) for label in found if label]
 
 
