@@ -207,7 +207,7 @@ def read_array(grid: Grid) -> NDArray[Any]:
         with open_image(grid.path) as stream:
             filled = _fill(stream, buffer)
             rest = _drain(stream)
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError) as error:
         raise _damaged(grid.path, error) from error
     if filled < len(buffer):
         raise ReadError(f"{grid.path} ends after {filled} of {len(buffer)} bytes; copy it again.")

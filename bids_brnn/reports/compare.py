@@ -22,7 +22,7 @@ from bids_brnn.reports.content import (
     SeriesView,
 )
 from bids_brnn.reports.embed import FINEST, Fineness, figure_uri
-from bids_brnn.reports.figures import Agreement, agreement, display_range, some_voxels, title_of
+from bids_brnn.reports.figures import Agreement, agreement, display_range, title_of
 
 Mask = NDArray[np.bool_]
 _WIDTH_IN_STD = 3.0
@@ -95,7 +95,7 @@ def _row(
     fineness: Fineness,
 ) -> Row:
     mask, left_out = without_fluid(series, view.name)
-    limits = display_range(other, some_voxels(mask))
+    limits = display_range(other, np.flatnonzero(mask))
     spread, whose = std_of_difference(first, second, view.name)
     difference = np.asarray(view.values, np.float64) - other.values
     cells = [

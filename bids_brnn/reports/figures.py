@@ -24,7 +24,7 @@ from bids_brnn.reports.drawing import DASHED, DOTTED, Box, Drawing, Raster
 from bids_brnn.reports.plots import Frame, Plot, areas, legend, legend_height, legend_rows
 
 Mask = NDArray[np.bool_]
-Places = tuple[NDArray[np.intp], ...]
+Places = NDArray[np.intp]
 MAX_SLICES = 7
 PAGE_WIDTH = 11.5
 """Inches; what the column of the page shows at full size."""
@@ -45,24 +45,23 @@ def pick_slices(mask: Mask, count: int = MAX_SLICES) -> list[int]:
     return [int(touched[pick]) for pick in picks]
 
 
-def some_voxels(mask: Mask) -> Places:
-    """Voxels of a mask, evenly: ranges of colours need no more, and a whole brain takes longer."""
-    inside = np.flatnonzero(mask)
-    some: Places = np.unravel_index(inside[:: max(1, inside.size // _ENOUGH)], mask.shape)
-    return some
-
-
 def display_range(
     view: MapView, places: Places, *, from_zero: bool = False
 ) -> tuple[float, float]:
-    """Colour range of a map: its own, else robust percentiles in :func:`some_voxels`.
+    """Colour range of a map: its own, else robust percentiles at ``places``.
+
+    These are the flat indices of the voxels of a mask, of which colours need some: percentiles of
+    a whole brain would take longer than drawing it. Where half of them have no value, as in a
+    map that was estimated in a sample, all are asked.
 
     ``from_zero`` is for standard deviations: from 0 to at most four times the median.
     """
     if view.display is not None:
         return view.display
-    inside = view.values[places]
-    inside = inside[np.isfinite(inside)]
+    some = places[:: max(1, places.size // _ENOUGH)]
+    inside = _finite(view.values, some)
+    if 2 * inside.size < some.size:
+        inside = _finite(view.values, places)
     if inside.size == 0:
         return 0.0, 1.0
     low, high = (float(value) for value in np.percentile(inside, [2, 98]))
@@ -70,6 +69,11 @@ def display_range(
         # A few undetermined voxels (fluid) would leave all others black.
         low, high = 0.0, min(high, 4 * float(np.median(inside)))
     return (low, high) if high > low else (low, low + max(abs(low), 1e-12))
+
+
+def _finite(values: Array, places: Places) -> Array:
+    found: Array = values[np.unravel_index(places, values.shape)]
+    return found[np.isfinite(found)]
 
 
 def crop(mask: Mask, margin: int = 2) -> tuple[slice, slice]:
@@ -109,7 +113,7 @@ def mosaic(
     columns = min(len(views), 3 if single else max(1, int(PAGE_WIDTH // cell[0])))
     rows = -(-len(views) // columns)
     figure = canvas(cell[0] * columns, cell[1] * rows + 0.1)
-    places = some_voxels(mask)
+    places = np.flatnonzero(mask)
     for position, view in enumerate(views):
         limits = display_range(view, places, from_zero=from_zero)
         left, top = position % columns * cell[0] + side, position // columns * cell[1] + head
@@ -177,7 +181,7 @@ def histograms(
     rows = legend_rows(keys, columns * frame.width - 2 * frame.left)
     figure, boxes = areas(len(views), columns, frame, legend_height(rows) + 0.05)
     legend(figure, frame.left, 0.03, rows)
-    places = some_voxels(mask)
+    places = np.flatnonzero(mask)
     for box, view in zip(boxes, views, strict=True):
         low, high = display_range(view, places)
         edges = np.linspace(low, high, _BARS + 1)
@@ -236,7 +240,7 @@ def agreement(first: MapView, second: MapView, mask: Mask, names: tuple[str, str
     spread = 1.96 * float(difference.std()) if difference.size else 0.0
     bias = float(difference.mean()) if difference.size else 0.0
     limit = max(3 * spread / 1.96, 1e-12)
-    ends = display_range(second, some_voxels(mask))
+    ends = display_range(second, np.flatnonzero(mask))
     figure, (left_box, right_box) = areas(2, 2, Frame(2.9, 2.5, left=0.72, bottom=0.5, top=0.2))
     left = Plot(figure, left_box, ends, ends)
     right = Plot(figure, right_box, ends, (bias - limit, bias + limit))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from bids_brnn.maps import flag_words
 from bids_brnn.reports.content import LITERATURE, Array, MapView, SeriesView, Spectra
-from bids_brnn.reports.figures import crop, display_range, some_voxels
+from bids_brnn.reports.figures import crop, display_range
 from bids_brnn.system.threads import in_threads
 
 Mask = NDArray[np.bool_]
@@ -150,7 +150,7 @@ def _pack(series: SeriesView, sampling: Sampling, threads: int) -> dict[str, Any
         limits = display_range(view, places)
         return _map(view, limits, _inside(view.values, series.mask, cut), bits) | about
 
-    places = some_voxels(series.mask)
+    places = np.flatnonzero(series.mask)
     maps = list(in_threads(packed, shown, threads))
     return {
         "name": series.name,

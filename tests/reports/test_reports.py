@@ -222,9 +222,16 @@ def test_empty_mask_and_all_nan_maps_still_draw():
 def test_own_colour_range_wins_over_percentiles():
     values = np.linspace(0, 1, 1000).reshape(10, 10, 10)
     mask = np.ones(values.shape, dtype=bool)
-    places = figures.some_voxels(mask)
+    places = np.flatnonzero(mask)
     assert figures.display_range(view("m0s", values, display=(0.0, 0.3)), places) == (0.0, 0.3)
     assert figures.display_range(view("m0s", values), places) == pytest.approx((0.02, 0.98))
+
+
+def test_the_colour_range_of_a_map_of_few_voxels_is_that_of_all_of_them():
+    values = np.full((60, 60, 60), np.nan)
+    values[1, 1, 1:40:2], values[1, 1, 2:40:2] = 3.0, 5.0  # none is among those taken first
+    places = np.flatnonzero(np.ones(values.shape, dtype=bool))
+    assert figures.display_range(view("m0s", values), places) == (3.0, 5.0)
 
 
 def test_group_page_links_subjects(tmp_path):
